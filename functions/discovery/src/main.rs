@@ -1,0 +1,13 @@
+//! The Lambda entry point of the discovery documents.
+
+use discovery::Discovery;
+use lambda_http::Error;
+use shared::{clock::Clock, config::Environment, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Environment::process();
+    telemetry::init(&env)?;
+    let discovery = Discovery::start(&env, Clock::system()).await?;
+    lambda_http::run(discovery::router(discovery)).await
+}

@@ -1,0 +1,13 @@
+//! The Lambda entry point of `GET /me`.
+
+use lambda_http::Error;
+use me::Me;
+use shared::{clock::Clock, config::Environment, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Environment::process();
+    telemetry::init(&env)?;
+    let me = Me::start(&env, Clock::system()).await?;
+    lambda_http::run(me::router(me)).await
+}

@@ -1,0 +1,13 @@
+//! The Lambda entry point of `POST /token`.
+
+use lambda_http::Error;
+use shared::{clock::Clock, config::Environment, telemetry};
+use token_exchange::TokenExchange;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Environment::process();
+    telemetry::init(&env)?;
+    let exchange = TokenExchange::start(&env, Clock::system()).await?;
+    lambda_http::run(token_exchange::router(exchange)).await
+}

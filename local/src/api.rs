@@ -1,0 +1,55 @@
+//! All routes behind one port, as API Gateway puts them behind one name.
+
+use axum::{Json, Router, http::StatusCode, response::IntoResponse};
+use discovery::Discovery;
+use me::Me;
+use rotate_keys::{RotateKeys, RotateKeysError};
+use serde_json::json;
+use shared::{clock::Clock, config::Environment, start::StartError};
+use thiserror::Error;
+use token_exchange::TokenExchange;
+
+/// Why the API cannot start.
+#[derive(Debug, Error)]
+pub enum ApiStartError {
+    /// A function cannot start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is no key to sign with, and none could be made.
+    #[error("no signing key could be made: {0}")]
+    Keys(#[from] RotateKeysError),
+}
+
+/// Makes the first signing key where there is none, then starts every function with the same settings that it would
+/// have as a Lambda.
+///
+/// # Errors
+/// A setting is missing or wrong, or DynamoDB cannot be reached.
+pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartError> {
+    make_first_key(env, clock.clone()).await?;
+    let exchange = TokenExchange::start(env, clock.clone()).await?;
+    let me = Me::start(env, clock.clone()).await?;
+    let discovery = Discovery::start(env, clock).await?;
+    Ok(Router::new()
+        .merge(token_exchange::router(exchange))
+        .merge(me::router(me))
+        .merge(discovery::router(discovery))
+        .fallback(no_route))
+}
+
+/// Makes the first signing key where there is none.
+///
+/// # Errors
+/// A setting is missing or wrong, or DynamoDB cannot be reached.
+pub async fn make_first_key(env: &Environment, clock: Clock) -> Result<(), ApiStartError> {
+    RotateKeys::new(env, clock)?.run().await?;
+    Ok(())
+}
+
+/// What API Gateway answers for a path that has no route.
+async fn no_route() -> impl IntoResponse {
+    (
+        StatusCode::NOT_FOUND,
+        Json(json!({ "message": "Not Found" })),
+    )
+}

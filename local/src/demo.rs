@@ -1,0 +1,209 @@
+//! `cargo run -- demo`: the whole flow, once, over HTTP, for a person to read.
+#![expect(clippy::print_stdout, reason = "this is what the demo is for")]
+
+use reqwest::{Client, StatusCode, header, redirect::Policy};
+use serde_json::Value;
+use shared::config::Environment;
+use thiserror::Error;
+use url::Url;
+
+use crate::{
+    server::{Options, ServerError, Services},
+    settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GitHub},
+};
+
+/// Why the demo did not hold.
+#[derive(Debug, Error)]
+pub enum DemoError {
+    /// The servers do not start.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// A request did not get through.
+    #[error("a request failed: {0}")]
+    Http(#[from] reqwest::Error),
+    /// Something is not as it should be.
+    #[error("this did not hold: {0}")]
+    Broken(String),
+}
+
+/// Signs in at the stand-in, exchanges, asks who that is, and signs in again.
+///
+/// # Errors
+/// A step did not hold.
+pub async fn run() -> Result<(), DemoError> {
+    let options = Options {
+        folder: None,
+        dynamodb_port: 0,
+        github_port: 0,
+    };
+    // Settings of the shell do not belong to a demo that must run anywhere.
+    let shell = Environment::of::<String, String>([]);
+    let mut services = Services::start(&options, &shell).await?;
+    let GitHub::StandIn(github) = services.github.clone() else {
+        return Err(broken("no stand-in GitHub"));
+    };
+    let api = services.start_api(0, &shell).await?;
+    let http = Client::builder().redirect(Policy::none()).build()?;
+    let demo = Demo { http, github, api };
+
+    println!("1. Sign in at the stand-in GitHub as octocat, as next-auth would");
+    let first_token = demo.sign_in_at_github().await?;
+    println!("   GitHub gave an access token for the app {GITHUB_CLIENT_ID}\n");
+
+    println!("2. POST {}/token with that token", demo.api);
+    let first = demo.exchange(&first_token).await?;
+    show(&first, "/user/id", "user")?;
+    show(&first, "/user/name", "name")?;
+    show(&first, "/user/email", "e-mail")?;
+    show(&first, "/expires_in", "seconds valid")?;
+    require(
+        first["is_new_user"] == true,
+        "the first sign-in creates the user",
+    )?;
+    println!("   a new user, and an access token of your own\n");
+
+    println!("3. GET {}/me with the access token", demo.api);
+    let me = demo.me(text(&first, "/access_token")?).await?;
+    require(me == first["user"], "GET /me shows the user of the sign-in")?;
+    println!("   the same user\n");
+
+    println!("4. Sign in again");
+    let second = demo.exchange(&demo.sign_in_at_github().await?).await?;
+    require(
+        second["is_new_user"] == false,
+        "the second sign-in creates nobody",
+    )?;
+    require(
+        second["user"]["id"] == first["user"]["id"],
+        "the second sign-in is the same user",
+    )?;
+    println!("   the same user, not a second one\n");
+
+    println!("5. A made-up GitHub token");
+    let refused = demo.post_token("gho_madeup").await?;
+    require(
+        refused.0 == StatusCode::BAD_REQUEST && refused.1["error"] == "invalid_request",
+        "a made-up token is refused",
+    )?;
+    println!("   refused: {}\n", text(&refused.1, "/error_description")?);
+
+    services.stop().await;
+    println!("All of it held.");
+    Ok(())
+}
+
+struct Demo {
+    http: Client,
+    github: String,
+    api: String,
+}
+
+impl Demo {
+    /// What a browser and next-auth do: authorize, be sent back with a code, and trade the code for a token.
+    async fn sign_in_at_github(&self) -> Result<String, DemoError> {
+        let redirect_uri = "http://localhost:3000/api/auth/callback/github";
+        let authorize = Url::parse_with_params(
+            &format!("{}/login/oauth/authorize", self.github),
+            [
+                ("client_id", GITHUB_CLIENT_ID),
+                ("redirect_uri", redirect_uri),
+                ("scope", "read:user user:email"),
+                ("state", "demo"),
+                ("login", "octocat"),
+            ],
+        )
+        .map_err(|_| broken("the URL of the stand-in"))?;
+        let sent_back = self.http.get(authorize).send().await?;
+        let code = sent_back
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|location| Url::parse(location.to_str().ok()?).ok())
+            .and_then(|url| {
+                let mut query = url.query_pairs();
+                Some(query.find(|(name, _)| name == "code")?.1.into_owned())
+            })
+            .ok_or_else(|| broken("the stand-in sends the browser back with a code"))?;
+        let answer: Value = self
+            .http
+            .post(format!("{}/login/oauth/access_token", self.github))
+            .header(header::ACCEPT, "application/json")
+            .form(&[
+                ("client_id", GITHUB_CLIENT_ID),
+                ("client_secret", GITHUB_CLIENT_SECRET),
+                ("code", &code),
+                ("redirect_uri", redirect_uri),
+            ])
+            .send()
+            .await?
+            .json()
+            .await?;
+        Ok(text(&answer, "/access_token")?.to_owned())
+    }
+
+    async fn post_token(&self, subject_token: &str) -> Result<(StatusCode, Value), DemoError> {
+        let response = self
+            .http
+            .post(format!("{}/token", self.api))
+            .basic_auth(CLIENT_ID, Some(CLIENT_SECRET))
+            .form(&[
+                (
+                    "grant_type",
+                    "urn:ietf:params:oauth:grant-type:token-exchange",
+                ),
+                ("subject_token", subject_token),
+                (
+                    "subject_token_type",
+                    "urn:ietf:params:oauth:token-type:access_token",
+                ),
+                ("subject_issuer", "github"),
+            ])
+            .send()
+            .await?;
+        Ok((response.status(), response.json().await?))
+    }
+
+    async fn exchange(&self, subject_token: &str) -> Result<Value, DemoError> {
+        let (status, answer) = self.post_token(subject_token).await?;
+        require(status == StatusCode::OK, "POST /token answers 200")?;
+        Ok(answer)
+    }
+
+    async fn me(&self, access_token: &str) -> Result<Value, DemoError> {
+        let response = self
+            .http
+            .get(format!("{}/me", self.api))
+            .bearer_auth(access_token)
+            .send()
+            .await?;
+        require(response.status() == StatusCode::OK, "GET /me answers 200")?;
+        Ok(response.json().await?)
+    }
+}
+
+fn broken(what: &str) -> DemoError {
+    DemoError::Broken(what.to_owned())
+}
+
+fn require(holds: bool, what: &str) -> Result<(), DemoError> {
+    if holds { Ok(()) } else { Err(broken(what)) }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> Result<&'a str, DemoError> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .ok_or_else(|| broken(&format!("the answer has {pointer}")))
+}
+
+fn show(value: &Value, pointer: &str, label: &str) -> Result<(), DemoError> {
+    let value = value
+        .pointer(pointer)
+        .ok_or_else(|| broken(&format!("the answer has {pointer}")))?;
+    println!(
+        "   {label:<14}{}",
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    );
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! The pages that a person sees in the browser.
+
+use axum::{
+    http::{StatusCode, header},
+    response::{Html, IntoResponse, Response},
+};
+
+use super::Account;
+
+/// Asks who is signing in. The form repeats the request, and each button adds a `login` to it.
+pub(super) fn choose_an_account(
+    app: &str,
+    scopes: &str,
+    request: &[(&str, &str)],
+    accounts: &[Account],
+) -> Response {
+    let hidden: String = request
+        .iter()
+        .map(|(name, value)| {
+            let (name, value) = (escape(name), escape(value));
+            format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
+        })
+        .collect();
+    let buttons: String = accounts
+        .iter()
+        .map(|account| {
+            let login = escape(&account.login);
+            let name = account.name.as_deref().unwrap_or("no public name");
+            let name = escape(name);
+            format!("<p><button name=\"login\" value=\"{login}\">Continue as {login} ({name})</button></p>\n")
+        })
+        .collect();
+    let scopes = if scopes.is_empty() {
+        "your public profile"
+    } else {
+        scopes
+    };
+    let (app, scopes) = (escape(app), escape(scopes));
+
+    let content = format!(
+        "<p><strong>{app}</strong> asks for: {scopes}. Nobody here needs a password. Who are you?</p>\n\
+         <form action=\"/login/oauth/authorize\">\n{hidden}{buttons}\
+         <p><button name=\"cancel\" value=\"true\">Cancel</button></p>\n</form>"
+    );
+    page(StatusCode::OK, "Sign in", &content)
+}
+
+/// Where a sign-in ends that must not go back to the app, because nobody knows where that is.
+pub(super) fn dead_end(status: StatusCode, reason: &str) -> Response {
+    page(
+        status,
+        "This sign-in cannot go on",
+        &format!("<p>{}</p>", escape(reason)),
+    )
+}
+
+fn page(status: StatusCode, title: &str, content: &str) -> Response {
+    let html = format!(include_str!("page.html"), title = title, content = content);
+    let headers = [
+        (header::CACHE_CONTROL, "no-store"),
+        // No `form-action`: browsers apply it to the redirect that answers the form, which goes to the app.
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
+        ),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ];
+    (status, headers, Html(html)).into_response()
+}
+
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,158 @@
+//! What the stand-in remembers: apps, accounts, codes and tokens.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant, SystemTime},
+};
+
+use uuid::Uuid;
+
+use super::{Account, App};
+
+/// As long as GitHub's.
+const CODE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Everything behind the lock.
+pub(super) struct Records {
+    pub(super) apps: Vec<App>,
+    pub(super) accounts: Vec<Account>,
+    pub(super) tokens: HashMap<String, Token>,
+    codes: HashMap<String, Code>,
+    last_id: u64,
+}
+
+/// An access token that was given to an app.
+#[derive(Clone)]
+pub(super) struct Token {
+    pub(super) id: u64,
+    pub(super) client_id: String,
+    pub(super) account_id: u64,
+    pub(super) scopes: Scopes,
+    pub(super) created_at: SystemTime,
+}
+
+/// A sign-in on its way from the browser to the app's server.
+#[derive(Clone)]
+pub(super) struct Code {
+    pub(super) client_id: String,
+    pub(super) account_id: u64,
+    pub(super) scopes: Scopes,
+    pub(super) redirect_uri: String,
+    pub(super) code_challenge: Option<String>,
+    pub(super) issued_at: Instant,
+}
+
+impl Records {
+    pub(super) fn new(apps: Vec<App>, accounts: Vec<Account>) -> Self {
+        Self {
+            apps,
+            accounts,
+            tokens: HashMap::new(),
+            codes: HashMap::new(),
+            last_id: 0,
+        }
+    }
+
+    pub(super) fn app(&self, client_id: &str) -> Option<&App> {
+        self.apps.iter().find(|app| app.client_id == client_id)
+    }
+
+    pub(super) fn account(&self, id: u64) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.id == id)
+    }
+
+    /// Logins are not case-sensitive.
+    pub(super) fn account_named(&self, login: &str) -> Option<&Account> {
+        self.accounts
+            .iter()
+            .find(|account| account.login.eq_ignore_ascii_case(login))
+    }
+
+    pub(super) fn logins(&self) -> Vec<&str> {
+        self.accounts
+            .iter()
+            .map(|account| account.login.as_str())
+            .collect()
+    }
+
+    /// The token that `app` presents, with its user. Another app's token is no token here.
+    pub(super) fn token_of(&self, app: &App, token: &str) -> Option<(&Token, &Account)> {
+        let token = self.tokens.get(token)?;
+        let account = self.account(token.account_id)?;
+        (token.client_id == app.client_id).then_some((token, account))
+    }
+
+    pub(super) fn issue(&mut self, client_id: String, account_id: u64, scopes: Scopes) -> String {
+        self.last_id += 1;
+        let token = format!("gho_{}", random_characters(36));
+        let record = Token {
+            id: self.last_id,
+            client_id,
+            account_id,
+            scopes,
+            created_at: now(),
+        };
+        self.tokens.insert(token.clone(), record);
+        token
+    }
+
+    pub(super) fn remember(&mut self, code: Code) -> String {
+        let name = random_characters(20);
+        self.codes.insert(name.clone(), code);
+        name
+    }
+
+    /// Gives a code away, once, if it is still fresh at `now`.
+    pub(super) fn take(&mut self, code: &str, now: Instant) -> Option<Code> {
+        self.codes
+            .remove(code)
+            .filter(|code| now.duration_since(code.issued_at) < CODE_LIFETIME)
+    }
+}
+
+/// What a user let an app see.
+#[derive(Clone)]
+pub(super) struct Scopes(BTreeSet<String>);
+
+impl Scopes {
+    /// Reads both ways of writing a list, and drops what a wider scope includes.
+    pub(super) fn parse(list: &str) -> Self {
+        let mut scopes: BTreeSet<String> = list
+            .split([' ', ','])
+            .filter(|scope| !scope.is_empty())
+            .map(str::to_owned)
+            .collect();
+        if scopes.contains("user") {
+            scopes.retain(|scope| scope != "read:user" && !scope.starts_with("user:"));
+        }
+        Self(scopes)
+    }
+
+    /// Whether they include this part of `user`.
+    pub(super) fn include(&self, scope: &str) -> bool {
+        self.0.contains(scope) || self.0.contains("user")
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    pub(super) fn joined(&self, separator: &str) -> String {
+        self.iter().collect::<Vec<_>>().join(separator)
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "GitHub's clock is GitHub's own; no test moves it"
+)]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// At most 64 of them; each carries almost four bits from the operating system's generator.
+fn random_characters(count: usize) -> String {
+    let mut text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    text.truncate(count);
+    text
+}

@@ -1,0 +1,9 @@
+//! The whole of Cambio on this machine: the same handlers as in the Lambdas, an embedded DynamoDB, and a stand-in
+//! GitHub, so that nothing has to be set up to try it.
+
+pub mod api;
+pub mod demo;
+pub mod dynamodb;
+pub mod github;
+pub mod server;
+pub mod settings;

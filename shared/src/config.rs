@@ -1,0 +1,615 @@
+//! Settings from environment variables: read once at start, into typed values.
+//!
+//! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
+//! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
+
+use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use thiserror::Error;
+use url::{Host, Url};
+
+use crate::keys::SigningAlgorithm;
+
+/// A setting that is missing or cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{name} {found}; expected {expected}")]
+pub struct ConfigError {
+    name: &'static str,
+    found: Found,
+    expected: &'static str,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Value(String),
+    Secret(String),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("is not set"),
+            Self::Value(value) => write!(f, "is {value:?}"),
+            Self::Secret(problem) => write!(f, "cannot be used (not shown: {problem})"),
+        }
+    }
+}
+
+/// Where settings come from: the process's environment, or values that a test or the local server sets.
+pub struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
+
+impl Environment {
+    /// The variables of this process.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    pub fn process() -> Self {
+        Self(Box::new(|name| std::env::var(name).ok()))
+    }
+
+    /// These values and no others.
+    pub fn of<N: Into<String>, V: Into<String>>(values: impl IntoIterator<Item = (N, V)>) -> Self {
+        let values: HashMap<String, String> = values
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Self(Box::new(move |name| values.get(name).cloned()))
+    }
+
+    /// The value of a variable; one that is empty counts as not set, as templates leave optional ones empty.
+    pub fn optional(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable that must be set.
+    ///
+    /// # Errors
+    /// Says that `name` is not set, and what was expected.
+    pub fn required(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<String, ConfigError> {
+        self.optional(name).ok_or(ConfigError {
+            name,
+            found: Found::Nothing,
+            expected,
+        })
+    }
+
+    /// A number of seconds within `range`, or `default` where the variable is not set.
+    fn seconds(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+        expected: &'static str,
+    ) -> Result<Duration, ConfigError> {
+        let Some(value) = self.optional(name) else {
+            return Ok(Duration::from_secs(default));
+        };
+        value
+            .parse()
+            .ok()
+            .filter(|seconds| range.contains(seconds))
+            .map(Duration::from_secs)
+            .ok_or(ConfigError {
+                name,
+                found: Found::Value(value),
+                expected,
+            })
+    }
+
+    /// A base URL that this function will trust: `https`, with a host name. On a developer's machine, `http` to
+    /// this machine as well.
+    fn base_url(
+        &self,
+        name: &'static str,
+        value: &str,
+        expected: &'static str,
+    ) -> Result<Url, ConfigError> {
+        Url::parse(value)
+            .ok()
+            .filter(|url| {
+                let secure = url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_)));
+                let local = url.scheme() == "http" && is_loopback(url) && self.is_local();
+                secure || local
+            })
+            .filter(|url| url.username().is_empty() && url.password().is_none())
+            .filter(|url| url.query().is_none() && url.fragment().is_none())
+            .filter(|_| !value.ends_with('/'))
+            .ok_or(ConfigError {
+                name,
+                found: Found::Value(value.to_owned()),
+                expected,
+            })
+    }
+
+    /// Whether this is a developer's machine: DynamoDB is reached in plain text on this very machine.
+    ///
+    /// Only then are development keys and `http` URLs accepted. It cannot be true in a Lambda by mistake: nothing
+    /// listens there, so such a function would not even start.
+    pub fn is_local(&self) -> bool {
+        self.optional("AWS_ENDPOINT_URL_DYNAMODB")
+            .and_then(|endpoint| Url::parse(&endpoint).ok())
+            .is_some_and(|url| url.scheme() == "http" && is_loopback(&url))
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        None => false,
+    }
+}
+
+/// Who we are on the wire.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// `ISSUER_URL`: our `iss`, and the base of the discovery documents. No slash at the end.
+    pub url: String,
+    /// `TOKEN_AUDIENCE`: the `aud` of our access tokens, the name of the API that they are for.
+    pub audience: String,
+}
+
+impl Issuer {
+    /// Reads `ISSUER_URL` and `TOKEN_AUDIENCE`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        const URL: &str =
+            "the https URL of this API without a slash at the end, like https://api.example.com";
+        let url = env.required("ISSUER_URL", URL)?;
+        env.base_url("ISSUER_URL", &url, URL)?;
+        let audience = env.required(
+            "TOKEN_AUDIENCE",
+            "the name of the API that access tokens are for, like https://api.example.com",
+        )?;
+        Ok(Self { url, audience })
+    }
+}
+
+/// How long access tokens live.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessTokenTtl(
+    /// `ACCESS_TOKEN_TTL`, in seconds: 15 minutes unless set, at most [`AccessTokenTtl::MAX`].
+    pub Duration,
+);
+
+impl AccessTokenTtl {
+    /// The longest that an access token may live: validation refuses any that claims more.
+    pub const MAX: Duration = Duration::from_secs(3600);
+
+    /// Reads `ACCESS_TOKEN_TTL`.
+    ///
+    /// # Errors
+    /// The value is no number of seconds from 60 to 3600.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        env.seconds(
+            "ACCESS_TOKEN_TTL",
+            900,
+            60..=Self::MAX.as_secs(),
+            "a number of seconds from 60 to 3600",
+        )
+        .map(Self)
+    }
+}
+
+/// Where DynamoDB is, and the names of our tables.
+#[derive(Clone, Debug)]
+pub struct DynamoDb {
+    /// `AWS_ENDPOINT_URL_DYNAMODB`: another address than the region's own, as the AWS SDKs define it.
+    pub endpoint: Option<Url>,
+    /// `AWS_REGION`; Lambda sets it.
+    pub region: String,
+    /// `AWS_ACCESS_KEY_ID`; Lambda sets it from the function's role.
+    pub access_key_id: String,
+    /// `AWS_SECRET_ACCESS_KEY`; Lambda sets it from the function's role.
+    pub secret_access_key: SecretString,
+    /// `AWS_SESSION_TOKEN`; Lambda sets it from the function's role.
+    pub session_token: Option<SecretString>,
+}
+
+impl DynamoDb {
+    /// Reads the AWS variables.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        const ENDPOINT: &str =
+            "an https URL, or an http URL on this machine like http://127.0.0.1:9002";
+        const BY_LAMBDA: &str = "AWS Lambda to set it (elsewhere, set it yourself)";
+        let endpoint = env
+            .optional("AWS_ENDPOINT_URL_DYNAMODB")
+            .map(|value| env.base_url("AWS_ENDPOINT_URL_DYNAMODB", &value, ENDPOINT))
+            .transpose()?;
+        Ok(Self {
+            endpoint,
+            region: env.required("AWS_REGION", BY_LAMBDA)?,
+            access_key_id: env.required("AWS_ACCESS_KEY_ID", BY_LAMBDA)?,
+            secret_access_key: env.required("AWS_SECRET_ACCESS_KEY", BY_LAMBDA)?.into(),
+            session_token: env.optional("AWS_SESSION_TOKEN").map(Into::into),
+        })
+    }
+}
+
+/// `TABLE_NAME`: the table of users, identities and sessions.
+///
+/// # Errors
+/// The variable is not set.
+pub fn table_name(env: &Environment) -> Result<String, ConfigError> {
+    env.required("TABLE_NAME", "the name of the main DynamoDB table")
+}
+
+/// `KEYS_TABLE_NAME`: the table of signing keys.
+///
+/// # Errors
+/// The variable is not set.
+pub fn keys_table_name(env: &Environment) -> Result<String, ConfigError> {
+    env.required(
+        "KEYS_TABLE_NAME",
+        "the name of the DynamoDB table of signing keys",
+    )
+}
+
+/// `SIGNING_ALGORITHM`: what kind of signing key to make, `RS256` unless set.
+///
+/// # Errors
+/// The value is no algorithm of ours.
+pub fn signing_algorithm(env: &Environment) -> Result<SigningAlgorithm, ConfigError> {
+    let value = env.optional("SIGNING_ALGORITHM");
+    match value.as_deref() {
+        None | Some("RS256") => Ok(SigningAlgorithm::RS256),
+        Some("ES256") => Ok(SigningAlgorithm::ES256),
+        Some("EdDSA") => Ok(SigningAlgorithm::EdDSA),
+        Some(other) => Err(ConfigError {
+            name: "SIGNING_ALGORITHM",
+            found: Found::Value(other.to_owned()),
+            expected: "RS256, ES256 or EdDSA",
+        }),
+    }
+}
+
+/// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// The public name of the client.
+    pub client_id: String,
+    /// SHA-256 of each accepted secret: one, or two while a secret is being replaced.
+    #[serde(deserialize_with = "sha256_hex_list")]
+    pub secret_sha256: Vec<[u8; 32]>,
+    /// What the client may ask for in `scope`; all of it is granted when it asks for nothing.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+}
+
+/// `CLIENTS`: the registered clients, as JSON.
+///
+/// # Errors
+/// The value is missing, no such JSON, or names a client twice; its content is not shown.
+pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
+    const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets each, and optional "scopes""#;
+    let refused = |problem: String| ConfigError {
+        name: "CLIENTS",
+        found: Found::Secret(problem),
+        expected: EXPECTED,
+    };
+    let value = env.required("CLIENTS", EXPECTED)?;
+    let clients: Vec<Client> = serde_json::from_str(&value).map_err(|error| {
+        // serde's message quotes the value; where it is says enough.
+        refused(format!(
+            "{} characters, wrong at line {} column {}",
+            value.len(),
+            error.line(),
+            error.column()
+        ))
+    })?;
+    if clients.is_empty() {
+        return Err(refused("no client in it".to_owned()));
+    }
+    for (index, client) in clients.iter().enumerate() {
+        if client.client_id.is_empty() || !client.client_id.bytes().all(is_vschar) {
+            return Err(refused(format!("client {index} has no usable client_id")));
+        }
+        if clients[..index]
+            .iter()
+            .any(|other| other.client_id == client.client_id)
+        {
+            return Err(refused(format!("client {index} repeats a client_id")));
+        }
+        if !client.scopes.iter().all(|scope| is_scope_token(scope)) {
+            return Err(refused(format!(
+                "client {index} has a scope that is no scope-token of RFC 6749 §3.3"
+            )));
+        }
+    }
+    Ok(clients)
+}
+
+/// A visible ASCII character or a space: what RFC 6749 Appendix A allows in the parameters of the token endpoint.
+pub(crate) fn is_vschar(byte: u8) -> bool {
+    (0x20..=0x7e).contains(&byte)
+}
+
+/// RFC 6749 §3.3.
+fn is_scope_token(scope: &str) -> bool {
+    let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    !scope.is_empty() && scope.bytes().all(allowed)
+}
+
+fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<[u8; 32]>, D::Error> {
+    let hashes = Vec::<String>::deserialize(deserializer)?;
+    let decoded: Option<Vec<_>> = hashes.iter().map(|hash| sha256_from_hex(hash)).collect();
+    decoded
+        .filter(|hashes| (1..=2).contains(&hashes.len()))
+        .ok_or_else(|| serde::de::Error::custom("not one or two SHA-256 in hex"))
+}
+
+fn sha256_from_hex(hex: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// The OAuth app at GitHub that the Next.js app signs in with.
+#[derive(Clone, Debug)]
+pub struct GitHub {
+    /// `GITHUB_CLIENT_ID` of the OAuth app.
+    pub client_id: String,
+    /// `GITHUB_CLIENT_SECRET` of the OAuth app: check-a-token wants it.
+    pub client_secret: SecretString,
+    /// `GITHUB_API_URL`: `https://api.github.com` unless set, as for GitHub Enterprise. No slash at the end.
+    pub api_url: String,
+}
+
+impl GitHub {
+    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        const API: &str =
+            "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
+        let client_id = env.required(
+            "GITHUB_CLIENT_ID",
+            "the client id of your OAuth app at GitHub",
+        )?;
+        // It becomes a segment of a URL's path.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !client_id.bytes().all(plain) || client_id.starts_with('.') {
+            return Err(ConfigError {
+                name: "GITHUB_CLIENT_ID",
+                found: Found::Value(client_id),
+                expected: "the client id of your OAuth app at GitHub: letters, digits, '.', '_' and '-'",
+            });
+        }
+        let api_url = env
+            .optional("GITHUB_API_URL")
+            .unwrap_or_else(|| "https://api.github.com".to_owned());
+        env.base_url("GITHUB_API_URL", &api_url, API)?;
+        Ok(Self {
+            client_id,
+            client_secret: env
+                .required(
+                    "GITHUB_CLIENT_SECRET",
+                    "the client secret of your OAuth app at GitHub",
+                )?
+                .into(),
+            api_url,
+        })
+    }
+}
+
+/// What the logs say of the process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// `AWS_LAMBDA_FUNCTION_VERSION`; `local` elsewhere.
+    pub version: String,
+    /// `LOG_LEVEL` (or Lambda's own `AWS_LAMBDA_LOG_LEVEL`): `error`, `warn`, `info`, `debug` or `trace`.
+    pub log_level: tracing::Level,
+}
+
+impl Process {
+    /// Reads `AWS_LAMBDA_FUNCTION_VERSION`, `LOG_LEVEL` and `AWS_LAMBDA_LOG_LEVEL`.
+    ///
+    /// # Errors
+    /// The level is none of the five.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let level = |name| env.optional(name).map(|value| (name, value));
+        let log_level = match level("LOG_LEVEL").or_else(|| level("AWS_LAMBDA_LOG_LEVEL")) {
+            None => tracing::Level::INFO,
+            Some((name, value)) => value.parse().map_err(|_| ConfigError {
+                name,
+                found: Found::Value(value),
+                expected: "error, warn, info, debug or trace",
+            })?,
+        };
+        Ok(Self {
+            version: env
+                .optional("AWS_LAMBDA_FUNCTION_VERSION")
+                .unwrap_or_else(|| "local".to_owned()),
+            log_level,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn issuer(url: &str, local: bool) -> Result<Issuer, ConfigError> {
+        let endpoint = if local { "http://127.0.0.1:9002" } else { "" };
+        Issuer::from_env(&Environment::of([
+            ("ISSUER_URL", url),
+            ("TOKEN_AUDIENCE", "api"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", endpoint),
+        ]))
+    }
+
+    #[test]
+    fn a_missing_setting_is_named_with_what_is_expected() {
+        let error = Issuer::from_env(&Environment::of([("TOKEN_AUDIENCE", "api")])).unwrap_err();
+
+        assert_eq!(
+            error.to_string(),
+            "ISSUER_URL is not set; expected the https URL of this API without a slash at the end, \
+             like https://api.example.com"
+        );
+    }
+
+    #[test]
+    fn an_empty_setting_counts_as_not_set() {
+        assert!(
+            issuer("", false)
+                .unwrap_err()
+                .to_string()
+                .contains("is not set")
+        );
+    }
+
+    #[test]
+    fn t47_t84_only_https_urls_with_a_host_name_are_trusted() {
+        assert!(issuer("https://api.example.com", false).is_ok());
+        assert!(issuer("https://api.example.com/auth", false).is_ok());
+        for url in [
+            "http://api.example.com",
+            "http://localhost:9000",
+            "https://127.0.0.1",
+            "https://169.254.169.254",
+            "https://[fd00::1]",
+            "https://user:password@api.example.com",
+            "https://api.example.com/",
+            "https://api.example.com?x=1",
+            "https://api.example.com#x",
+            "ftp://api.example.com",
+            "api.example.com",
+        ] {
+            let error = issuer(url, false).unwrap_err().to_string();
+            assert!(error.starts_with("ISSUER_URL is "), "{error}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_for_this_machine_and_only_with_a_local_dynamodb() {
+        assert!(issuer("http://localhost:9000", true).is_ok());
+        assert!(issuer("http://127.0.0.1:9000", true).is_ok());
+        assert!(issuer("http://api.example.com", true).is_err());
+        assert!(issuer("http://10.0.0.1", true).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_elsewhere_does_not_make_a_machine_local() {
+        for endpoint in [
+            "http://dynamodb.eu-west-1.amazonaws.com",
+            "https://127.0.0.1:8000",
+            "http://localhost.example.com",
+            "nonsense",
+        ] {
+            let env = Environment::of([("AWS_ENDPOINT_URL_DYNAMODB", endpoint)]);
+            assert!(!env.is_local(), "{endpoint}");
+        }
+    }
+
+    fn clients_of(json: &str) -> Result<Vec<Client>, ConfigError> {
+        clients(&Environment::of([("CLIENTS", json)]))
+    }
+
+    #[test]
+    fn clients_have_one_or_two_secrets() {
+        let one = clients_of(&format!(
+            r#"[{{"client_id":"a","secret_sha256":["{SHA256}"]}}]"#
+        ))
+        .unwrap();
+        assert_eq!(one[0].secret_sha256[0][..2], [0x9f, 0x86]);
+
+        for secrets in ["[]", &format!(r#"["{SHA256}","{SHA256}","{SHA256}"]"#)] {
+            let json = format!(r#"[{{"client_id":"a","secret_sha256":{secrets}}}]"#);
+            assert!(clients_of(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn t84_a_wrong_client_list_is_refused_without_showing_it() {
+        let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{SHA256}"]}}"#);
+        for json in [
+            "",
+            "[]",
+            "{}",
+            "hunter2",
+            r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
+            r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
+            &format!("[{repeated},{repeated}]"),
+            &format!(r#"[{{"client_id":"","secret_sha256":["{SHA256}"]}}]"#),
+            &format!(
+                r#"[{{"client_id":"a","secret_sha256":["{SHA256}"],"scopes":["two words"]}}]"#
+            ),
+            &format!(
+                r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
+                &SHA256[2..]
+            ),
+        ] {
+            let error = clients_of(json).unwrap_err().to_string();
+            assert!(error.starts_with("CLIENTS "), "{error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains(SHA256),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_lifetime_of_access_tokens_is_bounded() {
+        let ttl = |value| AccessTokenTtl::from_env(&Environment::of([("ACCESS_TOKEN_TTL", value)]));
+        assert_eq!(ttl("").unwrap().0.as_secs(), 900);
+        assert_eq!(ttl("60").unwrap().0.as_secs(), 60);
+        assert_eq!(ttl("3600").unwrap().0.as_secs(), 3600);
+        for value in ["59", "3601", "-1", "15m", "1e3"] {
+            let error = ttl(value).unwrap_err().to_string();
+            assert!(
+                error.contains("ACCESS_TOKEN_TTL") && error.contains(value),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let github = GitHub::from_env(&Environment::of([
+            ("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"),
+            ("GITHUB_CLIENT_SECRET", "hunter2"),
+        ]))
+        .unwrap();
+        assert!(!format!("{github:?}").contains("hunter2"));
+        assert_eq!(github.api_url, "https://api.github.com");
+    }
+
+    #[test]
+    fn a_client_id_that_would_change_the_path_is_refused() {
+        for id in ["a/b", "..", "a?b", "a b", "é"] {
+            let env = Environment::of([
+                ("GITHUB_CLIENT_ID", id),
+                ("GITHUB_CLIENT_SECRET", "hunter2"),
+            ]);
+            assert!(GitHub::from_env(&env).is_err(), "{id}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The DynamoDB client, and what its failures mean to us.
+
+use std::{error::Error as StdError, time::Duration};
+
+use aws_sdk_dynamodb::{
+    Client,
+    config::{
+        BehaviorVersion, Config, Credentials, Region, http::HttpResponse, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use secrecy::ExposeSecret;
+use thiserror::Error;
+
+use crate::config;
+
+/// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
+/// whole certificate store is a measurable part of a cold start.
+const AMAZON_ROOTS: &[u8] = include_bytes!("dynamodb/amazon-roots.pem");
+
+/// Three tries within 2.5 s: what a person waiting for a sign-in can bear, and well inside the function's timeout.
+const TRIES: u32 = 3;
+const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
+const TRY_TIMEOUT: Duration = Duration::from_millis(1000);
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+
+/// A DynamoDB client for `config`.
+///
+/// It is built by hand instead of by `aws-config`, whose credential chain costs more at cold start than the whole
+/// request: a Lambda has its credentials in the environment.
+#[expect(
+    clippy::expect_used,
+    reason = "the certificates are part of the program, and a test builds this client"
+)]
+pub fn client(config: &config::DynamoDb) -> Client {
+    let plain_text = config
+        .endpoint
+        .as_ref()
+        .is_some_and(|endpoint| endpoint.scheme() == "http");
+    let http_client = if plain_text {
+        Builder::new().build_http()
+    } else {
+        let roots = TrustStore::empty()
+            .with_native_roots(false)
+            .with_pem_certificate(AMAZON_ROOTS);
+        let context = TlsContext::builder()
+            .with_trust_store(roots)
+            .build()
+            .expect("the embedded certificates are well-formed");
+        Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(context)
+            .build_https()
+    };
+    let credentials = Credentials::new(
+        &config.access_key_id,
+        config.secret_access_key.expose_secret(),
+        config
+            .session_token
+            .as_ref()
+            .map(|token| token.expose_secret().to_owned()),
+        None,
+        "environment",
+    );
+    let mut sdk = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(config.region.clone()))
+        .credentials_provider(credentials)
+        .http_client(http_client)
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(TRIES)
+                .with_initial_backoff(FIRST_BACKOFF),
+        )
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .operation_attempt_timeout(TRY_TIMEOUT)
+                .operation_timeout(OPERATION_TIMEOUT)
+                .build(),
+        );
+    if let Some(endpoint) = &config.endpoint {
+        sdk = sdk.endpoint_url(endpoint.as_str());
+    }
+    Client::from_conf(sdk.build())
+}
+
+/// The store could not do what was asked: we do not know, which is never the same as "there is none".
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// DynamoDB did not answer, or refused for now; the request may be repeated. Whether a write was applied is not
+    /// known.
+    #[error("DynamoDB is unavailable: {0}")]
+    Unavailable(String),
+    /// DynamoDB refuses the request itself: a missing table, a missing permission, or a fault of ours.
+    #[error("DynamoDB refused the request: {0}")]
+    Refused(String),
+    /// An item is not as we write them.
+    #[error("an item of the table cannot be read: {0}")]
+    Malformed(String),
+}
+
+impl<E> From<SdkError<E, HttpResponse>> for StoreError
+where
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, HttpResponse>) -> Self {
+        // The context carries DynamoDB's code and message and the chain of causes, never a request or an item.
+        let cause = DisplayErrorContext(&error).to_string();
+        match error.code() {
+            Some("AccessDeniedException" | "ResourceNotFoundException" | "ValidationException") => {
+                Self::Refused(cause)
+            }
+            _ => Self::Unavailable(cause),
+        }
+    }
+}
+
+impl From<serde_dynamo::Error> for StoreError {
+    fn from(error: serde_dynamo::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_for_aws_can_be_built_from_the_embedded_roots() {
+        let config = config::DynamoDb {
+            endpoint: None,
+            region: "eu-west-1".to_owned(),
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        };
+        client(&config);
+    }
+
+    #[test]
+    fn the_embedded_roots_are_five_certificates() {
+        let roots = pem::parse_many(AMAZON_ROOTS).unwrap();
+        assert_eq!(roots.len(), 5);
+    }
+}

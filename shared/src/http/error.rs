@@ -1,0 +1,292 @@
+//! Every way a request can fail, and the only place where failures meet status codes.
+
+use std::{error::Error as StdError, time::Duration};
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use thiserror::Error;
+
+use crate::{
+    dynamodb::StoreError, keys::KeysError, provider::ProviderError, token::TokenError,
+    users::SignInError,
+};
+
+/// Every way a request can fail, as the client may know it.
+///
+/// As a response it is RFC 9457 problem JSON; wrapped in [`OAuthError`] it is RFC 6749 JSON.
+#[derive(Debug, Error)]
+pub enum ApiError {
+    /// The request itself makes no sense.
+    #[error("{0}")]
+    InvalidRequest(String),
+    /// The client did not prove who it is.
+    #[error("client authentication failed")]
+    InvalidClient,
+    /// No such grant (RFC 6749 §5.2).
+    #[error("grant_type must be urn:ietf:params:oauth:grant-type:token-exchange")]
+    UnsupportedGrantType,
+    /// A scope that the client may not have.
+    #[error("the requested scope is not allowed for this client")]
+    InvalidScope,
+    /// A token for an API that is not ours (RFC 8693 §2.2.2).
+    #[error("tokens are not issued for this audience or resource")]
+    InvalidTarget,
+    /// The provider's token proves nothing: RFC 8693 §2.2.2 wants `invalid_request`.
+    #[error("{0}")]
+    SubjectToken(#[source] ProviderError),
+    /// The user is known, and not let in.
+    #[error("{0}")]
+    AccessDenied(#[source] SignInError),
+    /// No access token came with the request.
+    #[error("an access token is required")]
+    MissingToken,
+    /// The access token is not accepted.
+    #[error("the access token is not valid")]
+    InvalidToken(#[source] TokenError),
+    /// The token is good, and its user is gone or disabled.
+    #[error("the access token is not valid")]
+    UnknownUser,
+    /// The body is of another type than the route reads.
+    #[error("the content type must be {0}")]
+    UnsupportedMediaType(&'static str),
+    /// The body is larger than any honest one.
+    #[error("the request is larger than 64 KiB")]
+    TooLarge,
+    /// The route is there, the method is not.
+    #[error("this method is not supported here")]
+    MethodNotAllowed,
+    /// The provider cannot tell us who this is.
+    #[error("the identity provider cannot be reached; try again later")]
+    ProviderUnavailable {
+        /// What happened, for the log.
+        #[source]
+        cause: ProviderError,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// DynamoDB did not do its part.
+    #[error("temporarily unavailable; try again")]
+    StoreUnavailable(#[source] StoreError),
+    /// There is no key to sign or verify with.
+    #[error("temporarily unavailable; try again")]
+    KeysUnavailable(#[source] KeysError),
+    /// A fault of ours.
+    #[error("internal error")]
+    Internal(#[source] TokenError),
+}
+
+/// How long a client waits when it is our own side that is unavailable.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::UnsupportedGrantType
+            | Self::InvalidScope
+            | Self::InvalidTarget
+            | Self::SubjectToken(_)
+            | Self::AccessDenied(_) => StatusCode::BAD_REQUEST,
+            Self::InvalidClient
+            | Self::MissingToken
+            | Self::InvalidToken(_)
+            | Self::UnknownUser => StatusCode::UNAUTHORIZED,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ProviderUnavailable { .. }
+            | Self::StoreUnavailable(_)
+            | Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Stable; clients switch on it. The standards' own where they have one.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_)
+            | Self::SubjectToken(_)
+            | Self::MissingToken
+            | Self::UnsupportedMediaType(_)
+            | Self::TooLarge
+            | Self::MethodNotAllowed => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::AccessDenied(_) => "access_denied",
+            Self::InvalidToken(_) | Self::UnknownUser => "invalid_token",
+            Self::ProviderUnavailable { .. }
+            | Self::StoreUnavailable(_)
+            | Self::KeysUnavailable(_) => "temporarily_unavailable",
+            Self::Internal(_) => "server_error",
+        }
+    }
+
+    /// RFC 6750 §3: without a token the challenge says nothing more; with a bad one it says so.
+    fn challenge(&self) -> Option<HeaderValue> {
+        match self {
+            Self::InvalidClient => Some(HeaderValue::from_static(
+                r#"Basic realm="cambio", charset="UTF-8""#,
+            )),
+            Self::MissingToken => Some(HeaderValue::from_static(r#"Bearer realm="cambio""#)),
+            Self::InvalidToken(_) | Self::UnknownUser => Some(HeaderValue::from_static(
+                r#"Bearer realm="cambio", error="invalid_token", error_description="the access token is not valid""#,
+            )),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::ProviderUnavailable { retry_after, .. } => Some(*retry_after),
+            Self::StoreUnavailable(_) | Self::KeysUnavailable(_) => Some(RETRY_AFTER),
+            _ => None,
+        }
+    }
+
+    /// The one place where a failure is logged: where it becomes an answer.
+    fn log(&self) {
+        let (status, code) = (self.status().as_u16(), self.code());
+        let cause = StdError::source(self).map(ToString::to_string);
+        if self.status().is_server_error() {
+            tracing::error!(error.code = code, error.cause = cause, status, "{self}");
+        } else {
+            tracing::info!(error.code = code, error.cause = cause, status, "{self}");
+        }
+    }
+
+    fn decorate(&self, mut response: Response) -> Response {
+        let headers = response.headers_mut();
+        if let Some(challenge) = self.challenge() {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(wait) = self.retry_after() {
+            headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        self.log();
+        let status = self.status();
+        let problem = json!({
+            "type": format!("urn:cambio:error:{}", self.code()),
+            "title": status.canonical_reason(),
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+        });
+        let mut response = (status, Json(problem)).into_response();
+        response.headers_mut().insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        self.decorate(response)
+    }
+}
+
+/// An [`ApiError`] in the form that OAuth clients read (RFC 6749 §5.2).
+#[derive(Debug)]
+pub struct OAuthError(ApiError);
+
+impl<E: Into<ApiError>> From<E> for OAuthError {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let Self(error) = self;
+        error.log();
+        let body = json!({ "error": error.code(), "error_description": error.to_string() });
+        let response = (error.status(), Json(body)).into_response();
+        error.decorate(response)
+    }
+}
+
+impl From<ProviderError> for ApiError {
+    fn from(error: ProviderError) -> Self {
+        match error {
+            ProviderError::Unavailable { retry_after, .. } => Self::ProviderUnavailable {
+                cause: error,
+                retry_after,
+            },
+            ProviderError::IssuerMissing
+            | ProviderError::UnknownIssuer
+            | ProviderError::Rejected(_) => Self::SubjectToken(error),
+        }
+    }
+}
+
+impl From<SignInError> for ApiError {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Disabled => Self::AccessDenied(error),
+            SignInError::Store(error) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::StoreUnavailable(error)
+    }
+}
+
+impl From<KeysError> for ApiError {
+    fn from(error: KeysError) -> Self {
+        Self::KeysUnavailable(error)
+    }
+}
+
+impl From<TokenError> for ApiError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::KeysUnavailable(error) => Self::KeysUnavailable(error),
+            TokenError::Signing => Self::Internal(error),
+            TokenError::Malformed(_)
+            | TokenError::UnknownKey
+            | TokenError::Forged(_)
+            | TokenError::Foreign(_)
+            | TokenError::Untimely(_) => Self::InvalidToken(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_stays_out_of_the_answer() {
+        let error = ApiError::from(StoreError::Unavailable("table arn:aws:…".to_owned()));
+        assert_eq!(error.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(error.to_string(), "temporarily unavailable; try again");
+    }
+
+    #[test]
+    fn an_outage_is_never_blamed_on_the_token() {
+        let outage = || StoreError::Unavailable(String::new());
+        for error in [
+            ApiError::from(TokenError::KeysUnavailable(
+                KeysError::Unreachable(outage()),
+            )),
+            ApiError::from(SignInError::Store(outage())),
+            ApiError::from(ProviderError::Unavailable {
+                cause: String::new(),
+                retry_after: Duration::ZERO,
+            }),
+        ] {
+            let response = OAuthError(error).into_response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The body of an OAuth endpoint: `application/x-www-form-urlencoded`, each parameter at most once.
+
+use std::collections::HashMap;
+
+use axum::extract::{FromRequest, Request};
+use http::{HeaderMap, header};
+use secrecy::SecretString;
+
+use super::{ApiError, OAuthError, surface::body_of};
+use crate::config::is_vschar;
+
+const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
+
+/// The parameters of a request to an OAuth endpoint, by name.
+///
+/// Any of them may be a secret, so they do not print. A parameter without a value counts as omitted, and one that we
+/// do not know is ignored (RFC 6749 §3.2).
+#[derive(Debug)]
+pub struct Form {
+    parameters: HashMap<String, SecretString>,
+    /// The headers that the form came with: a client may authenticate in either place.
+    pub(super) headers: HeaderMap,
+}
+
+impl Form {
+    /// Takes the parameter `name`.
+    pub fn take(&mut self, name: &str) -> Option<SecretString> {
+        self.parameters.remove(name)
+    }
+
+    /// Takes the parameter `name`, which is no secret.
+    pub fn take_plain(&mut self, name: &str) -> Option<String> {
+        use secrecy::ExposeSecret as _;
+        self.take(name)
+            .map(|value| value.expose_secret().to_owned())
+    }
+
+    /// Takes the parameter `name`, which must be there.
+    ///
+    /// # Errors
+    /// It is missing or empty.
+    pub fn require(&mut self, name: &str) -> Result<SecretString, ApiError> {
+        self.take(name)
+            .ok_or_else(|| ApiError::InvalidRequest(format!("{name} is required")))
+    }
+
+    /// Takes the parameter `name`, which must be there and is no secret.
+    ///
+    /// # Errors
+    /// It is missing or empty.
+    pub fn require_plain(&mut self, name: &str) -> Result<String, ApiError> {
+        self.take_plain(name)
+            .ok_or_else(|| ApiError::InvalidRequest(format!("{name} is required")))
+    }
+
+    fn parse(body: &[u8]) -> Result<HashMap<String, SecretString>, ApiError> {
+        let mut parameters = HashMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            // RFC 6749 Appendix A. What is no UTF-8 arrives here as U+FFFD, which is outside of it as well.
+            if !name.bytes().chain(value.bytes()).all(is_vschar) {
+                return Err(ApiError::InvalidRequest(
+                    "a parameter has characters other than visible ASCII and space".to_owned(),
+                ));
+            }
+            let name = name.into_owned();
+            if parameters.contains_key(&name) {
+                return Err(ApiError::InvalidRequest(format!(
+                    "{} comes more than once",
+                    quotable(&name)
+                )));
+            }
+            parameters.insert(name, SecretString::from(value.into_owned()));
+        }
+        parameters.retain(|_, value| {
+            use secrecy::ExposeSecret as _;
+            !value.expose_secret().is_empty()
+        });
+        Ok(parameters)
+    }
+}
+
+/// A name of a parameter as an error may show it: somebody may have mixed up name and value.
+fn quotable(name: &str) -> &str {
+    let is_name = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    if is_name { name } else { "a parameter" }
+}
+
+fn is_form(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let parameters = parameters.trim().replace('"', "");
+    essence.trim().eq_ignore_ascii_case(CONTENT_TYPE)
+        && (parameters.is_empty() || parameters.eq_ignore_ascii_case("charset=utf-8"))
+}
+
+impl<S: Send + Sync> FromRequest<S> for Form {
+    type Rejection = OAuthError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, OAuthError> {
+        let (parts, body) = request.into_parts();
+        if !is_form(&parts.headers) {
+            return Err(ApiError::UnsupportedMediaType(CONTENT_TYPE).into());
+        }
+        // A secret in a URL ends up in logs; a client that does so should learn it at once.
+        if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+            let detail = "parameters belong in the body, not in the URL";
+            return Err(ApiError::InvalidRequest(detail.to_owned()).into());
+        }
+        Ok(Self {
+            parameters: Self::parse(&body_of(body).await?)?,
+            headers: parts.headers,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn parse(body: &str) -> Result<Form, ApiError> {
+        Form::parse(body.as_bytes()).map(|parameters| Form {
+            parameters,
+            headers: HeaderMap::new(),
+        })
+    }
+
+    fn with_type(content_type: &'static str) -> bool {
+        is_form(&HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            http::HeaderValue::from_static(content_type),
+        )]))
+    }
+
+    #[test]
+    fn parameters_are_decoded_once() {
+        let mut form = parse("a=x%2By+z&b=%2541&c=").unwrap();
+        assert_eq!(form.require("a").unwrap().expose_secret(), "x+y z");
+        assert_eq!(form.require("b").unwrap().expose_secret(), "%41");
+        assert!(form.require("c").is_err(), "empty counts as omitted");
+        assert!(form.take("d").is_none());
+    }
+
+    #[test]
+    fn t74_a_parameter_that_comes_twice_is_refused() {
+        for body in [
+            "a=1&a=1",
+            "a=1&b=2&a=3",
+            "a=1&%61=2",
+            "a=&a=1",
+            "zzz=1&zzz=2",
+        ] {
+            assert!(parse(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn t74_odd_encodings_are_refused() {
+        for body in [
+            "a=%00",
+            "a=%C0%AF",
+            "a=%FF",
+            "a=%0A",
+            "a=é",
+            "%00=a",
+            "a=%7F",
+            "a=\u{202e}",
+        ] {
+            assert!(parse(body).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn an_error_does_not_quote_what_may_be_a_secret() {
+        let error = parse("gho_secretsecret123=&gho_secretsecret123=")
+            .err()
+            .unwrap();
+        assert_eq!(error.to_string(), "a parameter comes more than once");
+    }
+
+    #[test]
+    fn t73_only_the_form_type_is_read() {
+        assert!(with_type("application/x-www-form-urlencoded"));
+        assert!(with_type(
+            "Application/X-WWW-Form-Urlencoded; charset=UTF-8"
+        ));
+        assert!(with_type(
+            "application/x-www-form-urlencoded;charset=\"utf-8\""
+        ));
+        for other in [
+            "application/json",
+            "text/plain",
+            "multipart/form-data",
+            "application/x-www-form-urlencoded; charset=utf-16",
+            "application/x-www-form-urlencoded, application/json",
+            "application/x-www-form-urlencoded-evil",
+            "",
+        ] {
+            assert!(!with_type(other), "{other}");
+        }
+        assert!(!is_form(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn values_do_not_show_in_debug_output() {
+        assert!(!format!("{:?}", parse("client_secret=hunter2").unwrap()).contains("hunter2"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Form::parse(&body);
+        }
+
+        #[test]
+        fn what_is_encoded_is_read_back(values in proptest::collection::hash_map("[a-z_]{1,9}", "[ -~]{1,30}", 0..9)) {
+            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(&values).finish();
+            let mut form = parse(&body).unwrap();
+            for (name, value) in &values {
+                let read = form.require(name).unwrap();
+                prop_assert_eq!(read.expose_secret(), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A user, as clients see them.
+
+use serde::Serialize;
+
+use crate::users::User;
+
+/// A user in the answers of `POST /token` and `GET /me`.
+#[derive(Debug, Serialize)]
+pub struct Profile {
+    /// The user's id with us: the same for ever.
+    pub id: String,
+    /// The display name.
+    pub name: Option<String>,
+    /// The e-mail address, where the provider tells one.
+    pub email: Option<String>,
+    /// Whether the provider has verified the address.
+    pub email_verified: bool,
+    /// An `https` URL.
+    pub picture: Option<String>,
+    /// What the user may do.
+    pub roles: Vec<String>,
+    /// The accounts at providers that may sign in as the user.
+    pub identities: Vec<ProfileIdentity>,
+}
+
+/// An account at a provider.
+#[derive(Debug, Serialize)]
+pub struct ProfileIdentity {
+    /// The provider's configured name.
+    pub provider: String,
+    /// The unchanging id at the provider.
+    pub subject: String,
+    /// The login at the provider.
+    pub username: Option<String>,
+}
+
+impl From<User> for Profile {
+    fn from(user: User) -> Self {
+        let identities = user.identities.into_iter();
+        Self {
+            id: user.id.to_string(),
+            name: user.profile.name,
+            email: user.profile.email,
+            email_verified: user.profile.email_verified,
+            picture: user.profile.picture,
+            roles: user.roles,
+            identities: identities
+                .map(|(provider, linked)| ProfileIdentity {
+                    provider,
+                    subject: linked.subject,
+                    username: linked.username,
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The keys in memory: read at start, kept fresh while running, good for a day when the table cannot be reached.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use jsonwebtoken::{DecodingKey, EncodingKey, jwk::JwkSet};
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+use super::{KeyError, KeySet, KeyStore, PublishedKey, SigningAlgorithm};
+use crate::{
+    clock::{Clock, Timestamp},
+    dynamodb::StoreError,
+};
+
+/// A set of this age is read again. Keys are published a day before they sign, so this misses none.
+const FRESH_FOR: u64 = 5 * 60;
+/// However many tokens with unknown key ids arrive, the table is asked no more often than this.
+const RELOAD_EVERY: u64 = 30;
+/// How long the last good set serves while the table cannot be reached.
+const GOOD_FOR: u64 = 24 * 60 * 60;
+
+/// The keys cannot be had; whoever needed one cannot tell good from bad.
+#[derive(Debug, Error)]
+pub enum KeysError {
+    /// The keys table did not answer, and there is no good set to go on with.
+    #[error("the signing keys cannot be read: {0}")]
+    Unreachable(#[from] StoreError),
+    /// The table answers, and has no key that could sign.
+    #[error("there is no signing key yet; the function rotate-keys makes one")]
+    None,
+    /// A key from a developer's machine has no business in a deployed function.
+    #[error("the key {0} is a development key, which a deployed function refuses")]
+    Development(String),
+    /// A stored key cannot be used.
+    #[error(transparent)]
+    Unusable(#[from] KeyError),
+}
+
+/// Our public keys, ready to verify. Clones share one cache.
+#[derive(Clone)]
+pub struct Keys(Arc<Cache>);
+
+struct Cache {
+    store: KeyStore,
+    clock: Clock,
+    development_allowed: bool,
+    loaded: ArcSwap<Loaded>,
+    /// When a reload was last tried. Holding it is what makes a reload the only one.
+    last_try: Mutex<Option<Timestamp>>,
+}
+
+/// One reading of the key set.
+#[derive(Default)]
+struct Loaded {
+    at: Option<Timestamp>,
+    set: KeySet,
+    verifying: HashMap<String, Arc<VerifyingKey>>,
+}
+
+/// One public key, bound to its algorithm.
+pub(crate) struct VerifyingKey {
+    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) key: DecodingKey,
+    verify_until: Option<Timestamp>,
+}
+
+impl Loaded {
+    fn new(set: KeySet, at: Timestamp) -> Result<Self, KeyError> {
+        let verifying = set.keys.iter().map(|published| {
+            let key = VerifyingKey {
+                algorithm: published.algorithm,
+                key: published.decoding_key()?,
+                verify_until: published.verify_until,
+            };
+            Ok((published.kid.clone(), Arc::new(key)))
+        });
+        Ok(Self {
+            at: Some(at),
+            verifying: verifying.collect::<Result<_, KeyError>>()?,
+            set,
+        })
+    }
+
+    /// Its age, if it was ever read; a clock that went backwards makes it infinitely old.
+    fn is_younger_than(&self, seconds: u64, now: Timestamp) -> bool {
+        self.at
+            .and_then(|at| now.checked_sub(at))
+            .is_some_and(|age| age < seconds)
+    }
+
+    fn find(&self, kid: &str, now: Timestamp) -> Option<Arc<VerifyingKey>> {
+        self.verifying
+            .get(kid)
+            .filter(|key| key.verify_until.is_none_or(|until| now < until))
+            .cloned()
+    }
+}
+
+impl Keys {
+    /// Reads the keys, which also opens the connection to DynamoDB.
+    ///
+    /// A table that cannot be reached now is no error: the next request tries again.
+    ///
+    /// # Errors
+    /// [`KeysError::Development`] where such keys are not allowed, and [`KeysError::Unusable`].
+    pub async fn start(
+        store: KeyStore,
+        clock: Clock,
+        development_allowed: bool,
+    ) -> Result<Self, KeysError> {
+        let keys = Self(Arc::new(Cache {
+            store,
+            clock,
+            development_allowed,
+            loaded: ArcSwap::default(),
+            last_try: Mutex::new(None),
+        }));
+        match keys.fresh().await {
+            Err(error @ (KeysError::Development(_) | KeysError::Unusable(_))) => Err(error),
+            Err(error) => {
+                tracing::warn!(error.cause = %error, "no signing keys at start; trying again at the next request");
+                Ok(keys)
+            }
+            Ok(_) => Ok(keys),
+        }
+    }
+
+    /// The public keys as a JWK Set, as `jwks.json` shows them.
+    ///
+    /// # Errors
+    /// There are no keys, or they cannot be read.
+    pub async fn jwks(&self) -> Result<JwkSet, KeysError> {
+        Ok(self.fresh().await?.set.jwks(self.0.clock.now())?)
+    }
+
+    /// The key named `kid`, if it may verify now.
+    ///
+    /// # Errors
+    /// The keys cannot be read, so nothing can be said of `kid`.
+    pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerifyingKey>>, KeysError> {
+        let now = self.0.clock.now();
+        if let Some(key) = self.fresh().await?.find(kid, now) {
+            return Ok(Some(key));
+        }
+        let last_try = self.0.last_try.lock().await;
+        Ok(self.reload(last_try).await?.find(kid, now))
+    }
+
+    async fn current(&self) -> Result<PublishedKey, KeysError> {
+        let loaded = self.fresh().await?;
+        let current = loaded.set.current(self.0.clock.now());
+        current.cloned().ok_or(KeysError::None)
+    }
+
+    /// A set that is fresh, or the last good one while a fresh one is being read or cannot be had.
+    async fn fresh(&self) -> Result<Arc<Loaded>, KeysError> {
+        let loaded = self.0.loaded.load_full();
+        let now = self.0.clock.now();
+        if loaded.is_younger_than(FRESH_FOR, now) {
+            return Ok(loaded);
+        }
+        if !loaded.is_younger_than(GOOD_FOR, now) {
+            let last_try = self.0.last_try.lock().await;
+            return self.reload(last_try).await;
+        }
+        let Ok(last_try) = self.0.last_try.try_lock() else {
+            return Ok(loaded);
+        };
+        Ok(self.reload(last_try).await.unwrap_or_else(|error| {
+            tracing::warn!(error.cause = %error, "signing keys not refreshed; going on with the last good ones");
+            loaded
+        }))
+    }
+
+    /// Reads the set again, unless that was tried a moment ago; `last_try` proves that nobody else does.
+    async fn reload(
+        &self,
+        mut last_try: tokio::sync::MutexGuard<'_, Option<Timestamp>>,
+    ) -> Result<Arc<Loaded>, KeysError> {
+        let loaded = self.0.loaded.load_full();
+        let now = self.0.clock.now();
+        let recently = last_try
+            .and_then(|at| now.checked_sub(at))
+            .is_some_and(|age| age < RELOAD_EVERY);
+        // A failure is never cached: without a good set, each request tries.
+        if recently && loaded.is_younger_than(GOOD_FOR, now) {
+            return Ok(loaded);
+        }
+        *last_try = Some(now);
+        let set = self.0.store.find_set().await?.ok_or(KeysError::None)?;
+        if let Some(key) = set.keys.iter().find(|key| key.is_development())
+            && !self.0.development_allowed
+        {
+            return Err(KeysError::Development(key.kid.clone()));
+        }
+        let reloaded = Arc::new(Loaded::new(set, now)?);
+        self.0.loaded.store(Arc::clone(&reloaded));
+        Ok(reloaded)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let loaded = self.0.loaded.load();
+        f.debug_set().entries(loaded.verifying.keys()).finish()
+    }
+}
+
+/// Signs with the current private key. A function that does not construct one cannot sign.
+#[derive(Clone)]
+pub struct Signer {
+    keys: Keys,
+    signing: Arc<ArcSwapOption<SigningKey>>,
+}
+
+/// The private key that signs now.
+pub(crate) struct SigningKey {
+    pub(crate) kid: String,
+    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) key: EncodingKey,
+}
+
+impl Signer {
+    /// Reads the current private key. As with [`Keys::start`], an outage now is no error.
+    ///
+    /// # Errors
+    /// The stored key cannot be used.
+    pub async fn start(keys: Keys) -> Result<Self, KeysError> {
+        let signer = Self {
+            keys,
+            signing: Arc::default(),
+        };
+        match signer.current().await {
+            Err(error @ KeysError::Unusable(_)) => Err(error),
+            _ => Ok(signer),
+        }
+    }
+
+    /// The private key whose turn it is.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub(crate) async fn current(&self) -> Result<Arc<SigningKey>, KeysError> {
+        let published = self.keys.current().await?;
+        if let Some(signing) = self.signing.load_full()
+            && signing.kid == published.kid
+        {
+            return Ok(signing);
+        }
+        let private = self.keys.0.store.find_private(&published.kid).await?;
+        let private = private.ok_or(KeysError::None)?;
+        let signing = Arc::new(SigningKey {
+            kid: published.kid,
+            algorithm: published.algorithm,
+            key: private.encoding_key()?,
+        });
+        self.signing.store(Some(Arc::clone(&signing)));
+        Ok(signing)
+    }
+}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").finish_non_exhaustive()
+    }
+}

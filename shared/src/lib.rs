@@ -1,0 +1,17 @@
+//! Everything that two of Cambio's functions need, and nothing that only one needs.
+//!
+//! A request passes through the modules in one direction: [`http`] parses it and knows status codes; [`provider`] says
+//! who the outside world thinks the caller is; [`users`] says which of our users that is; [`token`] gives our own
+//! word about them. [`config`], [`keys`] and [`telemetry`] are used at start.
+
+pub mod clock;
+pub mod config;
+pub mod dynamodb;
+pub mod http;
+pub mod keys;
+pub mod provider;
+pub mod sessions;
+pub mod start;
+pub mod telemetry;
+pub mod token;
+pub mod users;

@@ -1,0 +1,317 @@
+//! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{Email, Identity, Outbound, Profile, ProviderError, outbound::Answer};
+use crate::config;
+
+/// The `subject_issuer` of GitHub, and the provider's name in the table.
+pub(super) const NAME: &str = "github";
+
+/// Longer than any token that GitHub has ever issued.
+const MAX_TOKEN: usize = 255;
+
+/// Proves GitHub's tokens.
+#[derive(Clone, Debug)]
+pub struct GitHub {
+    config: config::GitHub,
+    outbound: Outbound,
+}
+
+/// The answer of check-a-token
+/// (<https://docs.github.com/en/rest/apps/oauth-applications#check-a-token>), as far as we need it.
+#[derive(Deserialize)]
+struct CheckedToken {
+    app: App,
+    user: Option<Account>,
+    scopes: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct App {
+    client_id: String,
+}
+
+/// An account as `GET /user` and check-a-token show it.
+#[derive(Deserialize)]
+struct Account {
+    /// The key of the identity: the login can change hands, the id cannot.
+    id: u64,
+    login: String,
+    name: Option<String>,
+    avatar_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct EmailAddress {
+    email: String,
+    primary: bool,
+    verified: bool,
+}
+
+/// The kinds of token that a person's sign-in yields, by prefix
+/// (<https://github.blog/engineering/behind-githubs-new-authentication-token-formats/>).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum TokenKind {
+    /// `gho_`: of an OAuth app.
+    OAuthApp,
+    /// `ghu_`: of a GitHub App, in the name of a person.
+    AppUser,
+}
+
+impl GitHub {
+    /// Proves tokens of the OAuth app in `config`.
+    pub fn new(config: config::GitHub, outbound: Outbound) -> Self {
+        Self { config, outbound }
+    }
+
+    /// Whom `token` stands for.
+    pub(super) async fn verify(&self, token: &SecretString) -> Result<Identity, ProviderError> {
+        let kind = kind_of(token.expose_secret())
+            .ok_or(ProviderError::Rejected("it is no sign-in token of GitHub"))?;
+        tokio::time::timeout(self.outbound.total_timeout(), self.ask(token, kind))
+            .await
+            .unwrap_or_else(|_| Err(ProviderError::unavailable("took too long")))
+    }
+
+    async fn ask(&self, token: &SecretString, kind: TokenKind) -> Result<Identity, ProviderError> {
+        let checked = self.check(token).await?;
+        let Some(account) = checked.user else {
+            return Err(ProviderError::Rejected("it stands for no person"));
+        };
+        if !is_account_id(account.id) {
+            return Err(ProviderError::unavailable("answered an impossible user id"));
+        }
+        let (user, email) = tokio::try_join!(
+            self.user(token, account.id),
+            self.email(token, may_read_email(kind, checked.scopes.as_deref())),
+        )?;
+        let profile = Profile {
+            name: user.name.or_else(|| Some(user.login.clone())),
+            username: Some(user.login),
+            email,
+            picture: user.avatar_url,
+        };
+        let issuer = self.config.api_url.clone();
+        Ok(Identity::new(NAME, issuer, account.id.to_string(), profile))
+    }
+
+    /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
+    async fn check(&self, token: &SecretString) -> Result<CheckedToken, ProviderError> {
+        let path = format!("/applications/{}/token", self.config.client_id);
+        let request = self
+            .outbound
+            .client()
+            .post(self.url(&path))
+            .basic_auth(
+                &self.config.client_id,
+                Some(self.config.client_secret.expose_secret()),
+            )
+            .json(&serde_json::json!({ "access_token": token.expose_secret() }));
+        let answer = self.send(request).await?;
+        match answer.status.as_u16() {
+            200 => {}
+            404 | 422 => {
+                return Err(ProviderError::Rejected(
+                    "GitHub knows no such token of this application",
+                ));
+            }
+            401 | 403 => {
+                return Err(ProviderError::unavailable(
+                    "GitHub refuses GITHUB_CLIENT_ID with GITHUB_CLIENT_SECRET",
+                ));
+            }
+            status => {
+                return Err(ProviderError::unavailable(format!(
+                    "check-a-token answered {status}"
+                )));
+            }
+        }
+        let checked: CheckedToken = parse(&answer)?;
+        if checked.app.client_id != self.config.client_id {
+            return Err(ProviderError::Rejected(
+                "it was issued to another application",
+            ));
+        }
+        Ok(checked)
+    }
+
+    async fn user(&self, token: &SecretString, id: u64) -> Result<Account, ProviderError> {
+        let answer = self.get("/user", token).await?;
+        match answer.status.as_u16() {
+            200 => {}
+            // It was good a moment ago: revoked in between.
+            401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
+            status => {
+                return Err(ProviderError::unavailable(format!(
+                    "/user answered {status}"
+                )));
+            }
+        }
+        let user: Account = parse(&answer)?;
+        if user.id != id {
+            return Err(ProviderError::unavailable("answered two different users"));
+        }
+        Ok(user)
+    }
+
+    /// The primary address, if it is verified and the token may read it.
+    async fn email(
+        &self,
+        token: &SecretString,
+        may_read: bool,
+    ) -> Result<Option<Email>, ProviderError> {
+        if !may_read {
+            return Ok(None);
+        }
+        let answer = self.get("/user/emails", token).await?;
+        match answer.status.as_u16() {
+            200 => {}
+            401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
+            // The token may not read addresses after all.
+            403 | 404 => return Ok(None),
+            status => {
+                return Err(ProviderError::unavailable(format!(
+                    "/user/emails answered {status}"
+                )));
+            }
+        }
+        let addresses: Vec<EmailAddress> = parse(&answer)?;
+        let primary = addresses
+            .into_iter()
+            .find(|address| address.primary && address.verified);
+        Ok(primary.map(|address| Email {
+            address: address.email,
+            verified: true,
+        }))
+    }
+
+    async fn get(&self, path: &str, token: &SecretString) -> Result<Answer, ProviderError> {
+        let client = self.outbound.client();
+        self.send(
+            client
+                .get(self.url(path))
+                .bearer_auth(token.expose_secret()),
+        )
+        .await
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ProviderError> {
+        let request = request
+            .header("accept", "application/vnd.github+json")
+            .header("x-github-api-version", "2022-11-28")
+            .build()
+            .map_err(|error| ProviderError::unavailable(error.without_url().to_string()))?;
+        self.outbound.send(request).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.config.api_url)
+    }
+}
+
+/// Personal, server and refresh tokens have other prefixes (`ghp_`, `github_pat_`, `ghs_`, `ghr_`), and never come
+/// from a sign-in. Nothing of another form is sent anywhere.
+fn kind_of(token: &str) -> Option<TokenKind> {
+    let (kind, rest) = token
+        .strip_prefix("gho_")
+        .map(|rest| (TokenKind::OAuthApp, rest))
+        .or_else(|| {
+            token
+                .strip_prefix("ghu_")
+                .map(|rest| (TokenKind::AppUser, rest))
+        })?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (!rest.is_empty() && token.len() <= MAX_TOKEN && rest.bytes().all(plain)).then_some(kind)
+}
+
+/// An OAuth app's token says its scopes; a GitHub App's has permissions instead, which only a try can tell.
+fn may_read_email(kind: TokenKind, scopes: Option<&[String]>) -> bool {
+    let in_scope = |scope: &String| scope == "user:email" || scope == "user";
+    kind == TokenKind::AppUser || scopes.is_some_and(|scopes| scopes.iter().any(in_scope))
+}
+
+fn is_account_id(id: u64) -> bool {
+    (1..=i64::MAX as u64).contains(&id)
+}
+
+fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
+    // serde's message may quote the answer, which is about a person; where it is wrong says enough.
+    serde_json::from_slice(&answer.body).map_err(|error| {
+        ProviderError::unavailable(format!(
+            "answered something else than expected (line {}, column {})",
+            error.line(),
+            error.column()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t03_only_tokens_of_a_sign_in_are_sent_to_github() {
+        for token in [
+            "gho_16C7e42F292c6912E7710c838347Ae178B4a",
+            "ghu_a",
+            "gho_a_b",
+        ] {
+            assert!(kind_of(token).is_some(), "{token}");
+        }
+        for token in [
+            "",
+            "gho_",
+            "ghp_16C7e42F292c6912E7710c838347Ae178B4a",
+            "github_pat_11ABCDEFG0",
+            "ghs_16C7e42F292c6912E7710c838347Ae178B4a",
+            "ghr_16C7e42F292c6912E7710c838347Ae178B4a",
+            "16c7e42f292c6912e7710c838347ae178b4a1234",
+            "gho_a b",
+            "gho_a\r\nHost: evil.example",
+            "gho_é",
+            " gho_a",
+            "GHO_a",
+        ] {
+            assert!(kind_of(token).is_none(), "{token}");
+        }
+        assert!(kind_of(&format!("gho_{}", "a".repeat(MAX_TOKEN))).is_none());
+    }
+
+    #[test]
+    fn t04_an_account_id_is_a_positive_64_bit_number() {
+        let account = |id: &str| {
+            serde_json::from_str::<Account>(&format!(r#"{{"id":{id},"login":"a"}}"#))
+                .is_ok_and(|account| is_account_id(account.id))
+        };
+        assert!(account("1"));
+        assert!(account("9223372036854775807"));
+        for id in [
+            "\"1\"",
+            "0",
+            "-1",
+            "1.5",
+            "1e3",
+            "9223372036854775808",
+            "1e30",
+            "null",
+            "[1]",
+        ] {
+            assert!(!account(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_only_where_the_scope_allows() {
+        let scopes = |scopes: &[&str]| {
+            let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
+            may_read_email(TokenKind::OAuthApp, Some(&scopes))
+        };
+        assert!(scopes(&["read:user", "user:email"]));
+        assert!(scopes(&["user"]));
+        assert!(!scopes(&["read:user"]));
+        assert!(!may_read_email(TokenKind::OAuthApp, None));
+        assert!(may_read_email(TokenKind::AppUser, Some(&[])));
+    }
+}

@@ -1,0 +1,208 @@
+//! A person as a provider knows them.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+const MAX_CHARS: usize = 256;
+const MAX_BYTES: usize = 1024;
+const MAX_URL: usize = 2048;
+/// RFC 5321 §4.5.3.1.3, without the angle brackets.
+const MAX_EMAIL: usize = 254;
+
+/// A verified identity: whoever holds one may sign in as it.
+///
+/// Only this module's siblings, which ask the provider, can make one.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    provider: &'static str,
+    issuer: String,
+    subject: String,
+    profile: Profile,
+}
+
+/// What the provider says about the person, made fit to be stored and shown.
+///
+/// What the provider did not tell is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    /// The login at the provider, which may change and be reused: never a key.
+    pub username: Option<String>,
+    /// The display name.
+    pub name: Option<String>,
+    /// The e-mail address.
+    pub email: Option<Email>,
+    /// An `https` URL of a picture.
+    pub picture: Option<String>,
+}
+
+/// An e-mail address, and whether the provider has verified it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Email {
+    /// The address.
+    pub address: String,
+    /// Whether the provider has seen that the person reads it.
+    pub verified: bool,
+}
+
+/// The key that an identity is stored under: its provider, and SHA-256 of issuer and subject, so that no subject
+/// can be spelled to look like another's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IdentityKey(String);
+
+impl IdentityKey {
+    /// The key as text: `<provider>#<43 characters of base64url>`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Identity {
+    pub(super) fn new(
+        provider: &'static str,
+        issuer: impl Into<String>,
+        subject: impl Into<String>,
+        profile: Profile,
+    ) -> Self {
+        Self {
+            provider,
+            issuer: issuer.into(),
+            subject: subject.into(),
+            profile: profile.made_fit(),
+        }
+    }
+
+    /// The configured name of the provider.
+    pub fn provider(&self) -> &'static str {
+        self.provider
+    }
+
+    /// The person's unchanging id at the provider.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What the provider says about the person.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// Where the identity is stored.
+    pub fn key(&self) -> IdentityKey {
+        let mut hash = Context::new(&SHA256);
+        hash.update(self.issuer.as_bytes());
+        // An issuer is a configured URL, which has no such byte in it.
+        hash.update(&[0]);
+        hash.update(self.subject.as_bytes());
+        let hash = URL_SAFE_NO_PAD.encode(hash.finish());
+        IdentityKey(format!("{}#{hash}", self.provider))
+    }
+}
+
+impl Profile {
+    /// A hostile profile must not stop a sign-in, and must not reach a page as it is: what does not fit is cut or
+    /// left out.
+    fn made_fit(self) -> Self {
+        Self {
+            username: self.username.and_then(text),
+            name: self.name.and_then(text),
+            email: self.email.filter(|email| is_email(&email.address)),
+            picture: self.picture.filter(|url| is_picture(url)),
+        }
+    }
+}
+
+/// At most 256 characters and 1,024 bytes, without control characters and without those that turn the direction of
+/// the text around them (Unicode Standard Annex #9).
+fn text(raw: String) -> Option<String> {
+    let visible = |c: &char| {
+        !c.is_control()
+            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut text: String = raw.trim().chars().filter(visible).take(MAX_CHARS).collect();
+    text.truncate(text.floor_char_boundary(MAX_BYTES));
+    let trimmed = text.trim_end().len();
+    text.truncate(trimmed);
+    (!text.is_empty()).then_some(text)
+}
+
+fn is_email(address: &str) -> bool {
+    let well_formed = address
+        .rsplit_once('@')
+        .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    let plain = |c: char| !c.is_control() && !c.is_whitespace();
+    well_formed && address.len() <= MAX_EMAIL && address.chars().all(plain)
+}
+
+fn is_picture(url: &str) -> bool {
+    url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| url.scheme() == "https")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity(provider: &'static str, issuer: &str, subject: &str) -> Identity {
+        Identity::new(provider, issuer, subject, Profile::default())
+    }
+
+    #[test]
+    fn t06_the_same_subject_at_two_issuers_is_two_identities() {
+        assert_ne!(
+            identity("oidc", "https://a.example", "1").key(),
+            identity("oidc", "https://b.example", "1").key()
+        );
+    }
+
+    #[test]
+    fn t69_no_spelling_of_issuer_and_subject_reaches_anothers_key() {
+        let key = |issuer, subject| identity("p", issuer, subject).key();
+        assert_ne!(key("a", "b#c"), key("a#b", "c"));
+        assert_ne!(key("ab", "c"), key("a", "bc"));
+        assert_ne!(key("a", "b\0c"), key("a", "c\0b"));
+        let long = "#".repeat(255);
+        assert_eq!(key("a", &long).as_str().len(), "p#".len() + 43);
+    }
+
+    #[test]
+    fn t64_a_hostile_profile_is_made_fit() {
+        let profile = Profile {
+            username: Some("\u{0}\n".to_owned()),
+            name: Some(format!(" a\u{202e}b\u{7}{}", "x".repeat(10_000_000))),
+            email: Some(Email {
+                address: "a@b\r\nBcc: c@d".to_owned(),
+                verified: true,
+            }),
+            picture: Some("javascript:alert(1)".to_owned()),
+        }
+        .made_fit();
+
+        assert_eq!(profile.username, None);
+        let name = profile.name.unwrap();
+        assert!(name.starts_with("abx"), "{name}");
+        assert_eq!(name.chars().count(), MAX_CHARS);
+        assert_eq!(profile.email, None);
+        assert_eq!(profile.picture, None);
+    }
+
+    #[test]
+    fn names_of_all_the_world_stay_as_they_are() {
+        for name in ["José", "李小龙", "محمد", "👩‍👩‍👧", "Ó Briain"] {
+            assert_eq!(text(name.to_owned()).as_deref(), Some(name));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn fit_text_is_within_its_bounds_and_stays_fit(raw in "\\PC{0,400}|.{0,400}") {
+            if let Some(fit) = text(raw) {
+                prop_assert!(!fit.is_empty() && fit.len() <= MAX_BYTES && fit.chars().count() <= MAX_CHARS);
+                prop_assert_eq!(text(fit.clone()), Some(fit));
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The one way out to providers: one pool of connections, bounded in time and size, no redirects.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
+use rustls::{ClientConfig, RootCertStore};
+
+use super::{ProviderError, breaker::Breaker};
+use crate::clock::Clock;
+
+/// No answer that we ask for is longer; a provider that sends more is not well.
+const MAX_BODY: usize = 1024 * 1024;
+/// API Gateway keeps connections of a frozen function for as long as they like; the provider does not.
+const IDLE: Duration = Duration::from_secs(20);
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// How long a provider may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// To open a connection.
+    pub connect: Duration,
+    /// For one request with its answer.
+    pub request: Duration,
+    /// For all that it takes to verify one subject token.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(1),
+            request: Duration::from_secs(2),
+            total: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Calls one provider. Clones share connections and the circuit breaker.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client,
+    breaker: Arc<Mutex<Breaker>>,
+    clock: Clock,
+    timeouts: Timeouts,
+}
+
+/// What a provider answered: neither an outage nor a rate limit.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Vec<u8>,
+}
+
+impl Outbound {
+    /// A way out with `timeouts`.
+    ///
+    /// # Errors
+    /// The TLS library cannot be set up.
+    pub fn new(clock: Clock, timeouts: Timeouts) -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls())
+            .connect_timeout(timeouts.connect)
+            .timeout(timeouts.request)
+            .pool_idle_timeout(IDLE)
+            // A provider's API has no business sending us and our secrets elsewhere.
+            .redirect(Policy::none())
+            .no_proxy()
+            .user_agent(concat!("cambio/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        Ok(Self {
+            client,
+            breaker: Arc::default(),
+            clock,
+            timeouts,
+        })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn total_timeout(&self) -> Duration {
+        self.timeouts.total
+    }
+
+    /// Sends `request`; once more if no connection came about or the answer was a 5xx.
+    pub(super) async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
+        self.with_breaker(|breaker| breaker.admit(self.clock.now()))
+            .map_err(|retry_after| ProviderError::Unavailable {
+                cause: "not asked, as it failed several times just now".to_owned(),
+                retry_after,
+            })?;
+        let again = request.try_clone();
+        let answer = match (self.try_send(request).await, again) {
+            (Err(Failure { again: true, .. }), Some(request)) => self.try_send(request).await,
+            (answer, _) => answer,
+        };
+        match &answer {
+            Err(failure) if failure.is_outage => {
+                self.with_breaker(|breaker| breaker.failed(self.clock.now()));
+            }
+            _ => self.with_breaker(Breaker::succeeded),
+        }
+        answer.map_err(|failure| failure.error)
+    }
+
+    async fn try_send(&self, request: Request) -> Result<Answer, Failure> {
+        let response = self
+            .client
+            .execute(request)
+            .await
+            .map_err(|error| Failure {
+                again: error.is_connect() && !error.is_timeout(),
+                ..Failure::outage(error)
+            })?;
+        let status = response.status();
+        if is_rate_limited(&response) {
+            return Err(Failure {
+                again: false,
+                // The limit may be that of one person's token: no reason to turn everybody else away.
+                is_outage: false,
+                error: ProviderError::Unavailable {
+                    cause: format!("rate limit ({status})"),
+                    retry_after: retry_after(&response).unwrap_or(Duration::from_secs(60)),
+                },
+            });
+        }
+        if status.is_server_error() || status.is_redirection() {
+            let mut failure = Failure::outage(format!("answered {status}"));
+            failure.again = status.is_server_error();
+            if let (Some(wait), ProviderError::Unavailable { retry_after, .. }) =
+                (retry_after(&response), &mut failure.error)
+            {
+                *retry_after = wait;
+            }
+            return Err(failure);
+        }
+        let body = read_bounded(response).await?;
+        Ok(Answer { status, body })
+    }
+
+    fn with_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
+        // Held for a few instructions, never across a wait; a breaker is never left half changed.
+        act(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("timeouts", &self.timeouts)
+            .finish_non_exhaustive()
+    }
+}
+
+struct Failure {
+    /// Worth another try at once.
+    again: bool,
+    /// Counts for the circuit breaker.
+    is_outage: bool,
+    error: ProviderError,
+}
+
+impl Failure {
+    fn outage(cause: impl fmt::Display) -> Self {
+        Self {
+            again: false,
+            is_outage: true,
+            error: ProviderError::unavailable(cause.to_string()),
+        }
+    }
+}
+
+/// The public web's roots, embedded: loading the system's costs milliseconds of every cold start.
+fn tls() -> ClientConfig {
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let mut config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config
+}
+
+async fn read_bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Failure::outage)? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(Failure::outage("answered with more than 1 MiB"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// GitHub answers 429, or 403 with one of these headers
+/// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
+fn is_rate_limited(response: &Response) -> bool {
+    let headers = response.headers();
+    let exhausted = headers
+        .get("x-ratelimit-remaining")
+        .is_some_and(|remaining| remaining == "0");
+    match response.status() {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::FORBIDDEN => exhausted || headers.contains_key(header::RETRY_AFTER),
+        _ => false,
+    }
+}
+
+/// The seconds of `Retry-After` (RFC 9110 §10.2.3), within reason.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?;
+    let seconds = value.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
+}

@@ -1,0 +1,28 @@
+//! Why a function cannot start.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{config::ConfigError, keys::KeysError};
+
+/// Why a function cannot start. It says so in one line, also where `main` returns it.
+#[derive(Error)]
+pub enum StartError {
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The keys must not be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The HTTP client for providers cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    HttpClient(#[from] reqwest::Error),
+}
+
+impl fmt::Debug for StartError {
+    // What `main` returns is printed with `Debug`; this is the line that the operator reads.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

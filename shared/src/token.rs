@@ -1,0 +1,72 @@
+//! Our own word about a user: access tokens in the profile of RFC 9068, issued and validated.
+
+mod issue;
+mod jws;
+mod verify;
+
+pub use issue::{Grant, IssuedToken, TokenIssuer};
+pub use verify::TokenVerifier;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{clock::Timestamp, keys::KeysError, sessions::SessionId, users::UserId};
+
+/// The `typ` of an access token (RFC 9068 §2.1), which no other kind of our tokens has.
+const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+
+/// What an access token says (RFC 9068 §2.2). One that came out of [`TokenVerifier::verify`] is proven.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Who issued the token.
+    pub iss: String,
+    /// The API that the token is for.
+    pub aud: String,
+    /// The user.
+    pub sub: UserId,
+    /// The application that the user signed in with.
+    pub client_id: String,
+    /// When the token was issued.
+    pub iat: Timestamp,
+    /// The token is not valid from this time on.
+    pub exp: Timestamp,
+    /// The token is not valid before this time. We set none, and honour one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<Timestamp>,
+    /// The name of this one token.
+    pub jti: String,
+    /// The sign-in that the token belongs to.
+    pub sid: SessionId,
+    /// What the application may do, separated by spaces (RFC 6749 §3.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// What the user may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+}
+
+/// Why an access token was not accepted.
+#[derive(Debug, Error)]
+pub enum TokenError {
+    /// It is no compact JWS, or holds what no token of ours holds.
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+    /// No key of ours has this name.
+    #[error("signed by an unknown key")]
+    UnknownKey,
+    /// The signature does not fit, or the claims are not those of an access token.
+    #[error("{0} not accepted")]
+    Forged(&'static str),
+    /// The library could not sign.
+    #[error("a token could not be signed")]
+    Signing,
+    /// Another issuer's, or for another API.
+    #[error("wrong {0}")]
+    Foreign(&'static str),
+    /// Expired, from the future, or of an impossible lifetime.
+    #[error("{0}")]
+    Untimely(&'static str),
+    /// We cannot tell whether the token is good.
+    #[error(transparent)]
+    KeysUnavailable(#[from] KeysError),
+}

@@ -1,0 +1,87 @@
+//! Issuing access tokens.
+
+use std::time::Duration;
+
+use jsonwebtoken::Header;
+use secrecy::SecretString;
+use uuid::Uuid;
+
+use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
+use crate::{
+    clock::Clock,
+    config::{AccessTokenTtl, Issuer},
+    keys::Signer,
+    sessions::SessionId,
+    users::User,
+};
+
+/// Issues access tokens with the current signing key.
+#[derive(Clone, Debug)]
+pub struct TokenIssuer {
+    signer: Signer,
+    issuer: Issuer,
+    ttl: Duration,
+    clock: Clock,
+}
+
+/// What a token is issued for, beside the user.
+#[derive(Debug)]
+pub struct Grant<'a> {
+    /// The authenticated client.
+    pub client_id: &'a str,
+    /// The sign-in.
+    pub session: &'a SessionId,
+    /// The granted scope, if any (RFC 6749 §3.3).
+    pub scope: Option<&'a str>,
+}
+
+/// A signed access token.
+#[derive(Debug)]
+pub struct IssuedToken {
+    /// The token, for the client alone.
+    pub token: SecretString,
+    /// How long it is valid.
+    pub expires_in: Duration,
+}
+
+impl TokenIssuer {
+    /// Issues in the name of `issuer`.
+    pub fn new(signer: Signer, issuer: Issuer, ttl: AccessTokenTtl, clock: Clock) -> Self {
+        Self {
+            signer,
+            issuer,
+            ttl: ttl.0,
+            clock,
+        }
+    }
+
+    /// An access token for `user`.
+    ///
+    /// # Errors
+    /// There is no key to sign with.
+    pub async fn issue(&self, user: &User, grant: &Grant<'_>) -> Result<IssuedToken, TokenError> {
+        let signing = self.signer.current().await?;
+        let now = self.clock.now();
+        let claims = Claims {
+            iss: self.issuer.url.clone(),
+            aud: self.issuer.audience.clone(),
+            sub: user.id,
+            client_id: grant.client_id.to_owned(),
+            iat: now,
+            exp: now + self.ttl.as_secs(),
+            nbf: None,
+            jti: Uuid::now_v7().to_string(),
+            sid: grant.session.clone(),
+            scope: grant.scope.map(str::to_owned),
+            roles: user.roles.clone(),
+        };
+        let mut header = Header::new(signing.algorithm.jwt());
+        header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());
+        header.kid = Some(signing.kid.clone());
+        let token = jsonwebtoken::encode(&header, &claims, &signing.key);
+        Ok(IssuedToken {
+            token: token.map_err(|_| TokenError::Signing)?.into(),
+            expires_in: self.ttl,
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! The strict gate in front of the JWT library: what is not exactly a compact JWS of the plain kind goes no further.
+//!
+//! The library verifies signatures and reads claims; it also tolerates much that RFC 8725 warns of: unknown critical
+//! headers, any `typ`, repeated members, tokens of any size. Nothing here trusts what it reads, and all of it costs
+//! less than one hash.
+
+use std::fmt;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::Algorithm;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+};
+
+use super::TokenError;
+
+/// Ours have about 800 bytes; API Gateway lets 10,240 pass for all headers together.
+const MAX_TOKEN: usize = 8 * 1024;
+const MAX_DEPTH: usize = 16;
+const MAX_MEMBERS: usize = 64;
+
+/// The header of a token that nobody has verified.
+///
+/// These three members and no others: so `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `enc` and `b64` are refused
+/// (RFC 8725 §3.10).
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UnverifiedHeader {
+    pub(super) alg: Algorithm,
+    pub(super) kid: String,
+    pub(super) typ: String,
+}
+
+/// Checks the form of `token` and gives its header, which is still only a claim.
+pub(super) fn inspect(token: &str) -> Result<UnverifiedHeader, TokenError> {
+    if token.len() > MAX_TOKEN {
+        return Err(TokenError::Malformed("larger than 8 KiB"));
+    }
+    let mut parts = token.split('.');
+    let (Some(header), Some(payload), Some(signature), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(TokenError::Malformed("not three parts"));
+    };
+    let header = decode(header)?;
+    let payload = decode(payload)?;
+    decode(signature)?;
+    reject_ambiguous_json(&header)?;
+    reject_ambiguous_json(&payload)?;
+    serde_json::from_slice(&header).map_err(|_| TokenError::Malformed("unexpected header"))
+}
+
+/// RFC 7515 §2: base64url without padding; the decoder also refuses bits that do not belong to a byte.
+fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+    if part.is_empty() {
+        return Err(TokenError::Malformed("an empty part"));
+    }
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| TokenError::Malformed("not base64url"))
+}
+
+/// Two parsers must never read two different things in one text: members that come twice (RFC 8725 §2.4), text that
+/// is no Unicode, or nesting that one parser gives up on.
+fn reject_ambiguous_json(json: &[u8]) -> Result<(), TokenError> {
+    if json.first() != Some(&b'{') {
+        return Err(TokenError::Malformed("not a JSON object"));
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    Unambiguous { depth: 0 }
+        .deserialize(&mut deserializer)
+        .and_then(|()| deserializer.end())
+        .map_err(|_| TokenError::Malformed("not plain JSON"))
+}
+
+/// Walks a JSON value and keeps nothing of it.
+#[derive(Clone, Copy)]
+struct Unambiguous {
+    depth: usize,
+}
+
+impl Unambiguous {
+    fn deeper<E: Error>(self) -> Result<Self, E> {
+        if self.depth == MAX_DEPTH {
+            return Err(E::custom("nested too deeply"));
+        }
+        Ok(Self {
+            depth: self.depth + 1,
+        })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Unambiguous {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unambiguous JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while items.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        let mut names: Vec<String> = Vec::new();
+        while let Some(name) = members.next_key::<String>()? {
+            if names.len() == MAX_MEMBERS || names.contains(&name) {
+                return Err(A::Error::custom("too many members, or one twice"));
+            }
+            names.push(name);
+            members.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#;
+
+    fn token(header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+        let [header, payload, signature] = [header.as_ref(), payload.as_ref(), b"signature"]
+            .map(|part| URL_SAFE_NO_PAD.encode(part));
+        format!("{header}.{payload}.{signature}")
+    }
+
+    fn with_header(header: impl AsRef<[u8]>) -> Result<UnverifiedHeader, TokenError> {
+        inspect(&token(header, "{}"))
+    }
+
+    fn with_payload(payload: impl AsRef<[u8]>) -> Result<UnverifiedHeader, TokenError> {
+        inspect(&token(HEADER, payload))
+    }
+
+    #[test]
+    fn a_plain_token_passes() {
+        let header = with_header(HEADER).unwrap();
+        assert_eq!(header.kid, "k");
+        assert!(with_payload(r#"{"a":[{"a":1},{"a":null}],"b":{"a":true}}"#).is_ok());
+    }
+
+    #[test]
+    fn t13_no_algorithm_or_none_is_refused() {
+        for alg in ["none", "None", "nOnE", ""] {
+            let header = format!(r#"{{"alg":"{alg}","kid":"k","typ":"at+jwt"}}"#);
+            assert!(with_header(header).is_err(), "{alg}");
+        }
+        assert!(with_header(r#"{"kid":"k","typ":"at+jwt"}"#).is_err());
+    }
+
+    #[test]
+    fn t16_a_kid_that_is_missing_or_no_text_is_refused() {
+        assert!(with_header(r#"{"alg":"RS256","typ":"at+jwt"}"#).is_err());
+        assert!(with_header(r#"{"alg":"RS256","kid":["k"],"typ":"at+jwt"}"#).is_err());
+        assert!(with_header(r#"{"alg":"RS256","kid":null,"typ":"at+jwt"}"#).is_err());
+    }
+
+    #[test]
+    fn t17_t18_t20_headers_that_bring_keys_or_extensions_are_refused() {
+        for member in [
+            r#""jwk":{"kty":"oct","k":"AA"}"#,
+            r#""jku":"https://evil.example/jwks""#,
+            r#""x5u":"https://evil.example/cert""#,
+            r#""x5c":["AA"]"#,
+            r#""x5t":"AA""#,
+            r#""crit":["exp"]"#,
+            r#""crit":[]"#,
+            r#""crit":["b64"],"b64":false"#,
+            r#""zip":"DEF""#,
+            r#""enc":"A256GCM""#,
+            r#""cty":"JWT""#,
+        ] {
+            let header = format!(r#"{{"alg":"RS256","kid":"k","typ":"at+jwt",{member}}}"#);
+            assert!(with_header(&header).is_err(), "{header}");
+        }
+    }
+
+    #[test]
+    fn t20_t21_other_serialisations_are_refused() {
+        let plain = token(HEADER, "{}");
+        for text in [
+            String::new(),
+            "..".to_owned(),
+            "a.b".to_owned(),
+            format!("{plain}.a"),
+            format!("{plain}.a.b"),
+            r#"{"payload":"e30","protected":"e30","signature":"AA"}"#.to_owned(),
+            format!("{plain} "),
+            format!(" {plain}"),
+            format!("{plain}\n"),
+        ] {
+            assert!(inspect(&text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn t22_sloppy_base64_is_refused() {
+        let plain = token(HEADER, "{}");
+        assert!(inspect(&format!("{plain}=")).is_err());
+        assert!(inspect(&plain.replace(".e30.", ".e30=.")).is_err());
+        assert!(
+            inspect(&plain.replace(".e30.", ".e31.")).is_err(),
+            "trailing bits"
+        );
+        assert!(inspect(&plain.replace(".e30.", ".+/+/.")).is_err());
+    }
+
+    #[test]
+    fn t23_the_size_is_limited_before_anything_is_decoded() {
+        assert!(inspect(&"a".repeat(MAX_TOKEN + 1)).is_err());
+        assert!(inspect(&format!("{}.", token(HEADER, "{}")).repeat(20_000)).is_err());
+    }
+
+    #[test]
+    fn t24_odd_json_is_refused() {
+        for payload in [
+            "[]",
+            "null",
+            "1",
+            "\"{}\"",
+            " {}",
+            "\u{feff}{}",
+            "{} ",
+            "{}{}",
+            "{}x",
+            "{",
+            "{\"a\":}",
+            r#"{"a":"\ud800"}"#,
+            r#"{"\ud800":1}"#,
+        ] {
+            let refused = with_payload(payload);
+            // White space after the object is JSON all the same, and cannot be read in two ways.
+            assert_eq!(refused.is_err(), payload != "{} ", "{payload:?}");
+        }
+        assert!(with_payload(b"{\"a\":\"\xff\"}").is_err());
+        assert!(with_payload(b"{\"a\":\"\xc0\xaf\"}").is_err());
+        let nested =
+            |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(with_payload(nested(MAX_DEPTH - 1)).is_ok());
+        assert!(with_payload(nested(MAX_DEPTH)).is_err());
+        let members = |count: usize| {
+            let members: Vec<_> = (0..count).map(|n| format!("\"m{n}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(with_payload(members(MAX_MEMBERS)).is_ok());
+        assert!(with_payload(members(MAX_MEMBERS + 1)).is_err());
+    }
+
+    #[test]
+    fn t25_a_member_that_comes_twice_is_refused_wherever_it_is() {
+        assert!(with_header(r#"{"alg":"RS256","alg":"RS256","kid":"k","typ":"at+jwt"}"#).is_err());
+        assert!(with_payload(r#"{"sid":"a","sid":"b"}"#).is_err());
+        assert!(with_payload(r#"{"a":{"b":1,"b":1}}"#).is_err());
+        assert!(with_payload(r#"{"a":[{"b":1,"\u0062":1}]}"#).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_makes_it_panic(text in ".{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = inspect(&text);
+            let _ = with_header(&bytes);
+            let _ = with_payload(&bytes);
+        }
+
+        #[test]
+        fn what_passes_is_three_parts_of_the_alphabet(text in "[-_A-Za-z0-9.=+/ ]{0,60}") {
+            if inspect(&text).is_ok() {
+                prop_assert_eq!(text.split('.').count(), 3);
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Validating access tokens, as strictly as RFC 9068 §4 and RFC 8725 ask.
+
+use jsonwebtoken::{Validation, errors::ErrorKind};
+
+use super::{ACCESS_TOKEN_TYPE, Claims, TokenError, jws};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::{AccessTokenTtl, Issuer},
+    keys::{Keys, SigningAlgorithm},
+};
+
+/// How far the clock of the function that issued a token may be ahead of ours. Expiry has no leeway.
+const CLOCK_LEEWAY: u64 = 5;
+
+/// Recognises our own access tokens.
+#[derive(Clone, Debug)]
+pub struct TokenVerifier {
+    keys: Keys,
+    issuer: Issuer,
+    clock: Clock,
+}
+
+impl TokenVerifier {
+    /// Accepts what `issuer` issued for its audience, signed by one of `keys`.
+    pub fn new(keys: Keys, issuer: Issuer, clock: Clock) -> Self {
+        Self {
+            keys,
+            issuer,
+            clock,
+        }
+    }
+
+    /// What `token` says, once it is proven to be ours and valid now.
+    ///
+    /// # Errors
+    /// Why it is not, or [`TokenError::KeysUnavailable`] when that cannot be told.
+    pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        let header = jws::inspect(token)?;
+        if !is_access_token_type(&header.typ) {
+            return Err(TokenError::Foreign("typ"));
+        }
+        // The key id is compared with those in memory, and used for nothing else.
+        let key = self.keys.find(&header.kid).await?;
+        let key = key.ok_or(TokenError::UnknownKey)?;
+        if header.alg != key.algorithm.jwt() {
+            return Err(TokenError::Foreign("alg"));
+        }
+        let validation = signature_and_presence(key.algorithm);
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
+        // The library's message may quote the token, so only its kind goes on.
+        let claims = match decoded {
+            Ok(decoded) => decoded.claims,
+            Err(error) if *error.kind() == ErrorKind::InvalidSignature => {
+                return Err(TokenError::Forged("signature"));
+            }
+            Err(_) => return Err(TokenError::Forged("claims")),
+        };
+        self.check(&claims, self.clock.now())?;
+        Ok(claims)
+    }
+
+    fn check(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
+        if claims.iss != self.issuer.url {
+            return Err(TokenError::Foreign("iss"));
+        }
+        if claims.aud != self.issuer.audience {
+            return Err(TokenError::Foreign("aud"));
+        }
+        if now >= claims.exp {
+            return Err(TokenError::Untimely("expired"));
+        }
+        if claims.iat > now + CLOCK_LEEWAY {
+            return Err(TokenError::Untimely("issued in the future"));
+        }
+        if claims.nbf.is_some_and(|nbf| nbf > now + CLOCK_LEEWAY) {
+            return Err(TokenError::Untimely("not valid yet"));
+        }
+        // A lifetime that we never give is a forger's, or a slip of ours that nobody should profit from.
+        let lifetime = claims.exp.checked_sub(claims.iat);
+        if lifetime.is_none_or(|lifetime| lifetime > AccessTokenTtl::MAX.as_secs()) {
+            return Err(TokenError::Untimely("of an impossible lifetime"));
+        }
+        Ok(())
+    }
+}
+
+/// RFC 9068 §4: `at+jwt`, with or without `application/`, in any case (RFC 7515 §4.1.9).
+fn is_access_token_type(typ: &str) -> bool {
+    let (prefix, name) = typ.rsplit_once('/').unwrap_or(("application", typ));
+    prefix.eq_ignore_ascii_case("application") && name.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE)
+}
+
+/// The library verifies the signature with the key's own algorithm, and that the claims are there. Their values are
+/// checked above, against the clock that was handed in.
+fn signature_and_presence(algorithm: SigningAlgorithm) -> Validation {
+    let mut validation = Validation::new(algorithm.jwt());
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}

@@ -1,0 +1,74 @@
+//! Which of our users is that? Users, their identities, and the sign-in that creates or updates them.
+
+mod id;
+mod store;
+
+pub use id::UserId;
+pub use store::{SignIn, SignInError, Users};
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{clock::Timestamp, provider::IdentityKey};
+
+/// A user, as the table holds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct User {
+    /// Ours, and the same for ever.
+    pub id: UserId,
+    /// Whether the user may sign in.
+    pub status: Status,
+    /// What the provider of the last sign-in says.
+    pub profile: StoredProfile,
+    /// What the user may do, as the operator says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// The linked identities, by provider.
+    pub identities: BTreeMap<String, LinkedIdentity>,
+    /// Grows when the user signs out everywhere: sessions of an earlier version are over.
+    pub session_version: u64,
+    /// When the user first signed in.
+    pub created_at: Timestamp,
+}
+
+/// Whether a user may sign in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// The user may.
+    Active,
+    /// The operator has shut the user out.
+    Disabled,
+}
+
+/// The profile, as the provider told it; what it never told is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredProfile {
+    /// The display name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The e-mail address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Whether the provider has verified the address.
+    #[serde(default)]
+    pub email_verified: bool,
+    /// An `https` URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+}
+
+/// A provider's account that may sign in as the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkedIdentity {
+    /// Where the identity's own item is.
+    pub key: IdentityKey,
+    /// The unchanging id at the provider.
+    pub subject: String,
+    /// The login at the provider, as of the last sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// When it was linked.
+    pub linked_at: Timestamp,
+}

@@ -1,0 +1,369 @@
+//! The users and identities of the main table.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    types::{
+        AttributeValue, CancellationReason, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
+        TransactWriteItem,
+    },
+};
+use thiserror::Error;
+
+use super::{LinkedIdentity, Status, StoredProfile, User, UserId};
+use crate::{
+    clock::Clock,
+    dynamodb::StoreError,
+    provider::{Identity, IdentityKey, Profile},
+};
+
+/// A sign-in that keeps losing races gives up: each lost race means that another one won.
+const TRIES: usize = 4;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Reads and writes users and identities.
+#[derive(Clone, Debug)]
+pub struct Users {
+    client: Client,
+    table: String,
+    clock: Clock,
+}
+
+/// A sign-in that was let in.
+#[derive(Debug)]
+pub struct SignIn {
+    /// Who signed in.
+    pub user: User,
+    /// Whether this sign-in created the user.
+    pub is_new_user: bool,
+}
+
+/// Why a verified identity was not let in.
+#[derive(Debug, Error)]
+pub enum SignInError {
+    /// The operator has disabled the user.
+    #[error("the account is disabled")]
+    Disabled,
+    /// The table could not say, or could not be written; nothing is half done.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What came of an attempt to sign in an existing user.
+enum Returning {
+    User(Box<User>),
+    Disabled,
+    /// The user is gone, or the identity is no longer theirs: what we read before was out of date.
+    Changed,
+}
+
+/// What came of an attempt to create a user.
+enum Creation {
+    User(Box<User>),
+    /// Another sign-in was faster; this is the user that it created.
+    Lost(UserId),
+    /// Another transaction was in the way; nothing is known.
+    Conflict,
+}
+
+impl Users {
+    /// The users in `table`.
+    pub fn new(client: Client, table: String, clock: Clock) -> Self {
+        Self {
+            client,
+            table,
+            clock,
+        }
+    }
+
+    /// The user with this id, as of now (strongly consistent).
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(user_key(id)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(found.item.map(serde_dynamo::from_item).transpose()?)
+    }
+
+    /// Signs `identity` in: as the user that it belongs to, or as a new one.
+    ///
+    /// Any number of first sign-ins in parallel yield one user: identity and user are written in one transaction, and
+    /// whoever loses goes on with the winner's user. A user who was deleted meanwhile is never brought back.
+    ///
+    /// # Errors
+    /// The user is disabled, or the table cannot be used. Repeating the sign-in is always safe.
+    pub async fn sign_in(&self, identity: &Identity) -> Result<SignIn, SignInError> {
+        let key = identity.key();
+        // An old answer does no harm here: it is the condition of the write that decides.
+        let mut known = self.find_identity(&key, false).await?;
+        for _ in 0..TRIES {
+            known = match known {
+                Some(id) => match self.update(id, &key, identity).await? {
+                    Returning::User(user) => {
+                        return Ok(SignIn {
+                            user: *user,
+                            is_new_user: false,
+                        });
+                    }
+                    Returning::Disabled => return Err(SignInError::Disabled),
+                    Returning::Changed => self.find_identity(&key, true).await?,
+                },
+                None => match self.create(&key, identity).await? {
+                    Creation::User(user) => {
+                        return Ok(SignIn {
+                            user: *user,
+                            is_new_user: true,
+                        });
+                    }
+                    Creation::Lost(id) => Some(id),
+                    Creation::Conflict => self.find_identity(&key, true).await?,
+                },
+            };
+        }
+        let busy = "others kept changing the same identity".to_owned();
+        Err(StoreError::Unavailable(busy).into())
+    }
+
+    async fn find_identity(
+        &self,
+        key: &IdentityKey,
+        consistent: bool,
+    ) -> Result<Option<UserId>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(identity_key(key)))
+            .consistent_read(consistent)
+            .send()
+            .await?;
+        found.item.as_ref().map(owner).transpose()
+    }
+
+    /// Refreshes the profile of a user who came back, if the identity is still theirs.
+    async fn update(
+        &self,
+        id: UserId,
+        key: &IdentityKey,
+        identity: &Identity,
+    ) -> Result<Returning, StoreError> {
+        let mut update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(user_key(id)))
+            .condition_expression("#status = :active AND #identities.#provider.#key = :key")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#identities", "identities")
+            .expression_attribute_names("#provider", identity.provider())
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_values(":active", to_value(Status::Active)?)
+            .expression_attribute_values(":key", string(key.as_str()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let told = told(identity.profile());
+        let mut assignments = vec!["#signed_in_at = :now".to_owned()];
+        update = update
+            .expression_attribute_names("#signed_in_at", "signed_in_at")
+            .expression_attribute_values(":now", number(self.clock.now()));
+        if let Some(username) = &identity.profile().username {
+            assignments.push("#identities.#provider.#username = :username".to_owned());
+            update = update
+                .expression_attribute_names("#username", "username")
+                .expression_attribute_values(":username", string(username));
+        }
+        if !told.is_empty() {
+            update = update.expression_attribute_names("#profile", "profile");
+        }
+        for (field, value) in told {
+            assignments.push(format!("#profile.#{field} = :{field}"));
+            update = update
+                .expression_attribute_names(format!("#{field}"), field)
+                .expression_attribute_values(format!(":{field}"), value);
+        }
+        let updated = update
+            .update_expression(format!("SET {}", assignments.join(", ")))
+            .send()
+            .await;
+        match updated {
+            Ok(updated) => {
+                let item = updated.attributes.unwrap_or_default();
+                Ok(Returning::User(Box::new(serde_dynamo::from_item(item)?)))
+            }
+            Err(error) => {
+                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+                    error.as_service_error()
+                else {
+                    return Err(error.into());
+                };
+                let Some(item) = failed.item() else {
+                    return Ok(Returning::Changed);
+                };
+                let user: User = serde_dynamo::from_item(item.clone())?;
+                let is_theirs = user
+                    .identities
+                    .get(identity.provider())
+                    .is_some_and(|linked| linked.key == *key);
+                if is_theirs && user.status == Status::Disabled {
+                    return Ok(Returning::Disabled);
+                }
+                Ok(Returning::Changed)
+            }
+        }
+    }
+
+    /// Writes a new user with this identity: both or neither.
+    async fn create(&self, key: &IdentityKey, identity: &Identity) -> Result<Creation, StoreError> {
+        let user = new_user(key, identity, self.clock.now());
+        let mut user_item: Item = serde_dynamo::to_item(&user)?;
+        user_item.extend(user_key(user.id));
+        user_item.insert("signed_in_at".to_owned(), number(user.created_at));
+        let mut identity_item = identity_key(key);
+        identity_item.insert("user_id".to_owned(), string(user.id));
+
+        let created = self
+            .client
+            .transact_write_items()
+            .transact_items(self.put_new(identity_item)?)
+            .transact_items(self.put_new(user_item)?)
+            .send()
+            .await;
+        let Err(error) = created else {
+            return Ok(Creation::User(Box::new(user)));
+        };
+        match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                match Cancelled::because(cancelled.cancellation_reasons()) {
+                    Cancelled::Exists(item) => Ok(Creation::Lost(owner(item)?)),
+                    Cancelled::Conflict => Ok(Creation::Conflict),
+                    Cancelled::Other => Err(error.into()),
+                }
+            }
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
+                Ok(Creation::Conflict)
+            }
+            _ => Err(error.into()),
+        }
+    }
+
+    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", "pk")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|error| StoreError::Malformed(error.to_string()))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+}
+
+/// Why DynamoDB cancelled the transaction that creates a user.
+enum Cancelled<'a> {
+    /// The identity is there already: its item.
+    Exists(&'a Item),
+    Conflict,
+    Other,
+}
+
+impl<'a> Cancelled<'a> {
+    /// `reasons` are in the order of the writes: the identity comes first.
+    fn because(reasons: &'a [CancellationReason]) -> Self {
+        let code = |reason: &CancellationReason, code| reason.code() == Some(code);
+        match reasons.first() {
+            Some(reason) if code(reason, "ConditionalCheckFailed") => {
+                reason.item().map_or(Self::Conflict, Self::Exists)
+            }
+            _ if reasons
+                .iter()
+                .any(|reason| code(reason, "TransactionConflict")) =>
+            {
+                Self::Conflict
+            }
+            _ => Self::Other,
+        }
+    }
+}
+
+fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
+    let profile = identity.profile();
+    let linked = LinkedIdentity {
+        key: key.clone(),
+        subject: identity.subject().to_owned(),
+        username: profile.username.clone(),
+        linked_at: now,
+    };
+    User {
+        id: UserId::generate(),
+        status: Status::Active,
+        profile: StoredProfile {
+            name: profile.name.clone(),
+            email: profile.email.as_ref().map(|email| email.address.clone()),
+            email_verified: profile.email.as_ref().is_some_and(|email| email.verified),
+            picture: profile.picture.clone(),
+        },
+        roles: Vec::new(),
+        identities: [(identity.provider().to_owned(), linked)].into(),
+        session_version: 0,
+        created_at: now,
+    }
+}
+
+/// The attributes of the profile that the provider told this time; the others stay as they are.
+fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
+    let mut told = Vec::new();
+    if let Some(name) = &profile.name {
+        told.push(("name", string(name)));
+    }
+    if let Some(email) = &profile.email {
+        told.push(("email", string(&email.address)));
+        told.push(("email_verified", AttributeValue::Bool(email.verified)));
+    }
+    if let Some(picture) = &profile.picture {
+        told.push(("picture", string(picture)));
+    }
+    told
+}
+
+fn owner(identity_item: &Item) -> Result<UserId, StoreError> {
+    identity_item
+        .get("user_id")
+        .and_then(|id| id.as_s().ok())
+        .and_then(|id| id.parse().ok())
+        .ok_or_else(|| StoreError::Malformed("an identity names no user".to_owned()))
+}
+
+fn user_key(id: UserId) -> Item {
+    primary_key(format!("USER#{id}"), "USER")
+}
+
+fn identity_key(key: &IdentityKey) -> Item {
+    primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
+}
+
+fn primary_key(pk: String, sk: &str) -> Item {
+    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
+}
+
+fn string(text: impl ToString) -> AttributeValue {
+    AttributeValue::S(text.to_string())
+}
+
+fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn to_value(value: impl serde::Serialize) -> Result<AttributeValue, StoreError> {
+    Ok(serde_dynamo::to_attribute_value(value)?)
+}

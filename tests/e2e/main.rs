@@ -1,0 +1,1 @@
+//! The tests that knock at the whole API.

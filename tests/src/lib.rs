@@ -1,0 +1,1 @@
+//! The test kit: the whole API on an embedded DynamoDB, with everything around it in our hands.
