@@ -1,5 +1,7 @@
 //! The DynamoDB client, and what its failures mean to us.
 
+mod retry;
+
 use std::{error::Error as StdError, time::Duration};
 
 use aws_sdk_dynamodb::{
@@ -8,7 +10,7 @@ use aws_sdk_dynamodb::{
         BehaviorVersion, Config, Credentials, Region, http::HttpResponse, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
 };
 use aws_smithy_http_client::{
     Builder,
@@ -18,6 +20,7 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 
 use crate::config;
+use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
 /// whole certificate store is a measurable part of a cold start.
@@ -78,6 +81,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
                 .with_max_attempts(TRIES)
                 .with_initial_backoff(FIRST_BACKOFF),
         )
+        .retry_classifier(RetryWhatPasses)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -111,8 +115,7 @@ where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        // The context carries DynamoDB's code and message and the chain of causes, never a request or an item.
-        let cause = DisplayErrorContext(&error).to_string();
+        let cause = chain(&error);
         match error.code() {
             Some("AccessDeniedException" | "ResourceNotFoundException" | "ValidationException") => {
                 Self::Refused(cause)
@@ -122,9 +125,23 @@ where
     }
 }
 
+/// What each error of the chain says of itself. Not the SDK's `DisplayErrorContext`, which prints the answer's body:
+/// with it, an answer that arrived in pieces would put a profile or a private key into the log.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 impl From<serde_dynamo::Error> for StoreError {
-    fn from(error: serde_dynamo::Error) -> Self {
-        Self::Malformed(error.to_string())
+    fn from(_: serde_dynamo::Error) -> Self {
+        // The library's message may quote the item, which is about a person, or holds a private key.
+        Self::Malformed("its attributes are not those that we write".to_owned())
     }
 }
 

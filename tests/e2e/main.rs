@@ -1,1 +1,20 @@
-//! The tests that knock at the whole API.
+//! The tests that knock at the whole API: over HTTP, against the real handlers and an embedded DynamoDB.
+//!
+//! A test whose name starts with `t` and a number proves that line of the table in `docs/security.md`.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach their helpers"
+)]
+
+mod budgets;
+mod discovery;
+mod faults;
+mod keys;
+mod logs;
+mod me;
+mod provider;
+mod sign_in;
+mod surface;
+mod token;

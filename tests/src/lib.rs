@@ -1,1 +1,378 @@
 //! The test kit: the whole API on an embedded DynamoDB, with everything around it in our hands.
+
+pub mod forge;
+mod logs;
+pub mod proxy;
+
+pub use logs::{log_lines, start_logs};
+
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use axum::Router;
+use dynoxide::Database;
+use local::{
+    api, dynamodb,
+    github::{Account, App, StandIn},
+    settings::{self, GitHub},
+};
+use reqwest::{Client, RequestBuilder, Response, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use shared::{
+    clock::Clock,
+    config::{self, Environment},
+    keys::{KeyStore, Keys},
+    token::{Claims, TokenVerifier},
+};
+use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::proxy::Proxy;
+
+/// The client that the tests are, and its secret. A log line that holds the secret fails the test.
+pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
+/// Our OAuth app at GitHub, and its secret.
+pub const GITHUB_APP: (&str, &str) = ("our-app", "CANARY-github-secret");
+/// Somebody else's app at the same GitHub.
+pub const FOREIGN_APP: (&str, &str) = ("foreign-app", "CANARY-foreign-secret");
+/// `iss` and `aud` of our tokens.
+pub const ISSUER: &str = "http://localhost:9000";
+
+/// The `grant_type` of RFC 8693.
+pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+/// The `subject_token_type` of a GitHub token.
+pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+
+/// The whole API with a DynamoDB and a GitHub of its own, each behind a proxy that can fail.
+pub struct Service {
+    /// Where the API listens.
+    pub url: String,
+    /// Between the functions and DynamoDB.
+    pub dynamodb: Proxy,
+    /// Between the functions and GitHub.
+    pub github: Proxy,
+    /// GitHub itself.
+    pub stand_in: StandIn,
+    /// The time, as the functions see it.
+    pub time: Time,
+    /// The settings of the functions.
+    pub variables: HashMap<String, String>,
+    database: Database,
+    http: Client,
+    _running: JoinSet<()>,
+}
+
+/// A clock that can be moved.
+#[derive(Clone, Default)]
+pub struct Time(Arc<AtomicI64>);
+
+impl Time {
+    /// The clock as the functions take it: the machine's, moved.
+    pub fn clock(&self) -> Clock {
+        let (moved, system) = (self.0.clone(), Clock::system());
+        Clock::new(move || {
+            system
+                .now()
+                .saturating_add_signed(moved.load(Ordering::SeqCst))
+        })
+    }
+
+    /// Moves the clock, forwards or backwards.
+    pub fn pass(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    /// What the functions think that the time is, in seconds since the epoch.
+    pub fn now(&self) -> u64 {
+        self.clock().now()
+    }
+}
+
+/// An answer of the API.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The JSON of the body; `null` if it is none.
+    pub body: Value,
+}
+
+impl Answer {
+    async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_default();
+        Self {
+            status,
+            headers,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
+    }
+
+    /// The value of a header; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.and_then(|value| value.to_str().ok()).unwrap_or("")
+    }
+
+    /// The text at a JSON pointer; empty if there is none.
+    pub fn text(&self, pointer: &str) -> &str {
+        let value = self.body.pointer(pointer);
+        value.and_then(Value::as_str).unwrap_or("")
+    }
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a test without its service has nothing to prove"
+)]
+impl Service {
+    /// Starts everything, with the usual settings.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts everything, with some settings of its own.
+    pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        start_logs();
+        let mut running = JoinSet::new();
+
+        let database = dynamodb::open(None).expect("a database in memory");
+        let (listener, url) = listen().await;
+        let served = database.clone();
+        running.spawn(async move { dynoxide::server::serve_on(listener, served).await });
+        let dynamodb = Proxy::start(&url).await;
+
+        let apps = [GITHUB_APP, FOREIGN_APP].map(|(id, secret)| App::new(id, secret, id));
+        let people = [
+            Account::new(583_231, "octocat")
+                .named("The Octocat")
+                .reached_at("octocat@example.com"),
+            Account::new(2, "hubot").reached_at("hubot@example.com"),
+        ];
+        let stand_in = StandIn::new(apps.into(), people.into());
+        let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
+
+        let shell = Environment::of([
+            ("GITHUB_CLIENT_ID", GITHUB_APP.0),
+            ("GITHUB_CLIENT_SECRET", GITHUB_APP.1),
+            ("GITHUB_API_URL", &github.url()),
+            // RSA takes a second to make a key in a debug build; what is about keys asks for it.
+            ("SIGNING_ALGORITHM", "ES256"),
+            ("CLIENTS", &clients(&[("nextjs", CLIENT.1)])),
+        ]);
+        let usual = settings::variables(&shell, ISSUER, &dynamodb.url(), &GitHub::Real);
+        let mut variables: HashMap<String, String> = usual
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        for (name, value) in settings {
+            variables.insert((*name).to_owned(), (*value).to_owned());
+        }
+
+        let time = Time::default();
+        let env = Environment::of(variables.clone());
+        let api = api::start(&env, time.clock()).await.expect("the API");
+        let url = serve(&mut running, api).await;
+        dynamodb.clear();
+        Self {
+            url,
+            dynamodb,
+            github,
+            stand_in,
+            time,
+            variables,
+            database,
+            http: Client::builder().no_proxy().build().expect("a client"),
+            _running: running,
+        }
+    }
+
+    /// A second process with the same settings, tables and clock: another Lambda.
+    pub async fn another_process(&mut self) -> String {
+        let env = Environment::of(self.variables.clone());
+        let api = api::start(&env, self.time.clock()).await.expect("the API");
+        serve(&mut self._running, api).await
+    }
+
+    /// A token that GitHub gave our app for `login`.
+    pub fn github_token(&self, login: &str) -> String {
+        self.github_token_of(GITHUB_APP.0, login, "read:user,user:email")
+    }
+
+    /// A token that GitHub gave `app` for `login`.
+    pub fn github_token_of(&self, app: &str, login: &str, scopes: &str) -> String {
+        let token = self.stand_in.issue_token(app, login, scopes);
+        token.expect("a known app and login")
+    }
+
+    /// A request to the API.
+    pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        let method = method.parse().expect("a method");
+        self.http.request(method, format!("{}{path}", self.url))
+    }
+
+    /// `POST /token` with these parameters, as our client.
+    pub async fn token(&self, parameters: &[(&str, &str)]) -> Answer {
+        self.token_request(parameters)
+            .send()
+            .await
+            .map(Answer::of)
+            .expect("an answer")
+            .await
+    }
+
+    /// The request of [`Self::token`], to be changed or sent.
+    pub fn token_request(&self, parameters: &[(&str, &str)]) -> RequestBuilder {
+        self.request("POST", "/token")
+            .basic_auth(CLIENT.0, Some(CLIENT.1))
+            .form(parameters)
+    }
+
+    /// Trades a GitHub token for one of ours.
+    pub async fn exchange(&self, subject_token: &str) -> Answer {
+        self.token(&exchange_of(subject_token)).await
+    }
+
+    /// A finished sign-in of `login`, with a fresh GitHub token.
+    pub async fn sign_in(&self, login: &str) -> Answer {
+        let answer = self.exchange(&self.github_token(login)).await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+        answer
+    }
+
+    /// `GET /me`.
+    pub async fn me(&self, access_token: &str) -> Answer {
+        self.send(self.request("GET", "/me").bearer_auth(access_token))
+            .await
+    }
+
+    /// What a token of ours says, as our own validation reads it.
+    pub async fn verify(&self, access_token: &str) -> Claims {
+        let env = Environment::of(self.variables.clone());
+        let issuer = config::Issuer::from_env(&env).expect("an issuer");
+        let keys = Keys::start(self.key_store(), self.time.clock(), true).await;
+        let verifier = TokenVerifier::new(keys.expect("keys"), issuer, self.time.clock());
+        verifier.verify(access_token).await.expect("a valid token")
+    }
+
+    /// The keys table, through the proxy.
+    pub fn key_store(&self) -> KeyStore {
+        let env = Environment::of(self.variables.clone());
+        let config = config::DynamoDb::from_env(&env).expect("settings");
+        let client = shared::dynamodb::client(&config);
+        KeyStore::new(client, dynamodb::KEYS_TABLE.to_owned())
+    }
+
+    /// Sends a request that gets an answer.
+    pub async fn send(&self, request: RequestBuilder) -> Answer {
+        Answer::of(request.send().await.expect("an answer")).await
+    }
+
+    /// All items of the main table, as DynamoDB writes them.
+    pub fn items(&self) -> Vec<Value> {
+        self.scan(dynamodb::TABLE)
+    }
+
+    /// The items of the main table whose `pk` starts so.
+    pub fn items_of(&self, prefix: &str) -> Vec<Value> {
+        let mut items = self.items();
+        items.retain(|item| {
+            let pk = item["pk"]["S"].as_str();
+            pk.is_some_and(|pk| pk.starts_with(prefix))
+        });
+        items
+    }
+
+    /// All items of a table, as DynamoDB writes them.
+    pub fn scan(&self, table: &str) -> Vec<Value> {
+        let request = serde_json::from_value(json!({ "TableName": table })).expect("a request");
+        let scanned = self.database.scan(request).expect("a scan");
+        let scanned = serde_json::to_value(scanned).expect("JSON");
+        scanned["Items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Writes an item past the functions.
+    pub fn put(&self, table: &str, item: &Value) {
+        let request = json!({ "TableName": table, "Item": item });
+        let request = serde_json::from_value(request).expect("a request");
+        self.database.put_item(request).expect("a write");
+    }
+
+    /// Deletes an item of the main table past the functions.
+    pub fn delete(&self, item: &Value) {
+        let key = json!({ "pk": item["pk"], "sk": item["sk"] });
+        let request = json!({ "TableName": dynamodb::TABLE, "Key": key });
+        let request = serde_json::from_value(request).expect("a request");
+        self.database.delete_item(request).expect("a deletion");
+    }
+
+    /// Deletes an item of the keys table past the functions.
+    pub fn delete_key(&self, item: &Value) {
+        let request = json!({ "TableName": dynamodb::KEYS_TABLE, "Key": { "pk": item["pk"] } });
+        let request = serde_json::from_value(request).expect("a request");
+        self.database.delete_item(request).expect("a deletion");
+    }
+
+    /// What must hold at any time: each identity is of one existing user who knows it, and no user lacks one.
+    pub fn check_invariants(&self) {
+        let users = self.items_of("USER#");
+        let identities = self.items_of("IDENTITY#");
+        assert_eq!(users.len(), identities.len(), "{users:#?} {identities:#?}");
+        for identity in &identities {
+            let owner = &identity["user_id"]["S"];
+            let user = users.iter().find(|user| user["id"]["S"] == *owner);
+            let user = user.expect("an identity has a user");
+            let key = identity["pk"]["S"].as_str().expect("a key");
+            let linked = &user["identities"]["M"]["github"]["M"]["key"]["S"];
+            assert_eq!(format!("IDENTITY#{}", linked.as_str().unwrap_or("")), key);
+        }
+    }
+}
+
+/// The parameters of an exchange of a GitHub token.
+pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
+    [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", subject_token),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("subject_issuer", "github"),
+    ]
+}
+
+/// The value of `CLIENTS` for clients with these ids and secrets.
+pub fn clients(clients: &[(&str, &str)]) -> String {
+    let clients: Vec<_> = clients
+        .iter()
+        .map(|(id, secret)| {
+            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+            let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+            json!({ "client_id": id, "secret_sha256": [hash], "scopes": ["orders:read", "orders:write"] })
+        })
+        .collect();
+    Value::from(clients).to_string()
+}
+
+#[expect(clippy::expect_used, reason = "a test needs its port")]
+async fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    (listener, format!("http://{address}"))
+}
+
+async fn serve(running: &mut JoinSet<()>, router: Router) -> String {
+    let (listener, url) = listen().await;
+    running.spawn(async move {
+        // It ends with the test.
+        let _ = axum::serve(listener, router).await;
+    });
+    url
+}

@@ -230,7 +230,8 @@ async fn nobody_is_sent_to_an_address_that_is_neither_here_nor_registered() {
         "//evil.example",
         "/callback",
         "javascript:alert(1)",
-        "file://localhost/etc/passwd",
+        "ftp://localhost/",
+        "app://localhost/",
         "",
     ] {
         let answer = authorize(&github, &asked(refused)).await;
@@ -280,6 +281,8 @@ async fn what_an_app_writes_does_not_become_part_of_the_page() {
     let page = authorize(&github, &asked).await;
 
     assert_eq!(page.status, StatusCode::OK);
+    let escaped = "value=\"&quot;&gt;&lt;script&gt;alert(&#39;{content}&#39;)&lt;/script&gt;\"";
+    assert_eq!(page.text.matches(escaped).count(), 2);
     assert!(!page.text.contains("<script") && !page.text.contains("<b>"));
     assert!(
         page.header("content-security-policy")

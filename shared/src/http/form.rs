@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, OAuthError, surface::body_of};
 use crate::config::is_vschar;
@@ -30,7 +30,6 @@ impl Form {
 
     /// Takes the parameter `name`, which is no secret.
     pub fn take_plain(&mut self, name: &str) -> Option<String> {
-        use secrecy::ExposeSecret as _;
         self.take(name)
             .map(|value| value.expose_secret().to_owned())
     }
@@ -71,10 +70,7 @@ impl Form {
             }
             parameters.insert(name, SecretString::from(value.into_owned()));
         }
-        parameters.retain(|_, value| {
-            use secrecy::ExposeSecret as _;
-            !value.expose_secret().is_empty()
-        });
+        parameters.retain(|_, value: &mut SecretString| !value.expose_secret().is_empty());
         Ok(parameters)
     }
 }
@@ -121,7 +117,6 @@ impl<S: Send + Sync> FromRequest<S> for Form {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use secrecy::ExposeSecret;
 
     use super::*;
 

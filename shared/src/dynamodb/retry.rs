@@ -1,0 +1,106 @@
+//! Failures that pass by themselves, beyond those that the SDK tries again.
+
+use aws_sdk_dynamodb::config::{
+    interceptors::InterceptorContext,
+    retry::{ClassifyRetry, RetryAction},
+};
+use serde::Deserialize;
+
+/// Tries again what the SDK takes as final: an answer that arrived in pieces, and a write that met another's
+/// transaction or a throttled partition.
+///
+/// Each of our writes may be repeated: those in a transaction carry an idempotency token, the others set values.
+#[derive(Debug)]
+pub(super) struct RetryWhatPasses;
+
+/// An error as DynamoDB writes it
+/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "__type")]
+    kind: String,
+    #[serde(rename = "CancellationReasons", default)]
+    reasons: Vec<Reason>,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    #[serde(rename = "Code")]
+    code: String,
+}
+
+impl ClassifyRetry for RetryWhatPasses {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let failed = matches!(context.output_or_error(), Some(Err(_)));
+        let Some(response) = context.response().filter(|_| failed) else {
+            return RetryAction::NoActionIndicated;
+        };
+        // A success that became an error is one whose body could not be read.
+        let garbled = response.status().is_success();
+        if garbled || passes(response.body().bytes().unwrap_or_default()) {
+            RetryAction::transient_error()
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "what passes by itself"
+    }
+}
+
+fn passes(body: &[u8]) -> bool {
+    let Ok(error) = serde_json::from_slice::<ErrorBody>(body) else {
+        return false;
+    };
+    let passing = |reason: &Reason| {
+        matches!(
+            reason.code.as_str(),
+            "TransactionConflict" | "ThrottlingError" | "ProvisionedThroughputExceeded"
+        )
+    };
+    match error.kind.rsplit('#').next() {
+        Some("TransactionConflictException") => true,
+        Some("TransactionCanceledException") => {
+            let reasons = error.reasons.iter();
+            let mut real = reasons.filter(|reason| reason.code != "None").peekable();
+            // A condition that failed is an answer, whatever else went wrong.
+            real.peek().is_some() && real.all(passing)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cancelled(reasons: &[&str]) -> bool {
+        let reasons: Vec<_> = reasons
+            .iter()
+            .map(|code| serde_json::json!({ "Code": code }))
+            .collect();
+        let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+        passes(
+            serde_json::json!({ "__type": kind, "CancellationReasons": reasons })
+                .to_string()
+                .as_bytes(),
+        )
+    }
+
+    #[test]
+    fn t70_a_conflict_passes_and_a_failed_condition_does_not() {
+        assert!(passes(br#"{"__type":"x#TransactionConflictException"}"#));
+        assert!(cancelled(&["TransactionConflict", "None"]));
+        assert!(cancelled(&["None", "ThrottlingError"]));
+        assert!(!cancelled(&["ConditionalCheckFailed", "None"]));
+        assert!(!cancelled(&[
+            "ConditionalCheckFailed",
+            "TransactionConflict"
+        ]));
+        assert!(!cancelled(&["None", "ValidationError"]));
+        assert!(!cancelled(&["None", "None"]));
+        assert!(!passes(br#"{"__type":"x#ResourceNotFoundException"}"#));
+        assert!(!passes(b"<html>"));
+    }
+}

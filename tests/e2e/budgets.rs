@@ -1,0 +1,91 @@
+//! What each route may cost, read from DynamoDB's own `ConsumedCapacity`.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use tests::{
+    Service,
+    proxy::{Fault, When},
+};
+
+/// Slow enough that calls that are made in parallel overlap.
+fn slow_down(service: &Service) {
+    service
+        .dynamodb
+        .fault(When::Always, Fault::Delay(Duration::from_millis(30)));
+    service.dynamodb.clear();
+}
+
+/// At most so many round trips in sequence, write units and read units; and not nothing, which would prove nothing.
+fn assert_within(service: &Service, round_trips: usize, write: f64, read: f64) {
+    let consumed = service.dynamodb.consumed();
+    assert!(
+        service.dynamodb.round_trips() <= round_trips,
+        "{:#?}",
+        service.dynamodb.calls()
+    );
+    assert!(
+        consumed.write <= write && consumed.read <= read,
+        "{consumed:?}"
+    );
+    assert!(consumed.write + consumed.read > 0.0, "nothing was metered");
+}
+
+#[tokio::test]
+async fn a_first_sign_in_is_within_its_budget() {
+    let service = Service::start().await;
+    slow_down(&service);
+
+    assert_eq!(service.sign_in("octocat").await.body["is_new_user"], true);
+
+    assert_within(&service, 2, 6.0, 0.5);
+}
+
+#[tokio::test]
+async fn a_returning_sign_in_is_within_its_budget() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    slow_down(&service);
+
+    assert_eq!(service.sign_in("octocat").await.body["is_new_user"], false);
+
+    assert_within(&service, 3, 2.0, 1.5);
+}
+
+#[tokio::test]
+async fn me_is_within_its_budget() {
+    let service = Service::start().await;
+    let token = service
+        .sign_in("octocat")
+        .await
+        .text("/access_token")
+        .to_owned();
+    slow_down(&service);
+
+    assert_eq!(service.me(&token).await.status, StatusCode::OK);
+
+    assert_within(&service, 1, 0.0, 1.0);
+}
+
+#[tokio::test]
+async fn the_documents_and_a_bad_token_cost_nothing() {
+    let service = Service::start().await;
+    let token = service
+        .sign_in("octocat")
+        .await
+        .text("/access_token")
+        .to_owned();
+    service.dynamodb.clear();
+
+    service
+        .send(service.request("GET", "/.well-known/jwks.json"))
+        .await;
+    service
+        .send(service.request("GET", "/.well-known/openid-configuration"))
+        .await;
+    service.me(&token[..token.len() - 4]).await;
+    service.me("nonsense").await;
+    service.exchange("nonsense").await;
+
+    assert!(service.dynamodb.calls().is_empty());
+}

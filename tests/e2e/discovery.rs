@@ -1,0 +1,101 @@
+//! The documents by which others use and check our tokens.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tests::{ISSUER, Service};
+
+const METADATA: [&str; 2] = [
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+];
+const KEYS: &str = "/.well-known/jwks.json";
+
+#[tokio::test]
+async fn the_metadata_says_what_there_is_and_nothing_empty() {
+    let service = Service::start().await;
+    for path in METADATA {
+        let answer = service.send(service.request("GET", path)).await;
+
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.text("/issuer"), ISSUER);
+        assert_eq!(answer.text("/token_endpoint"), format!("{ISSUER}/token"));
+        assert_eq!(answer.text("/jwks_uri"), format!("{ISSUER}{KEYS}"));
+        assert_eq!(
+            answer.body["grant_types_supported"],
+            json!(["urn:ietf:params:oauth:grant-type:token-exchange"])
+        );
+        for (name, value) in answer.body.as_object().unwrap() {
+            assert_ne!(*value, json!([]), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_keys_are_public_and_only_public() {
+    let service = Service::start().await;
+    let token = service
+        .sign_in("octocat")
+        .await
+        .text("/access_token")
+        .to_owned();
+
+    let answer = service.send(service.request("GET", KEYS)).await;
+
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("content-type"), "application/jwk-set+json");
+    let keys = answer.body["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 1);
+    for private in ["d", "p", "q", "dp", "dq", "qi", "k"] {
+        assert!(keys[0].get(private).is_none(), "{private}");
+    }
+    assert_eq!(keys[0]["use"], "sig");
+    assert_eq!(keys[0]["alg"], "ES256");
+    let header = jsonwebtoken::decode_header(&token).unwrap();
+    assert_eq!(keys[0]["kid"], header.kid.unwrap());
+}
+
+#[tokio::test]
+async fn t78_the_documents_may_be_kept_and_read_by_any_page() {
+    let service = Service::start().await;
+    for path in [METADATA[0], METADATA[1], KEYS] {
+        let first = service.send(service.request("GET", path)).await;
+        assert_eq!(first.header("cache-control"), "public, max-age=300");
+        assert_eq!(first.header("access-control-allow-origin"), "*");
+        let etag = first.header("etag");
+
+        let head = service.send(service.request("HEAD", path)).await;
+        assert_eq!(head.status, StatusCode::OK);
+        assert_eq!(head.header("etag"), etag);
+
+        for (tag, status) in [
+            (etag.to_owned(), StatusCode::NOT_MODIFIED),
+            (format!("W/{etag}"), StatusCode::NOT_MODIFIED),
+            (format!("\"other\", {etag}"), StatusCode::NOT_MODIFIED),
+            ("*".to_owned(), StatusCode::NOT_MODIFIED),
+            ("\"other\"".to_owned(), StatusCode::OK),
+        ] {
+            let request = service.request("GET", path).header("if-none-match", &tag);
+            let answer = service.send(request).await;
+            assert_eq!(answer.status, status, "{tag}");
+            assert_eq!(answer.header("etag"), etag);
+            assert_eq!(
+                answer.body == Value::Null,
+                status == StatusCode::NOT_MODIFIED
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_is_not_kept_by_anybody() {
+    let service = Service::start().await;
+    service.dynamodb.down().await;
+    service.time.pass(25 * 60 * 60);
+
+    let answer = service.send(service.request("GET", KEYS)).await;
+
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("retry-after"), "1");
+}

@@ -1,0 +1,144 @@
+//! Every route, every call that it makes to DynamoDB, every fault.
+
+use std::{sync::Arc, time::Instant};
+
+use reqwest::StatusCode;
+use tests::{
+    Answer, Service,
+    proxy::{Fault, When},
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+
+#[derive(Clone, Copy, Debug)]
+enum Case {
+    FirstSignIn,
+    Returning,
+    Me,
+}
+
+impl Case {
+    const ALL: [(Self, usize); 3] = [(Self::FirstSignIn, 2), (Self::Returning, 2), (Self::Me, 1)];
+}
+
+fn assert_unavailable(answer: &Answer, what: &str) {
+    assert_eq!(
+        answer.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{what}: {:?}",
+        answer.body
+    );
+    assert!(!answer.header("retry-after").is_empty(), "{what}");
+    let code = [answer.text("/error"), answer.text("/type")].concat();
+    assert!(code.ends_with("temporarily_unavailable"), "{what}: {code}");
+}
+
+/// Whatever happens at the `nth` call is a good answer or a 503; then the same request works, and the invariants hold
+/// at each step. Says whether a retry healed it before anybody noticed.
+async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) -> bool {
+    let what = format!("{case:?}, call {nth}, {name}, stays: {stays}");
+    let service = Service::start().await;
+    let token = match case {
+        Case::FirstSignIn => String::new(),
+        Case::Returning | Case::Me => service
+            .sign_in("octocat")
+            .await
+            .text("/access_token")
+            .to_owned(),
+    };
+    let github_token = service.github_token("octocat");
+    let request = async || match case {
+        Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
+        Case::Me => service.me(&token).await,
+    };
+    service.dynamodb.clear();
+    if stays {
+        // From the n-th call on, retries included.
+        for later in nth..nth + 10 {
+            service.dynamodb.fault(When::Nth(later), fault.clone());
+        }
+    } else {
+        service.dynamodb.fault(When::Nth(nth), fault);
+    }
+
+    let started = Instant::now();
+    let answer = request().await;
+    // No measure of speed: a hang would be endless.
+    assert!(started.elapsed().as_secs() < 15, "{what}");
+    if answer.status != StatusCode::OK {
+        assert_unavailable(&answer, &what);
+    }
+    service.dynamodb.heal();
+    service.dynamodb.settled().await;
+    service.check_invariants();
+
+    let mut again = request().await;
+    // GitHub and DynamoDB are well again, but this machine may be busy with other tests.
+    for _ in 0..10 {
+        if again.status == StatusCode::SERVICE_UNAVAILABLE {
+            again = request().await;
+        }
+    }
+    assert_eq!(again.status, StatusCode::OK, "{what}: {:?}", again.body);
+    service.check_invariants();
+    assert_eq!(service.items_of("USER#").len(), 1, "{what}");
+    answer.status == StatusCode::OK
+}
+
+/// A fault that passes is healed by a retry; one that stays cannot be.
+async fn run(case: Case, nth: usize, name: &'static str, fault: Fault, stays: bool) {
+    for _ in 0..3 {
+        if heals(case, nth, name, fault.clone(), stays).await || stays {
+            return;
+        }
+        // On a busy machine, the retry itself can come too late.
+    }
+    panic!("no retry healed {case:?}, call {nth}, {name}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t70_every_call_survives_every_fault() {
+    let mut count = 0;
+    let mut runs = JoinSet::new();
+    // Many of them only wait, but too many at once would make honest calls time out.
+    let turns = Arc::new(Semaphore::new(4));
+    for (case, calls) in Case::ALL {
+        for nth in 1..=calls {
+            let mut faults = Fault::of_dynamodb();
+            let conflict = Fault::transaction_canceled(&["TransactionConflict", "None"]);
+            let throttled = Fault::transaction_canceled(&["ThrottlingError", "None"]);
+            if matches!(case, Case::FirstSignIn) && nth == 2 {
+                faults.extend([("conflict", conflict), ("throttled", throttled)]);
+            }
+            for (name, fault) in faults {
+                for stays in [false, true] {
+                    let turn = turns.clone().acquire_owned().await.unwrap();
+                    let fault = fault.clone();
+                    count += 1;
+                    runs.spawn(async move {
+                        run(case, nth, name, fault, stays).await;
+                        drop(turn);
+                    });
+                }
+            }
+        }
+    }
+    while let Some(run) = runs.join_next().await {
+        run.unwrap();
+    }
+    println!("{count} cases");
+    assert!(count > 100);
+}
+
+#[tokio::test]
+async fn t72_the_retry_of_a_committed_write_is_not_a_second_write() {
+    let service = Service::start().await;
+    service
+        .dynamodb
+        .fault(When::Nth(2), Fault::ResetAfterForwarding);
+
+    let answer = service.sign_in("octocat").await;
+
+    assert_eq!(answer.body["is_new_user"], true);
+    assert_eq!(service.items().len(), 2);
+    service.check_invariants();
+}

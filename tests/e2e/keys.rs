@@ -1,0 +1,124 @@
+//! Keys while functions run: read again, outlived by outages, and never from a developer's machine.
+
+use reqwest::StatusCode;
+use shared::keys::{DEVELOPMENT_PREFIX, Keys, KeysError, PrivateKey, SigningAlgorithm};
+use tests::{
+    Service,
+    proxy::{Fault, When},
+};
+
+#[tokio::test]
+async fn t84_a_deployed_function_refuses_a_development_key() {
+    let service = Service::start().await;
+
+    let deployed = Keys::start(service.key_store(), service.time.clock(), false).await;
+    let local = Keys::start(service.key_store(), service.time.clock(), true).await;
+
+    assert!(
+        matches!(deployed, Err(KeysError::Development(kid)) if kid.starts_with(DEVELOPMENT_PREFIX))
+    );
+    assert!(local.is_ok());
+}
+
+#[tokio::test]
+async fn the_first_key_is_made_once_however_many_make_it() {
+    let service = Service::start().await;
+    for item in service.scan(local::dynamodb::KEYS_TABLE) {
+        service.delete_key(&item);
+    }
+    let store = service.key_store();
+
+    let makers = (0..20).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let key = PrivateKey::generate(SigningAlgorithm::ES256, "").unwrap();
+            let published = key.publish(0).unwrap();
+            // Whoever is in the middle of a conflict is told to try again.
+            loop {
+                if let Ok(made) = store.create_first(&key, published.clone()).await {
+                    return made;
+                }
+            }
+        })
+    });
+    let mut made = 0;
+    for maker in makers.collect::<Vec<_>>() {
+        made += usize::from(maker.await.unwrap());
+    }
+
+    assert_eq!(made, 1);
+    assert_eq!(service.scan(local::dynamodb::KEYS_TABLE).len(), 2);
+    let set = store.find_set().await.unwrap().unwrap();
+    let kid = &set.keys[0].kid;
+    assert!(store.find_private(kid).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn t85_a_warm_function_goes_on_with_its_keys_for_a_day() {
+    let service = Service::start().await;
+    let get_keys = || service.request("GET", "/.well-known/jwks.json");
+    service.dynamodb.down().await;
+
+    service.time.pass(23 * 60 * 60);
+    assert_eq!(service.send(get_keys()).await.status, StatusCode::OK);
+    service.time.pass(2 * 60 * 60);
+    assert_eq!(
+        service.send(get_keys()).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    service.dynamodb.heal();
+    assert_eq!(service.send(get_keys()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn t85_a_function_that_started_without_keys_tries_again_at_each_request() {
+    let mut service = Service::start().await;
+    let token = service
+        .sign_in("octocat")
+        .await
+        .text("/access_token")
+        .to_owned();
+    // The functions read the key set thrice at start; the key maker is the first reader.
+    service.dynamodb.clear();
+    for nth in 2..=40 {
+        service.dynamodb.fault(When::Nth(nth), Fault::Refuse);
+    }
+    service.url = service.another_process().await;
+
+    assert_eq!(
+        service.me(&token).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    service.dynamodb.heal();
+    assert_eq!(service.me(&token).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn t82_a_clock_that_goes_backwards_makes_the_keys_stale() {
+    let service = Service::start().await;
+    let get_keys = || service.request("GET", "/.well-known/jwks.json");
+    service.dynamodb.clear();
+    service.send(get_keys()).await;
+    assert!(service.dynamodb.calls().is_empty());
+
+    service.time.pass(-3600);
+    service.send(get_keys()).await;
+
+    assert_eq!(service.dynamodb.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn keys_are_read_again_after_five_minutes() {
+    let service = Service::start().await;
+    let get_keys = || service.request("GET", "/.well-known/jwks.json");
+    service.dynamodb.clear();
+    service.time.pass(290);
+    service.send(get_keys()).await;
+    assert!(service.dynamodb.calls().is_empty());
+
+    service.time.pass(11);
+    service.send(get_keys()).await;
+    service.send(get_keys()).await;
+
+    assert_eq!(service.dynamodb.calls().len(), 1);
+}

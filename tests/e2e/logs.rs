@@ -1,0 +1,78 @@
+//! T79: secrets stay out of the logs.
+//!
+//! All tests of this binary log at the most talkative level, through a writer that fails on a secret. This one makes
+//! sure that there is something to watch.
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use tests::{
+    CLIENT, Service, log_lines,
+    proxy::{Fault, When},
+};
+
+#[tokio::test]
+async fn t79_what_happens_is_logged_and_no_secret_is() {
+    let service = Service::start().await;
+    let subject_token = service.github_token("octocat");
+    let token = service
+        .exchange(&subject_token)
+        .await
+        .text("/access_token")
+        .to_owned();
+    service.me(&token).await;
+    service.me(&format!("{token}x")).await;
+    service.exchange("gho_madeup").await;
+    let wrong = service
+        .request("POST", "/token")
+        .basic_auth(CLIENT.0, Some("CANARY-wrong"));
+    service.send(wrong.form(&[("grant_type", "x")])).await;
+    let odd = service
+        .request("POST", "/token")
+        .basic_auth(CLIENT.0, Some(CLIENT.1));
+    let odd = odd.form(&[(subject_token.as_str(), "1"), (subject_token.as_str(), "2")]);
+    assert_eq!(service.send(odd).await.status, StatusCode::BAD_REQUEST);
+    service.github.fault(When::Always, Fault::html());
+    service.exchange(&subject_token).await;
+    service.dynamodb.down().await;
+    service.me(&token).await;
+    service
+        .send(service.request("GET", &format!("/{token}")))
+        .await;
+
+    let lines = log_lines();
+
+    let parsed: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let has = |name: &str, value: &str| parsed.iter().any(|line| line[name] == value);
+    assert!(has("message", "answered"));
+    for code in [
+        "invalid_token",
+        "invalid_request",
+        "invalid_client",
+        "temporarily_unavailable",
+    ] {
+        assert!(has("error.code", code), "{code}");
+    }
+    let answered = parsed
+        .iter()
+        .find(|line| line["message"] == "answered")
+        .unwrap();
+    let span = &answered["spans"][0];
+    for field in ["function", "version", "route", "method"] {
+        assert!(span[field].is_string(), "{answered}");
+    }
+    assert!(answered["status"].is_u64());
+    for line in &lines {
+        for secret in [
+            subject_token.as_str(),
+            token.as_str(),
+            "CANARY",
+            "PRIVATE KEY",
+            "octocat",
+        ] {
+            assert!(!line.contains(secret), "{line}");
+        }
+    }
+}

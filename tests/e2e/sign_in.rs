@@ -1,0 +1,244 @@
+//! Which of our users is that: the sign-in, its races, and what it does to the profile.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tests::{
+    Service,
+    proxy::{Fault, When},
+};
+
+#[tokio::test]
+async fn whoever_comes_back_is_the_same_user() {
+    let service = Service::start().await;
+
+    let first = service.sign_in("octocat").await;
+    let second = service.sign_in("octocat").await;
+    let other = service.sign_in("hubot").await;
+
+    assert_eq!(first.body["is_new_user"], true);
+    assert_eq!(second.body["is_new_user"], false);
+    assert_eq!(first.body["user"], second.body["user"]);
+    assert_eq!(other.body["is_new_user"], true);
+    assert_ne!(first.text("/user/id"), other.text("/user/id"));
+    service.check_invariants();
+}
+
+#[tokio::test]
+async fn t59_a_login_that_changes_hands_takes_nobody_along() {
+    let service = Service::start().await;
+    let alice = service.sign_in("octocat").await;
+    service.stand_in.rename(583_231, "the-octocat");
+    service.stand_in.rename(2, "octocat");
+
+    let thief = service.sign_in("octocat").await;
+    let alice_again = service.sign_in("the-octocat").await;
+
+    assert_ne!(thief.text("/user/id"), alice.text("/user/id"));
+    assert_eq!(alice_again.text("/user/id"), alice.text("/user/id"));
+    assert_eq!(
+        alice_again.text("/user/identities/0/username"),
+        "the-octocat"
+    );
+}
+
+#[tokio::test]
+async fn the_profile_is_refreshed_and_what_the_provider_does_not_tell_stays() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    service
+        .stand_in
+        .add_account(local::github::Account::new(583_231, "octocat").named("Mona Lisa"));
+
+    let token = service.github_token_of(tests::GITHUB_APP.0, "octocat", "read:user");
+    let answer = service.exchange(&token).await;
+
+    assert_eq!(answer.text("/user/name"), "Mona Lisa");
+    assert_eq!(answer.text("/user/email"), "octocat@example.com");
+    assert_eq!(answer.body["user"]["email_verified"], true);
+}
+
+#[tokio::test]
+async fn t56_t58_the_same_address_at_two_accounts_is_two_users() {
+    let service = Service::start().await;
+    let attacker = local::github::Account::new(666, "attacker").reached_at("octocat@example.com");
+    service.stand_in.add_account(attacker);
+
+    let attacker = service.sign_in("attacker").await;
+    let victim = service.sign_in("octocat").await;
+
+    assert_eq!(attacker.text("/user/email"), victim.text("/user/email"));
+    assert_ne!(attacker.text("/user/id"), victim.text("/user/id"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_first_sign_ins_at_once_make_one_user() {
+    let mut service = Service::start().await;
+    // Two processes, since a process could have a lock of its own.
+    let urls = [service.url.clone(), service.another_process().await];
+    let sign_ins: Vec<_> = (0..100)
+        .map(|nth| {
+            let token = service.github_token("octocat");
+            service.url.clone_from(&urls[nth % 2]);
+            let request = service.token_request(&tests::exchange_of(&token));
+            tokio::spawn(async move {
+                loop {
+                    let answer = request.try_clone().unwrap().send().await.unwrap();
+                    // All hundred share this machine with the database: too slow is an honest answer, and safe to
+                    // repeat.
+                    if answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                        assert_eq!(answer.status(), StatusCode::OK);
+                        break answer.json::<Value>().await.unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for sign_in in sign_ins {
+        answers.push(sign_in.await.unwrap());
+    }
+
+    let id = &answers[0]["user"]["id"];
+    assert!(answers.iter().all(|answer| answer["user"]["id"] == *id));
+    let created = answers
+        .iter()
+        .filter(|answer| answer["is_new_user"] == true);
+    // None, if the one that created the user was too slow to say so.
+    assert!(created.count() <= 1);
+    assert_eq!(service.items_of("IDENTITY#").len(), 1);
+    assert_eq!(service.items_of("USER#").len(), 1);
+    service.check_invariants();
+}
+
+#[tokio::test]
+async fn a_process_killed_at_any_call_leaves_a_sign_in_that_works() {
+    for is_returning in [false, true] {
+        let calls = 2;
+        for nth in 1..=calls {
+            for after in [false, true] {
+                let service = Service::start().await;
+                if is_returning {
+                    service.sign_in("octocat").await;
+                }
+                let fault = if after {
+                    Fault::HangAfterForwarding
+                } else {
+                    Fault::Hang
+                };
+                service.dynamodb.clear();
+                service.dynamodb.fault(When::Nth(nth), fault);
+                let token = service.github_token("octocat");
+                let request = service.token_request(&tests::exchange_of(&token));
+                let killed = tokio::spawn(request.send());
+                if after {
+                    service.dynamodb.forwarded(nth).await;
+                } else {
+                    service.dynamodb.arrived(nth).await;
+                }
+                // The handler's future is dropped with its connection, as a process is with its machine.
+                killed.abort();
+                assert!(killed.await.is_err());
+                service.dynamodb.heal();
+
+                service.check_invariants();
+                let again = service.exchange(&token).await;
+                assert_eq!(again.status, StatusCode::OK);
+                service.check_invariants();
+                assert_eq!(service.items_of("USER#").len(), 1);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_told_so_and_nothing_is_written() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    let mut user = service.items_of("USER#").remove(0);
+    user["status"] = json!({ "S": "disabled" });
+    service.put(local::dynamodb::TABLE, &user);
+
+    let answer = service.exchange(&service.github_token("octocat")).await;
+
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(answer.text("/error"), "access_denied");
+    assert_eq!(service.items_of("USER#"), [user]);
+}
+
+/// The read of the identity may be out of date; the condition of the write is not.
+#[tokio::test]
+async fn t65_t71_a_user_deleted_in_the_middle_of_a_sign_in_is_not_brought_back() {
+    let service = Service::start().await;
+    let before = service.sign_in("octocat").await.text("/user/id").to_owned();
+    let delay = Fault::Delay(std::time::Duration::from_millis(300));
+    service.dynamodb.clear();
+    service.dynamodb.fault(When::Operation("UpdateItem"), delay);
+    let token = service.github_token("octocat");
+    let request = service.token_request(&tests::exchange_of(&token));
+    let sign_in = tokio::spawn(request.send());
+    service.dynamodb.arrived(2).await;
+    for item in service.items() {
+        service.delete(&item);
+    }
+
+    let answer: Value = sign_in.await.unwrap().unwrap().json().await.unwrap();
+
+    assert_eq!(answer["is_new_user"], true);
+    assert_ne!(answer["user"]["id"], *before);
+    assert_eq!(service.items_of("USER#").len(), 1);
+    service.check_invariants();
+}
+
+#[tokio::test]
+async fn an_identity_that_moved_to_another_user_signs_in_as_that_user() {
+    let service = Service::start().await;
+    let octocat = service.sign_in("octocat").await.text("/user/id").to_owned();
+    let hubot = service.sign_in("hubot").await.text("/user/id").to_owned();
+    // The identity's item says hubot; octocat still believes to have it, and hubot has another.
+    let identity = service.items_of("IDENTITY#").into_iter();
+    let mut identity = identity
+        .into_iter()
+        .find(|item| item["user_id"]["S"] == *octocat)
+        .unwrap();
+    identity["user_id"] = json!({ "S": hubot });
+    service.put(local::dynamodb::TABLE, &identity);
+
+    let answer = service.exchange(&service.github_token("octocat")).await;
+
+    // Two items that contradict each other: nobody is let in, and nobody's item changes.
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn t68_t69_keys_hold_nothing_that_a_person_chose() {
+    let service = Service::start().await;
+    service
+        .stand_in
+        .add_account(local::github::Account::new(7, "IDENTITY#USER"));
+    service.sign_in("IDENTITY#USER").await;
+
+    for item in service.items() {
+        let pk = item["pk"]["S"].as_str().unwrap();
+        let known = pk.starts_with("USER#0") || pk.starts_with("IDENTITY#github#");
+        assert!(known && pk.len() <= 100, "{pk}");
+    }
+    for call in service.dynamodb.calls() {
+        let request = call.body.to_string();
+        let expressions = ["UpdateExpression", "ConditionExpression"];
+        for expression in expressions.map(|name| call.body[name].as_str().unwrap_or("").to_owned())
+        {
+            assert!(!expression.contains("IDENTITY#USER"), "{request}");
+            // Names and values go through placeholders, whatever words DynamoDB reserves.
+            for word in expression
+                .split([' ', '.', ',', '(', ')'])
+                .filter(|word| !word.is_empty())
+            {
+                let keyword = ["SET", "AND", "=", "attribute_not_exists"].contains(&word);
+                assert!(
+                    keyword || word.starts_with(['#', ':']),
+                    "{word} in {expression}"
+                );
+            }
+        }
+    }
+}

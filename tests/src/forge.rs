@@ -1,0 +1,116 @@
+//! A forger's workshop: tokens with any header and any claims, signed by any key.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use serde_json::{Value, json};
+use shared::users::UserId;
+
+use crate::{ISSUER, Service, dynamodb};
+
+/// Our real signing key, and a good header and good claims to spoil.
+pub struct Forge {
+    /// The private key, as PKCS#8 PEM.
+    pub pem: String,
+    /// The public key, as its JWK.
+    pub jwk: Value,
+    /// A good header.
+    pub header: Value,
+    /// Good claims, of an existing user.
+    pub claims: Value,
+}
+
+#[expect(clippy::expect_used, reason = "a forger who fails proves nothing")]
+impl Forge {
+    /// Breaks into `service`, whose key must be for ES256, and takes the key. The claims are of a user who signed in.
+    pub async fn new(service: &Service) -> Self {
+        let id = service.sign_in("octocat").await.text("/user/id").to_owned();
+        let items = service.scan(dynamodb::KEYS_TABLE);
+        let find = |prefix: &str| {
+            let starts = |item: &&Value| {
+                item["pk"]["S"]
+                    .as_str()
+                    .is_some_and(|pk| pk.starts_with(prefix))
+            };
+            items.iter().find(starts).expect("an item of a key").clone()
+        };
+        let private = find("KEY#");
+        let published = &find("KEYSET")["keys"]["L"][0]["M"];
+        let text = |value: &Value| value["S"].as_str().expect("text").to_owned();
+        let now = service.time.now();
+        Self {
+            pem: text(&private["private_key"]),
+            jwk: serde_json::from_str(&text(&published["jwk"])).expect("a JWK"),
+            header: json!({ "alg": "ES256", "kid": text(&private["kid"]), "typ": "at+jwt" }),
+            claims: json!({
+                "iss": ISSUER,
+                "aud": ISSUER,
+                "sub": id.parse::<UserId>().expect("a user id"),
+                "client_id": "nextjs",
+                "iat": now,
+                "exp": now + 900,
+                "jti": "a-token",
+                "sid": "a-session",
+            }),
+        }
+    }
+
+    /// The good token.
+    pub fn good(&self) -> String {
+        self.sign(&self.header.to_string(), &self.claims.to_string())
+    }
+
+    /// The good token with one claim changed; `null` takes it away.
+    pub fn with_claim(&self, name: &str, value: impl Into<Value>) -> String {
+        self.sign(
+            &self.header.to_string(),
+            &changed(&self.claims, name, value.into()),
+        )
+    }
+
+    /// The good token with one member of the header changed; `null` takes it away. Still signed with our key.
+    pub fn with_header(&self, name: &str, value: impl Into<Value>) -> String {
+        self.sign(
+            &changed(&self.header, name, value.into()),
+            &self.claims.to_string(),
+        )
+    }
+
+    /// A token of exactly these texts, signed with our key.
+    pub fn sign(&self, header: &str, claims: &str) -> String {
+        let key = EncodingKey::from_ec_pem(self.pem.as_bytes()).expect("a key");
+        sign(header, claims, &key, Algorithm::ES256)
+    }
+
+    /// A token of exactly these texts, with HMAC-SHA256 under a secret that is not secret.
+    pub fn sign_hs256(&self, secret: &[u8]) -> String {
+        let header = changed(&self.header, "alg", "HS256".into());
+        let key = EncodingKey::from_secret(secret);
+        sign(&header, &self.claims.to_string(), &key, Algorithm::HS256)
+    }
+}
+
+/// A token of exactly these texts.
+#[expect(clippy::expect_used, reason = "a forger who fails proves nothing")]
+pub fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let message = unsigned(header, claims);
+    let signature = crypto::sign(message.as_bytes(), key, algorithm).expect("a signature");
+    format!("{message}.{signature}")
+}
+
+/// The first two parts of a token.
+pub fn unsigned(header: &str, claims: &str) -> String {
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    format!("{header}.{claims}")
+}
+
+fn changed(object: &Value, name: &str, value: Value) -> String {
+    let mut object = object.clone();
+    if let Some(members) = object.as_object_mut() {
+        if value.is_null() {
+            members.remove(name);
+        } else {
+            members.insert(name.to_owned(), value);
+        }
+    }
+    object.to_string()
+}

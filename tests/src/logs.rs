@@ -1,0 +1,103 @@
+//! The functions' logs during the tests: at the most talkative level, kept in a file, and watched.
+
+use std::{
+    fs::{File, create_dir_all},
+    io::{self, Write},
+    path::Path,
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use shared::telemetry;
+use tracing::Level;
+
+static LOG: OnceLock<Mutex<Log>> = OnceLock::new();
+
+/// What must never be in a log line: our tokens, GitHub's, the secrets of the kit, private keys, e-mail addresses.
+const SECRETS: [&str; 7] = [
+    "eyJ",
+    "gho_",
+    "ghu_",
+    "CANARY",
+    "PRIVATE KEY",
+    "Bearer ey",
+    "@example.com",
+];
+
+struct Log {
+    file: File,
+    lines: Vec<String>,
+}
+
+/// Starts logging, once for all tests of the process.
+///
+/// A line that holds a secret panics where it is written, which fails the request that wrote it.
+#[expect(clippy::expect_used, reason = "without its log a test proves less")]
+pub fn start_logs() {
+    LOG.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/e2e-logs");
+        create_dir_all(&folder).expect("a folder for logs");
+        let file = folder.join(format!("e2e-{}.log", std::process::id()));
+        let file = File::create(file).expect("a log file");
+        let subscriber = telemetry::subscriber(Level::TRACE, || Writer);
+        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
+        Mutex::new(Log {
+            file,
+            lines: Vec::new(),
+        })
+    });
+}
+
+/// All that was logged so far, by all tests of the process.
+pub fn log_lines() -> Vec<String> {
+    let log = LOG
+        .get()
+        .map(|log| log.lock().unwrap_or_else(PoisonError::into_inner));
+    log.map(|log| log.lines.clone()).unwrap_or_default()
+}
+
+/// The first secret in a line.
+pub(crate) fn secret_in(line: &str) -> Option<&'static str> {
+    SECRETS.into_iter().find(|secret| line.contains(secret))
+}
+
+struct Writer;
+
+impl Write for Writer {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        if let Some(log) = LOG.get() {
+            let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+            log.file.write_all(line)?;
+            log.lines.push(text.clone().into_owned());
+        }
+        if let Some(secret) = secret_in(&text) {
+            #[expect(clippy::panic, reason = "this is a failed test")]
+            {
+                panic!("{secret} in a log line: {text}");
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_watch_finds_what_it_looks_for() {
+        assert_eq!(secret_in(r#"{"token":"gho_abc"}"#), Some("gho_"));
+        assert_eq!(secret_in("octocat@example.com"), Some("@example.com"));
+        assert_eq!(secret_in(r#"{"message":"answered"}"#), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "CANARY in a log line")]
+    fn a_secret_in_a_line_fails_the_test() {
+        let _ = Writer.write(b"CANARY-client-secret");
+    }
+}
