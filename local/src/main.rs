@@ -1,5 +1,9 @@
 //! `cargo run`: Cambio on this machine.
-#![expect(clippy::print_stdout, reason = "this is a command for people")]
+#![expect(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "this is a command for people"
+)]
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -65,7 +69,7 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("cambio: {error}");
+            eprintln!("cambio: {error}");
             ExitCode::FAILURE
         }
     }

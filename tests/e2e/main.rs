@@ -10,7 +10,9 @@
 
 mod budgets;
 mod discovery;
+mod documents;
 mod faults;
+mod gateway;
 mod keys;
 mod logs;
 mod me;

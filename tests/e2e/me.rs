@@ -13,6 +13,12 @@ use tests::{
     forge::{self, Forge},
 };
 
+/// The order of the group of P-256 (SEC 2 §2.4.2).
+const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
 fn assert_refused(answer: &Answer, what: &str) {
     assert_eq!(
         answer.status,
@@ -556,10 +562,6 @@ async fn t29_signatures_that_sign_nothing_are_refused() {
     let good = forge.good();
     let (message, signature) = good.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    let order = [
-        0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
-        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
-    ];
     let (r, s) = signature.split_at(32);
     let zero = [0_u8; 32];
     let der = [&[0x30, 0x44, 0x02, 0x20], r, &[0x02, 0x20], s].concat();
@@ -569,9 +571,9 @@ async fn t29_signatures_that_sign_nothing_are_refused() {
         ("all zero", [zero, zero].concat()),
         ("r = 0", [&zero, s].concat()),
         ("s = 0", [r, &zero].concat()),
-        ("r = n", [&order, s].concat()),
-        ("s = n", [r, &order].concat()),
-        ("r = s = n", [order, order].concat()),
+        ("r = n", [&P256_ORDER, s].concat()),
+        ("s = n", [r, &P256_ORDER].concat()),
+        ("r = s = n", [P256_ORDER, P256_ORDER].concat()),
         ("DER", der),
         ("too long", [&signature[..], &[0]].concat()),
         ("too short", signature[..63].to_vec()),
@@ -586,6 +588,26 @@ async fn t29_signatures_that_sign_nothing_are_refused() {
     })
     .collect();
     assert_all_refused(&service, &tokens).await;
+}
+
+/// `(r, n - s)` verifies wherever `(r, s)` does: so a token must be known by what it says, never by its bytes.
+#[tokio::test]
+async fn t30_the_other_spelling_of_a_signature_says_the_same() {
+    let service = Service::start().await;
+    let good = Forge::new(&service).await.good();
+    let (message, signature) = good.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let mut borrow = 0;
+    for (s, n) in signature[32..].iter_mut().zip(P256_ORDER).rev() {
+        let difference = i16::from(n) - i16::from(*s) - borrow;
+        borrow = i16::from(difference < 0);
+        *s = u8::try_from(difference.rem_euclid(256)).unwrap();
+    }
+
+    let other = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature));
+
+    assert_ne!(other, good);
+    assert_eq!(service.verify(&other).await, service.verify(&good).await);
 }
 
 #[tokio::test]

@@ -52,6 +52,8 @@ pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 pub struct Service {
     /// Where the API listens.
     pub url: String,
+    /// The same API without HTTP, as the Lambda runtime calls it.
+    pub router: Router,
     /// Between the functions and DynamoDB.
     pub dynamodb: Proxy,
     /// Between the functions and GitHub.
@@ -179,10 +181,11 @@ impl Service {
         let time = Time::default();
         let env = Environment::of(variables.clone());
         let api = api::start(&env, time.clock()).await.expect("the API");
-        let url = serve(&mut running, api).await;
+        let url = serve(&mut running, api.clone()).await;
         dynamodb.clear();
         Self {
             url,
+            router: api,
             dynamodb,
             github,
             stand_in,
