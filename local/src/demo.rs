@@ -43,7 +43,10 @@ pub async fn run() -> Result<(), DemoError> {
         return Err(broken("no stand-in GitHub"));
     };
     let api = services.start_api(0, &shell).await?;
-    let http = Client::builder().redirect(Policy::none()).build()?;
+    let http = Client::builder()
+        .no_proxy()
+        .redirect(Policy::none())
+        .build()?;
     let demo = Demo { http, github, api };
 
     println!("1. Sign in at the stand-in GitHub as octocat, as next-auth would");

@@ -1,6 +1,6 @@
 //! An embedded DynamoDB with our tables, on disk or in memory.
 
-use std::path::Path;
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use dynoxide::{Database, DynoxideError};
 use serde_json::json;
@@ -16,7 +16,7 @@ pub const KEYS_TABLE: &str = "cambio-keys";
 pub enum DatabaseError {
     /// The folder for its file cannot be made.
     #[error("cannot make the folder {0}: {1}")]
-    Folder(String, std::io::Error),
+    Folder(String, io::Error),
     /// It does not open, or does not do as it is told.
     #[error("the embedded DynamoDB failed: {0}")]
     Dynoxide(#[from] DynoxideError),
@@ -33,13 +33,21 @@ pub fn open(folder: Option<&Path>) -> Result<Database, DatabaseError> {
     let database = match folder {
         None => Database::memory()?,
         Some(folder) => {
-            std::fs::create_dir_all(folder)
+            make_private_folder(folder)
                 .map_err(|error| DatabaseError::Folder(folder.display().to_string(), error))?;
             Database::new(&folder.join("dynamodb.sqlite").to_string_lossy())?
         }
     };
     create_tables(&database)?;
     Ok(database)
+}
+
+/// Makes a folder that nobody else on this machine may look into: private keys are kept there.
+///
+/// # Errors
+/// It cannot be made.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// The same tables as in `template.yaml`.

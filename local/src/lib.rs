@@ -7,3 +7,6 @@ pub mod dynamodb;
 pub mod github;
 pub mod server;
 pub mod settings;
+
+/// All crates whose events this server logs.
+pub const CRATES: [&str; 5] = ["local", "token_exchange", "me", "discovery", "rotate_keys"];

@@ -5,15 +5,22 @@
     reason = "this is a command for people"
 )]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand};
 use local::{
     demo,
+    dynamodb::make_private_folder,
     server::{Options, Services},
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
 };
-use shared::{config::Environment, telemetry};
+use shared::{config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Nothing to set up.
@@ -21,28 +28,38 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
 /// ACCESS_TOKEN_TTL, CLIENTS, LOG_LEVEL and SIGNING_ALGORITHM go on to the functions.
 #[derive(Debug, Parser)]
-#[command(name = "cambio", version)]
+#[command(name = "cambio", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    storage: Storage,
+    services: ServiceArgs,
     /// The port of the API.
     #[arg(long, default_value_t = 9000)]
     port: u16,
-    /// The port of the stand-in GitHub.
-    #[arg(long, global = true, default_value_t = 9001)]
-    github_port: u16,
 }
 
 #[derive(Args, Debug)]
-struct Storage {
+struct ServiceArgs {
     /// Keep nothing on disk: all is forgotten at the end.
-    #[arg(long, global = true)]
+    #[arg(long)]
     in_memory: bool,
     /// Where users and keys are kept.
-    #[arg(long, global = true, default_value = ".cambio")]
+    #[arg(long, default_value = ".cambio")]
     data_dir: PathBuf,
+    /// The port of the stand-in GitHub.
+    #[arg(long, default_value_t = 9001)]
+    github_port: u16,
+}
+
+impl ServiceArgs {
+    fn options(self, dynamodb_port: u16) -> Options {
+        Options {
+            folder: (!self.in_memory).then_some(self.data_dir),
+            dynamodb_port,
+            github_port: self.github_port,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -51,6 +68,8 @@ enum Command {
     Demo,
     /// Starts DynamoDB and the stand-in GitHub alone, for functions that run under `cargo lambda watch`.
     Services {
+        #[command(flatten)]
+        services: ServiceArgs,
         /// The port of the embedded DynamoDB.
         #[arg(long, default_value_t = 9002)]
         dynamodb_port: u16,
@@ -77,21 +96,16 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let shell = Environment::process();
-    let mut options = Options {
-        folder: (!cli.storage.in_memory).then_some(cli.storage.data_dir),
-        dynamodb_port: 0,
-        github_port: cli.github_port,
-    };
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
         Some(Command::Services {
+            services,
             dynamodb_port,
             issuer_url,
             env_file,
         }) => {
-            telemetry::init(&shell)?;
-            options.dynamodb_port = dynamodb_port;
-            let services = Services::start(&options, &shell).await?;
+            telemetry::init(&shell, &local::CRATES)?;
+            let services = Services::start(&services.options(dynamodb_port), &shell).await?;
             services.make_first_key(&issuer_url, &shell).await?;
             let variables = settings::variables(
                 &shell,
@@ -112,25 +126,30 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             until_stopped(services).await?;
         }
         None => {
-            telemetry::init(&shell)?;
-            let mut services = Services::start(&options, &shell).await?;
+            telemetry::init(&shell, &local::CRATES)?;
+            let mut services = Services::start(&cli.services.options(0), &shell).await?;
             let url = services.start_api(cli.port, &shell).await?;
-            print_next_steps(&url, &services.github);
+            print_next_steps(&url, &services.github, &shell);
             until_stopped(services).await?;
         }
     }
     Ok(())
 }
 
-fn write_env_file(file: &PathBuf, variables: &[(&str, String)]) -> Result<(), String> {
+fn write_env_file(file: &Path, variables: &[(&str, String)]) -> Result<(), String> {
     let lines: String = variables
         .iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
+        // Quoted, since JSON has quotes of its own.
+        .map(|(name, value)| format!("{name}='{value}'\n"))
         .collect();
-    file.parent()
-        .map_or(Ok(()), std::fs::create_dir_all)
-        .and_then(|()| std::fs::write(file, lines))
-        .map_err(|error| format!("cannot write {}: {error}", file.display()))
+    let write = || {
+        file.parent().map_or(Ok(()), make_private_folder)?;
+        // With a real GitHub, its secret is in there.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        options.open(file)?.write_all(lines.as_bytes())
+    };
+    write().map_err(|error| format!("cannot write {}: {error}", file.display()))
 }
 
 fn print_github(github: &GitHub) {
@@ -140,7 +159,7 @@ fn print_github(github: &GitHub) {
     }
 }
 
-fn print_next_steps(url: &str, github: &GitHub) {
+fn print_next_steps(url: &str, github: &GitHub, shell: &Environment) {
     println!("Cambio       {url}");
     print_github(github);
     let subject_token = match github {
@@ -149,25 +168,32 @@ fn print_next_steps(url: &str, github: &GitHub) {
         }
         GitHub::Real => "gho_…".to_owned(),
     };
+    let (id, secret) = if shell.optional("CLIENTS").is_some() {
+        ("<client_id>", "<client_secret>")
+    } else {
+        (CLIENT_ID, CLIENT_SECRET)
+    };
     println!(
         r#"
 Trade a GitHub sign-in for a token of yours:
 
-  curl -s {url}/token -u {CLIENT_ID}:{CLIENT_SECRET} \
-    -d grant_type=urn:ietf:params:oauth:grant-type:token-exchange \
+  ANSWER=$(curl -s {url}/token -u {id}:{secret} \
+    -d grant_type={GRANT_TYPE_TOKEN_EXCHANGE} \
     -d subject_token_type=urn:ietf:params:oauth:token-type:access_token \
     -d subject_issuer=github \
-    -d subject_token={subject_token}
+    -d subject_token={subject_token}); echo "$ANSWER"
 
-Ask who that is, with the access_token of the answer:
+Ask who that is:
 
-  curl -s {url}/me -H "Authorization: Bearer $ACCESS_TOKEN"
+  curl -s {url}/me -H "Authorization: Bearer $(echo "$ANSWER" | sed 's/.*"access_token":"\([^"]*\).*/\1/')"
 
 The environment of your Next.js app (examples/nextjs has one):
 
   CAMBIO_URL={url}
-  CAMBIO_CLIENT_ID={CLIENT_ID}
-  CAMBIO_CLIENT_SECRET={CLIENT_SECRET}"#
+  CAMBIO_CLIENT_ID={id}
+  CAMBIO_CLIENT_SECRET={secret}
+  NEXTAUTH_URL=http://localhost:3000
+  NEXTAUTH_SECRET=anything-long-and-random"#
     );
     if let GitHub::StandIn(github) = github {
         println!(

@@ -3,8 +3,9 @@
 //! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
 //! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
 
-use std::{collections::HashMap, fmt, net::IpAddr, time::Duration};
+use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::SecretString;
 use serde::Deserialize;
 use thiserror::Error;
@@ -117,24 +118,30 @@ impl Environment {
         Url::parse(value)
             .ok()
             .filter(|url| {
-                let secure = url.scheme() == "https" && matches!(url.host(), Some(Host::Domain(_)));
+                let named = matches!(url.host(), Some(Host::Domain(_))) && !is_loopback(url);
+                let secure = url.scheme() == "https" && named;
                 let local = url.scheme() == "http" && is_loopback(url) && self.is_local();
                 secure || local
             })
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.query().is_none() && url.fragment().is_none())
-            .filter(|_| !value.ends_with('/'))
-            .ok_or(ConfigError {
+            // One spelling only: it is compared character by character, and identities are keyed by it.
+            .filter(|url| !value.ends_with('/') && url.as_str().trim_end_matches('/') == value)
+            .ok_or_else(|| ConfigError {
                 name,
-                found: Found::Value(value.to_owned()),
+                found: if value.contains('@') {
+                    Found::Secret("there is an @ in it".to_owned())
+                } else {
+                    Found::Value(value.to_owned())
+                },
                 expected,
             })
     }
 
     /// Whether this is a developer's machine: DynamoDB is reached in plain text on this very machine.
     ///
-    /// Only then are development keys and `http` URLs accepted. It cannot be true in a Lambda by mistake: nothing
-    /// listens there, so such a function would not even start.
+    /// Only then are development keys and `http` URLs accepted. A Lambda that is set so by mistake serves nobody: nothing
+    /// listens there, so it has neither keys nor users.
     pub fn is_local(&self) -> bool {
         self.optional("AWS_ENDPOINT_URL_DYNAMODB")
             .and_then(|endpoint| Url::parse(&endpoint).ok())
@@ -155,9 +162,9 @@ fn is_loopback(url: &Url) -> bool {
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// `ISSUER_URL`: our `iss`, and the base of the discovery documents. No slash at the end.
-    pub url: String,
+    pub url: Arc<str>,
     /// `TOKEN_AUDIENCE`: the `aud` of our access tokens, the name of the API that they are for.
-    pub audience: String,
+    pub audience: Arc<str>,
 }
 
 impl Issuer {
@@ -166,16 +173,27 @@ impl Issuer {
     /// # Errors
     /// Names the variable that is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        const URL: &str =
-            "the https URL of this API without a slash at the end, like https://api.example.com";
-        let url = env.required("ISSUER_URL", URL)?;
-        env.base_url("ISSUER_URL", &url, URL)?;
         let audience = env.required(
             "TOKEN_AUDIENCE",
             "the name of the API that access tokens are for, like https://api.example.com",
-        )?;
-        Ok(Self { url, audience })
+        );
+        Ok(Self {
+            url: issuer_url(env)?.into(),
+            audience: audience?.into(),
+        })
     }
+}
+
+/// `ISSUER_URL` alone, for a function that neither issues nor checks tokens.
+///
+/// # Errors
+/// The variable is missing or wrong.
+pub fn issuer_url(env: &Environment) -> Result<String, ConfigError> {
+    const URL: &str =
+        "the https URL of this API without a slash at the end, like https://api.example.com";
+    let url = env.required("ISSUER_URL", URL)?;
+    env.base_url("ISSUER_URL", &url, URL)?;
+    Ok(url)
 }
 
 /// How long access tokens live.
@@ -204,7 +222,7 @@ impl AccessTokenTtl {
     }
 }
 
-/// Where DynamoDB is, and the names of our tables.
+/// Where DynamoDB is, and who we are there.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
     /// `AWS_ENDPOINT_URL_DYNAMODB`: another address than the region's own, as the AWS SDKs define it.
@@ -225,8 +243,7 @@ impl DynamoDb {
     /// # Errors
     /// Names the variable that is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        const ENDPOINT: &str =
-            "an https URL, or an http URL on this machine like http://127.0.0.1:9002";
+        const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9002, without a slash at the end";
         const BY_LAMBDA: &str = "AWS Lambda to set it (elsewhere, set it yourself)";
         let endpoint = env
             .optional("AWS_ENDPOINT_URL_DYNAMODB")
@@ -352,8 +369,11 @@ fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
 ) -> Result<Vec<[u8; 32]>, D::Error> {
     let hashes = Vec::<String>::deserialize(deserializer)?;
     let decoded: Option<Vec<_>> = hashes.iter().map(|hash| sha256_from_hex(hash)).collect();
+    // What `sha256sum` says of a variable that was not set.
+    let nothing = digest(&SHA256, b"");
     decoded
         .filter(|hashes| (1..=2).contains(&hashes.len()))
+        .filter(|hashes| hashes.iter().all(|hash| hash != nothing.as_ref()))
         .ok_or_else(|| serde::de::Error::custom("not one or two SHA-256 in hex"))
 }
 
@@ -435,6 +455,8 @@ impl Process {
         let level = |name| env.optional(name).map(|value| (name, value));
         let log_level = match level("LOG_LEVEL").or_else(|| level("AWS_LAMBDA_LOG_LEVEL")) {
             None => tracing::Level::INFO,
+            // Lambda has this level above `error`, and we have nothing there.
+            Some((_, value)) if value.eq_ignore_ascii_case("fatal") => tracing::Level::ERROR,
             Some((name, value)) => value.parse().map_err(|_| ConfigError {
                 name,
                 found: Found::Value(value),
@@ -454,7 +476,7 @@ impl Process {
 mod tests {
     use super::*;
 
-    const SHA256: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    const A_HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
     fn issuer(url: &str, local: bool) -> Result<Issuer, ConfigError> {
         let endpoint = if local { "http://127.0.0.1:9002" } else { "" };
@@ -496,15 +518,25 @@ mod tests {
             "https://127.0.0.1",
             "https://169.254.169.254",
             "https://[fd00::1]",
-            "https://user:password@api.example.com",
+            "https://user:hunter2@api.example.com",
             "https://api.example.com/",
+            " https://api.example.com",
+            "https://api.example.com ",
+            "https://api.example.com\n",
+            "https://api.example.com\\",
+            "https://api.example.com:443",
+            "https://API.example.com",
+            "https://api.example.com/../x",
+            "https:api.example.com",
+            "https://localhost",
             "https://api.example.com?x=1",
             "https://api.example.com#x",
             "ftp://api.example.com",
             "api.example.com",
         ] {
             let error = issuer(url, false).unwrap_err().to_string();
-            assert!(error.starts_with("ISSUER_URL is "), "{error}");
+            assert!(error.starts_with("ISSUER_URL "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
         }
     }
 
@@ -536,12 +568,12 @@ mod tests {
     #[test]
     fn clients_have_one_or_two_secrets() {
         let one = clients_of(&format!(
-            r#"[{{"client_id":"a","secret_sha256":["{SHA256}"]}}]"#
+            r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"]}}]"#
         ))
         .unwrap();
         assert_eq!(one[0].secret_sha256[0][..2], [0x9f, 0x86]);
 
-        for secrets in ["[]", &format!(r#"["{SHA256}","{SHA256}","{SHA256}"]"#)] {
+        for secrets in ["[]", &format!(r#"["{A_HASH}","{A_HASH}","{A_HASH}"]"#)] {
             let json = format!(r#"[{{"client_id":"a","secret_sha256":{secrets}}}]"#);
             assert!(clients_of(&json).is_err(), "{json}");
         }
@@ -549,7 +581,7 @@ mod tests {
 
     #[test]
     fn t84_a_wrong_client_list_is_refused_without_showing_it() {
-        let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{SHA256}"]}}"#);
+        let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{A_HASH}"]}}"#);
         for json in [
             "",
             "[]",
@@ -558,19 +590,21 @@ mod tests {
             r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
             r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
             &format!("[{repeated},{repeated}]"),
-            &format!(r#"[{{"client_id":"","secret_sha256":["{SHA256}"]}}]"#),
+            &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
+            // The hash of nothing.
+            r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
             &format!(
-                r#"[{{"client_id":"a","secret_sha256":["{SHA256}"],"scopes":["two words"]}}]"#
+                r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
             ),
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
-                &SHA256[2..]
+                &A_HASH[2..]
             ),
         ] {
             let error = clients_of(json).unwrap_err().to_string();
             assert!(error.starts_with("CLIENTS "), "{error}");
             assert!(
-                !error.contains("hunter2") && !error.contains(SHA256),
+                !error.contains("hunter2") && !error.contains(A_HASH),
                 "{error}"
             );
         }
@@ -589,6 +623,15 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn the_log_level_may_be_any_of_lambdas() {
+        let level = |value| Process::from_env(&Environment::of([("AWS_LAMBDA_LOG_LEVEL", value)]));
+        assert_eq!(level("FATAL").unwrap().log_level, tracing::Level::ERROR);
+        assert_eq!(level("DEBUG").unwrap().log_level, tracing::Level::DEBUG);
+        assert_eq!(level("").unwrap().log_level, tracing::Level::INFO);
+        assert!(level("loud").is_err());
     }
 
     #[test]

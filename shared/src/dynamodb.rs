@@ -19,14 +19,14 @@ use aws_smithy_http_client::{
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use crate::config;
+use crate::{config, telemetry};
 use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
 /// whole certificate store is a measurable part of a cold start.
 const AMAZON_ROOTS: &[u8] = include_bytes!("dynamodb/amazon-roots.pem");
 
-/// Three tries within 2.5 s: what a person waiting for a sign-in can bear, and well inside the function's timeout.
+/// Three tries within 2.5 s: what a person waiting for a sign-in can bear.
 const TRIES: u32 = 3;
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 const TRY_TIMEOUT: Duration = Duration::from_millis(1000);
@@ -115,7 +115,9 @@ where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        let cause = chain(&error);
+        // Not the SDK's `DisplayErrorContext`, which prints the answer's body: with it, an answer that arrived in pieces
+        // would put a profile or a private key into the log.
+        let cause = telemetry::causes(&error);
         match error.code() {
             Some("AccessDeniedException" | "ResourceNotFoundException" | "ValidationException") => {
                 Self::Refused(cause)
@@ -123,19 +125,6 @@ where
             _ => Self::Unavailable(cause),
         }
     }
-}
-
-/// What each error of the chain says of itself. Not the SDK's `DisplayErrorContext`, which prints the answer's body:
-/// with it, an answer that arrived in pieces would put a profile or a private key into the log.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
 }
 
 impl From<serde_dynamo::Error> for StoreError {

@@ -2,6 +2,7 @@
 
 mod caller;
 mod client;
+mod document;
 mod error;
 mod form;
 mod profile;
@@ -9,7 +10,11 @@ mod surface;
 
 pub use caller::Caller;
 pub use client::{Client, Clients};
+pub use document::document;
 pub use error::{ApiError, OAuthError};
 pub use form::Form;
 pub use profile::Profile;
-pub use surface::{Cache, method_not_allowed, surface};
+pub use surface::{Cache, in_time, method_not_allowed, surface};
+
+/// The `grant_type` of RFC 8693 §2.1.
+pub const GRANT_TYPE_TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

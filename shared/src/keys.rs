@@ -7,6 +7,7 @@
 mod cache;
 mod store;
 
+pub(crate) use cache::SigningKey;
 pub use cache::{Keys, KeysError, Signer};
 pub use store::KeyStore;
 
@@ -18,7 +19,7 @@ use aws_lc_rs::{
 };
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
-    jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -94,29 +95,17 @@ impl PublishedKey {
         self.kid.starts_with(DEVELOPMENT_PREFIX)
     }
 
-    /// The key as an entry of the JWKS.
-    ///
-    /// # Errors
-    /// The stored JSON is no public key of the stated algorithm.
-    pub fn to_jwk(&self) -> Result<Jwk, KeyError> {
+    /// The key as an entry of the JWKS, and ready to verify.
+    fn read(&self) -> Result<(Jwk, DecodingKey), KeyError> {
         let mut jwk: Jwk =
             serde_json::from_str(&self.jwk).map_err(|error| KeyError(error.to_string()))?;
         jwk.common.key_id = Some(self.kid.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
-        self.decoding_key_of(&jwk)?;
-        Ok(jwk)
-    }
-
-    fn decoding_key(&self) -> Result<DecodingKey, KeyError> {
-        self.decoding_key_of(&self.to_jwk()?)
-    }
-
-    fn decoding_key_of(&self, jwk: &Jwk) -> Result<DecodingKey, KeyError> {
-        let key = DecodingKey::from_jwk(jwk)?;
+        let key = DecodingKey::from_jwk(&jwk)?;
         if key.family() != self.algorithm.jwt().family() {
             return Err(KeyError(format!("{} is not of its algorithm", self.kid)));
         }
-        Ok(key)
+        Ok((jwk, key))
     }
 }
 
@@ -141,15 +130,6 @@ impl KeySet {
     /// The keys that verify at `now`, and those published ahead of their turn.
     pub fn published(&self, now: Timestamp) -> impl Iterator<Item = &PublishedKey> {
         self.keys.iter().filter(move |key| key.verifies_at(now))
-    }
-
-    /// The public keys as a JWK Set (RFC 7517 §5).
-    ///
-    /// # Errors
-    /// A stored key cannot be read.
-    pub fn jwks(&self, now: Timestamp) -> Result<JwkSet, KeyError> {
-        let keys: Result<Vec<_>, _> = self.published(now).map(PublishedKey::to_jwk).collect();
-        Ok(JwkSet { keys: keys? })
     }
 }
 
@@ -251,7 +231,7 @@ mod tests {
         for algorithm in ALGORITHMS {
             let key = PrivateKey::generate(algorithm, "").unwrap();
             let published = key.publish(0).unwrap();
-            let jwk = serde_json::to_value(published.to_jwk().unwrap()).unwrap();
+            let jwk = serde_json::to_value(published.read().unwrap().0).unwrap();
 
             assert_eq!(jwk["kid"], key.kid);
             assert_eq!(key.kid.len(), 43, "a SHA-256 in base64url");
@@ -271,7 +251,7 @@ mod tests {
     fn t14_a_symmetric_key_in_the_set_is_refused() {
         let mut key = published("a", 0, None);
         key.jwk = r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned();
-        assert!(key.decoding_key().is_err());
+        assert!(key.read().is_err());
     }
 
     #[test]
@@ -279,7 +259,7 @@ mod tests {
         let rsa = PrivateKey::generate(SigningAlgorithm::RS256, "").unwrap();
         let mut key = rsa.publish(0).unwrap();
         key.algorithm = SigningAlgorithm::ES256;
-        assert!(key.decoding_key().is_err());
+        assert!(key.read().is_err());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A request passes through the modules in one direction: [`http`] parses it and knows status codes; [`provider`] says
 //! who the outside world thinks the caller is; [`users`] says which of our users that is; [`token`] gives our own
-//! word about them. [`config`], [`keys`] and [`telemetry`] are used at start.
+//! word about them. [`config`] and [`start`] are for the start; the others are what these rest on.
 
 pub mod clock;
 pub mod config;

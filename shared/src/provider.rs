@@ -9,7 +9,7 @@ mod identity;
 mod outbound;
 
 pub use github::GitHub;
-pub use identity::{Email, Identity, IdentityKey, Profile};
+pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Profile};
 pub use outbound::{Outbound, Timeouts};
 
 use std::time::Duration;
@@ -54,6 +54,14 @@ pub enum ProviderError {
     Unavailable {
         /// What happened, for the log.
         cause: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The provider answers, and wants to be asked less, perhaps about this one person.
+    #[error("the provider's rate limit is reached ({status})")]
+    RateLimited {
+        /// The status of its answer.
+        status: u16,
         /// When it is worth trying again.
         retry_after: Duration,
     },

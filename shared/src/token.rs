@@ -4,7 +4,7 @@ mod issue;
 mod jws;
 mod verify;
 
-pub use issue::{Grant, IssuedToken, TokenIssuer};
+pub use issue::{Grant, IssuedToken, ReadyIssuer, TokenIssuer};
 pub use verify::TokenVerifier;
 
 use serde::{Deserialize, Serialize};

@@ -94,6 +94,44 @@ async fn t85_a_function_that_started_without_keys_tries_again_at_each_request() 
 }
 
 #[tokio::test]
+async fn t85_an_unknown_key_id_is_no_answer_while_the_table_is_down() {
+    let service = Service::start().await;
+    let forge = tests::forge::Forge::new(&service).await;
+    let (good, unknown) = (forge.good(), forge.with_header("kid", "restored"));
+    service.time.pass(31);
+    service.dynamodb.fault(When::Always, Fault::Refuse);
+
+    for _ in 0..3 {
+        // It may be the name of a key that was published a moment ago.
+        assert_eq!(
+            service.me(&unknown).await.status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+    }
+    service.dynamodb.heal();
+    assert_eq!(service.me(&good).await.status, StatusCode::OK);
+    service.time.pass(31);
+    assert_eq!(service.me(&unknown).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn t79_a_private_key_that_arrives_in_pieces_stays_out_of_the_log() {
+    let mut service = Service::start().await;
+    service.dynamodb.clear();
+    service.dynamodb.fault(When::Always, Fault::TruncatedBody);
+    let env = shared::config::Environment::of(service.variables.clone());
+
+    // The log watch fails this test if any of it is logged.
+    let exchange = token_exchange::TokenExchange::start(&env, service.time.clock()).await;
+
+    assert!(exchange.is_ok(), "an outage at start is no error");
+    assert!(!service.dynamodb.calls().is_empty());
+    service.dynamodb.heal();
+    service.url = service.another_process().await;
+    service.sign_in("octocat").await;
+}
+
+#[tokio::test]
 async fn t82_a_clock_that_goes_backwards_makes_the_keys_stale() {
     let service = Service::start().await;
     let get_keys = || service.request("GET", "/.well-known/jwks.json");

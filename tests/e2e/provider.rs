@@ -215,8 +215,6 @@ async fn t53_whatever_github_does_wrong_is_a_503_and_nothing_is_written() {
                 if answer.status == StatusCode::OK {
                     // Late, and not too late.
                     assert!(name.ends_with("ms late"), "{name} at {path}");
-                } else if path == "/user/emails" && name == "403" {
-                    unreachable!("a rate limit is no missing scope");
                 } else {
                     assert_unavailable(&answer);
                     assert_nothing_written(&service);
@@ -285,6 +283,34 @@ async fn t53_after_five_failures_github_is_left_alone_and_then_probed() {
     assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
 }
 
+/// Each sign-in has one good answer before the bad one; that must not count as good news.
+#[tokio::test]
+async fn t53_a_provider_that_is_half_down_is_left_alone_as_well() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let down = Fault::status(StatusCode::BAD_GATEWAY);
+    service.github.fault(When::Path("/user"), down);
+    for _ in 0..5 {
+        assert_unavailable(&service.exchange(&token).await);
+    }
+    service.github.clear();
+
+    assert_unavailable(&service.exchange(&token).await);
+
+    assert!(service.github.calls().is_empty(), "left alone");
+}
+
+/// GitHub's secondary limits may come without any header that says so.
+#[tokio::test]
+async fn t53_a_403_for_an_address_that_the_scope_allows_is_an_outage() {
+    let service = Service::start().await;
+    let forbidden = Fault::status(StatusCode::FORBIDDEN);
+    service.github.fault(When::Path("/user/emails"), forbidden);
+
+    assert_unavailable(&service.exchange(&service.github_token("octocat")).await);
+    assert_nothing_written(&service);
+}
+
 #[tokio::test]
 async fn t53_one_users_rate_limit_turns_nobody_else_away() {
     let service = Service::start().await;
@@ -347,7 +373,7 @@ async fn t64_a_hostile_profile_does_not_stop_the_sign_in() {
         (json!(null), json!("octocat")),
         (json!("x".repeat(500_000)), json!("x".repeat(256))),
         (json!("\u{202e}evil\u{0}"), json!("evil")),
-        (json!("\u{0}\u{1}"), json!(null)),
+        (json!("\u{0}\u{1}"), json!("octocat")),
     ] {
         let service_user = json!({ "id": 583_231, "login": "octocat", "name": name, "avatar_url": "javascript:1" });
         service.github.heal();

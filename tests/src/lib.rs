@@ -66,7 +66,7 @@ pub struct Service {
     pub variables: HashMap<String, String>,
     database: Database,
     http: Client,
-    _running: JoinSet<()>,
+    running: JoinSet<()>,
 }
 
 /// A clock that can be moved.
@@ -193,7 +193,7 @@ impl Service {
             variables,
             database,
             http: Client::builder().no_proxy().build().expect("a client"),
-            _running: running,
+            running,
         }
     }
 
@@ -201,7 +201,7 @@ impl Service {
     pub async fn another_process(&mut self) -> String {
         let env = Environment::of(self.variables.clone());
         let api = api::start(&env, self.time.clock()).await.expect("the API");
-        serve(&mut self._running, api).await
+        serve(&mut self.running, api).await
     }
 
     /// A token that GitHub gave our app for `login`.

@@ -3,21 +3,19 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
     Router,
     extract::{FromRef, State},
-    response::{IntoResponse, Response},
+    http::HeaderMap,
+    response::Response,
     routing::get,
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use lambda_http::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::json;
 use shared::{
     clock::Clock,
-    config::{self, Environment, Issuer},
+    config::{self, Environment},
     dynamodb,
-    http::{ApiError, Cache, method_not_allowed, surface},
+    http::{ApiError, Cache, GRANT_TYPE_TOKEN_EXCHANGE, document, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     start::StartError,
 };
@@ -36,14 +34,13 @@ pub struct Discovery {
 pub struct Metadata(Arc<str>);
 
 impl Metadata {
-    /// What `issuer` offers. What it does not offer is left out: RFC 8414 §3.2 forbids empty lists.
-    pub fn new(issuer: &Issuer) -> Self {
-        let Issuer { url, .. } = issuer;
+    /// What the issuer with this URL offers. What it does not is left out: RFC 8414 §3.2 forbids empty lists.
+    pub fn new(url: &str) -> Self {
         let metadata = json!({
             "issuer": url,
             "token_endpoint": format!("{url}/token"),
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-            "grant_types_supported": ["urn:ietf:params:oauth:grant-type:token-exchange"],
+            "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE],
             "jwks_uri": format!("{url}/.well-known/jwks.json"),
             "subject_types_supported": ["public"],
         });
@@ -57,7 +54,7 @@ impl Discovery {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let metadata = Metadata::new(&Issuer::from_env(env)?);
+        let metadata = Metadata::new(&config::issuer_url(env)?);
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock, env.is_local()).await?;
@@ -90,28 +87,4 @@ async fn show_keys(State(keys): State<Keys>, request: HeaderMap) -> Result<Respo
         "application/jwk-set+json",
         &request,
     ))
-}
-
-/// A public document, or 304 where the reader has it already (RFC 9110 §13.1.2).
-fn document(body: String, content_type: &'static str, request: &HeaderMap) -> Response {
-    let etag = format!(
-        "\"{}\"",
-        URL_SAFE_NO_PAD.encode(digest(&SHA256, body.as_bytes()))
-    );
-    let unchanged = request
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag);
-    let mut response = if unchanged {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        let content_type = HeaderValue::from_static(content_type);
-        ([(header::CONTENT_TYPE, content_type)], body).into_response()
-    };
-    if let Ok(etag) = HeaderValue::from_str(&etag) {
-        response.headers_mut().insert(header::ETAG, etag);
-    }
-    response
 }

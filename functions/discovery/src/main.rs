@@ -7,7 +7,7 @@ use shared::{clock::Clock, config::Environment, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Environment::process();
-    telemetry::init(&env)?;
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let discovery = Discovery::start(&env, Clock::system()).await?;
     lambda_http::run(discovery::router(discovery)).await
 }

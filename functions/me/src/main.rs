@@ -7,7 +7,7 @@ use shared::{clock::Clock, config::Environment, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Environment::process();
-    telemetry::init(&env)?;
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let me = Me::start(&env, Clock::system()).await?;
     lambda_http::run(me::router(me)).await
 }

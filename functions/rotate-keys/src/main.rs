@@ -8,7 +8,7 @@ use shared::{clock::Clock, config::Environment, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Environment::process();
-    telemetry::init(&env)?;
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let rotate_keys = &RotateKeys::new(&env, Clock::system())?;
     // Whatever the event says, the work is the same.
     lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| async move {

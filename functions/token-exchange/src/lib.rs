@@ -7,7 +7,10 @@ use shared::{
     clock::Clock,
     config::{self, AccessTokenTtl, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Clients, Form, OAuthError, Profile, method_not_allowed, surface},
+    http::{
+        ApiError, Cache, Clients, Form, GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, in_time,
+        method_not_allowed, surface,
+    },
     keys::{KeyStore, Keys, Signer},
     provider::{GitHub, Outbound, Providers, SubjectToken, SubjectTokenType, Timeouts},
     sessions::SessionId,
@@ -16,7 +19,6 @@ use shared::{
     users::Users,
 };
 
-const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -65,7 +67,7 @@ impl TokenExchange {
 /// The route, ready to be mounted by Lambda, by `local`, or by a test.
 pub fn router(exchange: TokenExchange) -> Router {
     let routes = Router::new()
-        .route("/token", post(exchange_token).fallback(method_not_allowed))
+        .route("/token", post(grant).fallback(method_not_allowed))
         .with_state(exchange);
     surface(routes, "token-exchange", Cache::Never)
 }
@@ -89,41 +91,49 @@ struct Exchange {
     scope: Option<String>,
 }
 
-async fn exchange_token(
-    State(TokenExchange {
-        clients,
-        issuer,
-        providers,
-        users,
-        tokens,
-    }): State<TokenExchange>,
-    mut form: Form,
+async fn grant(
+    State(exchange): State<TokenExchange>,
+    form: Form,
 ) -> Result<Json<Answer>, OAuthError> {
-    let client = clients.authenticate(&mut form)?;
-    if form.require_plain("grant_type")? != TOKEN_EXCHANGE {
-        return Err(ApiError::UnsupportedGrantType.into());
+    in_time(exchange.grant(form)).await
+}
+
+impl TokenExchange {
+    async fn grant(self, mut form: Form) -> Result<Json<Answer>, OAuthError> {
+        let Self {
+            clients,
+            issuer,
+            providers,
+            users,
+            tokens,
+        } = self;
+        let client = clients.authenticate(&mut form)?;
+        if form.require_plain("grant_type")? != GRANT_TYPE_TOKEN_EXCHANGE {
+            return Err(ApiError::UnsupportedGrantType.into());
+        }
+        let exchange = Exchange::read(&mut form, &issuer)?;
+        let scope = client.grant_scope(exchange.scope.as_deref())?;
+
+        let identity = providers.verify(&exchange.subject).await?;
+        let tokens = tokens.ready().await?;
+        let sign_in = users.sign_in(&identity).await?;
+        let grant = Grant {
+            client_id: client.id(),
+            session: &SessionId::of_subject_token(&exchange.subject.token),
+            scope: scope.as_deref(),
+        };
+        let issued = tokens.issue(&sign_in.user, &grant)?;
+
+        Ok(Json(Answer {
+            access_token: issued.token.expose_secret().to_owned(),
+            issued_token_type: ACCESS_TOKEN,
+            token_type: "Bearer",
+            expires_in: issued.expires_in.as_secs(),
+            scope,
+            is_new_user: sign_in.is_new_user,
+            user: sign_in.user.into(),
+        }))
     }
-    let exchange = Exchange::read(&mut form, &issuer)?;
-    let scope = client.grant_scope(exchange.scope.as_deref())?;
-
-    let identity = providers.verify(&exchange.subject).await?;
-    let sign_in = users.sign_in(&identity).await?;
-    let grant = Grant {
-        client_id: client.id(),
-        session: &SessionId::of_subject_token(&exchange.subject.token),
-        scope: scope.as_deref(),
-    };
-    let issued = tokens.issue(&sign_in.user, &grant).await?;
-
-    Ok(Json(Answer {
-        access_token: issued.token.expose_secret().to_owned(),
-        issued_token_type: ACCESS_TOKEN,
-        token_type: "Bearer",
-        expires_in: issued.expires_in.as_secs(),
-        scope,
-        is_new_user: sign_in.is_new_user,
-        user: sign_in.user.into(),
-    }))
 }
 
 impl Exchange {
@@ -155,7 +165,7 @@ impl Exchange {
         for target in ["audience", "resource"] {
             if form
                 .take_plain(target)
-                .is_some_and(|target| target != issuer.audience)
+                .is_some_and(|target| target != *issuer.audience)
             {
                 return Err(ApiError::InvalidTarget);
             }

@@ -7,7 +7,7 @@ use token_exchange::TokenExchange;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Environment::process();
-    telemetry::init(&env)?;
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let exchange = TokenExchange::start(&env, Clock::system()).await?;
     lambda_http::run(token_exchange::router(exchange)).await
 }

@@ -4,10 +4,7 @@ use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
 
 use super::ApiError;
-use crate::{
-    token::{Claims, TokenVerifier},
-    users::UserId,
-};
+use crate::{token::TokenVerifier, users::UserId};
 
 /// The signed-in user making this request (RFC 6750).
 ///
@@ -16,8 +13,6 @@ use crate::{
 pub struct Caller {
     /// Who is calling.
     pub user_id: UserId,
-    /// All that the access token says.
-    pub claims: Claims,
 }
 
 impl<S> FromRequestParts<S> for Caller
@@ -32,7 +27,6 @@ where
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
         Ok(Self {
             user_id: claims.sub,
-            claims,
         })
     }
 }

@@ -7,7 +7,7 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, header::AUTHORIZATION};
+use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, Form};
@@ -90,7 +90,7 @@ impl Client<'_> {
 
 impl Presented {
     fn by(form: &mut Form) -> Result<Self, ApiError> {
-        let basic = basic_credentials(&form.headers)?;
+        let basic = basic_credentials(&form.authorization)?;
         let posted_id = form.take_plain("client_id");
         let posted_secret = form.take("client_secret");
         match (basic, posted_secret) {
@@ -111,14 +111,12 @@ impl Presented {
 }
 
 /// `Authorization: Basic`, in which id and secret are form-urlencoded first (RFC 6749 §2.3.1).
-fn basic_credentials(headers: &HeaderMap) -> Result<Option<Presented>, ApiError> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
+fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Presented>, ApiError> {
+    let value = match authorization {
+        [] => return Ok(None),
+        [value] => value,
+        _ => return Err(ApiError::InvalidClient),
     };
-    if values.next().is_some() {
-        return Err(ApiError::InvalidClient);
-    }
     value
         .to_str()
         .ok()
@@ -130,7 +128,9 @@ fn basic_credentials(headers: &HeaderMap) -> Result<Option<Presented>, ApiError>
             let (id, secret) = decoded.split_once(':')?;
             Some(Presented {
                 client_id: form_decoded(id)?,
-                secret: form_decoded(secret)?.into(),
+                secret: form_decoded(secret)
+                    .filter(|secret| !secret.is_empty())?
+                    .into(),
             })
         })
         .map(Some)
@@ -169,7 +169,7 @@ mod tests {
         let mut request = http::Request::post("/token")
             .header("content-type", "application/x-www-form-urlencoded");
         if let Some(value) = authorization {
-            request = request.header(AUTHORIZATION, value);
+            request = request.header(http::header::AUTHORIZATION, value);
         }
         let request = request.body(axum::body::Body::from(body)).unwrap();
         Form::from_request(request, &()).await.unwrap()

@@ -10,6 +10,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use thiserror::Error;
 
+use super::GRANT_TYPE_TOKEN_EXCHANGE;
 use crate::{
     dynamodb::StoreError, keys::KeysError, provider::ProviderError, token::TokenError,
     users::SignInError,
@@ -27,7 +28,7 @@ pub enum ApiError {
     #[error("client authentication failed")]
     InvalidClient,
     /// No such grant (RFC 6749 §5.2).
-    #[error("grant_type must be urn:ietf:params:oauth:grant-type:token-exchange")]
+    #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE}")]
     UnsupportedGrantType,
     /// A scope that the client may not have.
     #[error("the requested scope is not allowed for this client")]
@@ -71,6 +72,9 @@ pub enum ApiError {
     /// DynamoDB did not do its part.
     #[error("temporarily unavailable; try again")]
     StoreUnavailable(#[source] StoreError),
+    /// The answer took longer than anybody waits for.
+    #[error("temporarily unavailable; try again")]
+    Overdue,
     /// There is no key to sign or verify with.
     #[error("temporarily unavailable; try again")]
     KeysUnavailable(#[source] KeysError),
@@ -101,6 +105,7 @@ impl ApiError {
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
+            | Self::Overdue
             | Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -122,6 +127,7 @@ impl ApiError {
             Self::InvalidToken(_) | Self::UnknownUser => "invalid_token",
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
+            | Self::Overdue
             | Self::KeysUnavailable(_) => "temporarily_unavailable",
             Self::Internal(_) => "server_error",
         }
@@ -144,7 +150,9 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::ProviderUnavailable { retry_after, .. } => Some(*retry_after),
-            Self::StoreUnavailable(_) | Self::KeysUnavailable(_) => Some(RETRY_AFTER),
+            Self::StoreUnavailable(_) | Self::Overdue | Self::KeysUnavailable(_) => {
+                Some(RETRY_AFTER)
+            }
             _ => None,
         }
     }
@@ -214,7 +222,8 @@ impl IntoResponse for OAuthError {
 impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         match error {
-            ProviderError::Unavailable { retry_after, .. } => Self::ProviderUnavailable {
+            ProviderError::Unavailable { retry_after, .. }
+            | ProviderError::RateLimited { retry_after, .. } => Self::ProviderUnavailable {
                 cause: error,
                 retry_after,
             },

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use axum::extract::{FromRequest, Request};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, OAuthError, surface::body_of};
@@ -18,8 +18,8 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 #[derive(Debug)]
 pub struct Form {
     parameters: HashMap<String, SecretString>,
-    /// The headers that the form came with: a client may authenticate in either place.
-    pub(super) headers: HeaderMap,
+    /// The `Authorization` headers that the form came with: a client may authenticate in either place.
+    pub(super) authorization: Vec<HeaderValue>,
 }
 
 impl Form {
@@ -107,9 +107,14 @@ impl<S: Send + Sync> FromRequest<S> for Form {
             let detail = "parameters belong in the body, not in the URL";
             return Err(ApiError::InvalidRequest(detail.to_owned()).into());
         }
+        let authorization = parts.headers.get_all(header::AUTHORIZATION);
+        let mut authorization: Vec<_> = authorization.iter().cloned().collect();
+        for value in &mut authorization {
+            value.set_sensitive(true);
+        }
         Ok(Self {
             parameters: Self::parse(&body_of(body).await?)?,
-            headers: parts.headers,
+            authorization,
         })
     }
 }
@@ -123,14 +128,14 @@ mod tests {
     fn parse(body: &str) -> Result<Form, ApiError> {
         Form::parse(body.as_bytes()).map(|parameters| Form {
             parameters,
-            headers: HeaderMap::new(),
+            authorization: Vec::new(),
         })
     }
 
     fn with_type(content_type: &'static str) -> bool {
         is_form(&HeaderMap::from_iter([(
             header::CONTENT_TYPE,
-            http::HeaderValue::from_static(content_type),
+            HeaderValue::from_static(content_type),
         )]))
     }
 
@@ -203,9 +208,18 @@ mod tests {
         assert!(!is_form(&HeaderMap::new()));
     }
 
-    #[test]
-    fn values_do_not_show_in_debug_output() {
-        assert!(!format!("{:?}", parse("client_secret=hunter2").unwrap()).contains("hunter2"));
+    #[tokio::test]
+    async fn t79_no_secret_shows_in_debug_output() {
+        let request = http::Request::post("/token")
+            .header(header::CONTENT_TYPE, CONTENT_TYPE)
+            .header(header::AUTHORIZATION, "Basic aHVudGVyMg==")
+            .body("client_secret=hunter2".into())
+            .unwrap();
+        let debug = format!("{:?}", Form::from_request(request, &()).await.unwrap());
+        assert!(
+            !debug.contains("hunter2") && !debug.contains("aHVudGVyMg"),
+            "{debug}"
+        );
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! What every route has in common: limits, headers, and one log line per request.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::{
     Router,
@@ -9,14 +9,17 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
-use super::ApiError;
+use super::{ApiError, OAuthError};
 use crate::telemetry;
 
 /// No honest request is larger.
 const MAX_BODY: usize = 64 * 1024;
+
+/// The functions have 10 s.
+const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Sent with every answer: nothing here is a page, a script or a frame.
 const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
@@ -51,11 +54,25 @@ pub fn surface(routes: Router, function: &'static str, cache: Cache) -> Router {
             function,
             version = telemetry::version(),
             route = route.map_or("", MatchedPath::as_str),
-            method = request.method().as_str(),
+            method = known(request.method()),
         );
         answer(request, next, cache).instrument(span).await
     });
     routes.layer(layer)
+}
+
+/// A method as the log shows it: a client may send any word.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 async fn answer(request: Request, next: Next, cache: Cache) -> Response {
@@ -88,6 +105,18 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
         ),
         Cache::Never => headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache")),
     };
+}
+
+/// The answer, or 503 before Lambda's own timeout would answer nothing and throw the process away.
+///
+/// # Errors
+/// Those of `answer`, and [`ApiError::Overdue`].
+pub async fn in_time<T>(
+    answer: impl Future<Output = Result<T, OAuthError>>,
+) -> Result<T, OAuthError> {
+    tokio::time::timeout(DEADLINE, answer)
+        .await
+        .unwrap_or_else(|_| Err(ApiError::Overdue.into()))
 }
 
 /// The answer of a route to a method that it does not have.

@@ -3,9 +3,12 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use jsonwebtoken::{DecodingKey, EncodingKey, jwk::JwkSet};
+use jsonwebtoken::{
+    DecodingKey, EncodingKey,
+    jwk::{Jwk, JwkSet},
+};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::{KeyError, KeySet, KeyStore, PublishedKey, SigningAlgorithm};
 use crate::{
@@ -29,6 +32,12 @@ pub enum KeysError {
     /// The table answers, and has no key that could sign.
     #[error("there is no signing key yet; the function rotate-keys makes one")]
     None,
+    /// There are keys, and it is no key's turn to sign.
+    #[error("no signing key is current")]
+    NoneCurrent,
+    /// A published key has no private half.
+    #[error("the private key {0} is missing")]
+    PrivateMissing(String),
     /// A key from a developer's machine has no business in a deployed function.
     #[error("the key {0} is a development key, which a deployed function refuses")]
     Development(String),
@@ -46,8 +55,14 @@ struct Cache {
     clock: Clock,
     development_allowed: bool,
     loaded: ArcSwap<Loaded>,
-    /// When a reload was last tried. Holding it is what makes a reload the only one.
-    last_try: Mutex<Option<Timestamp>>,
+    /// The last reload that was tried. Holding it is what makes a reload the only one.
+    last_try: Mutex<Option<Try>>,
+}
+
+/// A reload that was tried.
+struct Try {
+    at: Timestamp,
+    succeeded: bool,
 }
 
 /// One reading of the key set.
@@ -60,18 +75,19 @@ struct Loaded {
 
 /// One public key, bound to its algorithm.
 pub(crate) struct VerifyingKey {
-    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) published: PublishedKey,
     pub(crate) key: DecodingKey,
-    verify_until: Option<Timestamp>,
+    jwk: Jwk,
 }
 
 impl Loaded {
     fn new(set: KeySet, at: Timestamp) -> Result<Self, KeyError> {
         let verifying = set.keys.iter().map(|published| {
+            let (jwk, key) = published.read()?;
             let key = VerifyingKey {
-                algorithm: published.algorithm,
-                key: published.decoding_key()?,
-                verify_until: published.verify_until,
+                published: published.clone(),
+                key,
+                jwk,
             };
             Ok((published.kid.clone(), Arc::new(key)))
         });
@@ -92,7 +108,7 @@ impl Loaded {
     fn find(&self, kid: &str, now: Timestamp) -> Option<Arc<VerifyingKey>> {
         self.verifying
             .get(kid)
-            .filter(|key| key.verify_until.is_none_or(|until| now < until))
+            .filter(|key| key.published.verifies_at(now))
             .cloned()
     }
 }
@@ -131,7 +147,12 @@ impl Keys {
     /// # Errors
     /// There are no keys, or they cannot be read.
     pub async fn jwks(&self) -> Result<JwkSet, KeysError> {
-        Ok(self.fresh().await?.set.jwks(self.0.clock.now())?)
+        let (loaded, now) = (self.fresh().await?, self.0.clock.now());
+        let keys = loaded.set.published(now);
+        let jwks = keys.filter_map(|key| loaded.verifying.get(&key.kid));
+        Ok(JwkSet {
+            keys: jwks.map(|key| key.jwk.clone()).collect(),
+        })
     }
 
     /// The key named `kid`, if it may verify now.
@@ -150,7 +171,7 @@ impl Keys {
     async fn current(&self) -> Result<PublishedKey, KeysError> {
         let loaded = self.fresh().await?;
         let current = loaded.set.current(self.0.clock.now());
-        current.cloned().ok_or(KeysError::None)
+        current.cloned().ok_or(KeysError::NoneCurrent)
     }
 
     /// A set that is fresh, or the last good one while a fresh one is being read or cannot be had.
@@ -176,27 +197,42 @@ impl Keys {
     /// Reads the set again, unless that was tried a moment ago; `last_try` proves that nobody else does.
     async fn reload(
         &self,
-        mut last_try: tokio::sync::MutexGuard<'_, Option<Timestamp>>,
+        mut last_try: MutexGuard<'_, Option<Try>>,
     ) -> Result<Arc<Loaded>, KeysError> {
         let loaded = self.0.loaded.load_full();
         let now = self.0.clock.now();
-        let recently = last_try
-            .and_then(|at| now.checked_sub(at))
-            .is_some_and(|age| age < RELOAD_EVERY);
-        // A failure is never cached: without a good set, each request tries.
-        if recently && loaded.is_younger_than(GOOD_FOR, now) {
-            return Ok(loaded);
+        // Without a good set each request tries: a failure is not cached.
+        if loaded.is_younger_than(GOOD_FOR, now)
+            && let Some(last) = last_try.as_ref()
+            && now
+                .checked_sub(last.at)
+                .is_some_and(|age| age < RELOAD_EVERY)
+        {
+            // What is not in the last good set may be in the table: that is unknown, and not "no".
+            return if last.succeeded {
+                Ok(loaded)
+            } else {
+                Err(StoreError::Unavailable("the last try failed a moment ago".to_owned()).into())
+            };
         }
-        *last_try = Some(now);
+        let reading = self.read(now).await;
+        *last_try = Some(Try {
+            at: now,
+            succeeded: reading.is_ok(),
+        });
+        let reloaded = reading?;
+        self.0.loaded.store(Arc::clone(&reloaded));
+        Ok(reloaded)
+    }
+
+    async fn read(&self, now: Timestamp) -> Result<Arc<Loaded>, KeysError> {
         let set = self.0.store.find_set().await?.ok_or(KeysError::None)?;
         if let Some(key) = set.keys.iter().find(|key| key.is_development())
             && !self.0.development_allowed
         {
             return Err(KeysError::Development(key.kid.clone()));
         }
-        let reloaded = Arc::new(Loaded::new(set, now)?);
-        self.0.loaded.store(Arc::clone(&reloaded));
-        Ok(reloaded)
+        Ok(Arc::new(Loaded::new(set, now)?))
     }
 }
 
@@ -232,8 +268,12 @@ impl Signer {
             signing: Arc::default(),
         };
         match signer.current().await {
-            Err(error @ KeysError::Unusable(_)) => Err(error),
-            _ => Ok(signer),
+            Err(error @ (KeysError::Development(_) | KeysError::Unusable(_))) => Err(error),
+            Err(error) => {
+                tracing::warn!(error.cause = %error, "no key to sign with at start; trying again at the next request");
+                Ok(signer)
+            }
+            Ok(_) => Ok(signer),
         }
     }
 
@@ -249,7 +289,7 @@ impl Signer {
             return Ok(signing);
         }
         let private = self.keys.0.store.find_private(&published.kid).await?;
-        let private = private.ok_or(KeysError::None)?;
+        let private = private.ok_or_else(|| KeysError::PrivateMissing(published.kid.clone()))?;
         let signing = Arc::new(SigningKey {
             kid: published.kid,
             algorithm: published.algorithm,

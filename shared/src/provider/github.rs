@@ -1,21 +1,23 @@
 //! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Email, Identity, Outbound, Profile, ProviderError, outbound::Answer};
-use crate::config;
+use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, outbound::Answer};
+use crate::{config, telemetry};
 
 /// The `subject_issuer` of GitHub, and the provider's name in the table.
 pub(super) const NAME: &str = "github";
 
-/// Longer than any token that GitHub has ever issued.
-const MAX_TOKEN: usize = 255;
+/// GitHub promises neither a length nor an alphabet; this leaves room for both to grow.
+const MAX_TOKEN: usize = 4096;
 
 /// Proves GitHub's tokens.
 #[derive(Clone, Debug)]
 pub struct GitHub {
-    config: config::GitHub,
+    config: Arc<config::GitHub>,
     outbound: Outbound,
 }
 
@@ -63,16 +65,17 @@ enum TokenKind {
 impl GitHub {
     /// Proves tokens of the OAuth app in `config`.
     pub fn new(config: config::GitHub, outbound: Outbound) -> Self {
-        Self { config, outbound }
+        Self {
+            config: Arc::new(config),
+            outbound,
+        }
     }
 
     /// Whom `token` stands for.
     pub(super) async fn verify(&self, token: &SecretString) -> Result<Identity, ProviderError> {
         let kind = kind_of(token.expose_secret())
             .ok_or(ProviderError::Rejected("it is no sign-in token of GitHub"))?;
-        tokio::time::timeout(self.outbound.total_timeout(), self.ask(token, kind))
-            .await
-            .unwrap_or_else(|_| Err(ProviderError::unavailable("took too long")))
+        self.outbound.verification(self.ask(token, kind)).await
     }
 
     async fn ask(&self, token: &SecretString, kind: TokenKind) -> Result<Identity, ProviderError> {
@@ -85,10 +88,10 @@ impl GitHub {
         }
         let (user, email) = tokio::try_join!(
             self.user(token, account.id),
-            self.email(token, may_read_email(kind, checked.scopes.as_deref())),
+            self.email(token, kind, checked.scopes.as_deref()),
         )?;
         let profile = Profile {
-            name: user.name.or_else(|| Some(user.login.clone())),
+            name: user.name,
             username: Some(user.login),
             email,
             picture: user.avatar_url,
@@ -112,7 +115,7 @@ impl GitHub {
         let answer = self.send(request).await?;
         match answer.status.as_u16() {
             200 => {}
-            404 | 422 => {
+            404 => {
                 return Err(ProviderError::Rejected(
                     "GitHub knows no such token of this application",
                 ));
@@ -160,17 +163,18 @@ impl GitHub {
     async fn email(
         &self,
         token: &SecretString,
-        may_read: bool,
-    ) -> Result<Option<Email>, ProviderError> {
-        if !may_read {
-            return Ok(None);
+        kind: TokenKind,
+        scopes: Option<&[String]>,
+    ) -> Result<EmailAnswer, ProviderError> {
+        if !may_read_email(kind, scopes) {
+            return Ok(EmailAnswer::NotTold);
         }
         let answer = self.get("/user/emails", token).await?;
         match answer.status.as_u16() {
             200 => {}
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
-            // The token may not read addresses after all.
-            403 | 404 => return Ok(None),
+            // A GitHub App has permissions instead of scopes, and this one may not read addresses.
+            403 | 404 if kind == TokenKind::AppUser => return Ok(EmailAnswer::NotTold),
             status => {
                 return Err(ProviderError::unavailable(format!(
                     "/user/emails answered {status}"
@@ -181,9 +185,11 @@ impl GitHub {
         let primary = addresses
             .into_iter()
             .find(|address| address.primary && address.verified);
-        Ok(primary.map(|address| Email {
-            address: address.email,
-            verified: true,
+        Ok(primary.map_or(EmailAnswer::None, |address| {
+            EmailAnswer::Some(Email {
+                address: address.email,
+                verified: true,
+            })
         }))
     }
 
@@ -202,7 +208,7 @@ impl GitHub {
             .header("accept", "application/vnd.github+json")
             .header("x-github-api-version", "2022-11-28")
             .build()
-            .map_err(|error| ProviderError::unavailable(error.without_url().to_string()))?;
+            .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))?;
         self.outbound.send(request).await
     }
 
@@ -222,7 +228,7 @@ fn kind_of(token: &str) -> Option<TokenKind> {
                 .strip_prefix("ghu_")
                 .map(|rest| (TokenKind::AppUser, rest))
         })?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     (!rest.is_empty() && token.len() <= MAX_TOKEN && rest.bytes().all(plain)).then_some(kind)
 }
 
@@ -256,7 +262,7 @@ mod tests {
         for token in [
             "gho_16C7e42F292c6912E7710c838347Ae178B4a",
             "ghu_a",
-            "gho_a_b",
+            "gho_a_b.c-d",
         ] {
             assert!(kind_of(token).is_some(), "{token}");
         }

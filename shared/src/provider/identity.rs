@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 const MAX_CHARS: usize = 256;
-const MAX_BYTES: usize = 1024;
 const MAX_URL: usize = 2048;
 /// RFC 5321 §4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
@@ -29,12 +28,24 @@ pub struct Identity {
 pub struct Profile {
     /// The login at the provider, which may change and be reused: never a key.
     pub username: Option<String>,
-    /// The display name.
+    /// The display name; the login for somebody who has none.
     pub name: Option<String>,
     /// The e-mail address.
-    pub email: Option<Email>,
+    pub email: EmailAnswer,
     /// An `https` URL of a picture.
     pub picture: Option<String>,
+}
+
+/// What the provider says about the person's e-mail address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EmailAnswer {
+    /// Nothing: we may not know.
+    #[default]
+    NotTold,
+    /// That there is none that we could use; one that we knew is no longer true.
+    None,
+    /// This one.
+    Some(Email),
 }
 
 /// An e-mail address, and whether the provider has verified it.
@@ -105,27 +116,31 @@ impl Profile {
     /// A hostile profile must not stop a sign-in, and must not reach a page as it is: what does not fit is cut or
     /// left out.
     fn made_fit(self) -> Self {
+        let username = self.username.and_then(text);
         Self {
-            username: self.username.and_then(text),
-            name: self.name.and_then(text),
-            email: self.email.filter(|email| is_email(&email.address)),
+            // Somebody without a name goes by their login.
+            name: self.name.and_then(text).or_else(|| username.clone()),
+            username,
+            email: match self.email {
+                EmailAnswer::Some(email) if !is_email(&email.address) => EmailAnswer::None,
+                email => email,
+            },
             picture: self.picture.filter(|url| is_picture(url)),
         }
     }
 }
 
-/// At most 256 characters and 1,024 bytes, without control characters and without those that turn the direction of
+/// At most 256 characters (so at most 1,024 bytes), without control characters and without those that turn the direction of
 /// the text around them (Unicode Standard Annex #9).
 fn text(raw: String) -> Option<String> {
     let visible = |c: &char| {
         !c.is_control()
-            && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let mut text: String = raw.trim().chars().filter(visible).take(MAX_CHARS).collect();
-    text.truncate(text.floor_char_boundary(MAX_BYTES));
-    let trimmed = text.trim_end().len();
-    text.truncate(trimmed);
-    (!text.is_empty()).then_some(text)
+    let visible: String = raw.chars().filter(visible).collect();
+    let text: String = visible.trim().chars().take(MAX_CHARS).collect();
+    let text = text.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 fn is_email(address: &str) -> bool {
@@ -173,7 +188,7 @@ mod tests {
         let profile = Profile {
             username: Some("\u{0}\n".to_owned()),
             name: Some(format!(" a\u{202e}b\u{7}{}", "x".repeat(10_000_000))),
-            email: Some(Email {
+            email: EmailAnswer::Some(Email {
                 address: "a@b\r\nBcc: c@d".to_owned(),
                 verified: true,
             }),
@@ -185,12 +200,13 @@ mod tests {
         let name = profile.name.unwrap();
         assert!(name.starts_with("abx"), "{name}");
         assert_eq!(name.chars().count(), MAX_CHARS);
-        assert_eq!(profile.email, None);
+        assert_eq!(profile.email, EmailAnswer::None);
         assert_eq!(profile.picture, None);
     }
 
     #[test]
     fn names_of_all_the_world_stay_as_they_are() {
+        assert_eq!(text("\u{202e} a".to_owned()).as_deref(), Some("a"));
         for name in ["José", "李小龙", "محمد", "👩‍👩‍👧", "Ó Briain"] {
             assert_eq!(text(name.to_owned()).as_deref(), Some(name));
         }
@@ -200,7 +216,7 @@ mod tests {
         #[test]
         fn fit_text_is_within_its_bounds_and_stays_fit(raw in "\\PC{0,400}|.{0,400}") {
             if let Some(fit) = text(raw) {
-                prop_assert!(!fit.is_empty() && fit.len() <= MAX_BYTES && fit.chars().count() <= MAX_CHARS);
+                prop_assert!(!fit.is_empty() && fit.chars().count() <= MAX_CHARS);
                 prop_assert_eq!(text(fit.clone()), Some(fit));
             }
         }

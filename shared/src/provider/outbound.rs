@@ -10,11 +10,11 @@ use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
 
 use super::{ProviderError, breaker::Breaker};
-use crate::clock::Clock;
+use crate::{clock::Clock, telemetry};
 
 /// No answer that we ask for is longer; a provider that sends more is not well.
 const MAX_BODY: usize = 1024 * 1024;
-/// API Gateway keeps connections of a frozen function for as long as they like; the provider does not.
+/// A frozen function keeps its connections for as long as it sleeps; the provider does not.
 const IDLE: Duration = Duration::from_secs(20);
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
@@ -82,28 +82,39 @@ impl Outbound {
         &self.client
     }
 
-    pub(super) fn total_timeout(&self) -> Duration {
-        self.timeouts.total
-    }
-
-    /// Sends `request`; once more if no connection came about or the answer was a 5xx.
-    pub(super) async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
+    /// Runs a whole verification: not at all while the provider is known to be down, and in bounded time.
+    ///
+    /// Its outcome as a whole counts for the circuit breaker, since one part of a provider can be down while another
+    /// answers.
+    pub(super) async fn verification<T>(
+        &self,
+        verification: impl Future<Output = Result<T, ProviderError>>,
+    ) -> Result<T, ProviderError> {
         self.with_breaker(|breaker| breaker.admit(self.clock.now()))
             .map_err(|retry_after| ProviderError::Unavailable {
                 cause: "not asked, as it failed several times just now".to_owned(),
                 retry_after,
             })?;
+        let outcome = tokio::time::timeout(self.timeouts.total, verification)
+            .await
+            .unwrap_or_else(|_| Err(ProviderError::unavailable("took too long")));
+        match &outcome {
+            Err(ProviderError::Unavailable { .. }) => {
+                self.with_breaker(|breaker| breaker.failed(self.clock.now()));
+            }
+            // A rate limit may be that of one person's token: no reason to turn everybody else away.
+            _ => self.with_breaker(Breaker::succeeded),
+        }
+        outcome
+    }
+
+    /// Sends `request`; once more if no connection came about or the answer was a 5xx.
+    pub(super) async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
             (Err(Failure { again: true, .. }), Some(request)) => self.try_send(request).await,
             (answer, _) => answer,
         };
-        match &answer {
-            Err(failure) if failure.is_outage => {
-                self.with_breaker(|breaker| breaker.failed(self.clock.now()));
-            }
-            _ => self.with_breaker(Breaker::succeeded),
-        }
         answer.map_err(|failure| failure.error)
     }
 
@@ -113,17 +124,15 @@ impl Outbound {
             .execute(request)
             .await
             .map_err(|error| Failure {
-                again: error.is_connect() && !error.is_timeout(),
-                ..Failure::outage(error)
+                again: error.is_connect(),
+                ..Failure::http(error)
             })?;
         let status = response.status();
         if is_rate_limited(&response) {
             return Err(Failure {
                 again: false,
-                // The limit may be that of one person's token: no reason to turn everybody else away.
-                is_outage: false,
-                error: ProviderError::Unavailable {
-                    cause: format!("rate limit ({status})"),
+                error: ProviderError::RateLimited {
+                    status: status.as_u16(),
                     retry_after: retry_after(&response).unwrap_or(Duration::from_secs(60)),
                 },
             });
@@ -159,18 +168,19 @@ impl fmt::Debug for Outbound {
 struct Failure {
     /// Worth another try at once.
     again: bool,
-    /// Counts for the circuit breaker.
-    is_outage: bool,
     error: ProviderError,
 }
 
 impl Failure {
-    fn outage(cause: impl fmt::Display) -> Self {
+    fn outage(cause: impl Into<String>) -> Self {
         Self {
             again: false,
-            is_outage: true,
-            error: ProviderError::unavailable(cause.to_string()),
+            error: ProviderError::unavailable(cause),
         }
+    }
+
+    fn http(error: reqwest::Error) -> Self {
+        Self::outage(telemetry::causes(&error.without_url()))
     }
 }
 
@@ -188,7 +198,7 @@ fn tls() -> ClientConfig {
 
 async fn read_bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failure::outage)? {
+    while let Some(chunk) = response.chunk().await.map_err(Failure::http)? {
         if body.len() + chunk.len() > MAX_BODY {
             return Err(Failure::outage("answered with more than 1 MiB"));
         }

@@ -1,6 +1,6 @@
 //! Issuing access tokens.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jsonwebtoken::Header;
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
 use crate::{
     clock::Clock,
     config::{AccessTokenTtl, Issuer},
-    keys::Signer,
+    keys::{Signer, SigningKey},
     sessions::SessionId,
     users::User,
 };
@@ -22,6 +22,12 @@ pub struct TokenIssuer {
     issuer: Issuer,
     ttl: Duration,
     clock: Clock,
+}
+
+/// A [`TokenIssuer`] with its key at hand.
+pub struct ReadyIssuer<'a> {
+    issuer: &'a TokenIssuer,
+    signing: Arc<SigningKey>,
 }
 
 /// What a token is issued for, beside the user.
@@ -55,20 +61,36 @@ impl TokenIssuer {
         }
     }
 
-    /// An access token for `user`.
+    /// Gets the key ready, so that nothing is written for a token that could then not be signed.
     ///
     /// # Errors
     /// There is no key to sign with.
-    pub async fn issue(&self, user: &User, grant: &Grant<'_>) -> Result<IssuedToken, TokenError> {
-        let signing = self.signer.current().await?;
-        let now = self.clock.now();
+    pub async fn ready(&self) -> Result<ReadyIssuer<'_>, TokenError> {
+        Ok(ReadyIssuer {
+            issuer: self,
+            signing: self.signer.current().await?,
+        })
+    }
+}
+
+impl ReadyIssuer<'_> {
+    /// An access token for `user`.
+    ///
+    /// # Errors
+    /// The key does not sign.
+    pub fn issue(&self, user: &User, grant: &Grant<'_>) -> Result<IssuedToken, TokenError> {
+        let TokenIssuer {
+            issuer, ttl, clock, ..
+        } = self.issuer;
+        let signing = &self.signing;
+        let now = clock.now();
         let claims = Claims {
-            iss: self.issuer.url.clone(),
-            aud: self.issuer.audience.clone(),
+            iss: issuer.url.to_string(),
+            aud: issuer.audience.to_string(),
             sub: user.id,
             client_id: grant.client_id.to_owned(),
             iat: now,
-            exp: now + self.ttl.as_secs(),
+            exp: now + ttl.as_secs(),
             nbf: None,
             jti: Uuid::now_v7().to_string(),
             sid: grant.session.clone(),
@@ -81,7 +103,7 @@ impl TokenIssuer {
         let token = jsonwebtoken::encode(&header, &claims, &signing.key);
         Ok(IssuedToken {
             token: token.map_err(|_| TokenError::Signing)?.into(),
-            expires_in: self.ttl,
+            expires_in: *ttl,
         })
     }
 }

@@ -247,7 +247,18 @@ mod tests {
 
     #[test]
     fn t23_the_size_is_limited_before_anything_is_decoded() {
-        assert!(inspect(&"a".repeat(MAX_TOKEN + 1)).is_err());
+        let of_size = |size: usize| {
+            let plain = token(HEADER, "{}");
+            format!("{plain}{}", "A".repeat(size - plain.len()))
+        };
+        let refused = |size| {
+            matches!(
+                inspect(&of_size(size)),
+                Err(TokenError::Malformed("larger than 8 KiB"))
+            )
+        };
+        assert!(!refused(MAX_TOKEN));
+        assert!(refused(MAX_TOKEN + 1));
         assert!(inspect(&format!("{}.", token(HEADER, "{}")).repeat(20_000)).is_err());
     }
 

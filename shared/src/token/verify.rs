@@ -42,10 +42,11 @@ impl TokenVerifier {
         // The key id is compared with those in memory, and used for nothing else.
         let key = self.keys.find(&header.kid).await?;
         let key = key.ok_or(TokenError::UnknownKey)?;
-        if header.alg != key.algorithm.jwt() {
+        let algorithm = key.published.algorithm;
+        if header.alg != algorithm.jwt() {
             return Err(TokenError::Foreign("alg"));
         }
-        let validation = signature_and_presence(key.algorithm);
+        let validation = signature_and_presence(algorithm);
         let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
         // The library's message may quote the token, so only its kind goes on.
         let claims = match decoded {
@@ -55,33 +56,33 @@ impl TokenVerifier {
             }
             Err(_) => return Err(TokenError::Forged("claims")),
         };
-        self.check(&claims, self.clock.now())?;
+        check(&claims, &self.issuer, self.clock.now())?;
         Ok(claims)
     }
+}
 
-    fn check(&self, claims: &Claims, now: Timestamp) -> Result<(), TokenError> {
-        if claims.iss != self.issuer.url {
-            return Err(TokenError::Foreign("iss"));
-        }
-        if claims.aud != self.issuer.audience {
-            return Err(TokenError::Foreign("aud"));
-        }
-        if now >= claims.exp {
-            return Err(TokenError::Untimely("expired"));
-        }
-        if claims.iat > now + CLOCK_LEEWAY {
-            return Err(TokenError::Untimely("issued in the future"));
-        }
-        if claims.nbf.is_some_and(|nbf| nbf > now + CLOCK_LEEWAY) {
-            return Err(TokenError::Untimely("not valid yet"));
-        }
-        // A lifetime that we never give is a forger's, or a slip of ours that nobody should profit from.
-        let lifetime = claims.exp.checked_sub(claims.iat);
-        if lifetime.is_none_or(|lifetime| lifetime > AccessTokenTtl::MAX.as_secs()) {
-            return Err(TokenError::Untimely("of an impossible lifetime"));
-        }
-        Ok(())
+fn check(claims: &Claims, issuer: &Issuer, now: Timestamp) -> Result<(), TokenError> {
+    if claims.iss != *issuer.url {
+        return Err(TokenError::Foreign("iss"));
     }
+    if claims.aud != *issuer.audience {
+        return Err(TokenError::Foreign("aud"));
+    }
+    if now >= claims.exp {
+        return Err(TokenError::Untimely("expired"));
+    }
+    if claims.iat > now + CLOCK_LEEWAY {
+        return Err(TokenError::Untimely("issued in the future"));
+    }
+    if claims.nbf.is_some_and(|nbf| nbf > now + CLOCK_LEEWAY) {
+        return Err(TokenError::Untimely("not valid yet"));
+    }
+    // A lifetime that we never give is a forger's, or a slip of ours that nobody should profit from.
+    let lifetime = claims.exp.checked_sub(claims.iat);
+    if lifetime.is_none_or(|lifetime| lifetime > AccessTokenTtl::MAX.as_secs()) {
+        return Err(TokenError::Untimely("of an impossible lifetime"));
+    }
+    Ok(())
 }
 
 /// RFC 9068 §4: `at+jwt`, with or without `application/`, in any case (RFC 7515 §4.1.9).
@@ -98,4 +99,45 @@ fn signature_and_presence(algorithm: SigningAlgorithm) -> Validation {
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = 1_000_000;
+
+    fn checked(change: impl FnOnce(&mut Claims)) -> Result<(), TokenError> {
+        let issuer = Issuer {
+            url: "https://api.example.com".into(),
+            audience: "api".into(),
+        };
+        let mut claims: Claims = serde_json::from_value(serde_json::json!({
+            "iss": "https://api.example.com",
+            "aud": "api",
+            "sub": "01a208bb-db28-776e-8b0c-7dfd69859e79",
+            "client_id": "nextjs",
+            "iat": NOW - 60,
+            "exp": NOW + 840,
+            "jti": "a-token",
+            "sid": "a-session",
+        }))
+        .unwrap();
+        change(&mut claims);
+        check(&claims, &issuer, NOW)
+    }
+
+    #[test]
+    fn t26_t27_each_edge_of_time_is_exact() {
+        assert!(checked(|_| {}).is_ok());
+        assert!(checked(|claims| claims.exp = NOW + 1).is_ok());
+        assert!(checked(|claims| claims.exp = NOW).is_err());
+        assert!(checked(|claims| claims.iat = NOW + CLOCK_LEEWAY).is_ok());
+        assert!(checked(|claims| claims.iat = NOW + CLOCK_LEEWAY + 1).is_err());
+        assert!(checked(|claims| claims.nbf = Some(NOW + CLOCK_LEEWAY)).is_ok());
+        assert!(checked(|claims| claims.nbf = Some(NOW + CLOCK_LEEWAY + 1)).is_err());
+        assert!(checked(|claims| claims.exp = claims.iat + 3600).is_ok());
+        assert!(checked(|claims| claims.exp = claims.iat + 3601).is_err());
+        assert!(checked(|claims| claims.exp = u64::MAX).is_err());
+    }
 }

@@ -16,7 +16,7 @@ use super::{LinkedIdentity, Status, StoredProfile, User, UserId};
 use crate::{
     clock::Clock,
     dynamodb::StoreError,
-    provider::{Identity, IdentityKey, Profile},
+    provider::{EmailAnswer, Identity, IdentityKey, Profile},
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
@@ -50,14 +50,6 @@ pub enum SignInError {
     /// The table could not say, or could not be written; nothing is half done.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// What came of an attempt to sign in an existing user.
-enum Returning {
-    User(Box<User>),
-    Disabled,
-    /// The user is gone, or the identity is no longer theirs: what we read before was out of date.
-    Changed,
 }
 
 /// What came of an attempt to create a user.
@@ -109,14 +101,13 @@ impl Users {
         for _ in 0..TRIES {
             known = match known {
                 Some(id) => match self.update(id, &key, identity).await? {
-                    Returning::User(user) => {
+                    Some(user) => {
                         return Ok(SignIn {
-                            user: *user,
+                            user,
                             is_new_user: false,
                         });
                     }
-                    Returning::Disabled => return Err(SignInError::Disabled),
-                    Returning::Changed => self.find_identity(&key, true).await?,
+                    None => self.find_identity(&key, true).await?,
                 },
                 None => match self.create(&key, identity).await? {
                     Creation::User(user) => {
@@ -150,13 +141,14 @@ impl Users {
         found.item.as_ref().map(owner).transpose()
     }
 
-    /// Refreshes the profile of a user who came back, if the identity is still theirs.
+    /// Refreshes the profile of a user who came back. `None` if the user is gone, or the identity is no longer theirs:
+    /// what was read before was out of date.
     async fn update(
         &self,
         id: UserId,
         key: &IdentityKey,
         identity: &Identity,
-    ) -> Result<Returning, StoreError> {
+    ) -> Result<Option<User>, SignInError> {
         let mut update = self
             .client
             .update_item()
@@ -173,6 +165,7 @@ impl Users {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let told = told(identity.profile());
         let mut assignments = vec!["#signed_in_at = :now".to_owned()];
+        let mut removals = "";
         update = update
             .expression_attribute_names("#signed_in_at", "signed_in_at")
             .expression_attribute_values(":now", number(self.clock.now()));
@@ -185,6 +178,10 @@ impl Users {
         if !told.is_empty() {
             update = update.expression_attribute_names("#profile", "profile");
         }
+        if identity.profile().email == EmailAnswer::None {
+            removals = " REMOVE #profile.#email";
+            update = update.expression_attribute_names("#email", "email");
+        }
         for (field, value) in told {
             assignments.push(format!("#profile.#{field} = :{field}"));
             update = update
@@ -192,32 +189,33 @@ impl Users {
                 .expression_attribute_values(format!(":{field}"), value);
         }
         let updated = update
-            .update_expression(format!("SET {}", assignments.join(", ")))
+            .update_expression(format!("SET {}{removals}", assignments.join(", ")))
             .send()
             .await;
         match updated {
             Ok(updated) => {
                 let item = updated.attributes.unwrap_or_default();
-                Ok(Returning::User(Box::new(serde_dynamo::from_item(item)?)))
+                let user = serde_dynamo::from_item(item).map_err(StoreError::from)?;
+                Ok(Some(user))
             }
             Err(error) => {
                 let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
                     error.as_service_error()
                 else {
-                    return Err(error.into());
+                    return Err(StoreError::from(error).into());
                 };
                 let Some(item) = failed.item() else {
-                    return Ok(Returning::Changed);
+                    return Ok(None);
                 };
-                let user: User = serde_dynamo::from_item(item.clone())?;
+                let user: User = serde_dynamo::from_item(item.clone()).map_err(StoreError::from)?;
                 let is_theirs = user
                     .identities
                     .get(identity.provider())
                     .is_some_and(|linked| linked.key == *key);
                 if is_theirs && user.status == Status::Disabled {
-                    return Ok(Returning::Disabled);
+                    return Err(SignInError::Disabled);
                 }
-                Ok(Returning::Changed)
+                Ok(None)
             }
         }
     }
@@ -298,6 +296,10 @@ impl<'a> Cancelled<'a> {
 
 fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
     let profile = identity.profile();
+    let email = match &profile.email {
+        EmailAnswer::Some(email) => Some(email),
+        EmailAnswer::NotTold | EmailAnswer::None => None,
+    };
     let linked = LinkedIdentity {
         key: key.clone(),
         subject: identity.subject().to_owned(),
@@ -309,8 +311,8 @@ fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
         status: Status::Active,
         profile: StoredProfile {
             name: profile.name.clone(),
-            email: profile.email.as_ref().map(|email| email.address.clone()),
-            email_verified: profile.email.as_ref().is_some_and(|email| email.verified),
+            email: email.map(|email| email.address.clone()),
+            email_verified: email.is_some_and(|email| email.verified),
             picture: profile.picture.clone(),
         },
         roles: Vec::new(),
@@ -326,9 +328,13 @@ fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
     if let Some(name) = &profile.name {
         told.push(("name", string(name)));
     }
-    if let Some(email) = &profile.email {
-        told.push(("email", string(&email.address)));
-        told.push(("email_verified", AttributeValue::Bool(email.verified)));
+    match &profile.email {
+        EmailAnswer::NotTold => {}
+        EmailAnswer::None => told.push(("email_verified", AttributeValue::Bool(false))),
+        EmailAnswer::Some(email) => {
+            told.push(("email", string(&email.address)));
+            told.push(("email_verified", AttributeValue::Bool(email.verified)));
+        }
     }
     if let Some(picture) = &profile.picture {
         told.push(("picture", string(picture)));
