@@ -1,0 +1,26 @@
+/** The settings of this app; `.env.example` says what each is for. */
+export function env() {
+  return {
+    NEXTAUTH_URL: required("NEXTAUTH_URL"),
+    NEXTAUTH_SECRET: required("NEXTAUTH_SECRET"),
+    GITHUB_ID: required("GITHUB_ID"),
+    GITHUB_SECRET: required("GITHUB_SECRET"),
+    GITHUB_URL: url("GITHUB_URL", "https://github.com"),
+    GITHUB_API_URL: url("GITHUB_API_URL", "https://api.github.com"),
+    CAMBIO_URL: url("CAMBIO_URL", "http://localhost:9000"),
+    CAMBIO_CLIENT_ID: required("CAMBIO_CLIENT_ID"),
+    CAMBIO_CLIENT_SECRET: required("CAMBIO_CLIENT_SECRET"),
+  };
+}
+
+function required(name: string): string {
+  const value = process.env[name];
+  if (!value) throw new Error(`${name} is not set: .env.example says what it is for`);
+  return value;
+}
+
+function url(name: string, fallback: string): string {
+  const value = process.env[name] || fallback;
+  if (!/^https?:/.test(value) || !URL.canParse(value)) throw new Error(`${name} is not an http(s) URL`);
+  return value.replace(/\/+$/, "");
+}

@@ -1,0 +1,22 @@
+import type {} from "next-auth";
+import type { Grant } from "@/lib/cambio";
+
+declare module "next-auth" {
+  interface User {
+    /** Put there by the `signIn` callback, for the `jwt` callback. */
+    cambio?: Grant;
+  }
+
+  interface Session {
+    /** For `Authorization: Bearer`, while it lives. */
+    accessToken?: string;
+    error?: "AccessTokenExpired";
+  }
+}
+
+declare module "next-auth/jwt" {
+  interface JWT {
+    accessToken: string;
+    expiresAt: number;
+  }
+}

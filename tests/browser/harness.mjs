@@ -1,0 +1,203 @@
+// @ts-check
+/** Starts what the tests talk to, waits until it answers, and takes all of it down again. */
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import net from "node:net";
+import { join } from "node:path";
+import { test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { parseEnv } from "node:util";
+import { APP } from "./stand-in.mjs";
+
+const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const EXAMPLE = join(ROOT, "examples/nextjs");
+const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
+
+/** Where logs and screenshots stay. */
+export const OUTPUT = join(ROOT, "target/browser");
+/** How the Next.js app authenticates to Cambio; `cambio services` knows it. */
+export const CLIENT = { id: "nextjs", secret: "local-client-secret-not-for-production" };
+/** Encrypts the Next.js app's session cookies. */
+export const SESSION_SECRET = "browser-tests-session-secret";
+
+const MINUTE = 60_000;
+
+/** @typedef {{ name: string, log: string, child: import("node:child_process").ChildProcess }} Process */
+/** @type {Process[]} */
+const processes = [];
+
+/**
+ * The real Lambda binaries under `cargo lambda watch`, on a DynamoDB of their own and the given GitHub.
+ * @param {string} name of the test; its logs are `<name>.<process>.log`
+ * @param {string} github
+ */
+export async function startApi(name, github) {
+  assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
+  // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
+  const bins = ["cambio", "token-exchange", "me", "discovery"].flatMap((bin) => ["--bin", bin]);
+  await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
+
+  const [dynamodb, port] = [await freePort(), await freePort()];
+  const url = `http://localhost:${port}`;
+  const envFile = join(OUTPUT, `${name}.env`);
+  rmSync(envFile, { force: true });
+  const services = ["services", "--in-memory", "--dynamodb-port", `${dynamodb}`, "--env-file", envFile, "--issuer-url", url];
+  start(`${name}.services`, "cargo", ["run", "--quiet", "--", ...services], {
+    env: {
+      GITHUB_CLIENT_ID: APP.client_id,
+      GITHUB_CLIENT_SECRET: APP.client_secret,
+      GITHUB_API_URL: github,
+      // The most that the functions can log, because these logs are searched for secrets.
+      LOG_LEVEL: "trace",
+    },
+  });
+  await eventually(`${envFile} and DynamoDB`, MINUTE, async () => {
+    assert.ok(existsSync(envFile), "the env file is not there yet");
+    await fetch(`http://127.0.0.1:${dynamodb}`);
+  });
+
+  const watch = ["lambda", "watch", "--ignore-changes", "--disable-cors", "-A", "127.0.0.1", "-P", `${port}`, "--env-file", envFile];
+  start(`${name}.lambda`, CARGO_LAMBDA, watch);
+  // A function starts at its first request; what follows should not wait for that.
+  await answers(`${url}/.well-known/openid-configuration`, 200);
+  await answers(`${url}/me`, 401);
+  await answers(`${url}/token`, 401, { method: "POST", body: new URLSearchParams({ grant_type: "none" }) });
+
+  return { url, env: /** @type {Record<string, string>} */ (parseEnv(readFileSync(envFile, "utf8"))) };
+}
+
+/**
+ * The example, built as for production.
+ * @param {string} name @param {{ port: number, github: string, api: string }} options
+ */
+export async function startNextApp(name, { port, github, api }) {
+  const next = join(EXAMPLE, "node_modules/.bin/next");
+  assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
+  const url = `http://localhost:${port}`;
+  const env = {
+    NEXT_TELEMETRY_DISABLED: "1",
+    NEXTAUTH_URL: url,
+    NEXTAUTH_SECRET: SESSION_SECRET,
+    GITHUB_ID: APP.client_id,
+    GITHUB_SECRET: APP.client_secret,
+    GITHUB_URL: github,
+    GITHUB_API_URL: github,
+    CAMBIO_URL: api,
+    CAMBIO_CLIENT_ID: CLIENT.id,
+    CAMBIO_CLIENT_SECRET: CLIENT.secret,
+  };
+  await run(`${name}.next-build`, next, ["build"], { cwd: EXAMPLE, env, timeout: 10 * MINUTE });
+  start(`${name}.next`, next, ["start", "--hostname", "127.0.0.1", "--port", `${port}`], { cwd: EXAMPLE, env });
+  await answers(url, 200);
+  return url;
+}
+
+/** Like `test`, and a failure ends with what the processes last said. @param {string} name @param {() => Promise<void>} body */
+export function scenario(name, body) {
+  test(name, () => body().catch(fail));
+}
+
+/** Like `before`'s own callback, with the same help for whoever reads its failure. @param {() => Promise<void>} body */
+export function setup(body) {
+  return () => body().catch(fail);
+}
+
+/** Ends every process, and all that these started. */
+export async function stopAll() {
+  await Promise.all(processes.splice(0).map(stop));
+}
+
+/** A port that was free a moment ago. @returns {Promise<number>} */
+export async function freePort() {
+  const server = net.createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = /** @type {net.AddressInfo} */ (server.address());
+  server.close();
+  return port;
+}
+
+/** @param {string} url @param {number} status @param {RequestInit} [init] */
+async function answers(url, status, init) {
+  await eventually(`${url} to answer ${status}`, 10 * MINUTE, async () => {
+    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(2 * MINUTE) });
+    assert.equal(response.status, status, await response.text());
+  });
+}
+
+/** @param {string} what @param {number} timeout @param {() => Promise<void>} attempt */
+async function eventually(what, timeout, attempt) {
+  for (const deadline = Date.now() + timeout; ; await sleep(200)) {
+    try {
+      return await attempt();
+    } catch (error) {
+      // `cargo lambda watch` lives on when a function does not build or start, and lets the request wait.
+      const dead = processes.find((started) => !isRunning(started) || /^ERROR command exited/m.test(output(started)));
+      if (dead) throw new Error(`${dead.name} ended while waiting for ${what}`, { cause: error });
+      if (Date.now() > deadline) throw new Error(`waited ${timeout / 1000} s for ${what}`, { cause: error });
+    }
+  }
+}
+
+/** @typedef {{ cwd?: string, env?: Record<string, string> }} Where */
+
+/** Runs a command to its end. @param {string} name @param {string} command @param {string[]} args @param {Where & { timeout: number }} options */
+async function run(name, command, args, { timeout, ...where }) {
+  const started = start(name, command, args, where);
+  const timer = setTimeout(() => signal(started, "SIGTERM"), timeout);
+  const [code] = await once(started.child, "exit");
+  clearTimeout(timer);
+  assert.equal(code, 0, `${name} failed`);
+  processes.splice(processes.indexOf(started), 1);
+}
+
+/** Starts a process in a group of its own. @param {string} name @param {string} command @param {string[]} args @param {Where} [where] */
+function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
+  mkdirSync(OUTPUT, { recursive: true });
+  const log = join(OUTPUT, `${name}.log`);
+  const file = openSync(log, "w");
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, detached: true, stdio: ["ignore", file, file] });
+  closeSync(file);
+  child.on("error", (error) => console.error(`${name}: ${error.message}`));
+  const started = { name, log, child };
+  processes.push(started);
+  return started;
+}
+
+/** @param {Process} started */
+function output({ log }) {
+  return readFileSync(log, "utf8");
+}
+
+/** Politely first: `cargo lambda watch` then takes its functions down. @param {Process} started */
+async function stop(started) {
+  signal(started, "SIGTERM");
+  for (let waited = 0; isRunning(started) && waited < 10_000; waited += 50) await sleep(50);
+  signal(started, "SIGKILL");
+}
+
+/** @param {Process} started */
+function isRunning({ child }) {
+  return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
+}
+
+/** To the whole group, of which the first process may be gone already. @param {Process} started @param {NodeJS.Signals} name */
+function signal({ child }, name) {
+  try {
+    if (child.pid) process.kill(-child.pid, name);
+  } catch {
+    // Nobody is left in it.
+  }
+}
+
+/** @param {Error} error @returns {never} */
+function fail(error) {
+  const tails = processes.map((started) => `--- ${started.name}: ${started.log}\n${output(started).trimEnd().split("\n").slice(-25).join("\n")}`);
+  throw new Error([error.message, ...tails].join("\n"), { cause: error });
+}
+
+// Nothing outlives the tests, however they end.
+process.on("exit", () => processes.forEach((started) => signal(started, "SIGTERM")));
+for (const name of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.once(name, () => process.exit(1));
