@@ -3,6 +3,7 @@
 pub mod forge;
 mod logs;
 pub mod proxy;
+pub mod start;
 
 pub use logs::{log_lines, start_logs};
 

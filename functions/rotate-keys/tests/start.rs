@@ -1,0 +1,12 @@
+//! T84: a function with a wrong setting never serves, and says in one line which setting it is.
+
+use tests::start::assert_refuses_bad_settings;
+
+#[test]
+fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
+    assert_refuses_bad_settings(
+        env!("CARGO_BIN_EXE_rotate-keys"),
+        &[("KEYS_TABLE_NAME", "cambio-keys")],
+        &[("SIGNING_ALGORITHM", "HS256"), ("LOG_LEVEL", "loud")],
+    );
+}
