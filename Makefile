@@ -1,0 +1,71 @@
+# `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20+ and Python 3.11+.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# No tool phones home, and none leaves its cache in the tree.
+export NEXT_TELEMETRY_DISABLED := 1
+export SAM_CLI_TELEMETRY := 0
+export PYTHONDONTWRITEBYTECODE := 1
+export PYTHONPATH :=
+
+NODE_PROJECTS := tests/browser examples/nextjs
+SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
+# Quickest first: a mistake shows early.
+TESTS := template rust browser release logs
+
+.PHONY: help
+help: ## Say what there is to make
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+.PHONY: setup
+setup: ## Install what the tests need, and say what goes where
+	tests/setup.sh
+
+.PHONY: test
+test: setup ## Run every test
+	@rm -f target/e2e-logs/*.log target/browser/*.log
+	@for part in $(TESTS); do \
+	  printf '\n=== test-%s\n' $$part; \
+	  started=$$SECONDS; \
+	  $(MAKE) --no-print-directory test-$$part; \
+	  printf '=== test-%s passed in %d s\n' $$part $$((SECONDS - started)); \
+	done
+
+.PHONY: test-template
+test-template: ## Hold template.yaml against the routes, the permissions and the linters
+	@tests/setup.sh python
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
+
+.PHONY: test-rust
+test-rust: ## Run the unit and end-to-end tests, which need only Rust
+	cargo test --workspace
+
+.PHONY: test-browser
+test-browser: ## Sign in with Chromium through the Next.js example and the Lambdas under cargo lambda watch
+	@tests/setup.sh
+	cd tests/browser && npm test
+
+.PHONY: test-release
+test-release: ## Build the release binaries; check their size, their entropy and a cold start of each
+	python3 tests/cold-start/cold_start.py
+
+.PHONY: test-logs
+test-logs: ## Look for secrets in what the functions logged during the other tests
+	tests/check-logs.sh
+
+.PHONY: lint
+lint: setup ## Check formats, lints, documentation and types
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+	.venv/bin/cfn-lint template.yaml
+	for script in $(SCRIPTS); do bash -n $$script; done
+	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
+
+.PHONY: clean
+clean: ## Remove what was built and installed here (and leave .cambio, the local data)
+	cargo clean
+	rm -rf .venv .aws-sam $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next)

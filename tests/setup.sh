@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Installs what the tests need besides Rust, Node 20+ and Python 3.11+, and says what goes where.
+#
+#     tests/setup.sh                     everything
+#     tests/setup.sh python npm          only these parts (python, npm, chromium)
+#
+# Everything but Chromium stays inside this folder. A stamp next to each installed tree holds the hash of the files that
+# describe it, so a second run does nothing, and a changed requirement installs again.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+# The hash covers the tool's version too: a tree installed by another Python or Node is stale.
+stamp_of() { # <tool version> <file>...
+    { echo "$1" && cat "${@:2}"; } | sha256sum | cut -d' ' -f1
+}
+
+apt_install() { # <package>...
+    local root=()
+    command -v apt-get >/dev/null || return 1
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || return 1
+        root=(sudo)
+        [ -t 0 ] || root+=(-n) # nobody is there to type a password
+    fi
+    say "installing $* with apt-get, system-wide${root:+ (sudo)}"
+    "${root[@]}" apt-get update -qq </dev/null || return 1
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" </dev/null
+}
+
+install_python() {
+    command -v python3 >/dev/null || fail 'python3 is missing; Python 3.11 or newer is needed.'
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "Python 3.11 or newer is needed; this is $(python3 --version)."
+    local stamp
+    stamp=$(stamp_of "$(python3 --version)" tests/requirements.txt)
+    if [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; then
+        say '.venv is there'
+        return
+    fi
+    say 'installing cargo-lambda, sam, cfn-lint and pytest from PyPI into .venv (about 700 MB, mostly zig)'
+    rm -rf .venv
+    # Debian keeps the venv module in a package of its own.
+    python3 -m venv .venv 2>/dev/null || {
+        apt_install python3-venv && rm -rf .venv && python3 -m venv .venv
+    } || fail 'could not make a virtual environment; install python3-venv.'
+    .venv/bin/pip install --quiet --disable-pip-version-check --no-input -r tests/requirements.txt </dev/null
+    echo "$stamp" >.venv/.stamp
+}
+
+install_npm() {
+    command -v npm >/dev/null || fail 'npm is missing; Node 20 or newer is needed.'
+    node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
+        fail "Node 20 or newer is needed; this is $(node --version)."
+    local folder
+    for folder in tests/browser examples/nextjs; do
+        if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
+            say "$folder/node_modules is there"
+            continue
+        fi
+        say "installing the npm packages of $folder into $folder/node_modules"
+        # Not `npm ci`: it fails on locked optional packages of other platforms that a registry does not carry.
+        (cd "$folder" && npm install --no-audit --no-fund --loglevel=error </dev/null)
+        npm_stamp "$folder" >"$folder/node_modules/.stamp"
+    done
+}
+npm_stamp() { stamp_of "$(node --version)" "$1/package.json" "$1/package-lock.json"; }
+
+install_chromium() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        if command -v "$name" >/dev/null; then
+            say "Chromium is there: $(command -v "$name")"
+            return
+        fi
+    done
+    apt_install chromium || fail \
+        'the browser tests need Chromium, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'Install it by hand, for instance: sudo apt-get install chromium' \
+        'or run the other tests: make test-template test-rust test-release'
+}
+
+[ $# -gt 0 ] || set -- python npm chromium
+for part; do
+    case $part in
+        python | npm | chromium) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm and chromium." ;;
+    esac
+done

@@ -1,0 +1,629 @@
+"""template.yaml gives each function its route, its items and its settings, and nothing else.
+
+Each check is a function of the template, so that the last test can break the template in ways a hurried edit would,
+and see the check fail: a check that cannot fail proves nothing.
+"""
+
+import copy
+import fnmatch
+import graphlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from cfnlint.decode import cfn_yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATE = ROOT / "template.yaml"
+BIN = Path(sys.executable).parent
+
+READ, PUT, UPDATE = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
+
+# What each function may do: table → (verbs, leading keys).
+ITEMS = {
+    "token-exchange": {
+        "Table": ({READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
+        "KeysTable": ({READ}, {"KEYSET", "KEY#*"}),
+    },
+    "me": {
+        "Table": ({READ}, {"USER#*"}),
+        "KeysTable": ({READ}, {"KEYSET"}),
+    },
+    "discovery": {
+        "KeysTable": ({READ}, {"KEYSET"}),
+    },
+    "rotate-keys": {
+        "KeysTable": ({READ, PUT}, {"KEYSET", "KEY#*"}),
+    },
+}
+
+# The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
+sys.path.insert(0, str(ROOT / "tests/cold-start"))
+from cold_start import SETTINGS as ENVIRONMENT  # noqa: E402
+
+# The variables of API Gateway's access log that a caller cannot fill with a token, a name or an address.
+LOGGABLE = {
+    "error.message",
+    "integrationErrorMessage",
+    "integrationLatency",
+    "requestId",
+    "requestTime",
+    "responseLatency",
+    "routeKey",
+    "status",
+}
+
+
+def load():
+    return cfn_yaml.load(str(TEMPLATE))
+
+
+def resources(template, kind):
+    return {name: r for name, r in template["Resources"].items() if r["Type"] == kind}
+
+
+def functions(template):
+    """Binary name → the function's logical id and properties."""
+    found = resources(template, "AWS::Serverless::Function")
+    return {f["Metadata"]["BuildProperties"]["Binary"]: (name, f["Properties"]) for name, f in found.items()}
+
+
+def role_of(template, properties):
+    role, attribute = properties["Role"]["Fn::GetAtt"]
+    assert attribute == "Arn"
+    return role, template["Resources"][role]["Properties"]
+
+
+def statements(policies):
+    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+
+
+def dynamodb_statements(role):
+    return [s for s in statements(role["Policies"]) if any(a.startswith("dynamodb:") for a in s["Action"])]
+
+
+def walk(node):
+    yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from walk(child)
+
+
+def refs(node):
+    """The names that Ref, Fn::GetAtt, Fn::Sub and Fn::If use below a node."""
+    for n in walk(node):
+        if not isinstance(n, dict) or len(n) != 1:
+            continue
+        ((key, value),) = n.items()
+        if key in ("Ref", "Condition"):
+            yield value
+        elif key == "Fn::GetAtt" or key == "Fn::If":
+            yield value[0]
+        elif key == "Fn::Sub":
+            yield from re.findall(r"\$\{(\w+)", value)
+
+
+# --- The checks -------------------------------------------------------------------------------------------------------
+
+CHECKS = []
+
+
+def check(function):
+    CHECKS.append(function)
+    return function
+
+
+@check
+def every_function_crate_is_deployed_as_a_lambda_binary_of_its_own(template):
+    found = functions(template)
+    assert set(found) == {path.parent.name for path in ROOT.glob("functions/*/Cargo.toml")}
+    for binary, (name, properties) in found.items():
+        metadata = template["Resources"][name]["Metadata"]
+        assert metadata["BuildMethod"] == "rust-cargolambda"
+        assert properties["CodeUri"] == f"functions/{binary}"
+    shared = template["Globals"]["Function"]
+    assert (shared["Runtime"], shared["Handler"]) == ("provided.al2023", "bootstrap")
+    assert shared["Architectures"] == [{"Ref": "Architecture"}]
+    assert template["Parameters"]["Architecture"]["AllowedValues"] == ["arm64", "x86_64"]
+    assert shared["MemorySize"] == 256 and shared["Timeout"] == 10
+
+
+@check
+def a_function_has_its_verbs_on_its_items_and_no_more(template):
+    for binary, (_, properties) in functions(template).items():
+        _, role = role_of(template, properties)
+        granted = {}
+        for statement in dynamodb_statements(role):
+            assert statement["Effect"] == "Allow"
+            assert set(statement["Condition"]) == {"Null", "ForAllValues:StringLike"}, statement["Sid"]
+            # ForAllValues holds for an empty set of keys; this refuses it.
+            assert statement["Condition"]["Null"] == {"dynamodb:LeadingKeys": "false"}, statement["Sid"]
+            keys = statement["Condition"]["ForAllValues:StringLike"]
+            assert set(keys) == {"dynamodb:LeadingKeys"}
+            table, attribute = statement["Resource"]["Fn::GetAtt"]
+            assert attribute == "Arn" and table not in granted
+            granted[table] = (set(statement["Action"]), set(keys["dynamodb:LeadingKeys"]))
+        assert granted == ITEMS[binary], binary
+
+
+@check
+def no_permission_is_broader_than_one_resource(template):
+    for name, role in resources(template, "AWS::IAM::Role").items():
+        assert not set(role["Properties"]) & {"ManagedPolicyArns", "PermissionsBoundary"}, name
+        trusted = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+        assert [s["Principal"] for s in trusted] == [{"Service": "lambda.amazonaws.com"}], name
+    policies = [p["Properties"] for p in resources(template, "AWS::IAM::Policy").values()]
+    roles = [r["Properties"] for r in resources(template, "AWS::IAM::Role").values()]
+    for statement in statements(policies) + [s for r in roles for s in statements(r["Policies"])]:
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}, (
+            statement
+        )  # no NotAction, NotResource
+        assert not any("*" in action for action in statement["Action"]), statement["Sid"]
+        # A resource of this template or a parameter, never a pattern.
+        resource = statement["Resource"]
+        assert isinstance(resource, dict) and len(resource) == 1, statement["Sid"]
+        assert resource.keys() <= {"Fn::GetAtt", "Ref"}, statement["Sid"]
+    known = {"AWS::IAM::Role", "AWS::IAM::Policy"}
+    assert {r["Type"] for r in template["Resources"].values() if r["Type"].startswith("AWS::IAM::")} <= known
+
+
+@check
+def each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it(template):
+    used = [role_of(template, properties)[0] for _, properties in functions(template).values()]
+    assert len(set(used)) == len(used)
+    assert set(used) == set(resources(template, "AWS::IAM::Role"))
+    for name, properties in functions(template).values():
+        # SAM makes a role, with rights to every log group, of a function's `Policies`, and more of these.
+        extra = {"Policies", "Tracing", "VpcConfig", "DeadLetterQueue", "EventInvokeConfig"}
+        assert not extra & (set(properties) | set(template["Globals"]["Function"])), name
+        assert not template["Resources"][name].get("Connectors")
+
+
+@check
+def nothing_can_scan_query_or_delete(template):
+    for node in walk(template["Resources"]):
+        if isinstance(node, str):
+            assert not re.search(r"dynamodb:(\*|PartiQL|Batch|Delete|Query|Scan|.*\*)", node), node
+
+
+@check
+def only_the_functions_that_sign_or_rotate_can_read_a_private_key(template):
+    readers = set()
+    for binary, (_, properties) in functions(template).items():
+        for statement in dynamodb_statements(role_of(template, properties)[1]):
+            patterns = (
+                statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+            )
+            on_keys = statement["Resource"] == {"Fn::GetAtt": ["KeysTable", "Arn"]}
+            if on_keys and any(fnmatch.fnmatchcase("KEY#some-kid", pattern) for pattern in patterns):
+                readers.add(binary)
+    assert readers == {"token-exchange", "rotate-keys"}
+
+
+@check
+def a_kms_key_is_used_through_dynamodb_only(template):
+    (policy,) = resources(template, "AWS::IAM::Policy").values()
+    assert policy["Condition"] == "HasKeysKmsKey"
+    (statement,) = statements([policy["Properties"]])
+    assert statement["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+    assert statement["Resource"] == {"Ref": "KeysKmsKeyArn"}
+    assert statement["Condition"] == {
+        "StringEquals": {"kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}}
+    }
+    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in items}
+    assert {r["Ref"] for r in policy["Properties"]["Roles"]} == on_keys
+
+
+@check
+def a_function_gets_the_settings_that_it_uses_and_no_more(template):
+    assert "Environment" not in template["Globals"]["Function"]
+    for binary, (_, properties) in functions(template).items():
+        assert set(properties["Environment"]["Variables"]) == ENVIRONMENT[binary], binary
+
+
+@check
+def every_setting_is_one_that_the_code_reads(template):
+    code = "".join(
+        p.read_text() for pattern in ("shared/src/**/*.rs", "functions/*/src/**/*.rs") for p in ROOT.glob(pattern)
+    )
+    for binary, (_, properties) in functions(template).items():
+        for variable in properties["Environment"]["Variables"]:
+            assert f'"{variable}"' in code, f"{variable} of {binary}"
+
+
+@check
+def secrets_are_never_echoed(template):
+    hidden = {name for name, p in template["Parameters"].items() if p.get("NoEcho") is True}
+    # The hash of a random secret is not one.
+    secret = {
+        n for n in template["Parameters"] if re.search("Secret|Password|Token$|PrivateKey", n) and "Sha256" not in n
+    }
+    assert secret and secret <= hidden
+    for name in hidden:
+        assert "Default" not in template["Parameters"][name], name
+    for name, properties in functions(template).values():
+        for variable, value in properties["Environment"]["Variables"].items():
+            if "SECRET" in variable:
+                assert value.get("Ref") in hidden, variable
+    # A secret goes to the environment of a function and nowhere else: not into a name, a description or an output.
+    uses = [r for r in refs([template["Resources"], template["Outputs"]]) if r in hidden]
+    variables = [p["Environment"]["Variables"] for _, p in functions(template).values()]
+    assert len(uses) == len([r for r in refs(variables) if r in hidden])
+
+
+@check
+def the_routes_are_those_of_cargo_lambda_watch(template):
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    router = cargo["workspace"]["metadata"]["lambda"]["watch"]["router"]
+    local = {(f"{r['method']} {path}", r["function"]) for path, routes in router.items() for r in routes}
+
+    binaries = {name: binary for binary, (name, _) in functions(template).items()}
+    integrations = {
+        name: binaries[i["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]]
+        for name, i in resources(template, "AWS::ApiGatewayV2::Integration").items()
+    }
+    deployed = set()
+    for route in resources(template, "AWS::ApiGatewayV2::Route").values():
+        assert route["Properties"]["ApiId"] == {"Ref": "HttpApi"}
+        target = re.fullmatch(r"integrations/\$\{(\w+)\}", route["Properties"]["Target"]["Fn::Sub"])
+        deployed.add((route["Properties"]["RouteKey"], integrations[target[1]]))
+    assert deployed == local
+
+
+@check
+def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
+    granted = {}
+    for name, permission in resources(template, "AWS::Lambda::Permission").items():
+        properties = permission["Properties"]
+        assert properties["Principal"] == "apigateway.amazonaws.com", name
+        prefix = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*/"
+        source = properties["SourceArn"]["Fn::Sub"]
+        assert source.startswith(prefix), name
+        granted[properties["FunctionName"]["Ref"]] = source.removeprefix(prefix)
+    for integration in resources(template, "AWS::ApiGatewayV2::Integration").values():
+        assert integration["Properties"]["PayloadFormatVersion"] == "2.0"
+    integrations = resources(template, "AWS::ApiGatewayV2::Integration")
+    for route in resources(template, "AWS::ApiGatewayV2::Route").values():
+        integration = re.findall(r"\w+", route["Properties"]["Target"]["Fn::Sub"])[1]
+        function = integrations[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]
+        assert fnmatch.fnmatchcase(route["Properties"]["RouteKey"].replace(" ", ""), granted[function])
+    assert "*" not in granted.values() and "*/*" not in granted.values()
+
+
+@check
+def keys_are_looked_after_every_day(template):
+    name, properties = functions(template)["rotate-keys"]
+    assert [e["Properties"]["Schedule"] for e in properties["Events"].values()] == ["rate(1 day)"]
+    assert properties["Timeout"] == 60
+    assert name in template["Outputs"]["MakeFirstKey"]["Value"]["Fn::Sub"]
+
+
+@check
+def the_tables_are_kept_backed_up_and_encrypted(template):
+    tables = resources(template, "AWS::DynamoDB::Table")
+    assert set(tables) == {"Table", "KeysTable"}
+    for name, table in tables.items():
+        properties = table["Properties"]
+        assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", name
+        assert properties["BillingMode"] == "PAY_PER_REQUEST", name
+        assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
+        assert properties["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}, name
+        assert properties["SSESpecification"]["SSEEnabled"] is True, name
+        assert not set(properties) & {"GlobalSecondaryIndexes", "LocalSecondaryIndexes", "StreamSpecification"}, name
+        # A name of our own would keep a replaced or restored table from living next to the old one.
+        assert "TableName" not in properties, name
+    schema = {n: [(k["AttributeName"], k["KeyType"]) for k in t["Properties"]["KeySchema"]] for n, t in tables.items()}
+    assert schema == {"Table": [("pk", "HASH"), ("sk", "RANGE")], "KeysTable": [("pk", "HASH")]}
+    ttl = tables["Table"]["Properties"]["TimeToLiveSpecification"]
+    assert ttl == {"AttributeName": "expires_at", "Enabled": True}
+    assert "TimeToLiveSpecification" not in tables["KeysTable"]["Properties"]
+    key = tables["KeysTable"]["Properties"]["SSESpecification"]["KMSMasterKeyId"]["Fn::If"]
+    assert key == ["HasKeysKmsKey", {"Ref": "KeysKmsKeyArn"}, {"Ref": "AWS::NoValue"}]
+    assert template["Parameters"]["DeletionProtection"]["Default"] == "true"
+
+
+@check
+def every_log_has_an_end_and_one_writer(template):
+    groups = resources(template, "AWS::Logs::LogGroup")
+    for name, group in groups.items():
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+    used = {"ApiLogs"}
+    for name, properties in functions(template).values():
+        # Nothing but the group: a format or level set here would wrap or drop the lines that the function writes.
+        assert set(properties["LoggingConfig"]) == {"LogGroup"}, name
+        group = properties["LoggingConfig"]["LogGroup"]["Ref"]
+        assert group in groups and group not in used, name
+        used.add(group)
+        writes = [
+            s for s in statements(role_of(template, properties)[1]["Policies"]) if "logs:PutLogEvents" in s["Action"]
+        ]
+        assert [s["Resource"] for s in writes] == [{"Fn::GetAtt": [group, "Arn"]}], name
+        assert writes[0]["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert used == set(groups)
+
+
+@check
+def the_access_log_holds_nothing_that_a_caller_wrote(template):
+    (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
+    log = stage["Properties"]["AccessLogSettings"]
+    assert log["DestinationArn"] == {"Fn::GetAtt": ["ApiLogs", "Arn"]}
+    assert set(re.findall(r"\$context\.([\w.]+)", log["Format"])) <= LOGGABLE
+    assert "$context.requestId" in log["Format"]
+    assert set(json.loads(log["Format"])) >= {"requestId", "route", "status"}  # one line of JSON
+
+
+@check
+def requests_are_limited_and_more_so_where_they_cost(template):
+    (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
+    limits = {"*": stage["Properties"]["DefaultRouteSettings"], **stage["Properties"]["RouteSettings"]}
+    assert set(limits) == {"*", "POST /token"}
+
+    def limit(route, kind):
+        return template["Parameters"][limits[route][f"Throttling{kind}Limit"]["Ref"]]["Default"]
+
+    for kind in ("Rate", "Burst"):
+        assert 0 < limit("POST /token", kind) < limit("*", kind)
+    assert template["Parameters"]["TokenReservedConcurrency"]["Default"] == -1
+    # API Gateway refuses limits for a route that is not there yet.
+    (token,) = [
+        n
+        for n, r in resources(template, "AWS::ApiGatewayV2::Route").items()
+        if r["Properties"]["RouteKey"] == "POST /token"
+    ]
+    assert stage["DependsOn"] == token
+
+
+@check
+def every_parameter_and_condition_is_used(template):
+    used = set(refs([template["Resources"], template["Outputs"], template["Conditions"], template["Globals"]]))
+    used |= {r["Condition"] for r in template["Resources"].values() if "Condition" in r}
+    assert set(template["Parameters"]) <= used, set(template["Parameters"]) - used
+    assert set(template["Conditions"]) <= used, set(template["Conditions"]) - used
+
+
+@check
+def the_client_is_composed_as_json(template):
+    condition, two, one = functions(template)["token-exchange"][1]["Environment"]["Variables"]["CLIENTS"]["Fn::If"]
+    assert condition == "HasNextSecret"
+    values = {"ClientId": "nextjs", "ClientSecretSha256": "a" * 64, "ClientSecretSha256Next": "b" * 64}
+
+    def composed(sub):
+        return json.loads(re.sub(r"\$\{(\w+)\}", lambda m: values[m[1]], sub["Fn::Sub"]))
+
+    assert composed(one) == [{"client_id": "nextjs", "secret_sha256": ["a" * 64]}]
+    assert composed(two) == [{"client_id": "nextjs", "secret_sha256": ["a" * 64, "b" * 64]}]
+
+
+@check
+def a_bad_parameter_is_refused_before_anything_is_made(template):
+    examples = {
+        "ClientId": (["nextjs", "my-app.v2"], ["", 'a"', "a b", "x" * 65, "a,b"]),
+        "ClientSecretSha256": (["0" * 64], ["", "A" * 64, "0" * 63, "0" * 65, "secret"]),
+        "ClientSecretSha256Next": (["", "f" * 64], ["0" * 63]),
+        "IssuerUrl": (
+            ["", "https://auth.example.com"],
+            [
+                "http://auth.example.com",
+                "https://auth.example.com/",
+                "https://a.example.com/x",
+                "https://u@a.example.com",
+            ],
+        ),
+        "GitHubApiUrl": (
+            ["https://api.github.com", "https://github.example.com/api/v3"],
+            ["http://api.github.com", "https://api.github.com/", "", "https://x.example.com?a=b"],
+        ),
+        "KeysKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/keys", "0a-1b"]),
+        "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
+        "TokenAudience": (["", "https://api.example.com"], ["a b"]),
+    }
+    assert set(examples) == {n for n, p in template["Parameters"].items() if "AllowedPattern" in p}
+    for name, (good, bad) in examples.items():
+        pattern = template["Parameters"][name]["AllowedPattern"]
+        assert pattern[0] == "^" and pattern[-1] == "$"
+        assert [v for v in good if not re.fullmatch(pattern, v)] == [], name
+        assert [v for v in bad if re.fullmatch(pattern, v)] == [], name
+
+
+@check
+def no_resource_waits_for_itself(template):
+    # cfn-lint looks for such circles too, but not through a function that SAM has yet to transform.
+    graph = {}
+    for name, resource in template["Resources"].items():
+        after = resource.get("DependsOn", [])
+        names = {*refs(resource), *([after] if isinstance(after, str) else after)}
+        graph[name] = names & set(template["Resources"])
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+@check
+def trouble_is_noticed(template):
+    alarms = resources(template, "AWS::CloudWatch::Alarm").values()
+    watched = {(a["Properties"]["Namespace"], a["Properties"]["MetricName"]) for a in alarms}
+    assert watched == {("AWS/ApiGateway", "5xx"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles")}
+    for alarm in alarms:
+        assert "AlarmTopicArn" in refs(alarm["Properties"]["AlarmActions"])
+
+
+@pytest.mark.parametrize("holds", CHECKS, ids=lambda c: c.__name__)
+def test(holds):
+    holds(load())
+
+
+# --- The linters ------------------------------------------------------------------------------------------------------
+
+
+def run(*command, template=TEMPLATE):
+    # A region of its own, and no account: what a linter says must not depend on whose machine it is.
+    env = {**os.environ, "SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}
+    path = [str(template) if c == "{}" else c for c in command]
+    return subprocess.run([BIN / path[0], *path[1:]], env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+CFN_LINT = ("cfn-lint", "--regions", "eu-central-1", "us-east-1", "--", "{}")
+SAM_VALIDATE = ("sam", "validate", "--lint", "--template-file", "{}")
+
+
+@pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
+def test_the_linter_has_no_complaint(linter):
+    result = run(*linter)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
+def test_the_linter_complains_of_a_broken_template(linter, tmp_path):
+    broken = tmp_path / "template.yaml"
+    broken.write_text(TEMPLATE.read_text().replace("PAY_PER_REQUEST", "PAY_PER_MOON"))
+
+    result = run(*linter, template=broken)
+
+    assert result.returncode != 0
+    assert "PAY_PER_MOON" in result.stdout + result.stderr
+
+
+# --- Each check can fail ----------------------------------------------------------------------------------------------
+
+
+def follow(template, path):
+    """The container and the key that a path leads to: below Resources, or with a leading slash below the template."""
+    *parents, last = path.lstrip("/").split("/")
+    node = template if path.startswith("/") else template["Resources"]
+    for step in parents:
+        node = node[int(step) if isinstance(node, list) else step]
+    return node, int(last) if isinstance(node, list) else last
+
+
+def put(path, value):
+    def change(template):
+        node, key = follow(template, path)
+        node[key] = value
+
+    return change
+
+
+def drop(path):
+    def change(template):
+        node, key = follow(template, path)
+        del node[key]
+
+    return change
+
+
+def statement(role, index):
+    return f"{role}/Properties/Policies/0/PolicyDocument/Statement/{index}"
+
+
+LEADING = "Condition/ForAllValues:StringLike/dynamodb:LeadingKeys"
+VARIABLES = "Properties/Environment/Variables"
+
+BREAKS = [
+    (every_function_crate_is_deployed_as_a_lambda_binary_of_its_own, drop("DiscoveryFunction")),
+    (every_function_crate_is_deployed_as_a_lambda_binary_of_its_own, put("MeFunction/Properties/CodeUri", ".")),
+    (every_function_crate_is_deployed_as_a_lambda_binary_of_its_own, put("/Globals/Function/Architectures", ["arm64"])),
+    (a_function_has_its_verbs_on_its_items_and_no_more, put(statement("MeRole", 0) + "/Action", [READ, UPDATE])),
+    (a_function_has_its_verbs_on_its_items_and_no_more, put(statement("MeRole", 0) + f"/{LEADING}", ["*"])),
+    (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("MeRole", 0) + "/Condition/Null")),
+    (
+        a_function_has_its_verbs_on_its_items_and_no_more,
+        put(statement("MeRole", 1) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+    ),
+    (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
+    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 2) + "/Resource", "*")),
+    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 2) + "/Action", ["logs:*"])),
+    (
+        no_permission_is_broader_than_one_resource,
+        put("MeRole/Properties/ManagedPolicyArns", ["arn:aws:iam::aws:policy/X"]),
+    ),
+    (no_permission_is_broader_than_one_resource, put("Managed", {"Type": "AWS::IAM::ManagedPolicy"})),
+    (
+        each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it,
+        put("MeFunction/Properties/Role", {"Fn::GetAtt": ["RotateKeysRole", "Arn"]}),
+    ),
+    (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("MeFunction/Properties/Policies", [])),
+    (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("/Globals/Function/Tracing", "Active")),
+    (nothing_can_scan_query_or_delete, put(statement("MeRole", 0) + "/Action", [READ, "dynamodb:Scan"])),
+    (nothing_can_scan_query_or_delete, put(statement("MeRole", 0) + "/Action", ["dynamodb:*"])),
+    (
+        only_the_functions_that_sign_or_rotate_can_read_a_private_key,
+        put(statement("DiscoveryRole", 0) + f"/{LEADING}", ["KEY*"]),
+    ),
+    (only_the_functions_that_sign_or_rotate_can_read_a_private_key, drop(statement("MeRole", 1) + "/Condition")),
+    (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),
+    (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
+    (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
+    (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment", {"Variables": {}})),
+    (every_setting_is_one_that_the_code_reads, put(f"MeFunction/{VARIABLES}/ISUER_URL", "x")),
+    (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/NoEcho", False)),
+    (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/Default", "x")),
+    (secrets_are_never_echoed, put(f"TokenExchangeFunction/{VARIABLES}/GITHUB_CLIENT_SECRET", {"Ref": "ClientId"})),
+    (secrets_are_never_echoed, put("/Outputs/TableName/Value", {"Fn::Sub": "${GitHubClientSecret}"})),
+    (the_routes_are_those_of_cargo_lambda_watch, drop("MeHeadRoute")),
+    (the_routes_are_those_of_cargo_lambda_watch, put("TokenRoute/Properties/RouteKey", "ANY /token")),
+    (
+        the_routes_are_those_of_cargo_lambda_watch,
+        put("MeGetRoute/Properties/Target", {"Fn::Sub": "integrations/${DiscoveryIntegration}"}),
+    ),
+    (only_the_api_can_invoke_a_route_and_only_at_its_path, drop("MePermission")),
+    (only_the_api_can_invoke_a_route_and_only_at_its_path, put("MePermission/Properties/Principal", "*")),
+    (
+        only_the_api_can_invoke_a_route_and_only_at_its_path,
+        put("MePermission/Properties/SourceArn", {"Fn::Sub": "arn:aws:execute-api:*"}),
+    ),
+    (keys_are_looked_after_every_day, drop("RotateKeysFunction/Properties/Events/Daily")),
+    (the_tables_are_kept_backed_up_and_encrypted, drop("Table/DeletionPolicy")),
+    (the_tables_are_kept_backed_up_and_encrypted, put("KeysTable/UpdateReplacePolicy", "Delete")),
+    (the_tables_are_kept_backed_up_and_encrypted, drop("Table/Properties/TimeToLiveSpecification")),
+    (the_tables_are_kept_backed_up_and_encrypted, drop("KeysTable/Properties/PointInTimeRecoverySpecification")),
+    (the_tables_are_kept_backed_up_and_encrypted, put("Table/Properties/SSESpecification/SSEEnabled", False)),
+    (the_tables_are_kept_backed_up_and_encrypted, put("Table/Properties/GlobalSecondaryIndexes", [])),
+    (every_log_has_an_end_and_one_writer, drop("MeLogs/Properties/RetentionInDays")),
+    (every_log_has_an_end_and_one_writer, put("MeFunction/Properties/LoggingConfig/LogGroup", {"Ref": "ApiLogs"})),
+    (every_log_has_an_end_and_one_writer, put("MeFunction/Properties/LoggingConfig/LogFormat", "JSON")),
+    (
+        every_log_has_an_end_and_one_writer,
+        put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
+    ),
+    (
+        the_access_log_holds_nothing_that_a_caller_wrote,
+        put(
+            "Stage/Properties/AccessLogSettings/Format",
+            '{"requestId":"$context.requestId","route":"$context.path","status":""}',
+        ),
+    ),
+    (
+        the_access_log_holds_nothing_that_a_caller_wrote,
+        put("Stage/Properties/AccessLogSettings/Format", "$context.requestId"),
+    ),
+    (requests_are_limited_and_more_so_where_they_cost, put("Stage/Properties/RouteSettings", {})),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 1000)),
+    (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", "MeGetRoute")),
+    (every_parameter_and_condition_is_used, put("/Parameters/Spare", {"Type": "String"})),
+    (every_parameter_and_condition_is_used, put("/Conditions/Spare", {"Fn::Equals": ["", ""]})),
+    (
+        the_client_is_composed_as_json,
+        put(f"TokenExchangeFunction/{VARIABLES}/CLIENTS/Fn::If/2", {"Fn::Sub": "[{${ClientId}}]"}),
+    ),
+    (a_bad_parameter_is_refused_before_anything_is_made, put("/Parameters/ClientSecretSha256/AllowedPattern", "^.*$")),
+    (a_bad_parameter_is_refused_before_anything_is_made, drop("/Parameters/IssuerUrl/AllowedPattern")),
+    # As SAM would do it: the API's definition holds the functions' ARNs, and their environment the API's URL.
+    (no_resource_waits_for_itself, put("HttpApi/Properties/Body", {"uri": {"Fn::GetAtt": ["MeFunction", "Arn"]}})),
+    (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
+    (trouble_is_noticed, drop("ApiFailingAlarm")),
+    (trouble_is_noticed, put("ApiFailingAlarm/Properties/AlarmActions", [])),
+]
+
+
+@pytest.mark.parametrize("holds, breaks", BREAKS, ids=[f"{i}-{c.__name__}" for i, (c, _) in enumerate(BREAKS)])
+def test_the_check_fails_when_the_template_is_broken(holds, breaks):
+    template = copy.deepcopy(load())
+    breaks(template)
+    with pytest.raises((AssertionError, KeyError, ValueError)):  # a CycleError is a ValueError
+        holds(template)
+
+
+def test_every_check_is_seen_failing():
+    assert {holds for holds, _ in BREAKS} == set(CHECKS)
