@@ -9,8 +9,9 @@ cd "$(dirname "$0")/.."
 
 # kind, then the pattern, then a line that it must find.
 PATTERNS=(
-    'a token of GitHub' '\bgh[a-z]_[A-Za-z0-9]{8,}' 'token=gho_0123456789abcdef'
-    'a JWT or a part of one' '\beyJ[A-Za-z0-9_-]{6,}' 'found "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"'
+    # Not in the middle of a key id, where any letters come up in time.
+    'a token of GitHub' '(^|[^A-Za-z0-9_-])gh[a-z]_[A-Za-z0-9]{8,}' 'token=gho_0123456789abcdef'
+    'a JWT or a part of one' '(^|[^A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{6,}' 'found "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"'
     'a private key' 'PRIVATE KEY' '-----BEGIN PRIVATE KEY-----'
     'the local client secret' 'local-client-secret-not-for' 'x local-client-secret-not-for-production'
     'the secret of the stand-in GitHub' 'cambio-local-secret' 'x cambio-local-secret'
