@@ -13,10 +13,13 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
 /// Settings that a developer may set in the shell, and that go on to the functions as they are.
-const PASSED_ON: [&str; 4] = [
+const PASSED_ON: [&str; 7] = [
     "ACCESS_TOKEN_TTL",
     "CLIENTS",
     "LOG_LEVEL",
+    "REFRESH_REUSE_WINDOW",
+    "SESSION_ABSOLUTE_TTL",
+    "SESSION_IDLE_TTL",
     "SIGNING_ALGORITHM",
 ];
 

@@ -222,6 +222,40 @@ impl AccessTokenTtl {
     }
 }
 
+/// How long sessions live.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionLifetimes {
+    /// `SESSION_IDLE_TTL`, in seconds: a session that is not refreshed for so long is over. 30 days unless set.
+    pub idle: Duration,
+    /// `SESSION_ABSOLUTE_TTL`, in seconds: a session of this age is over. 180 days unless set.
+    pub absolute: Duration,
+    /// `REFRESH_REUSE_WINDOW`, in seconds: how long after a refresh the old token still gets the same successor. Unless
+    /// set, for as long as nobody has used the successor.
+    pub reuse_window: Option<Duration>,
+}
+
+impl SessionLifetimes {
+    /// Reads `SESSION_IDLE_TTL`, `SESSION_ABSOLUTE_TTL` and `REFRESH_REUSE_WINDOW`.
+    ///
+    /// # Errors
+    /// Names the variable that is wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        const DAY: u64 = 24 * 60 * 60;
+        const LIFETIME: &str = "a number of seconds from 60 to 34560000 (400 days)";
+        const WINDOW: &str = "a number of seconds from 0 to 34560000, or nothing";
+        let seconds = |name, default| env.seconds(name, default, 60..=400 * DAY, LIFETIME);
+        let reuse_window = match env.optional("REFRESH_REUSE_WINDOW") {
+            None => None,
+            Some(_) => Some(env.seconds("REFRESH_REUSE_WINDOW", 0, 0..=400 * DAY, WINDOW)?),
+        };
+        Ok(Self {
+            idle: seconds("SESSION_IDLE_TTL", 30 * DAY)?,
+            absolute: seconds("SESSION_ABSOLUTE_TTL", 180 * DAY)?,
+            reuse_window,
+        })
+    }
+}
+
 /// Where DynamoDB is, and who we are there.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {

@@ -7,6 +7,7 @@ mod error;
 mod form;
 mod profile;
 mod surface;
+mod user_agent;
 
 pub use caller::Caller;
 pub use client::{Client, Clients};
@@ -15,6 +16,10 @@ pub use error::{ApiError, OAuthError};
 pub use form::Form;
 pub use profile::Profile;
 pub use surface::{Cache, in_time, method_not_allowed, surface};
+pub use user_agent::UserAgent;
 
 /// The `grant_type` of RFC 8693 §2.1.
 pub const GRANT_TYPE_TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+
+/// The `grant_type` of RFC 6749 §6.
+pub const GRANT_TYPE_REFRESH_TOKEN: &str = "refresh_token";

@@ -39,7 +39,8 @@ LIMITS = {"me": 9 * MB, "token-exchange": 10 * MB, "discovery": 9 * MB, "rotate-
 SETTINGS = {
     "token-exchange": {
         "ACCESS_TOKEN_TTL", "CLIENTS", "GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "ISSUER_URL",
-        "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE",
+        "KEYS_TABLE_NAME", "LOG_LEVEL", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME",
+        "TOKEN_AUDIENCE",
     },
     "me": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "discovery": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL"},
@@ -52,6 +53,9 @@ DEFAULTS = {
     "ACCESS_TOKEN_TTL": "900",
     "GITHUB_API_URL": "https://api.github.com",
     "LOG_LEVEL": "info",
+    "REFRESH_REUSE_WINDOW": "",
+    "SESSION_ABSOLUTE_TTL": "15552000",
+    "SESSION_IDLE_TTL": "2592000",
     "SIGNING_ALGORITHM": "RS256",
 }
 

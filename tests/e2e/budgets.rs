@@ -53,6 +53,24 @@ async fn a_returning_sign_in_is_within_its_budget() {
 }
 
 #[tokio::test]
+async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
+    let service = Service::start().await;
+    let token = service
+        .sign_in("octocat")
+        .await
+        .text("/refresh_token")
+        .to_owned();
+    slow_down(&service);
+
+    assert_eq!(service.refresh(&token).await.status, StatusCode::OK);
+
+    assert_within(&service, 1, 1.0, 1.0);
+    let before = service.sessions();
+    assert_eq!(service.refresh(&token).await.status, StatusCode::OK);
+    assert_eq!(service.sessions(), before);
+}
+
+#[tokio::test]
 async fn me_is_within_its_budget() {
     let service = Service::start().await;
     let token = service
@@ -86,6 +104,8 @@ async fn the_documents_and_a_bad_token_cost_nothing() {
     service.me(&token[..token.len() - 4]).await;
     service.me("nonsense").await;
     service.exchange("nonsense").await;
+    service.refresh("nonsense").await;
+    service.refresh(&format!("cbr_{}", "A".repeat(119))).await;
 
     assert!(service.dynamodb.calls().is_empty());
 }

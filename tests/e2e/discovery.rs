@@ -23,7 +23,10 @@ async fn the_metadata_says_what_there_is_and_nothing_empty() {
         assert_eq!(answer.text("/jwks_uri"), format!("{ISSUER}{KEYS}"));
         assert_eq!(
             answer.body["grant_types_supported"],
-            json!(["urn:ietf:params:oauth:grant-type:token-exchange"])
+            json!([
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+                "refresh_token"
+            ])
         );
         for (name, value) in answer.body.as_object().unwrap() {
             assert_ne!(*value, json!([]), "{name}");

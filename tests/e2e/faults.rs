@@ -13,11 +13,18 @@ use tokio::{sync::Semaphore, task::JoinSet};
 enum Case {
     FirstSignIn,
     Returning,
+    Refresh,
     Me,
 }
 
 impl Case {
-    const ALL: [(Self, usize); 3] = [(Self::FirstSignIn, 2), (Self::Returning, 2), (Self::Me, 1)];
+    /// Each with the number of its calls.
+    const ALL: [(Self, usize); 4] = [
+        (Self::FirstSignIn, 2),
+        (Self::Returning, 3),
+        (Self::Refresh, 2),
+        (Self::Me, 1),
+    ];
 }
 
 fn assert_unavailable(answer: &Answer, what: &str) {
@@ -37,17 +44,19 @@ fn assert_unavailable(answer: &Answer, what: &str) {
 async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) -> bool {
     let what = format!("{case:?}, call {nth}, {name}, stays: {stays}");
     let service = Service::start().await;
-    let token = match case {
-        Case::FirstSignIn => String::new(),
-        Case::Returning | Case::Me => service
-            .sign_in("octocat")
-            .await
-            .text("/access_token")
-            .to_owned(),
+    let signed_in = match case {
+        Case::FirstSignIn => None,
+        Case::Returning | Case::Refresh | Case::Me => Some(service.sign_in("octocat").await),
     };
+    let issued = |pointer| {
+        let token = signed_in.as_ref().map(|answer| answer.text(pointer));
+        token.unwrap_or_default().to_owned()
+    };
+    let (token, refresh_token) = (issued("/access_token"), issued("/refresh_token"));
     let github_token = service.github_token("octocat");
     let request = async || match case {
         Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
+        Case::Refresh => service.refresh(&refresh_token).await,
         Case::Me => service.me(&token).await,
     };
     service.dynamodb.clear();
@@ -82,7 +91,13 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     }
     assert_eq!(again.status, StatusCode::OK, "{what}: {:?}", again.body);
     service.check_invariants();
-    assert_eq!(service.items_of("USER#").len(), 1, "{what}");
+    assert_eq!(service.users().len(), 1, "{what}");
+    if matches!(case, Case::Refresh) {
+        // However it went, the token moved on by one, and what came of it goes on.
+        assert_eq!(service.sessions()[0]["generation"]["N"], "1", "{what}");
+        let next = service.refresh(again.text("/refresh_token")).await;
+        assert_eq!(next.status, StatusCode::OK, "{what}: {:?}", next.body);
+    }
     answer.status == StatusCode::OK
 }
 
@@ -141,6 +156,6 @@ async fn t72_the_retry_of_a_committed_write_is_not_a_second_write() {
     let answer = service.sign_in("octocat").await;
 
     assert_eq!(answer.body["is_new_user"], true);
-    assert_eq!(service.items().len(), 2);
+    assert_eq!(service.items().len(), 3);
     service.check_invariants();
 }

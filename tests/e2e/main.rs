@@ -17,6 +17,7 @@ mod keys;
 mod logs;
 mod me;
 mod provider;
+mod sessions;
 mod sign_in;
 mod surface;
 mod token;

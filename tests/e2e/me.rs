@@ -730,7 +730,7 @@ async fn a_user_who_is_gone_or_disabled_is_signed_out() {
         .await
         .text("/access_token")
         .to_owned();
-    let user = service.items_of("USER#").remove(0);
+    let user = service.users().remove(0);
 
     let mut disabled = user.clone();
     disabled["status"] = json!({ "S": "disabled" });

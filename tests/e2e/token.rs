@@ -14,6 +14,13 @@ async fn a_github_sign_in_becomes_a_token_of_ours() {
     let mut body = answer.body.clone();
     let token = body["access_token"].take();
     let id = body["user"]["id"].take();
+    assert!(
+        body["refresh_token"]
+            .take()
+            .as_str()
+            .unwrap()
+            .starts_with("cbr_")
+    );
     assert_eq!(
         body,
         json!({
@@ -21,6 +28,8 @@ async fn a_github_sign_in_becomes_a_token_of_ours() {
             "issued_token_type": ACCESS_TOKEN,
             "token_type": "Bearer",
             "expires_in": 900,
+            "refresh_token": null,
+            "refresh_token_expires_in": 30 * 24 * 60 * 60,
             "scope": "orders:read orders:write",
             "is_new_user": true,
             "user": {
@@ -201,13 +210,13 @@ async fn parameters_that_ask_for_what_there_is_not_are_refused() {
 #[tokio::test]
 async fn parameters_that_ask_for_what_there_is_are_granted() {
     let service = Service::start().await;
-    let token = service.github_token("octocat");
     for (name, value) in [
         ("requested_token_type", ACCESS_TOKEN),
         ("audience", ISSUER),
         ("resource", ISSUER),
         ("scope", "orders:read"),
     ] {
+        let token = service.github_token("octocat");
         let mut parameters = exchange_of(&token).to_vec();
         parameters.push((name, value));
 

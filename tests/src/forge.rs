@@ -49,7 +49,7 @@ impl Forge {
                 "iat": now,
                 "exp": now + 900,
                 "jti": "a-token",
-                "sid": "a-session",
+                "sid": "AAAAAAAAAAAAAAAAAAAAAA",
             }),
         }
     }

@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::Router;
@@ -37,6 +38,8 @@ use crate::proxy::Proxy;
 
 /// The client that the tests are, and its secret. A log line that holds the secret fails the test.
 pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
+/// Another client of the same API.
+pub const OTHER_CLIENT: (&str, &str) = ("mobile", "CANARY-other-secret");
 /// Our OAuth app at GitHub, and its secret.
 pub const GITHUB_APP: (&str, &str) = ("our-app", "CANARY-github-secret");
 /// Somebody else's app at the same GitHub.
@@ -168,7 +171,7 @@ impl Service {
             ("GITHUB_API_URL", &github.url()),
             // RSA takes a second to make a key in a debug build; what is about keys asks for it.
             ("SIGNING_ALGORITHM", "ES256"),
-            ("CLIENTS", &clients(&[("nextjs", CLIENT.1)])),
+            ("CLIENTS", &clients(&[CLIENT, OTHER_CLIENT])),
         ]);
         let usual = settings::variables(&shell, ISSUER, &dynamodb.url(), &GitHub::Real);
         let mut variables: HashMap<String, String> = usual
@@ -244,6 +247,11 @@ impl Service {
         self.token(&exchange_of(subject_token)).await
     }
 
+    /// Refreshes, as our client.
+    pub async fn refresh(&self, refresh_token: &str) -> Answer {
+        self.token(&refresh_of(refresh_token)).await
+    }
+
     /// A finished sign-in of `login`, with a fresh GitHub token.
     pub async fn sign_in(&self, login: &str) -> Answer {
         let answer = self.exchange(&self.github_token(login)).await;
@@ -294,6 +302,23 @@ impl Service {
         items
     }
 
+    /// The items of users, without their sessions.
+    pub fn users(&self) -> Vec<Value> {
+        let mut items = self.items();
+        items.retain(|item| item["sk"]["S"] == "USER");
+        items
+    }
+
+    /// The items of sessions.
+    pub fn sessions(&self) -> Vec<Value> {
+        let mut items = self.items();
+        items.retain(|item| {
+            let sk = item["sk"]["S"].as_str();
+            sk.is_some_and(|sk| sk.starts_with("SESSION#"))
+        });
+        items
+    }
+
     /// All items of a table, as DynamoDB writes them.
     pub fn scan(&self, table: &str) -> Vec<Value> {
         let request = serde_json::from_value(json!({ "TableName": table })).expect("a request");
@@ -326,7 +351,7 @@ impl Service {
 
     /// What must hold at any time: each identity is of one existing user who knows it, and no user lacks one.
     pub fn check_invariants(&self) {
-        let users = self.items_of("USER#");
+        let users = self.users();
         let identities = self.items_of("IDENTITY#");
         assert_eq!(users.len(), identities.len(), "{users:#?} {identities:#?}");
         for identity in &identities {
@@ -340,6 +365,26 @@ impl Service {
     }
 }
 
+/// Sends a request until it is answered with something else than 503, as a client does, and wants that to be 200.
+///
+/// A hundred at once share this machine with the database: too slow is an honest answer, and safe to repeat after the
+/// second that it asks for.
+#[expect(
+    clippy::expect_used,
+    reason = "a request without an answer proves nothing"
+)]
+pub async fn persist(request: RequestBuilder) -> Answer {
+    loop {
+        let again = request.try_clone().expect("a body that can be sent again");
+        let answer = Answer::of(again.send().await.expect("an answer")).await;
+        if answer.status != StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// The parameters of an exchange of a GitHub token.
 pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
     [
@@ -347,6 +392,14 @@ pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
         ("subject_token", subject_token),
         ("subject_token_type", ACCESS_TOKEN),
         ("subject_issuer", "github"),
+    ]
+}
+
+/// The parameters of a refresh.
+pub fn refresh_of(refresh_token: &str) -> [(&str, &str); 2] {
+    [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", refresh_token),
     ]
 }
 

@@ -15,7 +15,10 @@ use shared::{
     clock::Clock,
     config::{self, Environment},
     dynamodb,
-    http::{ApiError, Cache, GRANT_TYPE_TOKEN_EXCHANGE, document, method_not_allowed, surface},
+    http::{
+        ApiError, Cache, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, document,
+        method_not_allowed, surface,
+    },
     keys::{KeyStore, Keys},
     start::StartError,
 };
@@ -40,7 +43,7 @@ impl Metadata {
             "issuer": url,
             "token_endpoint": format!("{url}/token"),
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-            "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE],
+            "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
             "jwks_uri": format!("{url}/.well-known/jwks.json"),
             "subject_types_supported": ["public"],
         });

@@ -1,22 +1,23 @@
-//! `POST /token`: a provider's token becomes one of ours (RFC 8693).
+//! `POST /token`: a provider's token becomes one of ours (RFC 8693), and a refresh token the next one (RFC 6749 §6).
 
 use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
     clock::Clock,
-    config::{self, AccessTokenTtl, Environment, Issuer},
+    config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Clients, Form, GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, in_time,
-        method_not_allowed, surface,
+        ApiError, Cache, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
+        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, UserAgent, in_time, method_not_allowed,
+        surface,
     },
     keys::{KeyStore, Keys, Signer},
     provider::{GitHub, Outbound, Providers, SubjectToken, SubjectTokenType, Timeouts},
-    sessions::SessionId,
+    sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
-    token::{Grant, TokenIssuer},
-    users::Users,
+    token::{Grant, IssuedToken, TokenIssuer},
+    users::{SignIn, Status, User, Users},
 };
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -34,6 +35,8 @@ pub struct TokenExchange {
     pub providers: Providers,
     /// Which of our users that is.
     pub users: Users,
+    /// The sign-ins that are alive.
+    pub sessions: Sessions,
     /// Our own word about them.
     pub tokens: TokenIssuer,
 }
@@ -50,7 +53,10 @@ impl TokenExchange {
         let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
         let github = GitHub::new(config::GitHub::from_env(env)?, outbound);
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let users = Users::new(client.clone(), config::table_name(env)?, clock.clone());
+        let table = config::table_name(env)?;
+        let users = Users::new(client.clone(), table.clone(), clock.clone());
+        let lifetimes = SessionLifetimes::from_env(env)?;
+        let sessions = Sessions::new(client.clone(), table, lifetimes, clock.clone());
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
         let signer = Signer::start(keys).await?;
@@ -58,6 +64,7 @@ impl TokenExchange {
             clients,
             providers: Providers::new(github),
             users,
+            sessions,
             tokens: TokenIssuer::new(signer, issuer.clone(), ttl, clock),
             issuer,
         })
@@ -72,68 +79,152 @@ pub fn router(exchange: TokenExchange) -> Router {
     surface(routes, "token-exchange", Cache::Never)
 }
 
-/// The answer to a token exchange (RFC 8693 §2.2.1), with the user that an app shows at once.
+/// The answer to either grant (RFC 6749 §5.1, RFC 8693 §2.2.1), with the user that an app shows at once.
 #[derive(Serialize)]
 struct Answer {
     access_token: String,
     issued_token_type: &'static str,
     token_type: &'static str,
     expires_in: u64,
+    refresh_token: String,
+    refresh_token_expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
-    is_new_user: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_new_user: Option<bool>,
     user: Profile,
+}
+
+impl Answer {
+    fn new(
+        issued: &IssuedToken,
+        refresh_token: &RefreshToken,
+        refresh_token_expires_in: u64,
+        user: User,
+    ) -> Self {
+        Self {
+            access_token: issued.token.expose_secret().to_owned(),
+            issued_token_type: ACCESS_TOKEN,
+            token_type: "Bearer",
+            expires_in: issued.expires_in.as_secs(),
+            refresh_token: refresh_token.to_text().expose_secret().to_owned(),
+            refresh_token_expires_in,
+            scope: None,
+            is_new_user: None,
+            user: user.into(),
+        }
+    }
+}
+
+async fn grant(
+    State(exchange): State<TokenExchange>,
+    user_agent: UserAgent,
+    form: Form,
+) -> Result<Json<Answer>, OAuthError> {
+    in_time(exchange.grant(user_agent, form)).await
+}
+
+impl TokenExchange {
+    async fn grant(
+        &self,
+        user_agent: UserAgent,
+        mut form: Form,
+    ) -> Result<Json<Answer>, OAuthError> {
+        let client = self.clients.authenticate(&mut form)?;
+        match form.require_plain("grant_type")?.as_str() {
+            GRANT_TYPE_TOKEN_EXCHANGE => Ok(self.exchange(&client, user_agent, form).await?),
+            GRANT_TYPE_REFRESH_TOKEN => Ok(self.refresh(&client, form).await?),
+            _ => Err(ApiError::UnsupportedGrantType.into()),
+        }
+    }
+
+    /// RFC 8693 §2.1: a sign-in at a provider opens a session here.
+    async fn exchange(
+        &self,
+        client: &Client<'_>,
+        UserAgent(user_agent): UserAgent,
+        mut form: Form,
+    ) -> Result<Json<Answer>, ApiError> {
+        let exchange = Exchange::read(&mut form, &self.issuer)?;
+        let scope = client.grant_scope(exchange.scope.as_deref())?;
+        let subject = &exchange.subject;
+        let opening = Opening::new(&subject.token, client.id(), scope, user_agent.as_deref())?;
+
+        let identity = self.providers.verify(subject).await?;
+        let tokens = self.tokens.ready().await?;
+        let SignIn { user, session } = self
+            .users
+            .sign_in(&identity, &self.sessions, &opening)
+            .await?;
+        let grant = Grant {
+            client_id: client.id(),
+            session: session.id,
+            scope: session.scope.as_deref(),
+        };
+        let issued = tokens.issue(&user, &grant)?;
+
+        let is_new_user = Some(session.is_new_user);
+        let expires_in = session.refresh_token_expires_in;
+        let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
+        Ok(Json(Answer {
+            scope: session.scope,
+            is_new_user,
+            ..answer
+        }))
+    }
+
+    /// RFC 6749 §6: the session goes on.
+    async fn refresh(&self, client: &Client<'_>, mut form: Form) -> Result<Json<Answer>, ApiError> {
+        let presented = form.require("refresh_token")?;
+        let token =
+            RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
+        let tokens = self.tokens.ready().await?;
+
+        // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
+        let (session, user) = tokio::join!(
+            self.sessions.refresh(&token, client.id()),
+            self.users.find(token.user_id),
+        );
+        let (session, user) = (session?, user?);
+        let user = user
+            .filter(|user| user.status == Status::Active)
+            .filter(|user| user.session_version == session.session_version)
+            .ok_or(RefreshError::Invalid)?;
+        let scope = narrowed(session.scope, form.take_plain("scope"))?;
+        let grant = Grant {
+            client_id: client.id(),
+            session: token.session_id,
+            scope: scope.as_deref(),
+        };
+        let issued = tokens.issue(&user, &grant)?;
+
+        let expires_in = session.refresh_token_expires_in;
+        let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
+        Ok(Json(Answer { scope, ..answer }))
+    }
+}
+
+/// RFC 6749 §6: a refresh may ask for less than was granted, never for more.
+fn narrowed(
+    granted: Option<String>,
+    requested: Option<String>,
+) -> Result<Option<String>, ApiError> {
+    let Some(requested) = requested else {
+        return Ok(granted);
+    };
+    let granted = granted.unwrap_or_default();
+    let is_granted = |scope: &str| granted.split(' ').any(|other| other == scope);
+    if requested.split(' ').all(is_granted) {
+        Ok(Some(requested))
+    } else {
+        Err(ApiError::InvalidScope)
+    }
 }
 
 /// The parameters of a token exchange, read and understood, before anybody is asked about them.
 struct Exchange {
     subject: SubjectToken,
     scope: Option<String>,
-}
-
-async fn grant(
-    State(exchange): State<TokenExchange>,
-    form: Form,
-) -> Result<Json<Answer>, OAuthError> {
-    in_time(exchange.grant(form)).await
-}
-
-impl TokenExchange {
-    async fn grant(self, mut form: Form) -> Result<Json<Answer>, OAuthError> {
-        let Self {
-            clients,
-            issuer,
-            providers,
-            users,
-            tokens,
-        } = self;
-        let client = clients.authenticate(&mut form)?;
-        if form.require_plain("grant_type")? != GRANT_TYPE_TOKEN_EXCHANGE {
-            return Err(ApiError::UnsupportedGrantType.into());
-        }
-        let exchange = Exchange::read(&mut form, &issuer)?;
-        let scope = client.grant_scope(exchange.scope.as_deref())?;
-
-        let identity = providers.verify(&exchange.subject).await?;
-        let tokens = tokens.ready().await?;
-        let sign_in = users.sign_in(&identity).await?;
-        let grant = Grant {
-            client_id: client.id(),
-            session: &SessionId::of_subject_token(&exchange.subject.token),
-            scope: scope.as_deref(),
-        };
-        let issued = tokens.issue(&sign_in.user, &grant)?;
-
-        Ok(Json(Answer {
-            access_token: issued.token.expose_secret().to_owned(),
-            issued_token_type: ACCESS_TOKEN,
-            token_type: "Bearer",
-            expires_in: issued.expires_in.as_secs(),
-            scope,
-            is_new_user: sign_in.is_new_user,
-            user: sign_in.user.into(),
-        }))
-    }
 }
 
 impl Exchange {

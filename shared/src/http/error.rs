@@ -10,10 +10,10 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 use thiserror::Error;
 
-use super::GRANT_TYPE_TOKEN_EXCHANGE;
+use super::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
 use crate::{
-    dynamodb::StoreError, keys::KeysError, provider::ProviderError, token::TokenError,
-    users::SignInError,
+    dynamodb::StoreError, keys::KeysError, provider::ProviderError, sessions::RefreshError,
+    token::TokenError, users::SignInError,
 };
 
 /// Every way a request can fail, as the client may know it.
@@ -28,7 +28,7 @@ pub enum ApiError {
     #[error("client authentication failed")]
     InvalidClient,
     /// No such grant (RFC 6749 §5.2).
-    #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE}")]
+    #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
     UnsupportedGrantType,
     /// A scope that the client may not have.
     #[error("the requested scope is not allowed for this client")]
@@ -39,6 +39,12 @@ pub enum ApiError {
     /// The provider's token proves nothing: RFC 8693 §2.2.2 wants `invalid_request`.
     #[error("{0}")]
     SubjectToken(#[source] ProviderError),
+    /// The provider's token has done its work before.
+    #[error("{0}")]
+    AlreadyExchanged(#[source] SignInError),
+    /// The refresh token refreshes nothing (RFC 6749 §5.2).
+    #[error("{0}")]
+    InvalidGrant(#[source] RefreshError),
     /// The user is known, and not let in.
     #[error("{0}")]
     AccessDenied(#[source] SignInError),
@@ -94,6 +100,8 @@ impl ApiError {
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::SubjectToken(_)
+            | Self::AlreadyExchanged(_)
+            | Self::InvalidGrant(_)
             | Self::AccessDenied(_) => StatusCode::BAD_REQUEST,
             Self::InvalidClient
             | Self::MissingToken
@@ -115,6 +123,7 @@ impl ApiError {
         match self {
             Self::InvalidRequest(_)
             | Self::SubjectToken(_)
+            | Self::AlreadyExchanged(_)
             | Self::MissingToken
             | Self::UnsupportedMediaType(_)
             | Self::TooLarge
@@ -123,6 +132,7 @@ impl ApiError {
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidGrant(_) => "invalid_grant",
             Self::AccessDenied(_) => "access_denied",
             Self::InvalidToken(_) | Self::UnknownUser => "invalid_token",
             Self::ProviderUnavailable { .. }
@@ -238,7 +248,17 @@ impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Disabled => Self::AccessDenied(error),
+            SignInError::AlreadyExchanged => Self::AlreadyExchanged(error),
             SignInError::Store(error) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl From<RefreshError> for ApiError {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Invalid | RefreshError::Reused => Self::InvalidGrant(error),
+            RefreshError::Store(error) => Self::StoreUnavailable(error),
         }
     }
 }

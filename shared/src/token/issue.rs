@@ -36,7 +36,7 @@ pub struct Grant<'a> {
     /// The authenticated client.
     pub client_id: &'a str,
     /// The sign-in.
-    pub session: &'a SessionId,
+    pub session: SessionId,
     /// The granted scope, if any (RFC 6749 §3.3).
     pub scope: Option<&'a str>,
 }
@@ -93,7 +93,7 @@ impl ReadyIssuer<'_> {
             exp: now + ttl.as_secs(),
             nbf: None,
             jti: Uuid::now_v7().to_string(),
-            sid: grant.session.clone(),
+            sid: grant.session,
             scope: grant.scope.map(str::to_owned),
             roles: user.roles.clone(),
         };

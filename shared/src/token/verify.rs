@@ -120,7 +120,7 @@ mod tests {
             "iat": NOW - 60,
             "exp": NOW + 840,
             "jti": "a-token",
-            "sid": "a-session",
+            "sid": "AAAAAAAAAAAAAAAAAAAAAA",
         }))
         .unwrap();
         change(&mut claims);

@@ -18,8 +18,18 @@ pub struct NotAUserId;
 
 impl UserId {
     /// An id that nobody has yet.
-    pub(super) fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id with these bytes, if it is one of ours.
+    pub(crate) fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
+        let id = Uuid::from_bytes(bytes);
+        (id.get_version() == Some(Version::SortRand)).then_some(Self(id))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
     }
 }
 

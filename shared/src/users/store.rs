@@ -17,6 +17,7 @@ use crate::{
     clock::Clock,
     dynamodb::StoreError,
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
+    sessions::{OpenError, Opened, Opening, Sessions},
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
@@ -37,8 +38,8 @@ pub struct Users {
 pub struct SignIn {
     /// Who signed in.
     pub user: User,
-    /// Whether this sign-in created the user.
-    pub is_new_user: bool,
+    /// The session that it opened.
+    pub session: Opened,
 }
 
 /// Why a verified identity was not let in.
@@ -47,14 +48,26 @@ pub enum SignInError {
     /// The operator has disabled the user.
     #[error("the account is disabled")]
     Disabled,
+    /// The subject token has opened its one session already.
+    #[error("the subject token was already exchanged; sign in again")]
+    AlreadyExchanged,
     /// The table could not say, or could not be written; nothing is half done.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
+impl From<OpenError> for SignInError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::AlreadyExchanged => Self::AlreadyExchanged,
+            OpenError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 /// What came of an attempt to create a user.
 enum Creation {
-    User(Box<User>),
+    SignIn(Box<SignIn>),
     /// Another sign-in was faster; this is the user that it created.
     Lost(UserId),
     /// Another transaction was in the way; nothing is known.
@@ -89,12 +102,17 @@ impl Users {
 
     /// Signs `identity` in: as the user that it belongs to, or as a new one.
     ///
-    /// Any number of first sign-ins in parallel yield one user: identity and user are written in one transaction, and
-    /// whoever loses goes on with the winner's user. A user who was deleted meanwhile is never brought back.
+    /// Any number of first sign-ins in parallel yield one user: identity, user and session are written in one transaction,
+    /// and whoever loses goes on with the winner's user. A user who was deleted meanwhile is never brought back.
     ///
     /// # Errors
     /// The user is disabled, or the table cannot be used. Repeating the sign-in is always safe.
-    pub async fn sign_in(&self, identity: &Identity) -> Result<SignIn, SignInError> {
+    pub async fn sign_in(
+        &self,
+        identity: &Identity,
+        sessions: &Sessions,
+        opening: &Opening,
+    ) -> Result<SignIn, SignInError> {
         let key = identity.key();
         // An old answer does no harm here: it is the condition of the write that decides.
         let mut known = self.find_identity(&key, false).await?;
@@ -102,20 +120,14 @@ impl Users {
             known = match known {
                 Some(id) => match self.update(id, &key, identity).await? {
                     Some(user) => {
-                        return Ok(SignIn {
-                            user,
-                            is_new_user: false,
-                        });
+                        let version = user.session_version;
+                        let session = sessions.open(opening, user.id, version).await?;
+                        return Ok(SignIn { user, session });
                     }
                     None => self.find_identity(&key, true).await?,
                 },
-                None => match self.create(&key, identity).await? {
-                    Creation::User(user) => {
-                        return Ok(SignIn {
-                            user: *user,
-                            is_new_user: true,
-                        });
-                    }
+                None => match self.create(&key, identity, sessions, opening).await? {
+                    Creation::SignIn(sign_in) => return Ok(*sign_in),
                     Creation::Lost(id) => Some(id),
                     Creation::Conflict => self.find_identity(&key, true).await?,
                 },
@@ -220,12 +232,20 @@ impl Users {
         }
     }
 
-    /// Writes a new user with this identity: both or neither.
-    async fn create(&self, key: &IdentityKey, identity: &Identity) -> Result<Creation, StoreError> {
+    /// Writes a new user with this identity and a first session: all or nothing.
+    async fn create(
+        &self,
+        key: &IdentityKey,
+        identity: &Identity,
+        sessions: &Sessions,
+        opening: &Opening,
+    ) -> Result<Creation, StoreError> {
         let user = new_user(key, identity, self.clock.now());
         let mut user_item: Item = serde_dynamo::to_item(&user)?;
         user_item.extend(user_key(user.id));
         user_item.insert("signed_in_at".to_owned(), number(user.created_at));
+        let (session_item, session) =
+            sessions.prepare(opening, user.id, user.session_version, true)?;
         let mut identity_item = identity_key(key);
         identity_item.insert("user_id".to_owned(), string(user.id));
 
@@ -234,10 +254,13 @@ impl Users {
             .transact_write_items()
             .transact_items(self.put_new(identity_item)?)
             .transact_items(self.put_new(user_item)?)
+            .transact_items(self.put_new(session_item)?)
             .send()
             .await;
         let Err(error) = created else {
-            return Ok(Creation::User(Box::new(user)));
+            tracing::info!(event = "user.created", user_id = %user.id);
+            tracing::info!(event = "session.created", session_id = %session.id, user_id = %user.id);
+            return Ok(Creation::SignIn(Box::new(SignIn { user, session })));
         };
         match error.as_service_error() {
             Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {

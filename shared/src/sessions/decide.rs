@@ -1,0 +1,108 @@
+//! What a presented refresh token does to its session: pure, so that a model checker can walk through all of it.
+//!
+//! The store rotates by one conditional write whose condition is [`State::rotates`] in DynamoDB's words. Where it
+//! fails, [`decide`] says why from the item that was there.
+
+use super::refresh_token::{Hash, Nonce};
+use crate::clock::Timestamp;
+
+/// What the table holds of a session, as far as refreshing goes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// Who may refresh it.
+    pub client_id: String,
+    /// Of the secret that all its tokens share.
+    pub family: Hash,
+    /// How often it was refreshed.
+    pub generation: u32,
+    /// Of the secret of the current generation.
+    pub current: Hash,
+    /// Of the secret of the generation before.
+    pub previous: Option<Hash>,
+    /// What the current secret followed from.
+    pub nonce: Nonce,
+    /// When it was last refreshed, or opened.
+    pub refreshed_at: Timestamp,
+    /// It is over from this time on, unless it is refreshed before.
+    pub idle_until: Timestamp,
+    /// It is over from this time on, whatever happens.
+    pub absolute_until: Timestamp,
+    /// Whether somebody ended it.
+    pub is_ended: bool,
+}
+
+/// What a client presents, as the table would know it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Presented {
+    /// The authenticated client.
+    pub client_id: String,
+    /// Of the family in the token.
+    pub family: Hash,
+    /// The generation in the token.
+    pub generation: u32,
+    /// Of the secret in the token.
+    pub secret: Hash,
+}
+
+/// What is to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The token is the current one: the next generation begins.
+    Rotate,
+    /// The token is the one before, and its successor has not been used: its answer was lost, or requests raced. The
+    /// successor, which follows from this nonce, is answered again.
+    Repeat(Nonce),
+    /// The token is not accepted, and nothing changes.
+    Refuse,
+    /// The token's successor was used: somebody has a copy. The session ends.
+    End,
+}
+
+impl State {
+    /// Whether the session can still be refreshed by anybody.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        !self.is_ended && now < self.idle_until && now < self.absolute_until
+    }
+}
+
+/// What `presented` does to `stored` at `now`.
+///
+/// `reuse_window` bounds, in seconds, how long a repeated token gets its successor again; by default nothing does.
+pub fn decide(
+    presented: &Presented,
+    stored: Option<&State>,
+    now: Timestamp,
+    reuse_window: Option<u64>,
+) -> Decision {
+    let Some(stored) = stored else {
+        return Decision::Refuse;
+    };
+    // Whoever does not know the family, or is another client, changes nothing: nobody ends a session by guessing.
+    let is_theirs =
+        stored.family.matches(&presented.family) && stored.client_id == presented.client_id;
+    if !is_theirs || !stored.is_alive(now) {
+        return Decision::Refuse;
+    }
+    if presented.generation == stored.generation {
+        return if stored.current.matches(&presented.secret) {
+            Decision::Rotate
+        } else {
+            Decision::Refuse
+        };
+    }
+    // Ahead of what is stored: the table was restored from a backup.
+    if presented.generation > stored.generation {
+        return Decision::Refuse;
+    }
+    let is_previous = presented.generation + 1 == stored.generation
+        && stored
+            .previous
+            .is_some_and(|previous| previous.matches(&presented.secret));
+    let within_window =
+        reuse_window.is_none_or(|window| now.saturating_sub(stored.refreshed_at) <= window);
+    if is_previous && within_window {
+        Decision::Repeat(stored.nonce)
+    } else {
+        Decision::End
+    }
+}

@@ -1,0 +1,103 @@
+//! Session ids.
+
+use std::{fmt, str::FromStr};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How much of the hash names a session: nobody finds a second token for 128 bits of it.
+pub(super) const LENGTH: usize = 16;
+
+/// The name of a session: it identifies, and proves nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SessionId([u8; LENGTH]);
+
+/// A text is no session id of ours.
+#[derive(Debug, Error)]
+#[error("not a session id")]
+pub struct NotASessionId;
+
+impl SessionId {
+    /// The session that `subject_token` opens: the same one each time, so that a repeated exchange is recognised.
+    pub fn of_subject_token(subject_token: &SecretString) -> Self {
+        let mut hash = Context::new(&SHA256);
+        // The prefix keeps this hash apart from any other use of SHA-256 on the same token.
+        hash.update(b"cambio session\0");
+        hash.update(subject_token.expose_secret().as_bytes());
+        let mut id = [0; LENGTH];
+        id.copy_from_slice(&hash.finish().as_ref()[..LENGTH]);
+        Self(id)
+    }
+
+    pub(super) fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; LENGTH] {
+        &self.0
+    }
+}
+
+impl FromStr for SessionId {
+    type Err = NotASessionId;
+
+    fn from_str(text: &str) -> Result<Self, NotASessionId> {
+        // The decoder refuses every spelling but one.
+        let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotASessionId)?;
+        bytes.try_into().map(Self).map_err(|_| NotASessionId)
+    }
+}
+
+impl TryFrom<String> for SessionId {
+    type Error = NotASessionId;
+
+    fn try_from(text: String) -> Result<Self, NotASessionId> {
+        text.parse()
+    }
+}
+
+impl From<SessionId> for String {
+    fn from(id: SessionId) -> Self {
+        id.to_string()
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_token_opens_one_session_and_another_token_another() {
+        let session = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
+        assert_eq!(session("gho_a"), session("gho_a"));
+        assert_ne!(session("gho_a"), session("gho_b"));
+    }
+
+    #[test]
+    fn an_id_is_read_back_as_it_was_written_and_in_no_other_spelling() {
+        let id = SessionId::of_subject_token(&"gho_a".to_owned().into());
+        let text = id.to_string();
+        assert_eq!(text.parse::<SessionId>().unwrap(), id);
+        assert_eq!(text.len(), 22, "128 bits in base64url");
+        for other in [
+            "",
+            "a",
+            &text[1..],
+            &format!("{text}="),
+            &format!("{text}A"),
+            "SESSION#aaaaaaaaaaaaaa",
+        ] {
+            assert!(other.parse::<SessionId>().is_err(), "{other}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Refresh tokens: what one looks like, and how one follows from another.
+//!
+//! Clients hold the secrets, the table holds hashes and nonces. Each secret follows from the one before and a stored
+//! nonce: so whoever presents a secret can be given its successor again, and a dump of the table mints nothing.
+
+use std::fmt;
+
+use aws_lc_rs::{
+    constant_time::verify_slices_are_equal,
+    digest::{SHA256, digest},
+    error::Unspecified,
+    hmac, rand,
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use super::{SessionId, id};
+use crate::users::UserId;
+
+/// What each refresh token starts with, for secret scanners.
+const PREFIX: &str = "cbr_";
+const VERSION: u8 = 1;
+const FAMILY: usize = 16;
+const SECRET: usize = 32;
+/// Version, user, session, generation, family, secret.
+const PAYLOAD: usize = 1 + 16 + id::LENGTH + 4 + FAMILY + SECRET;
+const CHECKSUM: usize = 4;
+
+/// A text is no refresh token of ours.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("not a refresh token")]
+pub struct NotARefreshToken;
+
+/// A refresh token as a client presents it: well-formed, and proven by nothing but what the table says.
+#[derive(Clone, Debug)]
+pub struct RefreshToken {
+    /// Whose session it is.
+    pub user_id: UserId,
+    /// Which session it is.
+    pub session_id: SessionId,
+    /// How often the session had been refreshed when the token was issued.
+    pub generation: u32,
+    /// What all tokens of the session have in common.
+    pub family: Family,
+    /// What this generation alone has.
+    pub secret: Secret,
+}
+
+/// What all tokens of a session have in common. Without it nobody can even end the session.
+#[derive(Clone)]
+pub struct Family([u8; FAMILY]);
+
+/// What one generation of a session's tokens has.
+#[derive(Clone)]
+pub struct Secret([u8; SECRET]);
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[REDACTED]")
+    }
+}
+
+/// SHA-256 of a family or a secret: what the table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    fn of(secret: &[u8]) -> Self {
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest(&SHA256, secret).as_ref());
+        Self(hash)
+    }
+
+    /// Whether both are the same, in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+/// Random bytes that a secret follows from, together with the secret before it. By itself it opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nonce(pub [u8; 32]);
+
+impl Nonce {
+    /// A nonce that nobody had before, from the operating system's generator.
+    ///
+    /// # Errors
+    /// There is no randomness to be had.
+    pub fn generate() -> Result<Self, Unspecified> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl Family {
+    /// What the table knows of it.
+    pub fn hash(&self) -> Hash {
+        Hash::of(&self.0)
+    }
+}
+
+impl Secret {
+    /// What the table knows of it.
+    pub fn hash(&self) -> Hash {
+        Hash::of(&self.0)
+    }
+
+    /// The secret of the next generation: the same one for the same nonce, whoever asks and how often.
+    fn next(&self, nonce: Nonce) -> Self {
+        Self(derive(&self.0, b"cambio next\0", nonce))
+    }
+}
+
+fn derive(key: &[u8], purpose: &[u8], nonce: Nonce) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    let mut context = hmac::Context::with_key(&key);
+    context.update(purpose);
+    context.update(&nonce.0);
+    let mut derived = [0; 32];
+    derived.copy_from_slice(context.sign().as_ref());
+    derived
+}
+
+impl RefreshToken {
+    /// The first token of the session that `subject_token` opened with `nonce`: who presents the subject token again
+    /// gets it again, and the table, which does not hold the subject token, cannot make it.
+    pub fn first(
+        user_id: UserId,
+        session_id: SessionId,
+        subject_token: &SecretString,
+        nonce: Nonce,
+    ) -> Self {
+        let key = subject_token.expose_secret().as_bytes();
+        let mut family = [0; FAMILY];
+        family.copy_from_slice(&derive(key, b"cambio family\0", nonce)[..FAMILY]);
+        let secret = derive(key, b"cambio first\0", nonce);
+        Self {
+            user_id,
+            session_id,
+            generation: 0,
+            family: Family(family),
+            secret: Secret(secret),
+        }
+    }
+
+    /// The token after this one; none follows the last of all generations.
+    pub fn successor(&self, nonce: Nonce) -> Option<Self> {
+        Some(Self {
+            user_id: self.user_id,
+            session_id: self.session_id,
+            generation: self.generation.checked_add(1)?,
+            family: self.family.clone(),
+            secret: self.secret.next(nonce),
+        })
+    }
+
+    /// Reads a token. Its form is fixed to the bit, so that a typo never reaches the table.
+    ///
+    /// # Errors
+    /// It is of another form.
+    pub fn parse(text: &str) -> Result<Self, NotARefreshToken> {
+        let encoded = text.strip_prefix(PREFIX).ok_or(NotARefreshToken)?;
+        let mut bytes = [0; PAYLOAD + CHECKSUM];
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(encoded, &mut bytes)
+            .map_err(|_| NotARefreshToken)?;
+        let (payload, checksum) = bytes.split_at(PAYLOAD);
+        let intact = crc32fast::hash(payload).to_be_bytes() == checksum;
+        if length != bytes.len() || !intact {
+            return Err(NotARefreshToken);
+        }
+        let mut rest = payload;
+        if take(&mut rest)? != [VERSION] {
+            return Err(NotARefreshToken);
+        }
+        Ok(Self {
+            user_id: UserId::from_bytes(take(&mut rest)?).ok_or(NotARefreshToken)?,
+            session_id: SessionId::from_bytes(take(&mut rest)?),
+            generation: u32::from_be_bytes(take(&mut rest)?),
+            family: Family(take(&mut rest)?),
+            secret: Secret(take(&mut rest)?),
+        })
+    }
+
+    /// The token as the client gets it.
+    pub fn to_text(&self) -> SecretString {
+        let mut bytes = Vec::with_capacity(PAYLOAD + CHECKSUM);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(self.user_id.as_bytes());
+        bytes.extend_from_slice(self.session_id.as_bytes());
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(&self.family.0);
+        bytes.extend_from_slice(&self.secret.0);
+        let checksum = crc32fast::hash(&bytes).to_be_bytes();
+        bytes.extend_from_slice(&checksum);
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)).into()
+    }
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Result<[u8; N], NotARefreshToken> {
+    let (first, rest) = bytes.split_first_chunk().ok_or(NotARefreshToken)?;
+    *bytes = rest;
+    Ok(*first)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn token() -> RefreshToken {
+        let subject_token = "gho_a".to_owned().into();
+        let session_id = SessionId::of_subject_token(&subject_token);
+        RefreshToken::first(
+            UserId::generate(),
+            session_id,
+            &subject_token,
+            Nonce([7; 32]),
+        )
+    }
+
+    #[test]
+    fn a_token_is_read_back_as_it_was_written() {
+        let token = token().successor(Nonce([1; 32])).unwrap();
+        let text = token.to_text();
+        let read = RefreshToken::parse(text.expose_secret()).unwrap();
+        assert_eq!(text.expose_secret().len(), 4 + 119);
+        assert_eq!(read.user_id, token.user_id);
+        assert_eq!(read.session_id, token.session_id);
+        assert_eq!(read.generation, 1);
+        assert_eq!(read.family.hash(), token.family.hash());
+        assert_eq!(read.secret.hash(), token.secret.hash());
+    }
+
+    #[test]
+    fn t38_a_token_with_any_one_character_changed_is_refused() {
+        let text = token().to_text();
+        let text = text.expose_secret();
+        for position in 0..text.len() {
+            for other in ['A', 'z', '_'] {
+                let mut changed: Vec<char> = text.chars().collect();
+                if changed[position] == other {
+                    continue;
+                }
+                changed[position] = other;
+                let changed: String = changed.into_iter().collect();
+                assert!(RefreshToken::parse(&changed).is_err(), "{position} {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_secret_and_nonce_have_one_successor_and_others_have_others() {
+        let token = token();
+        let successor = |nonce| token.successor(nonce).unwrap().secret.hash();
+        assert_eq!(successor(Nonce([1; 32])), successor(Nonce([1; 32])));
+        assert_ne!(successor(Nonce([1; 32])), successor(Nonce([2; 32])));
+        assert_eq!(
+            token.successor(Nonce([1; 32])).unwrap().family.hash(),
+            token.family.hash()
+        );
+    }
+
+    #[test]
+    fn t45_no_nonce_comes_twice() {
+        let nonces: std::collections::HashSet<_> =
+            (0..1_000_000).map(|_| Nonce::generate().unwrap()).collect();
+        assert_eq!(nonces.len(), 1_000_000);
+    }
+
+    #[test]
+    fn a_token_does_not_show_in_debug_output() {
+        let token = token();
+        let debug = format!("{token:?}");
+        let text = token.to_text();
+        assert!(!debug.contains(text.expose_secret()));
+        assert!(debug.contains("REDACTED"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,200}", encoded in "cbr_[-_A-Za-z0-9]{110,125}") {
+            let _ = RefreshToken::parse(&text);
+            let _ = RefreshToken::parse(&encoded);
+        }
+
+        #[test]
+        fn t46_what_the_table_holds_is_no_secret(nonce in any::<[u8; 32]>(), next in any::<[u8; 32]>()) {
+            let subject_token: SecretString = "gho_a".to_owned().into();
+            let session_id = SessionId::of_subject_token(&subject_token);
+            let first = RefreshToken::first(UserId::generate(), session_id, &subject_token, Nonce(nonce));
+            let second = first.successor(Nonce(next)).unwrap();
+            let stored = [first.family.hash().0, first.secret.hash().0, second.secret.hash().0, nonce, next];
+            let secrets: [&[u8]; 3] = [
+                &first.family.0,
+                &first.secret.0,
+                &second.secret.0,
+            ];
+            for stored in stored {
+                for secret in secrets {
+                    prop_assert!(!stored.windows(secret.len()).any(|window| window == secret));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! The sessions of the main table.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::{
+    Client,
+    operation::{put_item::PutItemError, update_item::UpdateItemError},
+    primitives::Blob,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Decision, Hash, Nonce, Presented, RefreshToken, SessionId, State, decide};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::SessionLifetimes,
+    dynamodb::StoreError,
+    users::UserId,
+};
+
+/// How long a client that lost the answer may repeat an exchange.
+const RETRY_WINDOW: u64 = 60;
+/// Enough to tell one's own devices apart.
+const MAX_USER_AGENT: usize = 120;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Opens and refreshes sessions.
+#[derive(Clone, Debug)]
+pub struct Sessions {
+    client: Client,
+    table: String,
+    lifetimes: SessionLifetimes,
+    clock: Clock,
+}
+
+/// A session about to be opened by an exchange.
+#[derive(Debug)]
+pub struct Opening {
+    id: SessionId,
+    subject_token: SecretString,
+    client_id: String,
+    scope: Option<String>,
+    user_agent: Option<String>,
+    nonce: Nonce,
+}
+
+/// A session that an exchange opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its name.
+    pub id: SessionId,
+    /// Its first refresh token.
+    pub refresh_token: RefreshToken,
+    /// What the client may do in it.
+    pub scope: Option<String>,
+    /// Whether this very exchange created the user.
+    pub is_new_user: bool,
+    /// How long the refresh token is good if it is not used.
+    pub refresh_token_expires_in: u64,
+}
+
+/// A session that was refreshed.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The token that comes next.
+    pub refresh_token: RefreshToken,
+    /// What the client may do in the session.
+    pub scope: Option<String>,
+    /// How long the refresh token is good if it is not used.
+    pub refresh_token_expires_in: u64,
+    /// Of the user, when the session was opened.
+    pub session_version: u64,
+}
+
+/// Why an exchange opened no session.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    /// The subject token has opened its one session already.
+    #[error("the subject token was already exchanged; sign in again")]
+    AlreadyExchanged,
+    /// The table cannot be used, and whether the session is there is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a refresh token refreshes nothing.
+#[derive(Debug, Error)]
+pub enum RefreshError {
+    /// It is none of a living session of this client.
+    #[error("the refresh token is not valid")]
+    Invalid,
+    /// Its successor was used: somebody has a copy. The session is over.
+    #[error("the refresh token was used before; the session has ended")]
+    Reused,
+    /// The table cannot be used; the same token works afterwards.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A session, as the table holds it.
+#[derive(Debug, Serialize, Deserialize)]
+struct SessionItem {
+    client_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    session_version: u64,
+    #[serde(with = "serde_bytes")]
+    family: [u8; 32],
+    generation: u32,
+    #[serde(with = "serde_bytes")]
+    current: [u8; 32],
+    #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
+    previous: Option<[u8; 32]>,
+    #[serde(with = "serde_bytes")]
+    nonce: [u8; 32],
+    /// Whether the exchange that opened it created the user.
+    #[serde(default)]
+    created_user: bool,
+    created_at: Timestamp,
+    last_used_at: Timestamp,
+    idle_expires_at: Timestamp,
+    absolute_expires_at: Timestamp,
+    /// When DynamoDB may delete the item, which it does some days later.
+    expires_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_at: Option<Timestamp>,
+}
+
+impl SessionItem {
+    fn state(&self) -> State {
+        State {
+            client_id: self.client_id.clone(),
+            family: Hash(self.family),
+            generation: self.generation,
+            current: Hash(self.current),
+            previous: self.previous.map(Hash),
+            nonce: Nonce(self.nonce),
+            refreshed_at: self.last_used_at,
+            idle_until: self.idle_expires_at,
+            absolute_until: self.absolute_expires_at,
+            is_ended: self.ended_at.is_some(),
+        }
+    }
+
+    fn refresh_token_expires_in(&self, now: Timestamp) -> u64 {
+        let until = self.idle_expires_at.min(self.absolute_expires_at);
+        until.saturating_sub(now)
+    }
+
+    fn refreshed(self, refresh_token: RefreshToken, now: Timestamp) -> Refreshed {
+        Refreshed {
+            refresh_token,
+            refresh_token_expires_in: self.refresh_token_expires_in(now),
+            session_version: self.session_version,
+            scope: self.scope,
+        }
+    }
+}
+
+impl Opening {
+    /// A session for whoever `subject_token` turns out to stand for.
+    ///
+    /// # Errors
+    /// The operating system has no randomness.
+    pub fn new(
+        subject_token: &SecretString,
+        client_id: &str,
+        scope: Option<String>,
+        user_agent: Option<&str>,
+    ) -> Result<Self, StoreError> {
+        let nonce = Nonce::generate()
+            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        let user_agent = user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect());
+        Ok(Self {
+            id: SessionId::of_subject_token(subject_token),
+            subject_token: subject_token.clone(),
+            client_id: client_id.to_owned(),
+            scope,
+            user_agent,
+            nonce,
+        })
+    }
+
+    fn first_token(&self, user_id: UserId, nonce: Nonce) -> RefreshToken {
+        RefreshToken::first(user_id, self.id, &self.subject_token, nonce)
+    }
+
+    fn opened(&self, user_id: UserId, item: SessionItem, now: Timestamp) -> Opened {
+        Opened {
+            id: self.id,
+            refresh_token: self.first_token(user_id, Nonce(item.nonce)),
+            is_new_user: item.created_user,
+            refresh_token_expires_in: item.refresh_token_expires_in(now),
+            scope: item.scope,
+        }
+    }
+}
+
+impl Sessions {
+    /// The sessions in `table`.
+    pub fn new(client: Client, table: String, lifetimes: SessionLifetimes, clock: Clock) -> Self {
+        Self {
+            client,
+            table,
+            lifetimes,
+            clock,
+        }
+    }
+
+    /// The item of a session that a sign-in is about to write, and what the client gets once it is written.
+    ///
+    /// # Errors
+    /// None but a fault of ours.
+    pub(crate) fn prepare(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+        session_version: u64,
+        created_user: bool,
+    ) -> Result<(Item, Opened), StoreError> {
+        let now = self.clock.now();
+        let first = opening.first_token(user_id, opening.nonce);
+        let absolute_expires_at = now + self.lifetimes.absolute.as_secs();
+        let session = SessionItem {
+            client_id: opening.client_id.clone(),
+            scope: opening.scope.clone(),
+            user_agent: opening.user_agent.clone(),
+            session_version,
+            family: first.family.hash().0,
+            generation: first.generation,
+            current: first.secret.hash().0,
+            previous: None,
+            nonce: opening.nonce.0,
+            created_user,
+            created_at: now,
+            last_used_at: now,
+            idle_expires_at: now + self.lifetimes.idle.as_secs(),
+            absolute_expires_at,
+            expires_at: absolute_expires_at,
+            ended_at: None,
+        };
+        let mut item: Item = serde_dynamo::to_item(&session)?;
+        item.extend(session_key(user_id, opening.id));
+        Ok((item, opening.opened(user_id, session, now)))
+    }
+
+    /// Opens a session of an existing user, once for each subject token.
+    ///
+    /// The same client repeating the same exchange within a minute, before it used the session, gets the same session
+    /// again: so a lost answer is safe to retry.
+    ///
+    /// # Errors
+    /// [`OpenError::AlreadyExchanged`], or the table cannot be used.
+    pub(crate) async fn open(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+        session_version: u64,
+    ) -> Result<Opened, OpenError> {
+        let (item, opened) = self.prepare(opening, user_id, session_version, false)?;
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", "pk")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = put else {
+            tracing::info!(event = "session.created", session_id = %opening.id, %user_id, client_id = opening.client_id);
+            return Ok(opened);
+        };
+        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
+        else {
+            return Err(StoreError::from(error).into());
+        };
+        let item = failed.item().cloned().unwrap_or_default();
+        let stored: SessionItem = serde_dynamo::from_item(item).map_err(StoreError::from)?;
+        let now = self.clock.now();
+        let is_retry = stored.client_id == opening.client_id
+            && stored.generation == 0
+            && now.saturating_sub(stored.created_at) <= RETRY_WINDOW
+            && stored.state().is_alive(now);
+        if !is_retry {
+            return Err(OpenError::AlreadyExchanged);
+        }
+        Ok(opening.opened(user_id, stored, now))
+    }
+
+    /// Trades a refresh token for the next one.
+    ///
+    /// One conditional write rotates the current token. Any number of parallel or repeated requests with the token
+    /// before it get the same next token, as long as nobody has used that.
+    ///
+    /// # Errors
+    /// [`RefreshError::Invalid`] and [`RefreshError::Reused`]; or the table cannot be used, and nothing is lost.
+    pub async fn refresh(
+        &self,
+        token: &RefreshToken,
+        client_id: &str,
+    ) -> Result<Refreshed, RefreshError> {
+        let now = self.clock.now();
+        let nonce = Nonce::generate()
+            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        let next = token.successor(nonce).ok_or(RefreshError::Invalid)?;
+        let presented = Presented {
+            client_id: client_id.to_owned(),
+            family: token.family.hash(),
+            generation: token.generation,
+            secret: token.secret.hash(),
+        };
+        let rotated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(session_key(token.user_id, token.session_id)))
+            .update_expression(
+                "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
+                 #last_used_at = :now, #idle_expires_at = :idle_expires_at",
+            )
+            .condition_expression(
+                "#family = :family AND #generation = :generation AND #current = :current \
+                 AND #client_id = :client_id AND attribute_not_exists(#ended_at) \
+                 AND #idle_expires_at > :now AND #absolute_expires_at > :now",
+            )
+            .expression_attribute_names("#generation", "generation")
+            .expression_attribute_names("#current", "current")
+            .expression_attribute_names("#previous", "previous")
+            .expression_attribute_names("#nonce", "nonce")
+            .expression_attribute_names("#last_used_at", "last_used_at")
+            .expression_attribute_names("#idle_expires_at", "idle_expires_at")
+            .expression_attribute_names("#absolute_expires_at", "absolute_expires_at")
+            .expression_attribute_names("#family", "family")
+            .expression_attribute_names("#client_id", "client_id")
+            .expression_attribute_names("#ended_at", "ended_at")
+            .expression_attribute_values(":next_generation", number(next.generation.into()))
+            .expression_attribute_values(":next", bytes(next.secret.hash()))
+            .expression_attribute_values(":nonce", binary(nonce.0))
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(
+                ":idle_expires_at",
+                number(now + self.lifetimes.idle.as_secs()),
+            )
+            .expression_attribute_values(":family", bytes(presented.family))
+            .expression_attribute_values(":generation", number(token.generation.into()))
+            .expression_attribute_values(":current", bytes(presented.secret))
+            .expression_attribute_values(":client_id", AttributeValue::S(client_id.to_owned()))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match rotated {
+            Ok(rotated) => {
+                let item = rotated.attributes.unwrap_or_default();
+                let stored: SessionItem =
+                    serde_dynamo::from_item(item).map_err(StoreError::from)?;
+                tracing::info!(event = "session.refreshed", session_id = %token.session_id, user_id = %token.user_id, generation = next.generation);
+                Ok(stored.refreshed(next, now))
+            }
+            Err(error) => {
+                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+                    error.as_service_error()
+                else {
+                    return Err(StoreError::from(error).into());
+                };
+                let Some(item) = failed.item().cloned() else {
+                    return Err(RefreshError::Invalid);
+                };
+                let stored: SessionItem =
+                    serde_dynamo::from_item(item).map_err(StoreError::from)?;
+                self.settle(token, &presented, stored, now).await
+            }
+        }
+    }
+
+    /// What becomes of a token that is not the current one of a living session.
+    async fn settle(
+        &self,
+        token: &RefreshToken,
+        presented: &Presented,
+        stored: SessionItem,
+        now: Timestamp,
+    ) -> Result<Refreshed, RefreshError> {
+        let window = self.lifetimes.reuse_window.map(|window| window.as_secs());
+        match decide(presented, Some(&stored.state()), now, window) {
+            Decision::Repeat(nonce) => {
+                let successor = token.successor(nonce).ok_or(RefreshError::Invalid)?;
+                tracing::info!(event = "session.replayed", session_id = %token.session_id, user_id = %token.user_id, generation = token.generation);
+                Ok(stored.refreshed(successor, now))
+            }
+            Decision::End => {
+                tracing::warn!(event = "session.reuse_detected", session_id = %token.session_id, user_id = %token.user_id, generation = token.generation);
+                self.end(token.user_id, token.session_id, now).await?;
+                Err(RefreshError::Reused)
+            }
+            Decision::Refuse => Err(RefreshError::Invalid),
+            // The condition failed and yet everything holds: the clock passed an edge in between.
+            Decision::Rotate => {
+                Err(StoreError::Unavailable("the session is changing".to_owned()).into())
+            }
+        }
+    }
+
+    async fn end(
+        &self,
+        user_id: UserId,
+        session_id: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(session_key(user_id, session_id)))
+            .update_expression("SET #ended_at = if_not_exists(#ended_at, :now)")
+            // An item that is gone must not come back as a stump.
+            .condition_expression("attribute_exists(#pk)")
+            .expression_attribute_names("#ended_at", "ended_at")
+            .expression_attribute_names("#pk", "pk")
+            .expression_attribute_values(":now", number(now))
+            .send()
+            .await
+            .map(|_| {
+                tracing::info!(event = "session.ended", %session_id, %user_id);
+            })
+            .or_else(|error| {
+                let is_gone = error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
+                if is_gone { Ok(()) } else { Err(error.into()) }
+            })
+    }
+}
+
+fn session_key(user_id: UserId, session_id: SessionId) -> Item {
+    HashMap::from([
+        (
+            "pk".to_owned(),
+            AttributeValue::S(format!("USER#{user_id}")),
+        ),
+        (
+            "sk".to_owned(),
+            AttributeValue::S(format!("SESSION#{session_id}")),
+        ),
+    ])
+}
+
+fn number(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+fn bytes(hash: Hash) -> AttributeValue {
+    binary(hash.0)
+}
+
+fn binary(bytes: [u8; 32]) -> AttributeValue {
+    AttributeValue::B(Blob::new(bytes))
+}

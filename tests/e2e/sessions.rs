@@ -1,0 +1,413 @@
+//! Sessions: nobody is logged out by a race, a retry or a lost answer; and a copied token ends what it was copied from.
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tests::{
+    ACCESS_TOKEN, Answer, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of,
+    proxy::{Fault, When},
+    refresh_of,
+};
+
+const DAY: i64 = 24 * 60 * 60;
+
+async fn signed_in(service: &Service) -> String {
+    service
+        .sign_in("octocat")
+        .await
+        .text("/refresh_token")
+        .to_owned()
+}
+
+/// Refreshes, and gives the next token.
+async fn refreshed(service: &Service, token: &str) -> String {
+    let answer = service.refresh(token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    answer.text("/refresh_token").to_owned()
+}
+
+async fn refresh_as(service: &Service, client: (&str, &str), token: &str) -> Answer {
+    let request = service.request("POST", "/token").form(&refresh_of(token));
+    service
+        .send(request.basic_auth(client.0, Some(client.1)))
+        .await
+}
+
+fn assert_refused(answer: &Answer) {
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{:?}", answer.body);
+    assert_eq!(answer.text("/error"), "invalid_grant");
+    assert_eq!(answer.header("cache-control"), "no-store");
+}
+
+fn is_ended(service: &Service) -> bool {
+    service.sessions()[0]["ended_at"].is_object()
+}
+
+#[tokio::test]
+async fn a_refresh_answers_like_a_sign_in_of_the_same_session() {
+    let service = Service::start().await;
+    let first = service.sign_in("octocat").await;
+
+    let second = service.refresh(first.text("/refresh_token")).await;
+
+    assert_eq!(second.status, StatusCode::OK);
+    assert_eq!(second.body["user"], first.body["user"]);
+    assert_eq!(second.body["scope"], first.body["scope"]);
+    assert_eq!(second.body["token_type"], "Bearer");
+    assert_eq!(second.body["refresh_token_expires_in"], 30 * DAY);
+    assert!(second.body.get("is_new_user").is_none());
+    let [first, second] = [&first, &second].map(|answer| answer.text("/access_token"));
+    let (first, second) = (service.verify(first).await, service.verify(second).await);
+    assert_eq!(first.sid, second.sid);
+    assert_ne!(first.jti, second.jti);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t34_a_hundred_parallel_refreshes_rotate_once_and_all_get_the_same_successor() {
+    let mut service = Service::start().await;
+    let token = signed_in(&service).await;
+    let urls = [service.url.clone(), service.another_process().await];
+    let refreshes: Vec<_> = (0..100)
+        .map(|nth| {
+            service.url.clone_from(&urls[nth % 2]);
+            let request = service.token_request(&refresh_of(&token));
+            tokio::spawn(tests::persist(request))
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for refresh in refreshes {
+        answers.push(refresh.await.unwrap().body);
+    }
+
+    let successor = &answers[0]["refresh_token"];
+    assert_ne!(*successor, token);
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer["refresh_token"] == *successor)
+    );
+    assert_eq!(service.sessions()[0]["generation"]["N"], "1");
+    for answer in &answers {
+        service
+            .verify(answer["access_token"].as_str().unwrap())
+            .await;
+    }
+    refreshed(&service, successor.as_str().unwrap()).await;
+}
+
+#[tokio::test]
+async fn t35_the_token_before_gets_the_same_successor_until_that_is_used() {
+    let service = Service::start().await;
+    let first = signed_in(&service).await;
+    let second = refreshed(&service, &first).await;
+
+    service.time.pass(20 * DAY);
+    assert_eq!(refreshed(&service, &first).await, second, "however late");
+    let third = refreshed(&service, &second).await;
+    assert_refused(&service.refresh(&first).await);
+
+    assert!(is_ended(&service));
+    assert_refused(&service.refresh(&second).await);
+    assert_refused(&service.refresh(&third).await);
+}
+
+#[tokio::test]
+async fn t35_a_reuse_window_bounds_how_late() {
+    let service = Service::start_with(&[("REFRESH_REUSE_WINDOW", "30")]).await;
+    let first = signed_in(&service).await;
+    let second = refreshed(&service, &first).await;
+
+    service.time.pass(25);
+    assert_eq!(refreshed(&service, &first).await, second);
+    service.time.pass(10);
+    assert_refused(&service.refresh(&first).await);
+
+    assert_refused(&service.refresh(&second).await);
+}
+
+#[tokio::test]
+async fn t36_a_token_two_generations_old_ends_the_session() {
+    let service = Service::start().await;
+    let stolen = signed_in(&service).await;
+    let mut token = refreshed(&service, &stolen).await;
+    for _ in 0..3 {
+        token = refreshed(&service, &token).await;
+    }
+
+    assert_refused(&service.refresh(&stolen).await);
+
+    assert!(is_ended(&service));
+    assert_refused(&service.refresh(&token).await);
+    let logged = tests::log_lines();
+    assert!(
+        logged
+            .iter()
+            .any(|line| line.contains(r#""event":"session.reuse_detected""#))
+    );
+    assert!(
+        logged
+            .iter()
+            .any(|line| line.contains(r#""event":"session.ended""#))
+    );
+}
+
+#[tokio::test]
+async fn t37_nobody_ends_a_session_by_guessing() {
+    let service = Service::start().await;
+    let token = signed_in(&service).await;
+    let before = service.sessions();
+    let other = {
+        let answer = service.sign_in("hubot").await;
+        answer.text("/refresh_token").to_owned()
+    };
+
+    for forged in [
+        "cbr_".to_owned(),
+        format!("cbr_{}", "A".repeat(119)),
+        token[..token.len() - 1].to_owned(),
+        format!("{token}A"),
+        token.to_uppercase(),
+        spliced(&token, &other),
+    ] {
+        assert_refused(&service.refresh(&forged).await);
+    }
+    let after: Vec<_> = service
+        .sessions()
+        .into_iter()
+        .filter(|item| before.contains(item))
+        .collect();
+    assert_eq!(after, before);
+    refreshed(&service, &token).await;
+}
+
+/// A well-formed token with the session of one and the secrets of another.
+fn spliced(session: &str, secrets: &str) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let [session, secrets] =
+        [session, secrets].map(|token| URL_SAFE_NO_PAD.decode(&token[4..]).unwrap());
+    let mut bytes = [&session[..37], &secrets[37..85]].concat();
+    let checksum = crc32fast::hash(&bytes).to_be_bytes();
+    bytes.extend_from_slice(&checksum);
+    format!("cbr_{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[tokio::test]
+async fn t39_an_answer_lost_after_the_write_is_given_again() {
+    for fault in [
+        Fault::ResetAfterForwarding,
+        Fault::HangAfterForwarding,
+        Fault::ResetMidBody,
+        Fault::TruncatedBody,
+    ] {
+        let service = Service::start().await;
+        let token = signed_in(&service).await;
+        service.dynamodb.clear();
+        service.dynamodb.fault(When::Operation("UpdateItem"), fault);
+        let lost = service.refresh(&token).await;
+        // The SDK's own retry finds its own write, which is no answer to lose a session over.
+        let first = (lost.status == StatusCode::OK).then(|| lost.text("/refresh_token").to_owned());
+        service.dynamodb.heal();
+        service.dynamodb.settled().await;
+        assert_eq!(service.sessions()[0]["generation"]["N"], "1");
+
+        let next = refreshed(&service, &token).await;
+
+        assert!(first.is_none_or(|first| first == next));
+        assert_eq!(service.sessions()[0]["generation"]["N"], "1");
+        refreshed(&service, &next).await;
+    }
+}
+
+#[tokio::test]
+async fn t40_a_session_expires_although_its_item_is_still_there() {
+    let service = Service::start().await;
+    let idle = signed_in(&service).await;
+    service.time.pass(30 * DAY - 5);
+    let token = refreshed(&service, &idle).await;
+    service.time.pass(30 * DAY + 1);
+    assert_refused(&service.refresh(&token).await);
+    assert_eq!(service.sessions().len(), 1);
+
+    let mut token = signed_in(&service).await;
+    for _ in 0..8 {
+        service.time.pass(20 * DAY);
+        token = refreshed(&service, &token).await;
+    }
+    service.time.pass(19 * DAY);
+    let last = service.refresh(&token).await;
+    let left = last.body["refresh_token_expires_in"].as_i64().unwrap();
+    assert!(left <= DAY, "the absolute lifetime is near: {left}");
+    service.time.pass(DAY + 1);
+    assert_refused(&service.refresh(last.text("/refresh_token")).await);
+}
+
+#[tokio::test]
+async fn t41_a_user_who_is_disabled_deleted_or_signed_out_everywhere_is_not_refreshed() {
+    for change in [
+        |user: &mut Value| user["status"] = json!({ "S": "disabled" }),
+        |user: &mut Value| user["session_version"] = json!({ "N": "1" }),
+        |user: &mut Value| *user = Value::Null,
+    ] {
+        let service = Service::start().await;
+        let token = signed_in(&service).await;
+        let mut user = service.users().remove(0);
+        service.delete(&user);
+        change(&mut user);
+        if !user.is_null() {
+            service.put(local::dynamodb::TABLE, &user);
+        }
+        assert_refused(&service.refresh(&token).await);
+    }
+}
+
+#[tokio::test]
+async fn t12_another_client_neither_refreshes_nor_ends_a_session() {
+    let service = Service::start().await;
+    let token = signed_in(&service).await;
+    let before = service.sessions();
+
+    assert_refused(&refresh_as(&service, OTHER_CLIENT, &token).await);
+
+    assert_eq!(service.sessions(), before);
+    refreshed(&service, &token).await;
+}
+
+#[tokio::test]
+async fn t44_a_refresh_may_ask_for_less_and_not_for_more() {
+    let service = Service::start().await;
+    let token = signed_in(&service).await;
+    let with_scope = async |token: &str, scope: &str| {
+        let mut parameters = refresh_of(token).to_vec();
+        parameters.push(("scope", scope));
+        service.token(&parameters).await
+    };
+
+    let less = with_scope(&token, "orders:read").await;
+    assert_eq!(less.text("/scope"), "orders:read");
+    let token = less.text("/refresh_token").to_owned();
+    let more = with_scope(&token, "orders:read admin").await;
+    assert_eq!(more.status, StatusCode::BAD_REQUEST);
+    assert_eq!(more.text("/error"), "invalid_scope");
+    assert_eq!(
+        service.refresh(&token).await.text("/scope"),
+        "orders:read orders:write"
+    );
+}
+
+#[tokio::test]
+async fn t46_nothing_in_the_table_is_a_token() {
+    let service = Service::start().await;
+    let first = signed_in(&service).await;
+    let second = refreshed(&service, &first).await;
+    let table = Value::from(service.items()).to_string();
+
+    for token in [&first, &second] {
+        use base64::{
+            Engine,
+            engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+        };
+        let bytes = URL_SAFE_NO_PAD.decode(&token[4..]).unwrap();
+        let (family, secret) = (&bytes[37..53], &bytes[53..85]);
+        for secret in [family, secret] {
+            for spelling in [STANDARD.encode(secret), URL_SAFE_NO_PAD.encode(secret)] {
+                assert!(!table.contains(spelling.trim_end_matches('=')));
+            }
+        }
+        assert!(!table.contains(token.as_str()));
+    }
+}
+
+#[tokio::test]
+async fn t08_a_refresh_token_is_nothing_else_and_nothing_else_is_one() {
+    let service = Service::start().await;
+    let answer = service.sign_in("octocat").await;
+    let (access, refresh) = (answer.text("/access_token"), answer.text("/refresh_token"));
+    let github = service.github_token("octocat");
+
+    for other in [access, &github] {
+        assert_refused(&service.refresh(other).await);
+    }
+    assert_eq!(service.me(refresh).await.status, StatusCode::UNAUTHORIZED);
+    for kind in [ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:id_token"] {
+        let answer = service
+            .token(&[
+                ("grant_type", TOKEN_EXCHANGE),
+                ("subject_token", refresh),
+                ("subject_token_type", kind),
+                ("subject_issuer", "github"),
+            ])
+            .await;
+        assert_eq!(answer.text("/error"), "invalid_request");
+    }
+    refreshed(&service, refresh).await;
+}
+
+#[tokio::test]
+async fn a_subject_token_opens_one_session() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    let again = service.exchange(&token).await;
+    assert_eq!(
+        again.body["refresh_token"], first.body["refresh_token"],
+        "a lost answer"
+    );
+    assert_eq!(again.body["is_new_user"], true, "and all of it");
+    let request = service.request("POST", "/token").form(&exchange_of(&token));
+    let other = request.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+    let refused = |answer: Answer| {
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.text("/error"), "invalid_request");
+        assert!(
+            answer
+                .text("/error_description")
+                .contains("already exchanged")
+        );
+    };
+
+    refused(service.send(other).await);
+    service.time.pass(61);
+    refused(service.exchange(&token).await);
+
+    assert_eq!(service.sessions().len(), 1);
+    refreshed(&service, first.text("/refresh_token")).await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_used_is_not_opened_again() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    refreshed(&service, first.text("/refresh_token")).await;
+
+    let answer = service.exchange(&token).await;
+
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(!is_ended(&service));
+}
+
+#[tokio::test]
+async fn t91_a_generation_ahead_of_a_restored_table_ends_nothing() {
+    let service = Service::start().await;
+    let first = signed_in(&service).await;
+    let backup = service.sessions().remove(0);
+    let second = refreshed(&service, &first).await;
+    service.put(local::dynamodb::TABLE, &backup);
+
+    assert_refused(&service.refresh(&second).await);
+
+    assert_eq!(service.sessions(), [backup]);
+}
+
+#[tokio::test]
+async fn dynamodb_being_down_costs_nobody_a_session() {
+    let service = Service::start().await;
+    let token = signed_in(&service).await;
+    service.dynamodb.down().await;
+    let answer = service.refresh(&token).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.header("retry-after"), "1");
+
+    service.dynamodb.heal();
+
+    refreshed(&service, &token).await;
+}
