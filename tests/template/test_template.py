@@ -419,6 +419,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         ),
         "KeysKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/keys", "0a-1b"]),
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
+        "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
     }
     assert set(examples) == {n for n, p in template["Parameters"].items() if "AllowedPattern" in p}
