@@ -3,7 +3,10 @@
 
 use reqwest::{Client, StatusCode, header, redirect::Policy};
 use serde_json::Value;
-use shared::config::Environment;
+use shared::{
+    config::Environment,
+    http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
+};
 use thiserror::Error;
 use url::Url;
 
@@ -70,7 +73,25 @@ pub async fn run() -> Result<(), DemoError> {
     require(me == first["user"], "GET /me shows the user of the sign-in")?;
     println!("   the same user\n");
 
-    println!("4. Sign in again");
+    println!(
+        "4. POST {}/token with the refresh token, twice, as a client does that lost the answer",
+        demo.api
+    );
+    let refresh_token = text(&first, "/refresh_token")?;
+    let refreshed = demo.refresh(refresh_token).await?;
+    let again = demo.refresh(refresh_token).await?;
+    require(
+        refreshed["user"] == first["user"],
+        "a refresh goes on with the same user",
+    )?;
+    require(
+        refreshed["refresh_token"] != first["refresh_token"]
+            && refreshed["refresh_token"] == again["refresh_token"],
+        "both requests get the same next token",
+    )?;
+    println!("   the same next refresh token each time: nobody is logged out\n");
+
+    println!("5. Sign in again");
     let second = demo.exchange(&demo.sign_in_at_github().await?).await?;
     require(
         second["is_new_user"] == false,
@@ -82,7 +103,7 @@ pub async fn run() -> Result<(), DemoError> {
     )?;
     println!("   the same user, not a second one\n");
 
-    println!("5. A made-up GitHub token");
+    println!("6. A made-up GitHub token");
     let refused = demo.post_token("gho_madeup").await?;
     require(
         refused.0 == StatusCode::BAD_REQUEST && refused.1["error"] == "invalid_request",
@@ -144,22 +165,34 @@ impl Demo {
     }
 
     async fn post_token(&self, subject_token: &str) -> Result<(StatusCode, Value), DemoError> {
+        self.post(&[
+            ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
+            ("subject_token", subject_token),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
+            ("subject_issuer", "github"),
+        ])
+        .await
+    }
+
+    async fn refresh(&self, refresh_token: &str) -> Result<Value, DemoError> {
+        let parameters = [
+            ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
+            ("refresh_token", refresh_token),
+        ];
+        let (status, answer) = self.post(&parameters).await?;
+        require(status == StatusCode::OK, "a refresh answers 200")?;
+        Ok(answer)
+    }
+
+    async fn post(&self, parameters: &[(&str, &str)]) -> Result<(StatusCode, Value), DemoError> {
         let response = self
             .http
             .post(format!("{}/token", self.api))
             .basic_auth(CLIENT_ID, Some(CLIENT_SECRET))
-            .form(&[
-                (
-                    "grant_type",
-                    "urn:ietf:params:oauth:grant-type:token-exchange",
-                ),
-                ("subject_token", subject_token),
-                (
-                    "subject_token_type",
-                    "urn:ietf:params:oauth:token-type:access_token",
-                ),
-                ("subject_issuer", "github"),
-            ])
+            .form(parameters)
             .send()
             .await?;
         Ok((response.status(), response.json().await?))
@@ -209,4 +242,12 @@ fn show(value: &Value, pointer: &str, label: &str) -> Result<(), DemoError> {
             .map_or_else(|| value.to_string(), str::to_owned)
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[tokio::test]
+    async fn the_demo_holds() {
+        super::run().await.unwrap();
+    }
 }
