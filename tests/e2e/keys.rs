@@ -150,11 +150,11 @@ async fn keys_are_read_again_after_five_minutes() {
     let service = Service::start().await;
     let get_keys = || service.request("GET", "/.well-known/jwks.json");
     service.dynamodb.clear();
-    service.time.pass(290);
+    service.time.pass(240);
     service.send(get_keys()).await;
     assert!(service.dynamodb.calls().is_empty());
 
-    service.time.pass(11);
+    service.time.pass(61);
     service.send(get_keys()).await;
     service.send(get_keys()).await;
 

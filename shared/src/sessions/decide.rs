@@ -1,7 +1,7 @@
 //! What a presented refresh token does to its session: pure, so that a model checker can walk through all of it.
 //!
-//! The store rotates by one conditional write whose condition is [`State::rotates`] in DynamoDB's words. Where it
-//! fails, [`decide`] says why from the item that was there.
+//! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words. Where
+//! it fails, [`decide`] says why from the item that was there.
 
 use super::refresh_token::{Hash, Nonce};
 use crate::clock::Timestamp;
@@ -104,5 +104,99 @@ pub fn decide(
         Decision::Repeat(stored.nonce)
     } else {
         Decision::End
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = 1_000;
+    const NONCE: Nonce = Nonce([9; 32]);
+
+    fn hash(byte: u8) -> Hash {
+        Hash([byte; 32])
+    }
+
+    /// Refreshed twice; the secret of generation n has the hash n.
+    fn stored() -> State {
+        State {
+            client_id: "nextjs".to_owned(),
+            family: hash(100),
+            generation: 2,
+            current: hash(2),
+            previous: Some(hash(1)),
+            nonce: NONCE,
+            refreshed_at: NOW - 10,
+            idle_until: NOW + 100,
+            absolute_until: NOW + 200,
+            is_ended: false,
+        }
+    }
+
+    fn presented(generation: u32, secret: u8) -> Presented {
+        Presented {
+            client_id: "nextjs".to_owned(),
+            family: hash(100),
+            generation,
+            secret: hash(secret),
+        }
+    }
+
+    fn decided(generation: u32, secret: u8) -> Decision {
+        decide(&presented(generation, secret), Some(&stored()), NOW, None)
+    }
+
+    #[test]
+    fn each_generation_has_its_decision() {
+        assert_eq!(decided(2, 2), Decision::Rotate);
+        assert_eq!(decided(1, 1), Decision::Repeat(NONCE));
+        assert_eq!(decided(0, 0), Decision::End);
+        assert_eq!(decided(3, 3), Decision::Refuse, "ahead of a restored table");
+        assert_eq!(decided(2, 1), Decision::Refuse, "a secret that is made up");
+    }
+
+    #[test]
+    fn the_window_ends_on_its_last_second() {
+        let within = |window| decide(&presented(1, 1), Some(&stored()), NOW, Some(window));
+        assert_eq!(within(10), Decision::Repeat(NONCE));
+        assert_eq!(within(9), Decision::End);
+    }
+
+    #[test]
+    fn a_session_is_over_from_the_very_second_on() {
+        let at = |now| decide(&presented(2, 2), Some(&stored()), now, None);
+        assert_eq!(at(NOW + 99), Decision::Rotate);
+        assert_eq!(at(NOW + 100), Decision::Refuse);
+    }
+
+    proptest! {
+        /// Whoever lacks the family, is another client, or comes too late changes nothing, whatever else they present.
+        #[test]
+        fn nobody_ends_a_session_by_guessing(
+            generation in 0..5_u32,
+            secret in 0..5_u8,
+            family in any::<bool>(),
+            client in any::<bool>(),
+            is_ended in any::<bool>(),
+            later in 0..300_u64,
+        ) {
+            let mut presented = presented(generation, secret);
+            if !family {
+                presented.family = hash(101);
+            }
+            if !client {
+                presented.client_id = "mobile".to_owned();
+            }
+            let stored = State { is_ended, ..stored() };
+            let decision = decide(&presented, Some(&stored), NOW + later, None);
+            if !family || !client || !stored.is_alive(NOW + later) {
+                prop_assert_eq!(decision, Decision::Refuse);
+            } else {
+                prop_assert_eq!(decision == Decision::Refuse, generation > 2 || (generation == 2 && secret != 2));
+            }
+        }
     }
 }
