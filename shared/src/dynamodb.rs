@@ -2,7 +2,7 @@
 
 mod retry;
 
-use std::{error::Error as StdError, time::Duration};
+use std::{collections::HashMap, error::Error as StdError, time::Duration};
 
 use aws_sdk_dynamodb::{
     Client,
@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::{
         timeout::TimeoutConfig,
     },
     error::{ProvideErrorMetadata, SdkError},
+    types::AttributeValue,
 };
 use aws_smithy_http_client::{
     Builder,
@@ -19,7 +20,7 @@ use aws_smithy_http_client::{
 use secrecy::ExposeSecret;
 use thiserror::Error;
 
-use crate::{config, telemetry};
+use crate::{config, telemetry, users::UserId};
 use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
@@ -93,6 +94,29 @@ pub fn client(config: &config::DynamoDb) -> Client {
         sdk = sdk.endpoint_url(endpoint.as_str());
     }
     Client::from_conf(sdk.build())
+}
+
+/// An item, or the key of one, as DynamoDB has it.
+pub(crate) type Item = HashMap<String, AttributeValue>;
+
+/// The key of an item of the main table.
+pub(crate) fn primary_key(pk: impl ToString, sk: impl ToString) -> Item {
+    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
+}
+
+/// The partition of a user, where their sessions are as well.
+pub(crate) fn user_partition(id: UserId) -> String {
+    format!("USER#{id}")
+}
+
+/// A text as an attribute.
+pub(crate) fn string(text: impl ToString) -> AttributeValue {
+    AttributeValue::S(text.to_string())
+}
+
+/// A number as an attribute.
+pub(crate) fn number(number: impl Into<u64>) -> AttributeValue {
+    AttributeValue::N(number.into().to_string())
 }
 
 /// The store could not do what was asked: we do not know, which is never the same as "there is none".

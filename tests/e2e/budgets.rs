@@ -55,11 +55,7 @@ async fn a_returning_sign_in_is_within_its_budget() {
 #[tokio::test]
 async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/refresh_token")
-        .to_owned();
+    let token = service.refresh_token("octocat").await;
     slow_down(&service);
 
     assert_eq!(service.refresh(&token).await.status, StatusCode::OK);
@@ -73,11 +69,7 @@ async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
 #[tokio::test]
 async fn me_is_within_its_budget() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     slow_down(&service);
 
     assert_eq!(service.me(&token).await.status, StatusCode::OK);
@@ -88,11 +80,7 @@ async fn me_is_within_its_budget() {
 #[tokio::test]
 async fn the_documents_and_a_bad_token_cost_nothing() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     service.dynamodb.clear();
 
     service

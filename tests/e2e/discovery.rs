@@ -37,11 +37,7 @@ async fn the_metadata_says_what_there_is_and_nothing_empty() {
 #[tokio::test]
 async fn the_keys_are_public_and_only_public() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
 
     let answer = service.send(service.request("GET", KEYS)).await;
 

@@ -86,11 +86,7 @@ async fn t73_a_base64_body_is_decoded_once() {
 #[tokio::test]
 async fn t75_headers_that_were_joined_by_a_comma_are_refused() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     for (authorization, status) in [
         (format!("Bearer {token}"), StatusCode::OK),
         (
@@ -116,11 +112,7 @@ async fn t75_headers_that_were_joined_by_a_comma_are_refused() {
 #[tokio::test]
 async fn t80_a_path_is_not_decoded_on_its_way() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     let headers = json!({ "authorization": format!("Bearer {token}") });
     for path in ["//me", "/me/", "/%6de", "/me%2f", "/ME", "/me%00"] {
         let event = event("GET", path, &headers, None, false);

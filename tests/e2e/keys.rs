@@ -73,11 +73,7 @@ async fn t85_a_warm_function_goes_on_with_its_keys_for_a_day() {
 #[tokio::test]
 async fn t85_a_function_that_started_without_keys_tries_again_at_each_request() {
     let mut service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     // The functions read the key set thrice at start; the key maker is the first reader.
     service.dynamodb.clear();
     for nth in 2..=40 {

@@ -78,11 +78,7 @@ async fn a_signed_in_user_sees_their_own_profile() {
 #[tokio::test]
 async fn head_answers_like_get_without_the_body() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
 
     let head = service.request("HEAD", "/me").bearer_auth(token);
     let head = service.send(head).await;
@@ -203,11 +199,7 @@ async fn t14_a_token_signed_with_the_public_key_as_a_secret_is_refused() {
 #[tokio::test]
 async fn t14_the_public_rsa_key_is_no_secret_either() {
     let service = Service::start_with(&[("SIGNING_ALGORITHM", "RS256")]).await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     let parts: Vec<_> = token.split('.').collect();
     let [header, claims] = [parts[0], parts[1]]
         .map(|part| String::from_utf8(URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap());
@@ -264,11 +256,7 @@ async fn t14_the_public_rsa_key_is_no_secret_either() {
 #[tokio::test]
 async fn t15_another_algorithm_than_the_keys_own_is_refused() {
     let service = Service::start_with(&[("SIGNING_ALGORITHM", "RS256")]).await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     assert_eq!(service.me(&token).await.status, StatusCode::OK);
     let items = service.scan(local::dynamodb::KEYS_TABLE);
     let private = items
@@ -687,11 +675,7 @@ async fn t33_a_key_of_another_issuer_with_the_same_name_is_refused() {
 async fn a_token_for_each_algorithm_is_issued_and_accepted() {
     for algorithm in ["RS256", "ES256", "EdDSA"] {
         let service = Service::start_with(&[("SIGNING_ALGORITHM", algorithm)]).await;
-        let token = service
-            .sign_in("octocat")
-            .await
-            .text("/access_token")
-            .to_owned();
+        let token = service.access_token("octocat").await;
         let header = URL_SAFE_NO_PAD
             .decode(token.split('.').next().unwrap())
             .unwrap();
@@ -709,11 +693,7 @@ async fn a_token_for_each_algorithm_is_issued_and_accepted() {
 #[tokio::test]
 async fn t27_a_token_is_good_until_it_expires() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
 
     // The clock goes on by itself, so the test leaves it half a minute.
     service.time.pass(870);
@@ -725,11 +705,7 @@ async fn t27_a_token_is_good_until_it_expires() {
 #[tokio::test]
 async fn a_user_who_is_gone_or_disabled_is_signed_out() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     let user = service.users().remove(0);
 
     let mut disabled = user.clone();

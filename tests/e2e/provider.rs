@@ -328,11 +328,7 @@ async fn t53_one_users_rate_limit_turns_nobody_else_away() {
 #[tokio::test]
 async fn t54_github_being_down_does_not_touch_those_who_are_signed_in() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     service.github.down().await;
 
     assert_eq!(service.me(&token).await.status, StatusCode::OK);

@@ -10,14 +10,6 @@ use tests::{
 
 const DAY: i64 = 24 * 60 * 60;
 
-async fn signed_in(service: &Service) -> String {
-    service
-        .sign_in("octocat")
-        .await
-        .text("/refresh_token")
-        .to_owned()
-}
-
 /// Refreshes, and gives the next token.
 async fn refreshed(service: &Service, token: &str) -> String {
     let answer = service.refresh(token).await;
@@ -64,7 +56,7 @@ async fn a_refresh_answers_like_a_sign_in_of_the_same_session() {
 #[tokio::test(flavor = "multi_thread")]
 async fn t34_a_hundred_parallel_refreshes_rotate_once_and_all_get_the_same_successor() {
     let mut service = Service::start().await;
-    let token = signed_in(&service).await;
+    let token = service.refresh_token("octocat").await;
     let urls = [service.url.clone(), service.another_process().await];
     let refreshes: Vec<_> = (0..100)
         .map(|nth| {
@@ -97,7 +89,7 @@ async fn t34_a_hundred_parallel_refreshes_rotate_once_and_all_get_the_same_succe
 #[tokio::test]
 async fn t35_the_token_before_gets_the_same_successor_until_that_is_used() {
     let service = Service::start().await;
-    let first = signed_in(&service).await;
+    let first = service.refresh_token("octocat").await;
     let second = refreshed(&service, &first).await;
 
     service.time.pass(20 * DAY);
@@ -113,7 +105,7 @@ async fn t35_the_token_before_gets_the_same_successor_until_that_is_used() {
 #[tokio::test]
 async fn t35_a_reuse_window_bounds_how_late() {
     let service = Service::start_with(&[("REFRESH_REUSE_WINDOW", "60")]).await;
-    let first = signed_in(&service).await;
+    let first = service.refresh_token("octocat").await;
     let second = refreshed(&service, &first).await;
 
     service.time.pass(30);
@@ -127,7 +119,7 @@ async fn t35_a_reuse_window_bounds_how_late() {
 #[tokio::test]
 async fn t36_a_token_two_generations_old_ends_the_session() {
     let service = Service::start().await;
-    let stolen = signed_in(&service).await;
+    let stolen = service.refresh_token("octocat").await;
     let mut token = refreshed(&service, &stolen).await;
     for _ in 0..3 {
         token = refreshed(&service, &token).await;
@@ -153,12 +145,9 @@ async fn t36_a_token_two_generations_old_ends_the_session() {
 #[tokio::test]
 async fn t37_nobody_ends_a_session_by_guessing() {
     let service = Service::start().await;
-    let token = signed_in(&service).await;
+    let token = service.refresh_token("octocat").await;
     let before = service.sessions();
-    let other = {
-        let answer = service.sign_in("hubot").await;
-        answer.text("/refresh_token").to_owned()
-    };
+    let other = service.refresh_token("hubot").await;
 
     for forged in [
         "cbr_".to_owned(),
@@ -199,7 +188,7 @@ async fn t39_an_answer_lost_after_the_write_is_given_again() {
         Fault::TruncatedBody,
     ] {
         let service = Service::start().await;
-        let token = signed_in(&service).await;
+        let token = service.refresh_token("octocat").await;
         service.dynamodb.clear();
         service.dynamodb.fault(When::Operation("UpdateItem"), fault);
         let lost = service.refresh(&token).await;
@@ -220,14 +209,14 @@ async fn t39_an_answer_lost_after_the_write_is_given_again() {
 #[tokio::test]
 async fn t40_a_session_expires_although_its_item_is_still_there() {
     let service = Service::start().await;
-    let idle = signed_in(&service).await;
+    let idle = service.refresh_token("octocat").await;
     service.time.pass(30 * DAY - 60);
     let token = refreshed(&service, &idle).await;
     service.time.pass(30 * DAY + 1);
     assert_refused(&service.refresh(&token).await);
     assert_eq!(service.sessions().len(), 1);
 
-    let mut token = signed_in(&service).await;
+    let mut token = service.refresh_token("octocat").await;
     for _ in 0..8 {
         service.time.pass(20 * DAY);
         token = refreshed(&service, &token).await;
@@ -248,7 +237,7 @@ async fn t41_a_user_who_is_disabled_deleted_or_signed_out_everywhere_is_not_refr
         |user: &mut Value| *user = Value::Null,
     ] {
         let service = Service::start().await;
-        let token = signed_in(&service).await;
+        let token = service.refresh_token("octocat").await;
         let mut user = service.users().remove(0);
         service.delete(&user);
         change(&mut user);
@@ -262,7 +251,7 @@ async fn t41_a_user_who_is_disabled_deleted_or_signed_out_everywhere_is_not_refr
 #[tokio::test]
 async fn t12_another_client_neither_refreshes_nor_ends_a_session() {
     let service = Service::start().await;
-    let token = signed_in(&service).await;
+    let token = service.refresh_token("octocat").await;
     let before = service.sessions();
 
     assert_refused(&refresh_as(&service, OTHER_CLIENT, &token).await);
@@ -274,7 +263,7 @@ async fn t12_another_client_neither_refreshes_nor_ends_a_session() {
 #[tokio::test]
 async fn t44_a_refresh_may_ask_for_less_and_not_for_more() {
     let service = Service::start().await;
-    let token = signed_in(&service).await;
+    let token = service.refresh_token("octocat").await;
     let with_scope = async |token: &str, scope: &str| {
         let mut parameters = refresh_of(token).to_vec();
         parameters.push(("scope", scope));
@@ -296,7 +285,7 @@ async fn t44_a_refresh_may_ask_for_less_and_not_for_more() {
 #[tokio::test]
 async fn t46_nothing_in_the_table_is_a_token() {
     let service = Service::start().await;
-    let first = signed_in(&service).await;
+    let first = service.refresh_token("octocat").await;
     let second = refreshed(&service, &first).await;
     let table = Value::from(service.items()).to_string();
 
@@ -388,7 +377,7 @@ async fn a_session_that_was_used_is_not_opened_again() {
 #[tokio::test]
 async fn t91_a_generation_ahead_of_a_restored_table_ends_nothing() {
     let service = Service::start().await;
-    let first = signed_in(&service).await;
+    let first = service.refresh_token("octocat").await;
     let backup = service.sessions().remove(0);
     let second = refreshed(&service, &first).await;
     service.put(local::dynamodb::TABLE, &backup);
@@ -401,7 +390,7 @@ async fn t91_a_generation_ahead_of_a_restored_table_ends_nothing() {
 #[tokio::test]
 async fn dynamodb_being_down_costs_nobody_a_session() {
     let service = Service::start().await;
-    let token = signed_in(&service).await;
+    let token = service.refresh_token("octocat").await;
     service.dynamodb.down().await;
     let answer = service.refresh(&token).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);

@@ -6,11 +6,7 @@ use tests::{CLIENT, Service};
 #[tokio::test]
 async fn t78_t80_every_answer_has_the_security_headers() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     let requests = [
         service.request("GET", "/me"),
         service.request("GET", "/me").bearer_auth(&token),
@@ -40,11 +36,7 @@ async fn t78_t80_every_answer_has_the_security_headers() {
 #[tokio::test]
 async fn t77_t78_private_answers_are_kept_by_nobody_and_read_by_no_other_origin() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     let origin = "https://evil.example";
     for request in [
         service.request("POST", "/token"),
@@ -104,11 +96,7 @@ async fn t80_an_unknown_method_is_405_and_says_which_are_known() {
 #[tokio::test]
 async fn t80_other_spellings_of_a_path_are_404() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     for path in [
         "//me",
         "/me/",
@@ -151,11 +139,7 @@ async fn raw_get(service: &Service, path: &str, token: &str) -> String {
 #[tokio::test]
 async fn t67_an_error_tells_nothing_of_what_is_behind() {
     let service = Service::start().await;
-    let token = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let token = service.access_token("octocat").await;
     service.dynamodb.down().await;
 
     let answer = service.me(&token).await;

@@ -313,11 +313,7 @@ fn serde_urlencoded_len(parameters: &[(&str, &str)]) -> usize {
 async fn t08_t09_no_token_passes_as_another_kind() {
     let service = Service::start().await;
     let github_token = service.github_token("octocat");
-    let ours = service
-        .sign_in("octocat")
-        .await
-        .text("/access_token")
-        .to_owned();
+    let ours = service.access_token("octocat").await;
     let id_token = "urn:ietf:params:oauth:token-type:id_token";
     let jwt = "urn:ietf:params:oauth:token-type:jwt";
     service.github.clear();

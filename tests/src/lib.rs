@@ -259,6 +259,16 @@ impl Service {
         answer
     }
 
+    /// The access token of a finished sign-in of `login`.
+    pub async fn access_token(&self, login: &str) -> String {
+        self.sign_in(login).await.text("/access_token").to_owned()
+    }
+
+    /// The refresh token of a finished sign-in of `login`.
+    pub async fn refresh_token(&self, login: &str) -> String {
+        self.sign_in(login).await.text("/refresh_token").to_owned()
+    }
+
     /// `GET /me`.
     pub async fn me(&self, access_token: &str) -> Answer {
         self.send(self.request("GET", "/me").bearer_auth(access_token))

@@ -70,13 +70,10 @@ impl State {
 /// `reuse_window` bounds, in seconds, how long a repeated token gets its successor again; by default nothing does.
 pub fn decide(
     presented: &Presented,
-    stored: Option<&State>,
+    stored: &State,
     now: Timestamp,
     reuse_window: Option<u64>,
 ) -> Decision {
-    let Some(stored) = stored else {
-        return Decision::Refuse;
-    };
     // Whoever does not know the family, or is another client, changes nothing: nobody ends a session by guessing.
     let is_theirs =
         stored.family.matches(&presented.family) && stored.client_id == presented.client_id;
@@ -146,7 +143,7 @@ mod tests {
     }
 
     fn decided(generation: u32, secret: u8) -> Decision {
-        decide(&presented(generation, secret), Some(&stored()), NOW, None)
+        decide(&presented(generation, secret), &stored(), NOW, None)
     }
 
     #[test]
@@ -160,14 +157,14 @@ mod tests {
 
     #[test]
     fn the_window_ends_on_its_last_second() {
-        let within = |window| decide(&presented(1, 1), Some(&stored()), NOW, Some(window));
+        let within = |window| decide(&presented(1, 1), &stored(), NOW, Some(window));
         assert_eq!(within(10), Decision::Repeat(NONCE));
         assert_eq!(within(9), Decision::End);
     }
 
     #[test]
     fn a_session_is_over_from_the_very_second_on() {
-        let at = |now| decide(&presented(2, 2), Some(&stored()), now, None);
+        let at = |now| decide(&presented(2, 2), &stored(), now, None);
         assert_eq!(at(NOW + 99), Decision::Rotate);
         assert_eq!(at(NOW + 100), Decision::Refuse);
     }
@@ -191,7 +188,7 @@ mod tests {
                 presented.client_id = "mobile".to_owned();
             }
             let stored = State { is_ended, ..stored() };
-            let decision = decide(&presented, Some(&stored), NOW + later, None);
+            let decision = decide(&presented, &stored, NOW + later, None);
             if !family || !client || !stored.is_alive(NOW + later) {
                 prop_assert_eq!(decision, Decision::Refuse);
             } else {

@@ -1,7 +1,5 @@
 //! The sessions of the main table.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::{
     Client,
     operation::{put_item::PutItemError, update_item::UpdateItemError},
@@ -16,7 +14,7 @@ use super::{Decision, Hash, Nonce, Presented, RefreshToken, SessionId, State, de
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
-    dynamodb::StoreError,
+    dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     users::UserId,
 };
 
@@ -24,8 +22,6 @@ use crate::{
 const RETRY_WINDOW: u64 = 60;
 /// Enough to tell one's own devices apart.
 const MAX_USER_AGENT: usize = 120;
-
-type Item = HashMap<String, AttributeValue>;
 
 /// Opens and refreshes sessions.
 #[derive(Clone, Debug)]
@@ -340,7 +336,7 @@ impl Sessions {
             .expression_attribute_names("#family", "family")
             .expression_attribute_names("#client_id", "client_id")
             .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_values(":next_generation", number(next.generation.into()))
+            .expression_attribute_values(":next_generation", number(next.generation))
             .expression_attribute_values(":next", bytes(next.secret.hash()))
             .expression_attribute_values(":nonce", binary(nonce.0))
             .expression_attribute_values(":now", number(now))
@@ -349,9 +345,9 @@ impl Sessions {
                 number(now + self.lifetimes.idle.as_secs()),
             )
             .expression_attribute_values(":family", bytes(presented.family))
-            .expression_attribute_values(":generation", number(token.generation.into()))
+            .expression_attribute_values(":generation", number(token.generation))
             .expression_attribute_values(":current", bytes(presented.secret))
-            .expression_attribute_values(":client_id", AttributeValue::S(client_id.to_owned()))
+            .expression_attribute_values(":client_id", string(client_id))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -389,7 +385,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Refreshed, RefreshError> {
         let window = self.lifetimes.reuse_window.map(|window| window.as_secs());
-        match decide(presented, Some(&stored.state()), now, window) {
+        match decide(presented, &stored.state(), now, window) {
             Decision::Repeat(nonce) => {
                 let successor = token.successor(nonce).ok_or(RefreshError::Invalid)?;
                 tracing::info!(event = "session.replayed", session_id = %token.session_id, user_id = %token.user_id, generation = token.generation);
@@ -439,20 +435,7 @@ impl Sessions {
 }
 
 fn session_key(user_id: UserId, session_id: SessionId) -> Item {
-    HashMap::from([
-        (
-            "pk".to_owned(),
-            AttributeValue::S(format!("USER#{user_id}")),
-        ),
-        (
-            "sk".to_owned(),
-            AttributeValue::S(format!("SESSION#{session_id}")),
-        ),
-    ])
-}
-
-fn number(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
+    primary_key(user_partition(user_id), format!("SESSION#{session_id}"))
 }
 
 fn bytes(hash: Hash) -> AttributeValue {

@@ -1,7 +1,5 @@
 //! The users and identities of the main table.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::{
     Client,
     operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
@@ -15,15 +13,13 @@ use thiserror::Error;
 use super::{LinkedIdentity, Status, StoredProfile, User, UserId};
 use crate::{
     clock::Clock,
-    dynamodb::StoreError,
+    dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
     sessions::{OpenError, Opened, Opening, Sessions},
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
 const TRIES: usize = 4;
-
-type Item = HashMap<String, AttributeValue>;
 
 /// Reads and writes users and identities.
 #[derive(Clone, Debug)]
@@ -171,7 +167,10 @@ impl Users {
             .expression_attribute_names("#identities", "identities")
             .expression_attribute_names("#provider", identity.provider())
             .expression_attribute_names("#key", "key")
-            .expression_attribute_values(":active", to_value(Status::Active)?)
+            .expression_attribute_values(
+                ":active",
+                serde_dynamo::to_attribute_value(Status::Active).map_err(StoreError::from)?,
+            )
             .expression_attribute_values(":key", string(key.as_str()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -374,25 +373,9 @@ fn owner(identity_item: &Item) -> Result<UserId, StoreError> {
 }
 
 fn user_key(id: UserId) -> Item {
-    primary_key(format!("USER#{id}"), "USER")
+    primary_key(user_partition(id), "USER")
 }
 
 fn identity_key(key: &IdentityKey) -> Item {
     primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
-}
-
-fn primary_key(pk: String, sk: &str) -> Item {
-    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
-}
-
-fn string(text: impl ToString) -> AttributeValue {
-    AttributeValue::S(text.to_string())
-}
-
-fn number(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
-fn to_value(value: impl serde::Serialize) -> Result<AttributeValue, StoreError> {
-    Ok(serde_dynamo::to_attribute_value(value)?)
 }
