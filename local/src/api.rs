@@ -3,8 +3,10 @@
 use axum::{Json, Router, http::StatusCode, response::IntoResponse};
 use discovery::Discovery;
 use me::Me;
+use revoke::Revoke;
 use rotate_keys::{RotateKeys, RotateKeysError};
 use serde_json::json;
+use sessions::SessionsOfMe;
 use shared::{clock::Clock, config::Environment, start::StartError};
 use thiserror::Error;
 use token_exchange::TokenExchange;
@@ -29,10 +31,14 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
     make_first_key(env, clock.clone()).await?;
     let exchange = TokenExchange::start(env, clock.clone()).await?;
     let me = Me::start(env, clock.clone()).await?;
+    let sessions = SessionsOfMe::start(env, clock.clone()).await?;
+    let revoke = Revoke::start(env, clock.clone()).await?;
     let discovery = Discovery::start(env, clock).await?;
     Ok(Router::new()
         .merge(token_exchange::router(exchange))
         .merge(me::router(me))
+        .merge(sessions::router(sessions))
+        .merge(revoke::router(revoke))
         .merge(discovery::router(discovery))
         .fallback(no_route))
 }

@@ -13,5 +13,6 @@ pub mod provider;
 pub mod sessions;
 pub mod start;
 pub mod telemetry;
+mod text;
 pub mod token;
 pub mod users;

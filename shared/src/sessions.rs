@@ -1,11 +1,15 @@
 //! Is this sign-in still alive? Sessions, from the exchange to the sign-out, and the refresh tokens that keep them.
 
 mod decide;
+mod ending;
 mod id;
+mod list;
 mod refresh_token;
 mod store;
 
 pub use decide::{Decision, Presented, State, decide};
+pub use ending::EndReason;
 pub use id::SessionId;
+pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
-pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, Sessions};
+pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};

@@ -37,6 +37,8 @@ pub struct Claims {
     pub jti: String,
     /// The sign-in that the token belongs to.
     pub sid: SessionId,
+    /// How often the user had signed out everywhere when that sign-in happened: `GET /me` compares it.
+    pub session_version: u64,
     /// What the application may do, separated by spaces (RFC 6749 §3.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,

@@ -1,8 +1,13 @@
-//! Which of our users is that? Users, their identities, and the sign-in that creates or updates them.
+//! Which of our users is that? Users, their identities, the sign-in that creates or updates them, and what they may do to
+//! their own account.
 
+mod account;
+mod edit;
 mod id;
 mod store;
 
+pub use account::{ChangeError, Leave};
+pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
 pub use store::{SignIn, SignInError, Users};
 
@@ -10,7 +15,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Timestamp, provider::IdentityKey};
+use crate::{
+    clock::Timestamp,
+    provider::IdentityKey,
+    sessions::{SessionId, SessionRef},
+};
 
 /// A user, as the table holds it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,15 +30,54 @@ pub struct User {
     pub status: Status,
     /// What the provider of the last sign-in says.
     pub profile: StoredProfile,
+    /// What the user says instead.
+    #[serde(default)]
+    pub edited: Edited,
+    /// What the user, or an app in the user's name, keeps here.
+    #[serde(default)]
+    pub metadata: Metadata,
+    /// Grows with each change of `edited` and `metadata`, so that none is lost.
+    #[serde(default)]
+    pub revision: u64,
     /// What the user may do, as the operator says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
     /// The linked identities, by provider.
     pub identities: BTreeMap<String, LinkedIdentity>,
-    /// Grows when the user signs out everywhere: sessions of an earlier version are over.
+    /// Grows when the user signs out everywhere: sessions of an earlier version are over, but for `kept_session`.
     pub session_version: u64,
+    /// The session that stayed when the user last signed out of all others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_session: Option<SessionId>,
+    /// The session in which the user last signed out everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_out_in: Option<SessionId>,
     /// When the user first signed in.
     pub created_at: Timestamp,
+}
+
+impl User {
+    /// Whether the user may go on in `session`: neither disabled, nor signed out everywhere since it was opened.
+    pub fn admits(&self, session: SessionRef) -> bool {
+        let is_current = self.session_version == session.version;
+        self.status == Status::Active && (is_current || self.kept_session == Some(session.id))
+    }
+
+    /// The display name: the user's own, or else the provider's.
+    pub fn name(&self) -> Option<&str> {
+        self.edited
+            .name
+            .as_ref()
+            .map_or(self.profile.name.as_deref(), |own| own.as_deref())
+    }
+
+    /// The picture: the user's own, or else the provider's.
+    pub fn picture(&self) -> Option<&str> {
+        self.edited
+            .picture
+            .as_ref()
+            .map_or(self.profile.picture.as_deref(), |own| own.as_deref())
+    }
 }
 
 /// Whether a user may sign in.

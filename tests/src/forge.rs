@@ -50,6 +50,7 @@ impl Forge {
                 "exp": now + 900,
                 "jti": "a-token",
                 "sid": "AAAAAAAAAAAAAAAAAAAAAA",
+                "session_version": 0,
             }),
         }
     }

@@ -275,6 +275,40 @@ impl Service {
             .await
     }
 
+    /// A request to the API as the user of an access token.
+    pub fn as_user(&self, access_token: &str, method: &str, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(access_token)
+    }
+
+    /// `PATCH /me`.
+    pub async fn patch_me(&self, access_token: &str, patch: &Value) -> Answer {
+        let request = self.as_user(access_token, "PATCH", "/me").json(patch);
+        self.send(request).await
+    }
+
+    /// `GET /me/sessions`.
+    pub async fn my_sessions(&self, access_token: &str) -> Answer {
+        self.send(self.as_user(access_token, "GET", "/me/sessions"))
+            .await
+    }
+
+    /// A deletion, as the user of an access token.
+    pub async fn delete_as_user(&self, access_token: &str, path: &str) -> Answer {
+        self.send(self.as_user(access_token, "DELETE", path)).await
+    }
+
+    /// `POST /revoke`, as our client.
+    pub async fn revoke(&self, token: &str) -> Answer {
+        self.send(self.revocation(CLIENT, token)).await
+    }
+
+    /// The request of [`Self::revoke`], as any client.
+    pub fn revocation(&self, client: (&str, &str), token: &str) -> RequestBuilder {
+        self.request("POST", "/revoke")
+            .basic_auth(client.0, Some(client.1))
+            .form(&[("token", token)])
+    }
+
     /// What a token of ours says, as our own validation reads it.
     pub async fn verify(&self, access_token: &str) -> Claims {
         let env = Environment::of(self.variables.clone());

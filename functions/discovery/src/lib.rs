@@ -23,6 +23,9 @@ use shared::{
     start::StartError,
 };
 
+/// How clients authenticate, at each endpoint that asks them to.
+const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
+
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug, FromRef)]
 pub struct Discovery {
@@ -42,7 +45,9 @@ impl Metadata {
         let metadata = json!({
             "issuer": url,
             "token_endpoint": format!("{url}/token"),
-            "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+            "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "revocation_endpoint": format!("{url}/revoke"),
+            "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
             "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
             "jwks_uri": format!("{url}/.well-known/jwks.json"),
             "subject_types_supported": ["public"],

@@ -1,19 +1,23 @@
-//! `GET /me`: the signed-in user's own profile.
+//! `GET`, `PATCH` and `DELETE /me`: the signed-in user's own account.
 
 use axum::{
     Json, Router,
     extract::{FromRef, State},
+    response::NoContent,
     routing::get,
 };
+use serde::Serialize;
+use serde_json::{Map, Value};
 use shared::{
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, Profile, method_not_allowed, surface},
+    http::{ApiError, Cache, Caller, MergePatch, Profile, in_time, method_not_allowed, surface},
     keys::{KeyStore, Keys},
+    sessions::Sessions,
     start::StartError,
     token::TokenVerifier,
-    users::{Status, Users},
+    users::{Patch, User, Users},
 };
 
 /// What this function needs, and nothing else.
@@ -21,8 +25,10 @@ use shared::{
 pub struct Me {
     /// Recognises our own access tokens.
     pub tokens: TokenVerifier,
-    /// Where profiles are read from.
+    /// Where accounts are.
     pub users: Users,
+    /// What goes with an account that is deleted.
+    pub sessions: Sessions,
 }
 
 impl Me {
@@ -33,26 +39,72 @@ impl Me {
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let issuer = Issuer::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let users = Users::new(client.clone(), config::table_name(env)?, clock.clone());
+        let table = config::table_name(env)?;
+        let users = Users::new(client.clone(), table.clone(), clock.clone());
+        let sessions = Sessions::new(client.clone(), table, clock.clone());
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         // The same client as the users': reading the keys now opens the connection that requests go on with.
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
-        let tokens = TokenVerifier::new(keys, issuer, clock);
-        Ok(Self { tokens, users })
+        Ok(Self {
+            tokens: TokenVerifier::new(keys, issuer, clock),
+            users,
+            sessions,
+        })
     }
 }
 
-/// The route, ready to be mounted by Lambda, by `local`, or by a test.
+/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
 pub fn router(me: Me) -> Router {
+    let methods = get(show).patch(edit).delete(delete);
     let routes = Router::new()
-        .route("/me", get(show).fallback(method_not_allowed))
+        .route("/me", methods.fallback(method_not_allowed))
         .with_state(me);
     surface(routes, "me", Cache::Never)
 }
 
-async fn show(State(users): State<Users>, caller: Caller) -> Result<Json<Profile>, ApiError> {
-    let user = users.find(caller.user_id).await?;
-    let user = user.filter(|user| user.status == Status::Active);
-    let user = user.ok_or(ApiError::UnknownUser)?;
+/// What users see of their own account.
+#[derive(Serialize)]
+struct Account {
+    #[serde(flatten)]
+    profile: Profile,
+    metadata: Map<String, Value>,
+}
+
+impl From<User> for Account {
+    fn from(mut user: User) -> Self {
+        let metadata = std::mem::take(&mut user.metadata.0);
+        Self {
+            profile: user.into(),
+            metadata,
+        }
+    }
+}
+
+async fn show(State(users): State<Users>, caller: Caller) -> Result<Json<Account>, ApiError> {
+    let user = caller.user(&users).await?;
     Ok(Json(user.into()))
+}
+
+async fn edit(
+    State(users): State<Users>,
+    caller: Caller,
+    MergePatch(patch): MergePatch<Patch>,
+) -> Result<Json<Account>, ApiError> {
+    let user = in_time(users.edit(caller.user_id, caller.session, &patch)).await?;
+    Ok(Json(user.into()))
+}
+
+async fn delete(
+    State(users): State<Users>,
+    State(sessions): State<Sessions>,
+    caller: Caller,
+) -> Result<NoContent, ApiError> {
+    in_time(async {
+        users.delete(caller.user_id, caller.session).await?;
+        // Afterwards, so that no sign-in adds one to those that are gone.
+        sessions.delete_all(caller.user_id).await?;
+        Ok::<_, ApiError>(())
+    })
+    .await?;
+    Ok(NoContent)
 }

@@ -1,4 +1,4 @@
-//! The Lambda entry point of `GET /me`.
+//! The Lambda entry point of `/me`.
 
 use lambda_http::Error;
 use me::Me;

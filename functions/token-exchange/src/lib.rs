@@ -17,7 +17,7 @@ use shared::{
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
     token::{Grant, IssuedToken, TokenIssuer},
-    users::{SignIn, Status, User, Users},
+    users::{SignIn, User, Users},
 };
 
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -37,6 +37,8 @@ pub struct TokenExchange {
     pub users: Users,
     /// The sign-ins that are alive.
     pub sessions: Sessions,
+    /// How long they live.
+    pub lifetimes: SessionLifetimes,
     /// Our own word about them.
     pub tokens: TokenIssuer,
 }
@@ -56,7 +58,7 @@ impl TokenExchange {
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
         let lifetimes = SessionLifetimes::from_env(env)?;
-        let sessions = Sessions::new(client.clone(), table, lifetimes, clock.clone());
+        let sessions = Sessions::new(client.clone(), table, clock.clone());
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
         let signer = Signer::start(keys).await?;
@@ -65,6 +67,7 @@ impl TokenExchange {
             providers: Providers::new(github),
             users,
             sessions,
+            lifetimes,
             tokens: TokenIssuer::new(signer, issuer.clone(), ttl, clock),
             issuer,
         })
@@ -121,20 +124,16 @@ async fn grant(
     user_agent: UserAgent,
     form: Form,
 ) -> Result<Json<Answer>, OAuthError> {
-    in_time(exchange.grant(user_agent, form)).await
+    Ok(in_time(exchange.grant(user_agent, form)).await?)
 }
 
 impl TokenExchange {
-    async fn grant(
-        &self,
-        user_agent: UserAgent,
-        mut form: Form,
-    ) -> Result<Json<Answer>, OAuthError> {
+    async fn grant(&self, user_agent: UserAgent, mut form: Form) -> Result<Json<Answer>, ApiError> {
         let client = self.clients.authenticate(&mut form)?;
         match form.require_plain("grant_type")?.as_str() {
-            GRANT_TYPE_TOKEN_EXCHANGE => Ok(self.exchange(&client, user_agent, form).await?),
-            GRANT_TYPE_REFRESH_TOKEN => Ok(self.refresh(&client, form).await?),
-            _ => Err(ApiError::UnsupportedGrantType.into()),
+            GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
+            GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
+            _ => Err(ApiError::UnsupportedGrantType),
         }
     }
 
@@ -148,7 +147,13 @@ impl TokenExchange {
         let exchange = Exchange::read(&mut form, &self.issuer)?;
         let scope = client.grant_scope(exchange.scope.as_deref())?;
         let subject = &exchange.subject;
-        let opening = Opening::new(&subject.token, client.id(), scope, user_agent.as_deref())?;
+        let opening = Opening::new(
+            &subject.token,
+            client.id(),
+            scope,
+            user_agent.as_deref(),
+            self.lifetimes,
+        )?;
 
         let identity = self.providers.verify(subject).await?;
         let tokens = self.tokens.ready().await?;
@@ -158,7 +163,7 @@ impl TokenExchange {
             .await?;
         let grant = Grant {
             client_id: client.id(),
-            session: session.id,
+            session: session.session,
             scope: session.scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
@@ -182,18 +187,17 @@ impl TokenExchange {
 
         // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
         let (session, user) = tokio::join!(
-            self.sessions.refresh(&token, client.id()),
+            self.sessions.refresh(&token, client.id(), &self.lifetimes),
             self.users.find(token.user_id),
         );
         let (session, user) = (session?, user?);
         let user = user
-            .filter(|user| user.status == Status::Active)
-            .filter(|user| user.session_version == session.session_version)
+            .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;
         let scope = narrowed(session.scope, form.take_plain("scope"))?;
         let grant = Grant {
             client_id: client.id(),
-            session: token.session_id,
+            session: session.session,
             scope: scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;

@@ -4,7 +4,11 @@ use axum::extract::{FromRef, FromRequestParts};
 use http::{header::AUTHORIZATION, request::Parts};
 
 use super::ApiError;
-use crate::{token::TokenVerifier, users::UserId};
+use crate::{
+    sessions::SessionRef,
+    token::TokenVerifier,
+    users::{User, UserId, Users},
+};
 
 /// The signed-in user making this request (RFC 6750).
 ///
@@ -13,6 +17,20 @@ use crate::{token::TokenVerifier, users::UserId};
 pub struct Caller {
     /// Who is calling.
     pub user_id: UserId,
+    /// The sign-in that the call is part of.
+    pub session: SessionRef,
+}
+
+impl Caller {
+    /// The caller's user, as of now.
+    ///
+    /// # Errors
+    /// The user is gone, disabled, or signed out everywhere since; or the table cannot be read.
+    pub async fn user(&self, users: &Users) -> Result<User, ApiError> {
+        let user = users.find(self.user_id).await?;
+        let user = user.filter(|user| user.admits(self.session));
+        user.ok_or(ApiError::UnknownUser)
+    }
 }
 
 impl<S> FromRequestParts<S> for Caller
@@ -27,6 +45,10 @@ where
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
         Ok(Self {
             user_id: claims.sub,
+            session: SessionRef {
+                id: claims.sid,
+                version: claims.session_version,
+            },
         })
     }
 }

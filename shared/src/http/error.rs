@@ -12,8 +12,12 @@ use thiserror::Error;
 
 use super::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
 use crate::{
-    dynamodb::StoreError, keys::KeysError, provider::ProviderError, sessions::RefreshError,
-    token::TokenError, users::SignInError,
+    dynamodb::StoreError,
+    keys::KeysError,
+    provider::ProviderError,
+    sessions::RefreshError,
+    token::TokenError,
+    users::{ChangeError, SignInError},
 };
 
 /// Every way a request can fail, as the client may know it.
@@ -57,6 +61,12 @@ pub enum ApiError {
     /// The token is good, and its user is gone or disabled.
     #[error("the access token is not valid")]
     UnknownUser,
+    /// No such thing of the caller's.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// The request is well-formed, and asks for what is not to be had (RFC 9110 §15.5.21).
+    #[error("{0}")]
+    Unprocessable(String),
     /// The body is of another type than the route reads.
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
@@ -107,7 +117,9 @@ impl ApiError {
             | Self::MissingToken
             | Self::InvalidToken(_)
             | Self::UnknownUser => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -128,6 +140,8 @@ impl ApiError {
             | Self::UnsupportedMediaType(_)
             | Self::TooLarge
             | Self::MethodNotAllowed => "invalid_request",
+            Self::NotFound(_) => "not_found",
+            Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
@@ -259,6 +273,16 @@ impl From<RefreshError> for ApiError {
         match error {
             RefreshError::Invalid | RefreshError::Reused => Self::InvalidGrant(error),
             RefreshError::Store(error) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::NotSignedIn => Self::UnknownUser,
+            ChangeError::Patch(error) => Self::Unprocessable(error.to_string()),
+            ChangeError::Store(error) => Self::StoreUnavailable(error),
         }
     }
 }

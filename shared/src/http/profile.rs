@@ -36,15 +36,16 @@ pub struct ProfileIdentity {
 
 impl From<User> for Profile {
     fn from(user: User) -> Self {
-        let identities = user.identities.into_iter();
         Self {
             id: user.id.to_string(),
-            name: user.profile.name,
+            name: user.name().map(str::to_owned),
+            picture: user.picture().map(str::to_owned),
             email: user.profile.email,
             email_verified: user.profile.email_verified,
-            picture: user.profile.picture,
             roles: user.roles,
-            identities: identities
+            identities: user
+                .identities
+                .into_iter()
                 .map(|(provider, linked)| ProfileIdentity {
                     provider,
                     subject: linked.subject,

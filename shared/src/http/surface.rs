@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
-use super::{ApiError, OAuthError};
+use super::ApiError;
 use crate::telemetry;
 
 /// No honest request is larger.
@@ -111,12 +111,11 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
 ///
 /// # Errors
 /// Those of `answer`, and [`ApiError::Overdue`].
-pub async fn in_time<T>(
-    answer: impl Future<Output = Result<T, OAuthError>>,
-) -> Result<T, OAuthError> {
-    tokio::time::timeout(DEADLINE, answer)
-        .await
-        .unwrap_or_else(|_| Err(ApiError::Overdue.into()))
+pub async fn in_time<T, E: Into<ApiError>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, ApiError> {
+    let answer = tokio::time::timeout(DEADLINE, answer).await;
+    answer.map_err(|_| ApiError::Overdue)?.map_err(Into::into)
 }
 
 /// The answer of a route to a method that it does not have.

@@ -3,10 +3,9 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
-use url::Url;
 
-const MAX_CHARS: usize = 256;
-const MAX_URL: usize = 2048;
+use crate::text::{MAX_CHARS, composed, is_blank, is_picture, is_presentable};
+
 /// RFC 5321 §4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
 
@@ -130,17 +129,13 @@ impl Profile {
     }
 }
 
-/// At most 256 characters (so at most 1,024 bytes), without control characters and without those that turn the direction of
-/// the text around them (Unicode Standard Annex #9).
+/// The presentable part of a text, as far as it goes.
 fn text(raw: String) -> Option<String> {
-    let visible = |c: &char| {
-        !c.is_control()
-            && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let visible: String = raw.chars().filter(visible).collect();
-    let text: String = visible.trim().chars().take(MAX_CHARS).collect();
+    let presentable: String = raw.chars().filter(|c| is_presentable(*c)).collect();
+    let composed = composed(&presentable);
+    let text: String = composed.trim().chars().take(MAX_CHARS).collect();
     let text = text.trim_end();
-    (!text.is_empty()).then(|| text.to_owned())
+    (!is_blank(text)).then(|| text.to_owned())
 }
 
 fn is_email(address: &str) -> bool {
@@ -149,10 +144,6 @@ fn is_email(address: &str) -> bool {
         .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
     let plain = |c: char| !c.is_control() && !c.is_whitespace();
     well_formed && address.len() <= MAX_EMAIL && address.chars().all(plain)
-}
-
-fn is_picture(url: &str) -> bool {
-    url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| url.scheme() == "https")
 }
 
 #[cfg(test)]

@@ -10,26 +10,36 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Decision, Hash, Nonce, Presented, RefreshToken, SessionId, State, decide};
+use super::{Decision, EndReason, Hash, Nonce, Presented, RefreshToken, SessionId, State, decide};
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
-    users::UserId,
+    users::{User, UserId},
 };
 
 /// How long a client that lost the answer may repeat an exchange.
 const RETRY_WINDOW: u64 = 60;
 /// Enough to tell one's own devices apart.
 const MAX_USER_AGENT: usize = 120;
+/// What the key of each session starts with, within its user's partition.
+pub(super) const SORT_KEY: &str = "SESSION#";
 
-/// Opens and refreshes sessions.
+/// Opens, refreshes, lists and ends sessions.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    client: Client,
-    table: String,
-    lifetimes: SessionLifetimes,
-    clock: Clock,
+    pub(super) client: Client,
+    pub(super) table: String,
+    pub(super) clock: Clock,
+}
+
+/// A session as its tokens name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// Its name.
+    pub id: SessionId,
+    /// How often its user had signed out everywhere when it was opened.
+    pub version: u64,
 }
 
 /// A session about to be opened by an exchange.
@@ -41,13 +51,14 @@ pub struct Opening {
     scope: Option<String>,
     user_agent: Option<String>,
     nonce: Nonce,
+    lifetimes: SessionLifetimes,
 }
 
 /// A session that an exchange opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// Its name.
-    pub id: SessionId,
+    /// Which one it is.
+    pub session: SessionRef,
     /// Its first refresh token.
     pub refresh_token: RefreshToken,
     /// What the client may do in it.
@@ -67,8 +78,8 @@ pub struct Refreshed {
     pub scope: Option<String>,
     /// How long the refresh token is good if it is not used.
     pub refresh_token_expires_in: u64,
-    /// Of the user, when the session was opened.
-    pub session_version: u64,
+    /// Which session it is.
+    pub session: SessionRef,
 }
 
 /// Why an exchange opened no session.
@@ -144,16 +155,22 @@ impl SessionItem {
     }
 
     fn refresh_token_expires_in(&self, now: Timestamp) -> u64 {
-        let until = self.idle_expires_at.min(self.absolute_expires_at);
-        until.saturating_sub(now)
+        self.over_at().saturating_sub(now)
+    }
+
+    fn over_at(&self) -> Timestamp {
+        self.idle_expires_at.min(self.absolute_expires_at)
     }
 
     fn refreshed(self, refresh_token: RefreshToken, now: Timestamp) -> Refreshed {
         Refreshed {
-            refresh_token,
             refresh_token_expires_in: self.refresh_token_expires_in(now),
-            session_version: self.session_version,
+            session: SessionRef {
+                id: refresh_token.session_id,
+                version: self.session_version,
+            },
             scope: self.scope,
+            refresh_token,
         }
     }
 }
@@ -168,6 +185,7 @@ impl Opening {
         client_id: &str,
         scope: Option<String>,
         user_agent: Option<&str>,
+        lifetimes: SessionLifetimes,
     ) -> Result<Self, StoreError> {
         let nonce = Nonce::generate()
             .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
@@ -179,6 +197,7 @@ impl Opening {
             scope,
             user_agent,
             nonce,
+            lifetimes,
         })
     }
 
@@ -188,7 +207,10 @@ impl Opening {
 
     fn opened(&self, user_id: UserId, item: SessionItem, now: Timestamp) -> Opened {
         Opened {
-            id: self.id,
+            session: SessionRef {
+                id: self.id,
+                version: item.session_version,
+            },
             refresh_token: self.first_token(user_id, Nonce(item.nonce)),
             is_new_user: item.created_user,
             refresh_token_expires_in: item.refresh_token_expires_in(now),
@@ -199,11 +221,10 @@ impl Opening {
 
 impl Sessions {
     /// The sessions in `table`.
-    pub fn new(client: Client, table: String, lifetimes: SessionLifetimes, clock: Clock) -> Self {
+    pub fn new(client: Client, table: String, clock: Clock) -> Self {
         Self {
             client,
             table,
-            lifetimes,
             clock,
         }
     }
@@ -221,7 +242,7 @@ impl Sessions {
     ) -> Result<(Item, Opened), StoreError> {
         let now = self.clock.now();
         let first = opening.first_token(user_id, opening.nonce);
-        let absolute_expires_at = now + self.lifetimes.absolute.as_secs();
+        let absolute_expires_at = now + opening.lifetimes.absolute.as_secs();
         let session = SessionItem {
             client_id: opening.client_id.clone(),
             scope: opening.scope.clone(),
@@ -235,7 +256,7 @@ impl Sessions {
             created_user,
             created_at: now,
             last_used_at: now,
-            idle_expires_at: now + self.lifetimes.idle.as_secs(),
+            idle_expires_at: now + opening.lifetimes.idle.as_secs(),
             absolute_expires_at,
             expires_at: absolute_expires_at,
             ended_at: None,
@@ -252,13 +273,8 @@ impl Sessions {
     ///
     /// # Errors
     /// [`OpenError::AlreadyExchanged`], or the table cannot be used.
-    pub(crate) async fn open(
-        &self,
-        opening: &Opening,
-        user_id: UserId,
-        session_version: u64,
-    ) -> Result<Opened, OpenError> {
-        let (item, opened) = self.prepare(opening, user_id, session_version, false)?;
+    pub(crate) async fn open(&self, opening: &Opening, user: &User) -> Result<Opened, OpenError> {
+        let (item, opened) = self.prepare(opening, user.id, user.session_version, false)?;
         let put = self
             .client
             .put_item()
@@ -270,7 +286,7 @@ impl Sessions {
             .send()
             .await;
         let Err(error) = put else {
-            tracing::info!(event = "session.created", session_id = %opening.id, %user_id, client_id = opening.client_id);
+            tracing::info!(event = "session.created", session_id = %opening.id, user_id = %user.id, client_id = opening.client_id);
             return Ok(opened);
         };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
@@ -284,10 +300,11 @@ impl Sessions {
             && stored.generation == 0
             && now.saturating_sub(stored.created_at) <= RETRY_WINDOW
             && stored.state().is_alive(now);
-        if !is_retry {
+        let opened = opening.opened(user.id, stored, now);
+        if !is_retry || !user.admits(opened.session) {
             return Err(OpenError::AlreadyExchanged);
         }
-        Ok(opening.opened(user_id, stored, now))
+        Ok(opened)
     }
 
     /// Trades a refresh token for the next one.
@@ -301,6 +318,7 @@ impl Sessions {
         &self,
         token: &RefreshToken,
         client_id: &str,
+        lifetimes: &SessionLifetimes,
     ) -> Result<Refreshed, RefreshError> {
         let now = self.clock.now();
         let nonce = Nonce::generate()
@@ -342,7 +360,7 @@ impl Sessions {
             .expression_attribute_values(":now", number(now))
             .expression_attribute_values(
                 ":idle_expires_at",
-                number(now + self.lifetimes.idle.as_secs()),
+                number(now + lifetimes.idle.as_secs()),
             )
             .expression_attribute_values(":family", bytes(presented.family))
             .expression_attribute_values(":generation", number(token.generation))
@@ -371,7 +389,14 @@ impl Sessions {
                 };
                 let stored: SessionItem =
                     serde_dynamo::from_item(item).map_err(StoreError::from)?;
-                self.settle(token, &presented, stored, now).await
+                let window = lifetimes.reuse_window.map(|window| window.as_secs());
+                self.settle(
+                    token,
+                    &decide(&presented, &stored.state(), now, window),
+                    stored,
+                    now,
+                )
+                .await
             }
         }
     }
@@ -380,20 +405,20 @@ impl Sessions {
     async fn settle(
         &self,
         token: &RefreshToken,
-        presented: &Presented,
+        decision: &Decision,
         stored: SessionItem,
         now: Timestamp,
     ) -> Result<Refreshed, RefreshError> {
-        let window = self.lifetimes.reuse_window.map(|window| window.as_secs());
-        match decide(presented, &stored.state(), now, window) {
+        match decision {
             Decision::Repeat(nonce) => {
-                let successor = token.successor(nonce).ok_or(RefreshError::Invalid)?;
+                let successor = token.successor(*nonce).ok_or(RefreshError::Invalid)?;
                 tracing::info!(event = "session.replayed", session_id = %token.session_id, user_id = %token.user_id, generation = token.generation);
                 Ok(stored.refreshed(successor, now))
             }
             Decision::End => {
                 tracing::warn!(event = "session.reuse_detected", session_id = %token.session_id, user_id = %token.user_id, generation = token.generation);
-                self.end(token.user_id, token.session_id, now).await?;
+                self.end(token.user_id, token.session_id, EndReason::Reused)
+                    .await?;
                 Err(RefreshError::Reused)
             }
             Decision::Refuse => Err(RefreshError::Invalid),
@@ -403,42 +428,13 @@ impl Sessions {
             }
         }
     }
-
-    async fn end(
-        &self,
-        user_id: UserId,
-        session_id: SessionId,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, session_id)))
-            .update_expression("SET #ended_at = if_not_exists(#ended_at, :now)")
-            // An item that is gone must not come back as a stump.
-            .condition_expression("attribute_exists(#pk)")
-            .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_values(":now", number(now))
-            .send()
-            .await
-            .map(|_| {
-                tracing::info!(event = "session.ended", %session_id, %user_id);
-            })
-            .or_else(|error| {
-                let is_gone = error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
-                if is_gone { Ok(()) } else { Err(error.into()) }
-            })
-    }
 }
 
-fn session_key(user_id: UserId, session_id: SessionId) -> Item {
-    primary_key(user_partition(user_id), format!("SESSION#{session_id}"))
+pub(super) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
+    primary_key(user_partition(user_id), format!("{SORT_KEY}{session_id}"))
 }
 
-fn bytes(hash: Hash) -> AttributeValue {
+pub(super) fn bytes(hash: Hash) -> AttributeValue {
     binary(hash.0)
 }
 

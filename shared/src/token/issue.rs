@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     config::{AccessTokenTtl, Issuer},
     keys::{Signer, SigningKey},
-    sessions::SessionId,
+    sessions::SessionRef,
     users::User,
 };
 
@@ -36,7 +36,7 @@ pub struct Grant<'a> {
     /// The authenticated client.
     pub client_id: &'a str,
     /// The sign-in.
-    pub session: SessionId,
+    pub session: SessionRef,
     /// The granted scope, if any (RFC 6749 §3.3).
     pub scope: Option<&'a str>,
 }
@@ -93,7 +93,8 @@ impl ReadyIssuer<'_> {
             exp: now + ttl.as_secs(),
             nbf: None,
             jti: Uuid::now_v7().to_string(),
-            sid: grant.session,
+            sid: grant.session.id,
+            session_version: grant.session.version,
             scope: grant.scope.map(str::to_owned),
             roles: user.roles.clone(),
         };

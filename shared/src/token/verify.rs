@@ -121,6 +121,7 @@ mod tests {
             "exp": NOW + 840,
             "jti": "a-token",
             "sid": "AAAAAAAAAAAAAAAAAAAAAA",
+            "session_version": 0,
         }))
         .unwrap();
         change(&mut claims);

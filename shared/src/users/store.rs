@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
 };
 use thiserror::Error;
 
-use super::{LinkedIdentity, Status, StoredProfile, User, UserId};
+use super::{Edited, LinkedIdentity, Metadata, Status, StoredProfile, User, UserId};
 use crate::{
     clock::Clock,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
-const TRIES: usize = 4;
+pub(super) const TRIES: usize = 4;
 
 /// Reads and writes users and identities.
 #[derive(Clone, Debug)]
 pub struct Users {
-    client: Client,
-    table: String,
+    pub(super) client: Client,
+    pub(super) table: String,
     clock: Clock,
 }
 
@@ -116,8 +116,7 @@ impl Users {
             known = match known {
                 Some(id) => match self.update(id, &key, identity).await? {
                     Some(user) => {
-                        let version = user.session_version;
-                        let session = sessions.open(opening, user.id, version).await?;
+                        let session = sessions.open(opening, &user).await?;
                         return Ok(SignIn { user, session });
                     }
                     None => self.find_identity(&key, true).await?,
@@ -129,8 +128,7 @@ impl Users {
                 },
             };
         }
-        let busy = "others kept changing the same identity".to_owned();
-        Err(StoreError::Unavailable(busy).into())
+        Err(busy().into())
     }
 
     async fn find_identity(
@@ -167,10 +165,7 @@ impl Users {
             .expression_attribute_names("#identities", "identities")
             .expression_attribute_names("#provider", identity.provider())
             .expression_attribute_names("#key", "key")
-            .expression_attribute_values(
-                ":active",
-                serde_dynamo::to_attribute_value(Status::Active).map_err(StoreError::from)?,
-            )
+            .expression_attribute_values(":active", active())
             .expression_attribute_values(":key", string(key.as_str()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
@@ -258,7 +253,7 @@ impl Users {
             .await;
         let Err(error) = created else {
             tracing::info!(event = "user.created", user_id = %user.id);
-            tracing::info!(event = "session.created", session_id = %session.id, user_id = %user.id);
+            tracing::info!(event = "session.created", session_id = %session.session.id, user_id = %user.id);
             return Ok(Creation::SignIn(Box::new(SignIn { user, session })));
         };
         match error.as_service_error() {
@@ -339,7 +334,12 @@ fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
         },
         roles: Vec::new(),
         identities: [(identity.provider().to_owned(), linked)].into(),
+        edited: Edited::default(),
+        metadata: Metadata::default(),
+        revision: 0,
         session_version: 0,
+        kept_session: None,
+        signed_out_in: None,
         created_at: now,
     }
 }
@@ -372,10 +372,20 @@ fn owner(identity_item: &Item) -> Result<UserId, StoreError> {
         .ok_or_else(|| StoreError::Malformed("an identity names no user".to_owned()))
 }
 
-fn user_key(id: UserId) -> Item {
+/// What the status of a user who may sign in looks like in an expression.
+pub(super) fn active() -> AttributeValue {
+    string("active")
+}
+
+/// Others changed the same item each time we tried.
+pub(super) fn busy() -> StoreError {
+    StoreError::Unavailable("others kept changing the same user".to_owned())
+}
+
+pub(super) fn user_key(id: UserId) -> Item {
     primary_key(user_partition(id), "USER")
 }
 
-fn identity_key(key: &IdentityKey) -> Item {
+pub(super) fn identity_key(key: &IdentityKey) -> Item {
     primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
 }

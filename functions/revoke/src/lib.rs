@@ -1,0 +1,91 @@
+//! `POST /revoke`: a client gives a token back, and the session that it belongs to ends (RFC 7009).
+
+use axum::{Router, extract::State, http::StatusCode, routing::post};
+use secrecy::{ExposeSecret, SecretString};
+use shared::{
+    clock::Clock,
+    config::{self, Environment, Issuer},
+    dynamodb,
+    http::{
+        ApiError, Cache, Client, Clients, Form, OAuthError, in_time, method_not_allowed, surface,
+    },
+    keys::{KeyStore, Keys},
+    sessions::{EndReason, RefreshToken, Sessions},
+    start::StartError,
+    token::{TokenError, TokenVerifier},
+};
+
+/// What this function needs, and nothing else.
+#[derive(Clone, Debug)]
+pub struct Revoke {
+    /// Who may call.
+    pub clients: Clients,
+    /// Recognises our own access tokens.
+    pub tokens: TokenVerifier,
+    /// The sessions to end.
+    pub sessions: Sessions,
+}
+
+impl Revoke {
+    /// Reads the settings and the keys.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong, or the keys must not be used.
+    pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let clients = Clients::new(config::clients(env)?);
+        let issuer = Issuer::from_env(env)?;
+        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        let sessions = Sessions::new(client.clone(), config::table_name(env)?, clock.clone());
+        let store = KeyStore::new(client, config::keys_table_name(env)?);
+        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        Ok(Self {
+            clients,
+            tokens: TokenVerifier::new(keys, issuer, clock),
+            sessions,
+        })
+    }
+}
+
+/// The route, ready to be mounted by Lambda, by `local`, or by a test.
+pub fn router(revoke: Revoke) -> Router {
+    let routes = Router::new()
+        .route("/revoke", post(revoke_token).fallback(method_not_allowed))
+        .with_state(revoke);
+    surface(routes, "revoke", Cache::Never)
+}
+
+/// RFC 7009 §2.2: a token that is unknown, over, or another client's is answered like one that was good.
+async fn revoke_token(
+    State(revoke): State<Revoke>,
+    mut form: Form,
+) -> Result<StatusCode, OAuthError> {
+    let client = revoke.clients.authenticate(&mut form)?;
+    // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
+    let token = form.require("token")?;
+    in_time(revoke.end_session_of(&token, &client)).await?;
+    Ok(StatusCode::OK)
+}
+
+impl Revoke {
+    async fn end_session_of(
+        &self,
+        token: &SecretString,
+        client: &Client<'_>,
+    ) -> Result<(), ApiError> {
+        let token = token.expose_secret();
+        if let Ok(token) = RefreshToken::parse(token) {
+            self.sessions.revoke(&token, client.id()).await?;
+            return Ok(());
+        }
+        let claims = match self.tokens.verify(token).await {
+            Ok(claims) => claims,
+            Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
+            Err(_) => return Ok(()),
+        };
+        if claims.client_id == client.id() {
+            let reason = EndReason::Revoked;
+            self.sessions.end(claims.sub, claims.sid, reason).await?;
+        }
+        Ok(())
+    }
+}

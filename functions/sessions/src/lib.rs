@@ -1,0 +1,166 @@
+//! `/me/sessions`: where the signed-in user is signed in, and how that ends.
+
+use axum::{
+    Json, Router,
+    extract::{FromRef, Path, RawQuery, State, rejection::PathRejection},
+    response::NoContent,
+    routing::{delete, get},
+};
+use serde::Serialize;
+use shared::{
+    clock::{Clock, Timestamp},
+    config::{self, Environment, Issuer},
+    dynamodb,
+    http::{ApiError, Cache, Caller, in_time, method_not_allowed, surface},
+    keys::{KeyStore, Keys},
+    sessions::{EndReason, Session, SessionId, Sessions},
+    start::StartError,
+    token::TokenVerifier,
+    users::{Leave, Users},
+};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// What this function needs, and nothing else.
+#[derive(Clone, Debug, FromRef)]
+pub struct SessionsOfMe {
+    /// Recognises our own access tokens.
+    pub tokens: TokenVerifier,
+    /// Who has signed out everywhere.
+    pub users: Users,
+    /// The sign-ins.
+    pub sessions: Sessions,
+}
+
+impl SessionsOfMe {
+    /// Reads the settings and the keys.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong, or the keys must not be used.
+    pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let issuer = Issuer::from_env(env)?;
+        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        let table = config::table_name(env)?;
+        let users = Users::new(client.clone(), table.clone(), clock.clone());
+        let sessions = Sessions::new(client.clone(), table, clock.clone());
+        let store = KeyStore::new(client, config::keys_table_name(env)?);
+        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        Ok(Self {
+            tokens: TokenVerifier::new(keys, issuer, clock),
+            users,
+            sessions,
+        })
+    }
+}
+
+/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+pub fn router(sessions: SessionsOfMe) -> Router {
+    let all = get(list).delete(end_all).fallback(method_not_allowed);
+    let one = delete(end).fallback(method_not_allowed);
+    let routes = Router::new()
+        .route("/me/sessions", all)
+        .route("/me/sessions/{session_id}", one)
+        .with_state(sessions);
+    surface(routes, "sessions", Cache::Never)
+}
+
+/// The answer to `GET /me/sessions`: the last used session first.
+#[derive(Serialize)]
+struct List {
+    sessions: Vec<ListedSession>,
+}
+
+/// A session, as its user sees it. Times are those of RFC 3339, in UTC.
+#[derive(Serialize)]
+struct ListedSession {
+    id: SessionId,
+    client_id: String,
+    user_agent: Option<String>,
+    created_at: String,
+    last_used_at: String,
+    expires_at: String,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl ListedSession {
+    fn new(session: Session, caller: &Caller) -> Self {
+        Self {
+            id: session.session.id,
+            current: session.session.id == caller.session.id,
+            client_id: session.client_id,
+            user_agent: session.user_agent,
+            created_at: rfc3339(session.created_at),
+            last_used_at: rfc3339(session.last_used_at),
+            expires_at: rfc3339(session.expires_at),
+        }
+    }
+}
+
+/// Times come from our own table; one that no calendar has is shown as no time.
+fn rfc3339(time: Timestamp) -> String {
+    let time = i64::try_from(time).ok();
+    time.and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+async fn list(
+    State(users): State<Users>,
+    State(sessions): State<Sessions>,
+    caller: Caller,
+) -> Result<Json<List>, ApiError> {
+    let (user, sessions) = in_time(async {
+        tokio::try_join!(caller.user(&users), async {
+            sessions.list(caller.user_id).await.map_err(ApiError::from)
+        },)
+    })
+    .await?;
+    let admitted = sessions
+        .into_iter()
+        .filter(|session| user.admits(session.session));
+    let sessions: Vec<_> = admitted
+        .map(|session| ListedSession::new(session, &caller))
+        .collect();
+    // An access token outlives its session by minutes; here the session has been read anyway.
+    if !sessions.iter().any(|session| session.current) {
+        return Err(ApiError::UnknownUser);
+    }
+    Ok(Json(List { sessions }))
+}
+
+/// Ends one session of the caller's. Somebody else's is not there.
+async fn end(
+    State(sessions): State<Sessions>,
+    session_id: Result<Path<SessionId>, PathRejection>,
+    caller: Caller,
+) -> Result<NoContent, ApiError> {
+    let not_found = || ApiError::NotFound("session");
+    let Path(session_id) = session_id.map_err(|_| not_found())?;
+    let reason = EndReason::SignedOut;
+    let is_there = sessions.end(caller.user_id, session_id, reason).await?;
+    is_there.then_some(NoContent).ok_or_else(not_found)
+}
+
+/// Ends all sessions of the caller's, or all others.
+async fn end_all(
+    State(users): State<Users>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Result<NoContent, ApiError> {
+    let leave = leave(query.as_deref().unwrap_or_default())?;
+    users
+        .sign_out(caller.user_id, caller.session, leave)
+        .await?;
+    Ok(NoContent)
+}
+
+/// A slip in `?except=current` must not end the session that it is to keep.
+fn leave(query: &str) -> Result<Leave, ApiError> {
+    match query {
+        "" => Ok(Leave::All),
+        "except=current" => Ok(Leave::Others),
+        _ => Err(ApiError::InvalidRequest(
+            "the query must be empty, or except=current".to_owned(),
+        )),
+    }
+}

@@ -1,0 +1,13 @@
+//! The Lambda entry point of `/me/sessions`.
+
+use lambda_http::Error;
+use sessions::SessionsOfMe;
+use shared::{clock::Clock, config::Environment, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Environment::process();
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
+    let sessions = SessionsOfMe::start(&env, Clock::system()).await?;
+    lambda_http::run(sessions::router(sessions)).await
+}

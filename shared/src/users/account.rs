@@ -1,0 +1,281 @@
+//! What users do to their own account: edit it, sign out of it everywhere, delete it.
+
+use aws_sdk_dynamodb::{
+    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    types::{
+        Delete, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        builders::DeleteBuilder,
+    },
+};
+use thiserror::Error;
+
+use super::{
+    Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
+    store::{TRIES, active, busy, identity_key, user_key},
+};
+use crate::{
+    dynamodb::{StoreError, number, string},
+    sessions::SessionRef,
+};
+
+/// Which sessions a user leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// All of them.
+    All,
+    /// All but the one that asks.
+    Others,
+}
+
+/// Why an account was not changed.
+#[derive(Debug, Error)]
+pub enum ChangeError {
+    /// The user is gone or disabled, or has signed out of the session that asks.
+    #[error("the user is gone, disabled, or signed out")]
+    NotSignedIn,
+    /// The change is not accepted.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
+    /// The table cannot be used. Repeating the change is always safe.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Users {
+    /// Changes what `patch` names of the user's profile, and answers the user as they are then.
+    ///
+    /// Changes in parallel are made one after the other: none is lost.
+    ///
+    /// # Errors
+    /// The user is not signed in with `session`, the patch is not accepted, or the table cannot be used.
+    pub async fn edit(
+        &self,
+        id: UserId,
+        session: SessionRef,
+        patch: &Patch,
+    ) -> Result<User, ChangeError> {
+        for _ in 0..TRIES {
+            let user = self.find(id).await?;
+            let user = user.filter(|user| user.admits(session));
+            let user = user.ok_or(ChangeError::NotSignedIn)?;
+            let (edited, metadata) = patch.apply(&user)?;
+            if edited == user.edited && metadata == user.metadata {
+                return Ok(user);
+            }
+            if let Some(user) = self.put_edits(&user, &edited, &metadata).await? {
+                return Ok(user);
+            }
+        }
+        Err(busy().into())
+    }
+
+    /// `None` if the user was changed meanwhile.
+    async fn put_edits(
+        &self,
+        user: &User,
+        edited: &Edited,
+        metadata: &Metadata,
+    ) -> Result<Option<User>, StoreError> {
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(user_key(user.id)))
+            .update_expression("SET #edited = :edited, #metadata = :metadata, #revision = :next")
+            .condition_expression(
+                "#status = :active AND #session_version = :session_version AND #revision = :revision",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#session_version", "session_version")
+            .expression_attribute_names("#edited", "edited")
+            .expression_attribute_names("#metadata", "metadata")
+            .expression_attribute_names("#revision", "revision")
+            .expression_attribute_values(":active", active())
+            .expression_attribute_values(":session_version", number(user.session_version))
+            .expression_attribute_values(":edited", serde_dynamo::to_attribute_value(edited)?)
+            .expression_attribute_values(":metadata", serde_dynamo::to_attribute_value(metadata)?)
+            .expression_attribute_values(":revision", number(user.revision))
+            .expression_attribute_values(":next", number(user.revision + 1))
+            .return_values(ReturnValue::AllNew)
+            .send()
+            .await;
+        match updated {
+            Ok(updated) => {
+                let item = updated.attributes.unwrap_or_default();
+                Ok(Some(serde_dynamo::from_item(item)?))
+            }
+            Err(error) => {
+                let is_changed = error
+                    .as_service_error()
+                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
+                if is_changed {
+                    Ok(None)
+                } else {
+                    Err(error.into())
+                }
+            }
+        }
+    }
+
+    /// Ends the user's sessions by one write, however many there are.
+    ///
+    /// # Errors
+    /// The user is not signed in with `session`, or the table cannot be written.
+    pub async fn sign_out(
+        &self,
+        id: UserId,
+        session: SessionRef,
+        leave: Leave,
+    ) -> Result<(), ChangeError> {
+        let kept = match leave {
+            Leave::All => " REMOVE #kept_session",
+            Leave::Others => ", #kept_session = :session",
+        };
+        let updated = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(user_key(id)))
+            .update_expression(format!(
+                "SET #session_version = #session_version + :one, #signed_out_in = :session{kept}"
+            ))
+            // The same as `User::admits`, in DynamoDB's words.
+            .condition_expression(
+                "#status = :active AND (#session_version = :version OR #kept_session = :session)",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#session_version", "session_version")
+            .expression_attribute_names("#kept_session", "kept_session")
+            .expression_attribute_names("#signed_out_in", "signed_out_in")
+            .expression_attribute_values(":active", active())
+            .expression_attribute_values(":version", number(session.version))
+            .expression_attribute_values(":session", string(session.id))
+            .expression_attribute_values(":one", number(1_u64))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = updated else {
+            let reason = match leave {
+                Leave::All => "signed_out_everywhere",
+                Leave::Others => "signed_out_elsewhere",
+            };
+            tracing::info!(event = "session.ended", user_id = %id, asked_in = %session.id, reason);
+            return Ok(());
+        };
+        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
+            error.as_service_error()
+        else {
+            return Err(StoreError::from(error).into());
+        };
+        let user: Option<User> = failed
+            .item()
+            .map(|item| serde_dynamo::from_item(item.clone()))
+            .transpose()
+            .map_err(StoreError::from)?;
+        // The answer to the same request was lost: it is done.
+        let is_done = user.is_some_and(|user| user.signed_out_in == Some(session.id));
+        if is_done {
+            Ok(())
+        } else {
+            Err(ChangeError::NotSignedIn)
+        }
+    }
+
+    /// Deletes the user and their identities: all or nothing. One who is gone already counts as deleted. What the table
+    /// holds of their sessions opens nothing any more, and is [`Sessions::delete_all`]'s to delete.
+    ///
+    /// [`Sessions::delete_all`]: crate::sessions::Sessions::delete_all
+    ///
+    /// # Errors
+    /// The user is not signed in with `session`, or the table cannot be used.
+    pub async fn delete(&self, id: UserId, session: SessionRef) -> Result<(), ChangeError> {
+        for _ in 0..TRIES {
+            let Some(user) = self.find(id).await? else {
+                return Ok(());
+            };
+            if !user.admits(session) {
+                return Err(ChangeError::NotSignedIn);
+            }
+            if self.delete_all_of(&user).await? {
+                tracing::info!(event = "user.deleted", user_id = %id);
+                return Ok(());
+            }
+        }
+        Err(busy().into())
+    }
+
+    /// `false` if the user was changed meanwhile.
+    async fn delete_all_of(&self, user: &User) -> Result<bool, StoreError> {
+        let mut transaction = self
+            .client
+            .transact_write_items()
+            .transact_items(self.deletion_of_user(user)?);
+        for identity in user.identities.values() {
+            transaction = transaction.transact_items(self.deletion_of_identity(user.id, identity)?);
+        }
+        let Err(error) = transaction.send().await else {
+            return Ok(true);
+        };
+        let is_changed = match error.as_service_error() {
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
+                cancelled.cancellation_reasons().iter().any(|reason| {
+                    matches!(
+                        reason.code(),
+                        Some("ConditionalCheckFailed" | "TransactionConflict")
+                    )
+                })
+            }
+            Some(TransactWriteItemsError::TransactionInProgressException(_)) => true,
+            _ => false,
+        };
+        if is_changed {
+            Ok(false)
+        } else {
+            Err(error.into())
+        }
+    }
+
+    /// No identity that was linked meanwhile may outlive its user, and nobody who signed out meanwhile deletes anything.
+    fn deletion_of_user(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
+        let mut delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(user_key(user.id)))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#session_version", "session_version")
+            .expression_attribute_names("#identities", "identities")
+            .expression_attribute_values(":active", active())
+            .expression_attribute_values(":session_version", number(user.session_version))
+            .expression_attribute_values(":count", number(user.identities.len() as u64));
+        let mut condition = "#status = :active AND #session_version = :session_version AND size(#identities) = :count".to_owned();
+        for (nth, (provider, identity)) in user.identities.iter().enumerate() {
+            condition.push_str(&format!(" AND #identities.#provider{nth}.#key = :key{nth}"));
+            delete = delete
+                .expression_attribute_names("#key", "key")
+                .expression_attribute_names(format!("#provider{nth}"), provider)
+                .expression_attribute_values(format!(":key{nth}"), string(identity.key.as_str()));
+        }
+        deletion(delete.condition_expression(condition))
+    }
+
+    fn deletion_of_identity(
+        &self,
+        user_id: UserId,
+        identity: &LinkedIdentity,
+    ) -> Result<TransactWriteItem, StoreError> {
+        deletion(
+            Delete::builder()
+                .table_name(&self.table)
+                .set_key(Some(identity_key(&identity.key)))
+                .condition_expression("#user_id = :user_id")
+                .expression_attribute_names("#user_id", "user_id")
+                .expression_attribute_values(":user_id", string(user_id)),
+        )
+    }
+}
+
+fn deletion(delete: DeleteBuilder) -> Result<TransactWriteItem, StoreError> {
+    let delete = delete
+        .build()
+        .map_err(|error| StoreError::Malformed(error.to_string()))?;
+    Ok(TransactWriteItem::builder().delete(delete).build())
+}
