@@ -9,9 +9,10 @@ cd "$(dirname "$0")/.."
 
 # kind, then the pattern, then a line that it must find.
 PATTERNS=(
-    # Not in the middle of a key id, where any letters come up in time.
-    'a token of GitHub' '(^|[^A-Za-z0-9_-])gh[a-z]_[A-Za-z0-9]{8,}' 'token=gho_0123456789abcdef'
-    'a JWT or a part of one' '(^|[^A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{6,}' 'found "eyJhbGciOiJSUzI1NiJ9.e30.c2ln"'
+    # Not in the middle of a key id nor at the start of a session id, where any letters come up in time.
+    'a token of GitHub' '(^|[^A-Za-z0-9_-])gh[a-z]_[A-Za-z0-9]{20,}' 'token=gho_0123456789abcdef0123456789abcdef0123'
+    'a refresh token' '(^|[^A-Za-z0-9_-])cbr_[A-Za-z0-9_-]{20,}' '"refresh_token":"cbr_AQGiC2c6onO3s1j4jZMjuHQ"'
+    'a JWT or a part of one' '(^|[^A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{20,}' 'found "eyJhbGciOiJSUzI1NiIsInR5cCI6ImF0K2p3dCJ9.e30.c2ln"'
     'a private key' 'PRIVATE KEY' '-----BEGIN PRIVATE KEY-----'
     'the local client secret' 'local-client-secret-not-for' 'x local-client-secret-not-for-production'
     'the secret of the stand-in GitHub' 'cambio-local-secret' 'x cambio-local-secret'

@@ -9,4 +9,12 @@ pub mod server;
 pub mod settings;
 
 /// All crates whose events this server logs.
-pub const CRATES: [&str; 5] = ["local", "token_exchange", "me", "discovery", "rotate_keys"];
+pub const CRATES: [&str; 7] = [
+    "local",
+    "token_exchange",
+    "revoke",
+    "me",
+    "sessions",
+    "discovery",
+    "rotate_keys",
+];

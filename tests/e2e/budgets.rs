@@ -78,6 +78,45 @@ async fn me_is_within_its_budget() {
 }
 
 #[tokio::test]
+async fn signing_out_of_one_session_or_all_is_one_write() {
+    let service = Service::start().await;
+    let other = service.access_token("octocat").await;
+    let other = service.verify(&other).await.sid;
+    let signed_in = service.sign_in("octocat").await;
+    let token = signed_in.text("/access_token");
+    let refresh_token = signed_in.text("/refresh_token");
+    for path in [
+        &format!("/me/sessions/{other}"),
+        "/me/sessions?except=current",
+        "/me/sessions",
+    ] {
+        slow_down(&service);
+
+        let answer = service.delete_as_user(token, path).await;
+
+        assert_eq!(answer.status, StatusCode::NO_CONTENT);
+        assert_within(&service, 1, 1.0, 0.0);
+    }
+    for token in [refresh_token, token] {
+        slow_down(&service);
+        assert_eq!(service.revoke(token).await.status, StatusCode::OK);
+        assert_within(&service, 1, 1.0, 0.0);
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_sessions_is_one_round_trip() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    slow_down(&service);
+
+    let list = service.my_sessions(&token).await;
+
+    assert_eq!(list.status, StatusCode::OK);
+    assert_within(&service, 1, 0.0, 2.0);
+}
+
+#[tokio::test]
 async fn the_documents_and_a_bad_token_cost_nothing() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
@@ -94,6 +133,13 @@ async fn the_documents_and_a_bad_token_cost_nothing() {
     service.exchange("nonsense").await;
     service.refresh("nonsense").await;
     service.refresh(&format!("cbr_{}", "A".repeat(119))).await;
+    service.revoke("nonsense").await;
+    service.my_sessions("nonsense").await;
+    service.delete_as_user("nonsense", "/me").await;
+    service.delete_as_user("nonsense", "/me/sessions").await;
+    service
+        .delete_as_user(&token, "/me/sessions/nonsense")
+        .await;
 
     assert!(service.dynamodb.calls().is_empty());
 }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use reqwest::StatusCode;
+use serde_json::json;
 use tests::{
     Answer, Service,
     proxy::{Fault, When},
@@ -14,17 +15,52 @@ enum Case {
     FirstSignIn,
     Returning,
     Refresh,
+    Revoke,
     Me,
+    EditMe,
+    DeleteMe,
+    ListSessions,
+    EndSession,
+    EndSessions,
 }
 
 impl Case {
     /// Each with the number of its calls.
-    const ALL: [(Self, usize); 4] = [
+    const ALL: [(Self, usize); 10] = [
         (Self::FirstSignIn, 2),
         (Self::Returning, 3),
         (Self::Refresh, 2),
+        (Self::Revoke, 1),
         (Self::Me, 1),
+        (Self::EditMe, 2),
+        (Self::DeleteMe, 4),
+        (Self::ListSessions, 2),
+        (Self::EndSession, 1),
+        (Self::EndSessions, 1),
     ];
+
+    /// The call that is a transaction, if there is one.
+    fn transaction(self) -> Option<usize> {
+        matches!(self, Self::FirstSignIn | Self::DeleteMe).then_some(2)
+    }
+}
+
+/// What is done, whoever is told.
+fn check_done(case: Case, service: &Service, what: &str) {
+    let (users, sessions) = (service.users(), service.sessions());
+    match case {
+        Case::DeleteMe => assert!(service.items().is_empty(), "{what}"),
+        // However it went, the token moved on by one.
+        Case::Refresh => assert_eq!(sessions[0]["generation"]["N"], "1", "{what}"),
+        Case::Revoke | Case::EndSession => {
+            assert!(sessions[0]["ended_at"].is_object(), "{what}");
+        }
+        Case::EndSessions => assert_eq!(users[0]["session_version"]["N"], "1", "{what}"),
+        Case::EditMe => assert_eq!(users[0]["revision"]["N"], "1", "{what}"),
+        Case::FirstSignIn | Case::Returning | Case::Me | Case::ListSessions => {
+            assert_eq!(users.len(), 1, "{what}");
+        }
+    }
 }
 
 fn assert_unavailable(answer: &Answer, what: &str) {
@@ -46,18 +82,29 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     let service = Service::start().await;
     let signed_in = match case {
         Case::FirstSignIn => None,
-        Case::Returning | Case::Refresh | Case::Me => Some(service.sign_in("octocat").await),
+        _ => Some(service.sign_in("octocat").await),
     };
     let issued = |pointer| {
         let token = signed_in.as_ref().map(|answer| answer.text(pointer));
         token.unwrap_or_default().to_owned()
     };
     let (token, refresh_token) = (issued("/access_token"), issued("/refresh_token"));
+    let session = match &signed_in {
+        None => String::new(),
+        Some(_) => service.verify(&token).await.sid.to_string(),
+    };
+    let session_path = format!("/me/sessions/{session}");
     let github_token = service.github_token("octocat");
     let request = async || match case {
         Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
         Case::Refresh => service.refresh(&refresh_token).await,
+        Case::Revoke => service.revoke(&refresh_token).await,
         Case::Me => service.me(&token).await,
+        Case::EditMe => service.patch_me(&token, &json!({ "name": "Mona" })).await,
+        Case::DeleteMe => service.delete_as_user(&token, "/me").await,
+        Case::ListSessions => service.my_sessions(&token).await,
+        Case::EndSession => service.delete_as_user(&token, &session_path).await,
+        Case::EndSessions => service.delete_as_user(&token, "/me/sessions").await,
     };
     service.dynamodb.clear();
     if stays {
@@ -73,7 +120,7 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     let answer = request().await;
     // No measure of speed: a function that takes 10 s is killed.
     assert!(started.elapsed().as_secs() < 10, "{what}");
-    if answer.status != StatusCode::OK {
+    if !answer.status.is_success() {
         assert_unavailable(&answer, &what);
     }
     // Each operation is tried thrice at most.
@@ -89,16 +136,15 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
             again = request().await;
         }
     }
-    assert_eq!(again.status, StatusCode::OK, "{what}: {:?}", again.body);
+    assert!(again.status.is_success(), "{what}: {:?}", again.body);
     service.check_invariants();
-    assert_eq!(service.users().len(), 1, "{what}");
+    check_done(case, &service, &what);
     if matches!(case, Case::Refresh) {
-        // However it went, the token moved on by one, and what came of it goes on.
-        assert_eq!(service.sessions()[0]["generation"]["N"], "1", "{what}");
+        // What came of it goes on.
         let next = service.refresh(again.text("/refresh_token")).await;
         assert_eq!(next.status, StatusCode::OK, "{what}: {:?}", next.body);
     }
-    answer.status == StatusCode::OK
+    answer.status.is_success()
 }
 
 /// A fault that passes is healed by a retry; one that stays cannot be.
@@ -123,7 +169,7 @@ async fn t70_every_call_survives_every_fault() {
             let mut faults = Fault::of_dynamodb();
             let conflict = Fault::transaction_canceled(&["TransactionConflict", "None"]);
             let throttled = Fault::transaction_canceled(&["ThrottlingError", "None"]);
-            if matches!(case, Case::FirstSignIn) && nth == 2 {
+            if case.transaction() == Some(nth) {
                 faults.extend([("conflict", conflict), ("throttled", throttled)]);
             }
             for (name, fault) in faults {
@@ -143,7 +189,7 @@ async fn t70_every_call_survives_every_fault() {
         run.unwrap();
     }
     println!("{count} cases");
-    assert!(count > 100);
+    assert!(count > 300);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
+mod account;
 mod budgets;
 mod discovery;
 mod documents;
@@ -19,5 +20,6 @@ mod me;
 mod provider;
 mod sessions;
 mod sign_in;
+mod sign_out;
 mod surface;
 mod token;

@@ -4,10 +4,12 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
     ACCESS_TOKEN, Answer, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of,
+    forge::Forge,
     proxy::{Fault, When},
     refresh_of,
 };
 
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const DAY: i64 = 24 * 60 * 60;
 
 /// Refreshes, and gives the next token.
@@ -305,29 +307,75 @@ async fn t46_nothing_in_the_table_is_a_token() {
     }
 }
 
+/// A token of each kind, and whether it is good at each place where a token is read.
 #[tokio::test]
-async fn t08_a_refresh_token_is_nothing_else_and_nothing_else_is_one() {
+async fn t08_each_kind_of_token_is_accepted_in_its_own_place_only() {
     let service = Service::start().await;
     let answer = service.sign_in("octocat").await;
     let (access, refresh) = (answer.text("/access_token"), answer.text("/refresh_token"));
-    let github = service.github_token("octocat");
-
-    for other in [access, &github] {
-        assert_refused(&service.refresh(other).await);
-    }
-    assert_eq!(service.me(refresh).await.status, StatusCode::UNAUTHORIZED);
-    for kind in [ACCESS_TOKEN, "urn:ietf:params:oauth:token-type:id_token"] {
-        let answer = service
-            .token(&[
+    let forge = Forge::new(&service).await;
+    // As good as it gets: of our own issuer, for our own audience, signed with our own key.
+    let id_token = forge.with_header("typ", "JWT");
+    let subject = service.github_token("octocat");
+    let tokens = [
+        ("access", access),
+        ("refresh", refresh),
+        ("ID", id_token.as_str()),
+        ("subject", subject.as_str()),
+    ];
+    let before = service.items();
+    for (kind, token) in tokens {
+        let as_subject = async |subject_token_type, subject_issuer| {
+            let parameters = [
                 ("grant_type", TOKEN_EXCHANGE),
-                ("subject_token", refresh),
-                ("subject_token_type", kind),
-                ("subject_issuer", "github"),
-            ])
-            .await;
-        assert_eq!(answer.text("/error"), "invalid_request");
+                ("subject_token", token),
+                ("subject_token_type", subject_token_type),
+                ("subject_issuer", subject_issuer),
+            ];
+            service.token(&parameters).await
+        };
+        if kind != "access" {
+            for request in [
+                service.as_user(token, "GET", "/me"),
+                service.as_user(token, "PATCH", "/me").json(&json!({})),
+                service.as_user(token, "DELETE", "/me"),
+                service.as_user(token, "GET", "/me/sessions"),
+                service.as_user(token, "DELETE", "/me/sessions"),
+                service.as_user(token, "DELETE", "/me/sessions/AAAAAAAAAAAAAAAAAAAAAA"),
+            ] {
+                let answer = service.send(request).await;
+                assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{kind} as access");
+            }
+        }
+        if kind != "refresh" {
+            assert_refused(&service.refresh(token).await);
+        }
+        if kind != "subject" {
+            let answer = as_subject(ACCESS_TOKEN, "github").await;
+            assert_eq!(
+                answer.text("/error"),
+                "invalid_request",
+                "{kind} as subject"
+            );
+        }
+        // No issuer of ID tokens is configured, so none of them is one: not even ours.
+        for (id_token_type, issuer) in [
+            (ID_TOKEN, "github"),
+            (ID_TOKEN, tests::ISSUER),
+            ("urn:ietf:params:oauth:token-type:jwt", tests::ISSUER),
+        ] {
+            let answer = as_subject(id_token_type, issuer).await;
+            assert_eq!(answer.text("/error"), "invalid_request", "{kind} as ID");
+        }
+        if kind == "ID" || kind == "subject" {
+            assert_eq!(service.revoke(token).await.status, StatusCode::OK);
+        }
     }
+    assert_eq!(service.items(), before, "none of them did anything");
+
+    assert_eq!(service.me(access).await.status, StatusCode::OK);
     refreshed(&service, refresh).await;
+    assert_eq!(service.exchange(&subject).await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -17,6 +17,9 @@ const TOKENS: [&str; 4] = ["cbr_", "eyJ", "gho_", "ghu_"];
 /// What else must never be in a log line: the secrets of the kit, private keys, e-mail addresses.
 const SECRETS: [&str; 3] = ["CANARY", "PRIVATE KEY", "@example.com"];
 
+/// How long a session id is; every token is longer.
+const SESSION_ID: usize = 22;
+
 struct Log {
     file: File,
     lines: Vec<String>,
@@ -56,12 +59,15 @@ pub(crate) fn secret_in(line: &str) -> Option<&'static str> {
     tokens.chain(secrets).next()
 }
 
-/// Whether a token starts somewhere in the line: not in the middle of a key id or another random text, where any four
-/// letters come up in time.
+/// Whether a token starts somewhere in the line: not in the middle of a key id or another random text, nor at the start of
+/// a session id, where any three or four letters come up in time.
 fn has_token(line: &str, prefix: &str) -> bool {
     let is_inside = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    line.match_indices(prefix)
-        .any(|(start, _)| !line[..start].ends_with(is_inside))
+    line.match_indices(prefix).any(|(start, _)| {
+        let rest = &line[start..];
+        let length = rest.find(|c| !is_inside(c)).unwrap_or(rest.len());
+        length > SESSION_ID && !line[..start].ends_with(is_inside)
+    })
 }
 
 struct Writer;
@@ -94,10 +100,17 @@ mod tests {
 
     #[test]
     fn the_watch_finds_what_it_looks_for() {
-        assert_eq!(secret_in(r#"{"token":"gho_abc"}"#), Some("gho_"));
+        let token = format!(r#"{{"token":"gho_{}"}}"#, "a".repeat(36));
+        assert_eq!(secret_in(&token), Some("gho_"));
         assert_eq!(secret_in("octocat@example.com"), Some("@example.com"));
-        assert_eq!(secret_in(r#"{"token":"eyJhbGci.e30.c2ln"}"#), Some("eyJ"));
-        assert_eq!(secret_in("Bearer eyJhbGci"), Some("eyJ"));
+        assert_eq!(
+            secret_in("Bearer eyJhbGciOiJFUzI1NiIsInR5cCI6"),
+            Some("eyJ")
+        );
+        assert_eq!(
+            secret_in(r#"{"session_id":"eyJhbGciOiJFUzI1NiIsIn"}"#),
+            None
+        );
         assert_eq!(secret_in(r#"{"message":"answered"}"#), None);
         assert_eq!(secret_in(r#"{"kid":"dev-_EboeyJhV8F7ik"}"#), None);
     }

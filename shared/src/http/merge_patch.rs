@@ -2,7 +2,7 @@
 
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
-use serde_json::error::Category;
+use serde_json::Value;
 
 use super::{ApiError, media_type::is_media_type, surface::body_of};
 
@@ -23,16 +23,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MergePatch<T> {
         if !is(CONTENT_TYPE) && !is("application/json") {
             return Err(ApiError::UnsupportedMediaType(CONTENT_TYPE));
         }
-        serde_json::from_slice(&body_of(body).await?)
+        let body = body_of(body).await?;
+        let patch: Value = serde_json::from_slice(&body)
+            .map_err(|_| ApiError::InvalidRequest("the body is no JSON".to_owned()))?;
+        // Serde would read an array as the members in their order.
+        let members = Some(patch).filter(Value::is_object);
+        members
+            .and_then(|members| serde_json::from_value(members).ok())
             .map(Self)
-            .map_err(|error| match error.classify() {
-                // The library's message may quote what the client sent, and this one ends up in the log.
-                Category::Data => ApiError::Unprocessable(
-                    "a member cannot be changed here, or is of another type".to_owned(),
-                ),
-                Category::Syntax | Category::Eof | Category::Io => {
-                    ApiError::InvalidRequest("the body is no JSON".to_owned())
-                }
+            // The library's message may quote what the client sent, and this one ends up in the log.
+            .ok_or_else(|| {
+                let detail = "a member cannot be changed here, or is of another type";
+                ApiError::Unprocessable(detail.to_owned())
             })
     }
 }

@@ -172,8 +172,9 @@ impl Users {
             .map(|item| serde_dynamo::from_item(item.clone()))
             .transpose()
             .map_err(StoreError::from)?;
-        // The answer to the same request was lost: it is done.
-        let is_done = user.is_some_and(|user| user.signed_out_in == Some(session.id));
+        // The answer to the same request was lost: it is done. (One that keeps its session finds its condition met.)
+        let is_done =
+            leave == Leave::All && user.is_some_and(|user| user.signed_out_in == Some(session.id));
         if is_done {
             Ok(())
         } else {
