@@ -163,7 +163,7 @@ async fn t70_every_call_survives_every_fault() {
     let mut count = 0;
     let mut runs = JoinSet::new();
     // Many of them only wait, but too many at once would make honest calls time out.
-    let turns = Arc::new(Semaphore::new(4));
+    let turns = Arc::new(Semaphore::new(10));
     for (case, calls) in Case::ALL {
         for nth in 1..=calls {
             let mut faults = Fault::of_dynamodb();

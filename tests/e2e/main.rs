@@ -18,6 +18,7 @@ mod keys;
 mod logs;
 mod me;
 mod provider;
+mod random;
 mod sessions;
 mod sign_in;
 mod sign_out;

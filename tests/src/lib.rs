@@ -111,7 +111,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    async fn of(response: Response) -> Self {
+    /// The answer that came, read to its end.
+    pub async fn of(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap_or_default();
         Self {
@@ -413,16 +414,22 @@ impl Service {
 ///
 /// A hundred at once share this machine with the database: too slow is an honest answer, and safe to repeat after the
 /// second that it asks for.
+pub async fn persist(request: RequestBuilder) -> Answer {
+    let answer = settle(request).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    answer
+}
+
+/// Sends a request until it is answered with something else than 503.
 #[expect(
     clippy::expect_used,
     reason = "a request without an answer proves nothing"
 )]
-pub async fn persist(request: RequestBuilder) -> Answer {
+pub async fn settle(request: RequestBuilder) -> Answer {
     loop {
         let again = request.try_clone().expect("a body that can be sent again");
         let answer = Answer::of(again.send().await.expect("an answer")).await;
         if answer.status != StatusCode::SERVICE_UNAVAILABLE {
-            assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
             return answer;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
