@@ -162,9 +162,10 @@ impl Stage {
         self.everybody_gets_one_token(requests).await;
     }
 
-    /// No token that anybody ever had is good for anything.
+    /// No token that anybody ever had is good for anything. The newest comes first: an old one would end the session by
+    /// itself.
     async fn nothing_refreshes(&self) {
-        for token in &self.tokens {
+        for token in self.tokens.iter().rev() {
             let answer = settle(self.service.token_request(&refresh_of(token))).await;
             assert_eq!(answer.text("/error"), "invalid_grant", "{:?}", answer.body);
         }

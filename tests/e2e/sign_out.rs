@@ -140,7 +140,7 @@ async fn sessions_that_are_over_are_not_in_the_list() {
 }
 
 #[tokio::test]
-async fn a_list_of_a_thousand_sessions_is_complete() {
+async fn a_list_of_two_thousand_sessions_is_complete() {
     let service = Service::start().await;
     let device = Device::sign_in(&service, "octocat").await;
     let session = service.sessions().remove(0);

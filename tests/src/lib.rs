@@ -423,10 +423,11 @@ pub async fn persist(request: RequestBuilder) -> Answer {
 /// Sends a request until it is answered with something else than 503.
 #[expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "a request without an answer proves nothing"
 )]
 pub async fn settle(request: RequestBuilder) -> Answer {
-    loop {
+    for _ in 0..60 {
         let again = request.try_clone().expect("a body that can be sent again");
         let answer = Answer::of(again.send().await.expect("an answer")).await;
         if answer.status != StatusCode::SERVICE_UNAVAILABLE {
@@ -434,6 +435,7 @@ pub async fn settle(request: RequestBuilder) -> Answer {
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    panic!("unavailable for a minute: {request:?}");
 }
 
 /// The parameters of an exchange of a GitHub token.

@@ -1,7 +1,7 @@
 //! What users may say about themselves: a JSON Merge Patch (RFC 7396) of three members of their profile.
 
 use json_patch::merge;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -36,9 +36,8 @@ pub struct Metadata(pub Map<String, Value>);
 
 impl Serialize for Metadata {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Value::Object(self.0.clone())
-            .to_string()
-            .serialize(serializer)
+        let text = serde_json::to_string(&self.0).map_err(ser::Error::custom)?;
+        text.serialize(serializer)
     }
 }
 
@@ -123,12 +122,9 @@ fn name_of(raw: &str) -> Result<String, PatchError> {
 fn merged(metadata: &Metadata, patch: &Map<String, Value>) -> Result<Metadata, PatchError> {
     let mut document = Value::Object(metadata.0.clone());
     merge(&mut document, &Value::Object(patch.clone()));
+    let size = document.to_string().len();
     match document {
-        Value::Object(object)
-            if Value::Object(object.clone()).to_string().len() <= MAX_METADATA =>
-        {
-            Ok(Metadata(object))
-        }
+        Value::Object(object) if size <= MAX_METADATA => Ok(Metadata(object)),
         _ => Err(PatchError::Metadata),
     }
 }
@@ -138,4 +134,125 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn user(metadata: Value) -> User {
+        serde_json::from_value(json!({
+            "id": "01a208bb-db28-776e-8b0c-7dfd69859e79",
+            "status": "active",
+            "profile": { "name": "The Octocat" },
+            "metadata": metadata.to_string(),
+            "identities": {},
+            "session_version": 0,
+            "created_at": 0,
+        }))
+        .unwrap()
+    }
+
+    fn patch(patch: Value) -> Patch {
+        serde_json::from_value(patch).unwrap()
+    }
+
+    /// The metadata `original`, patched.
+    fn merged_with(original: Value, metadata: Value) -> Value {
+        let patched = patch(json!({ "metadata": metadata })).apply(&user(original));
+        Value::Object(patched.unwrap().1.0)
+    }
+
+    /// RFC 7396, Appendix A, as far as it is about objects.
+    #[test]
+    fn the_examples_of_the_rfc_come_out_as_it_says() {
+        for (original, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b"}), json!({"a":null}), json!({})),
+            (
+                json!({"a":"b","b":"c"}),
+                json!({"a":null}),
+                json!({"b":"c"}),
+            ),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"c"}), json!({"a":["b"]}), json!({"a":["b"]})),
+            (
+                json!({"a":{"b":"c"}}),
+                json!({"a":{"b":"d","c":null}}),
+                json!({"a":{"b":"d"}}),
+            ),
+            (json!({"a":[{"b":"c"}]}), json!({"a":[1]}), json!({"a":[1]})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (
+                json!({}),
+                json!({"a":{"bb":{"ccc":null}}}),
+                json!({"a":{"bb":{}}}),
+            ),
+        ] {
+            assert_eq!(merged_with(original, patch), result);
+        }
+    }
+
+    #[test]
+    fn null_removes_and_what_is_not_named_stays() {
+        let mut user = user(json!({}));
+        (user.edited, user.metadata) = patch(json!({ "name": null })).apply(&user).unwrap();
+        assert_eq!(user.name(), None);
+        (user.edited, user.metadata) = patch(json!({ "picture": null })).apply(&user).unwrap();
+        assert_eq!(user.name(), None);
+    }
+
+    #[test]
+    fn an_edit_is_stored_and_read_back_with_what_was_removed() {
+        let edited = Edited {
+            name: Some(None),
+            picture: Some(Some("https://example.com".to_owned())),
+        };
+        let stored: aws_sdk_dynamodb::types::AttributeValue =
+            serde_dynamo::to_attribute_value(&edited).unwrap();
+        let read: Edited = serde_dynamo::from_attribute_value(stored).unwrap();
+        assert_eq!(read, edited);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            ".{0,5}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::hash_map("[a-d]", inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    fn json_object() -> impl Strategy<Value = Value> {
+        proptest::collection::hash_map("[a-d]", json_value(), 0..4)
+            .prop_map(|members| members.into_iter().collect())
+    }
+
+    proptest! {
+        /// So that a request can be repeated when its answer was lost.
+        #[test]
+        fn a_patch_that_is_applied_twice_changes_nothing_more(original in json_object(), metadata in json_object()) {
+            let once = merged_with(original, metadata.clone());
+            prop_assert_eq!(merged_with(once.clone(), metadata), once);
+        }
+
+        #[test]
+        fn an_accepted_name_is_fit_to_be_shown_and_accepted_again(raw in "\\PC{0,300}|.{0,300}") {
+            if let Ok(name) = name_of(&raw) {
+                prop_assert!(name.chars().count() <= MAX_CHARS && name.len() <= 4 * MAX_CHARS);
+                prop_assert!(name.chars().all(is_presentable) && !name.trim().is_empty());
+                prop_assert_eq!(name_of(&name), Ok(name));
+            }
+        }
+    }
 }
