@@ -1,7 +1,7 @@
 //! `cargo run -- demo`: the whole flow, once, over HTTP, for a person to read.
 #![expect(clippy::print_stdout, reason = "this is what the demo is for")]
 
-use reqwest::{Client, StatusCode, header, redirect::Policy};
+use reqwest::{Client, Method, StatusCode, header, redirect::Policy};
 use serde_json::Value;
 use shared::{
     config::Environment,
@@ -29,7 +29,7 @@ pub enum DemoError {
     Broken(String),
 }
 
-/// Signs in at the stand-in, exchanges, asks who that is, and signs in again.
+/// Signs in at the stand-in, exchanges, asks who that is, refreshes, signs in again, and signs out everywhere.
 ///
 /// # Errors
 /// A step did not hold.
@@ -69,8 +69,11 @@ pub async fn run() -> Result<(), DemoError> {
     println!("   a new user, and an access token of your own\n");
 
     println!("3. GET {}/me with the access token", demo.api);
-    let me = demo.me(text(&first, "/access_token")?).await?;
-    require(me == first["user"], "GET /me shows the user of the sign-in")?;
+    let (_, me) = demo.me(Method::GET, "/me", &first).await?;
+    require(
+        me["id"] == first["user"]["id"],
+        "GET /me shows the user of the sign-in",
+    )?;
     println!("   the same user\n");
 
     println!(
@@ -78,8 +81,8 @@ pub async fn run() -> Result<(), DemoError> {
         demo.api
     );
     let refresh_token = text(&first, "/refresh_token")?;
-    let refreshed = demo.refresh(refresh_token).await?;
-    let again = demo.refresh(refresh_token).await?;
+    let (_, refreshed) = demo.refresh(refresh_token).await?;
+    let (_, again) = demo.refresh(refresh_token).await?;
     require(
         refreshed["user"] == first["user"],
         "a refresh goes on with the same user",
@@ -110,6 +113,26 @@ pub async fn run() -> Result<(), DemoError> {
         "a made-up token is refused",
     )?;
     println!("   refused: {}\n", text(&refused.1, "/error_description")?);
+
+    println!(
+        "7. DELETE {}/me/sessions: sign out everywhere, by one write",
+        demo.api
+    );
+    let (_, list) = demo.me(Method::GET, "/me/sessions", &second).await?;
+    let count = list["sessions"].as_array().map_or(0, Vec::len);
+    require(count == 2, "each of the two sign-ins is a session")?;
+    demo.me(Method::DELETE, "/me/sessions", &second).await?;
+    let (status, _) = demo.me(Method::GET, "/me", &first).await?;
+    require(
+        status == StatusCode::UNAUTHORIZED,
+        "GET /me refuses the other access token at once",
+    )?;
+    let (status, _) = demo.refresh(text(&refreshed, "/refresh_token")?).await?;
+    require(
+        status == StatusCode::BAD_REQUEST,
+        "and its session cannot be refreshed",
+    )?;
+    println!("   both sessions are over, and GET /me knows it at once\n");
 
     services.stop().await;
     println!("All of it held.");
@@ -177,14 +200,12 @@ impl Demo {
         .await
     }
 
-    async fn refresh(&self, refresh_token: &str) -> Result<Value, DemoError> {
+    async fn refresh(&self, refresh_token: &str) -> Result<(StatusCode, Value), DemoError> {
         let parameters = [
             ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
             ("refresh_token", refresh_token),
         ];
-        let (status, answer) = self.post(&parameters).await?;
-        require(status == StatusCode::OK, "a refresh answers 200")?;
-        Ok(answer)
+        self.post(&parameters).await
     }
 
     async fn post(&self, parameters: &[(&str, &str)]) -> Result<(StatusCode, Value), DemoError> {
@@ -204,15 +225,22 @@ impl Demo {
         Ok(answer)
     }
 
-    async fn me(&self, access_token: &str) -> Result<Value, DemoError> {
+    /// What the API answers to the user of a sign-in.
+    async fn me(
+        &self,
+        method: Method,
+        path: &str,
+        signed_in: &Value,
+    ) -> Result<(StatusCode, Value), DemoError> {
         let response = self
             .http
-            .get(format!("{}/me", self.api))
-            .bearer_auth(access_token)
+            .request(method, format!("{}{path}", self.api))
+            .bearer_auth(text(signed_in, "/access_token")?)
             .send()
             .await?;
-        require(response.status() == StatusCode::OK, "GET /me answers 200")?;
-        Ok(response.json().await?)
+        let status = response.status();
+        // A deletion is answered with nothing.
+        Ok((status, response.json().await.unwrap_or_default()))
     }
 }
 
