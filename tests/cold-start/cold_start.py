@@ -33,7 +33,14 @@ ROOT = Path(__file__).resolve().parents[2]
 MB = 1_000_000
 
 # Bytes of the stripped binary, at most.
-LIMITS = {"me": 9 * MB, "token-exchange": 10 * MB, "discovery": 9 * MB, "rotate-keys": 9 * MB}
+LIMITS = {
+    "token-exchange": 10 * MB,
+    "revoke": 9 * MB,
+    "me": 9 * MB,
+    "sessions": 9 * MB,
+    "discovery": 9 * MB,
+    "rotate-keys": 9 * MB,
+}
 
 # The settings of each function: the same as in template.yaml, which tests/template holds against this.
 SETTINGS = {
@@ -42,7 +49,9 @@ SETTINGS = {
         "KEYS_TABLE_NAME", "LOG_LEVEL", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME",
         "TOKEN_AUDIENCE",
     },
+    "revoke": {"CLIENTS", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "me": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
+    "sessions": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "discovery": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL"},
     "rotate-keys": {"KEYS_TABLE_NAME", "LOG_LEVEL", "SIGNING_ALGORITHM"},
 }  # fmt: skip
@@ -87,12 +96,15 @@ def request(method, path, headers=(), body=None):
 
 
 EXCHANGE = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&client_id=nobody&client_secret=wrong"
+REVOCATION = "token=nonsense&client_id=nobody&client_secret=wrong"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 # function → event, and whether its answer is right.
 EVENTS = {
     "me": (request("GET", "/me"), lambda answer: answer["statusCode"] == 401),
     "token-exchange": (request("POST", "/token", FORM, EXCHANGE), lambda answer: answer["statusCode"] == 401),
+    "revoke": (request("POST", "/revoke", FORM, REVOCATION), lambda answer: answer["statusCode"] == 401),
+    "sessions": (request("GET", "/me/sessions"), lambda answer: answer["statusCode"] == 401),
     "discovery": (
         request("GET", "/.well-known/jwks.json"),
         lambda answer: answer["statusCode"] == 200 and len(json.loads(answer["body"])["keys"]) == 1,

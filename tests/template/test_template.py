@@ -23,23 +23,33 @@ TEMPLATE = ROOT / "template.yaml"
 BIN = Path(sys.executable).parent
 
 READ, PUT, UPDATE = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
+DELETE, QUERY = "dynamodb:DeleteItem", "dynamodb:Query"
 
-# What each function may do: table → (verbs, leading keys).
+# What each function may do: (table, verbs, leading keys), a line for each statement.
 ITEMS = {
-    "token-exchange": {
-        "Table": ({READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
-        "KeysTable": ({READ}, {"KEYSET", "KEY#*"}),
-    },
-    "me": {
-        "Table": ({READ}, {"USER#*"}),
-        "KeysTable": ({READ}, {"KEYSET"}),
-    },
-    "discovery": {
-        "KeysTable": ({READ}, {"KEYSET"}),
-    },
-    "rotate-keys": {
-        "KeysTable": ({READ, PUT}, {"KEYSET", "KEY#*"}),
-    },
+    "token-exchange": [
+        ("Table", {READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
+        ("KeysTable", {READ}, {"KEYSET", "KEY#*"}),
+    ],
+    "revoke": [
+        ("Table", {UPDATE}, {"USER#*"}),
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "me": [
+        ("Table", {READ, UPDATE, DELETE, QUERY}, {"USER#*"}),
+        ("Table", {DELETE}, {"IDENTITY#*"}),
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "sessions": [
+        ("Table", {READ, UPDATE, QUERY}, {"USER#*"}),
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "discovery": [
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "rotate-keys": [
+        ("KeysTable", {READ, PUT}, {"KEYSET", "KEY#*"}),
+    ],
 }
 
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
@@ -136,7 +146,7 @@ def every_function_crate_is_deployed_as_a_lambda_binary_of_its_own(template):
 def a_function_has_its_verbs_on_its_items_and_no_more(template):
     for binary, (_, properties) in functions(template).items():
         _, role = role_of(template, properties)
-        granted = {}
+        granted = []
         for statement in dynamodb_statements(role):
             assert statement["Effect"] == "Allow"
             assert set(statement["Condition"]) == {"Null", "ForAllValues:StringLike"}, statement["Sid"]
@@ -145,8 +155,8 @@ def a_function_has_its_verbs_on_its_items_and_no_more(template):
             keys = statement["Condition"]["ForAllValues:StringLike"]
             assert set(keys) == {"dynamodb:LeadingKeys"}
             table, attribute = statement["Resource"]["Fn::GetAtt"]
-            assert attribute == "Arn" and table not in granted
-            granted[table] = (set(statement["Action"]), set(keys["dynamodb:LeadingKeys"]))
+            assert attribute == "Arn"
+            granted.append((table, set(statement["Action"]), set(keys["dynamodb:LeadingKeys"])))
         assert granted == ITEMS[binary], binary
 
 
@@ -184,10 +194,20 @@ def each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it(template):
 
 
 @check
-def nothing_can_scan_query_or_delete(template):
+def nothing_can_scan_and_few_can_query_or_delete(template):
     for node in walk(template["Resources"]):
         if isinstance(node, str):
-            assert not re.search(r"dynamodb:(\*|PartiQL|Batch|Delete|Query|Scan|.*\*)", node), node
+            assert not re.search(r"dynamodb:(\*|PartiQL|Batch|Scan|.*\*)", node), node
+    able = {QUERY: set(), DELETE: set()}
+    for binary, (_, properties) in functions(template).items():
+        for statement in dynamodb_statements(role_of(template, properties)[1]):
+            for verb in able:
+                if verb in statement["Action"]:
+                    able[verb].add(binary)
+    assert able == {QUERY: {"me", "sessions"}, DELETE: {"me"}}
+    # Nobody writes a key table's item away.
+    on_keys = [verbs for items in ITEMS.values() for table, verbs, _ in items if table == "KeysTable"]
+    assert not set().union(*on_keys) & {QUERY, DELETE}
 
 
 @check
@@ -214,7 +234,7 @@ def a_kms_key_is_used_through_dynamodb_only(template):
     assert statement["Condition"] == {
         "StringEquals": {"kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}}
     }
-    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in items}
+    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in {t for t, _, _ in items}}
     assert {r["Ref"] for r in policy["Properties"]["Roles"]} == on_keys
 
 
@@ -360,21 +380,20 @@ def the_access_log_holds_nothing_that_a_caller_wrote(template):
 def requests_are_limited_and_more_so_where_they_cost(template):
     (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
     limits = {"*": stage["Properties"]["DefaultRouteSettings"], **stage["Properties"]["RouteSettings"]}
-    assert set(limits) == {"*", "POST /token"}
+    assert set(limits) == {"*", "POST /token", "POST /revoke"}
 
     def limit(route, kind):
         return template["Parameters"][limits[route][f"Throttling{kind}Limit"]["Ref"]]["Default"]
 
     for kind in ("Rate", "Burst"):
-        assert 0 < limit("POST /token", kind) < limit("*", kind)
+        for route in ("POST /token", "POST /revoke"):
+            assert 0 < limit(route, kind) < limit("*", kind)
     assert template["Parameters"]["TokenReservedConcurrency"]["Default"] == -1
     # API Gateway refuses limits for a route that is not there yet.
-    (token,) = [
-        n
-        for n, r in resources(template, "AWS::ApiGatewayV2::Route").items()
-        if r["Properties"]["RouteKey"] == "POST /token"
-    ]
-    assert stage["DependsOn"] == token
+    limited = {
+        n for n, r in resources(template, "AWS::ApiGatewayV2::Route").items() if r["Properties"]["RouteKey"] in limits
+    }
+    assert set(stage["DependsOn"]) == limited
 
 
 @check
@@ -387,7 +406,9 @@ def every_parameter_and_condition_is_used(template):
 
 @check
 def the_client_is_composed_as_json(template):
-    condition, two, one = functions(template)["token-exchange"][1]["Environment"]["Variables"]["CLIENTS"]["Fn::If"]
+    variables = {f: properties["Environment"]["Variables"] for f, (_, properties) in functions(template).items()}
+    assert variables["revoke"]["CLIENTS"] == variables["token-exchange"]["CLIENTS"]
+    condition, two, one = variables["token-exchange"]["CLIENTS"]["Fn::If"]
     assert condition == "HasNextSecret"
     values = {"ClientId": "nextjs", "ClientSecretSha256": "a" * 64, "ClientSecretSha256Next": "b" * 64}
 
@@ -514,6 +535,16 @@ def drop(path):
     return change
 
 
+def drop_key(path, key):
+    """For a key that has a slash in it."""
+
+    def change(template):
+        node, last = follow(template, path)
+        del node[last][key]
+
+    return change
+
+
 def statement(role, index):
     return f"{role}/Properties/Policies/0/PolicyDocument/Statement/{index}"
 
@@ -530,11 +561,11 @@ BREAKS = [
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("MeRole", 0) + "/Condition/Null")),
     (
         a_function_has_its_verbs_on_its_items_and_no_more,
-        put(statement("MeRole", 1) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+        put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
     ),
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
-    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 2) + "/Resource", "*")),
-    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 2) + "/Action", ["logs:*"])),
+    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 3) + "/Resource", "*")),
+    (no_permission_is_broader_than_one_resource, put(statement("MeRole", 3) + "/Action", ["logs:*"])),
     (
         no_permission_is_broader_than_one_resource,
         put("MeRole/Properties/ManagedPolicyArns", ["arn:aws:iam::aws:policy/X"]),
@@ -546,13 +577,15 @@ BREAKS = [
     ),
     (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("MeFunction/Properties/Policies", [])),
     (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("/Globals/Function/Tracing", "Active")),
-    (nothing_can_scan_query_or_delete, put(statement("MeRole", 0) + "/Action", [READ, "dynamodb:Scan"])),
-    (nothing_can_scan_query_or_delete, put(statement("MeRole", 0) + "/Action", ["dynamodb:*"])),
+    (nothing_can_scan_and_few_can_query_or_delete, put(statement("MeRole", 0) + "/Action", [READ, "dynamodb:Scan"])),
+    (nothing_can_scan_and_few_can_query_or_delete, put(statement("MeRole", 0) + "/Action", ["dynamodb:*"])),
+    (nothing_can_scan_and_few_can_query_or_delete, put(statement("SessionsRole", 0) + "/Action", [READ, DELETE])),
+    (nothing_can_scan_and_few_can_query_or_delete, put(statement("RevokeRole", 0) + "/Action", [UPDATE, QUERY])),
     (
         only_the_functions_that_sign_or_rotate_can_read_a_private_key,
         put(statement("DiscoveryRole", 0) + f"/{LEADING}", ["KEY*"]),
     ),
-    (only_the_functions_that_sign_or_rotate_can_read_a_private_key, drop(statement("MeRole", 1) + "/Condition")),
+    (only_the_functions_that_sign_or_rotate_can_read_a_private_key, drop(statement("MeRole", 2) + "/Condition")),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
@@ -586,7 +619,7 @@ BREAKS = [
     (every_log_has_an_end_and_one_writer, put("MeFunction/Properties/LoggingConfig/LogFormat", "JSON")),
     (
         every_log_has_an_end_and_one_writer,
-        put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
+        put(statement("MeRole", 3) + "/Resource", {"Fn::GetAtt": ["ApiLogs", "Arn"]}),
     ),
     (
         the_access_log_holds_nothing_that_a_caller_wrote,
@@ -601,9 +634,11 @@ BREAKS = [
     ),
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/Properties/RouteSettings", {})),
     (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 1000)),
-    (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", "MeGetRoute")),
+    (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", ["TokenRoute"])),
+    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /revoke")),
     (every_parameter_and_condition_is_used, put("/Parameters/Spare", {"Type": "String"})),
     (every_parameter_and_condition_is_used, put("/Conditions/Spare", {"Fn::Equals": ["", ""]})),
+    (the_client_is_composed_as_json, put(f"RevokeFunction/{VARIABLES}/CLIENTS/Fn::If/0", "HasIssuerUrl")),
     (
         the_client_is_composed_as_json,
         put(f"TokenExchangeFunction/{VARIABLES}/CLIENTS/Fn::If/2", {"Fn::Sub": "[{${ClientId}}]"}),
