@@ -1,10 +1,14 @@
-//! What a presented refresh token does to its session: pure, so that a model checker can walk through all of it.
+//! What a presented refresh token does to its session, and what a repeated exchange: pure, so that a model checker can walk
+//! through all of it (`tests/session_model.rs`).
 //!
 //! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words. Where
 //! it fails, [`decide`] says why from the item that was there.
 
 use super::refresh_token::{Hash, Nonce};
 use crate::clock::Timestamp;
+
+/// How long a client that lost the answer may repeat an exchange, in seconds.
+const RETRY_WINDOW: u64 = 60;
 
 /// What the table holds of a session, as far as refreshing goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +66,15 @@ impl State {
     /// Whether the session can still be refreshed by anybody.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         !self.is_ended && now < self.idle_until && now < self.absolute_until
+    }
+
+    /// Whether `client_id`, which repeats the exchange that opened the session, gets it again: its answer was lost. Later, or
+    /// once the session was refreshed, nobody does.
+    pub fn opens_again(&self, client_id: &str, now: Timestamp) -> bool {
+        self.client_id == client_id
+            && self.generation == 0
+            && now.saturating_sub(self.refreshed_at) <= RETRY_WINDOW
+            && self.is_alive(now)
     }
 }
 

@@ -18,8 +18,6 @@ use crate::{
     users::{User, UserId},
 };
 
-/// How long a client that lost the answer may repeat an exchange.
-const RETRY_WINDOW: u64 = 60;
 /// Enough to tell one's own devices apart.
 const MAX_USER_AGENT: usize = 120;
 /// What the key of each session starts with, within its user's partition.
@@ -296,10 +294,7 @@ impl Sessions {
         let item = failed.item().cloned().unwrap_or_default();
         let stored: SessionItem = serde_dynamo::from_item(item).map_err(StoreError::from)?;
         let now = self.clock.now();
-        let is_retry = stored.client_id == opening.client_id
-            && stored.generation == 0
-            && now.saturating_sub(stored.created_at) <= RETRY_WINDOW
-            && stored.state().is_alive(now);
+        let is_retry = stored.state().opens_again(&opening.client_id, now);
         let opened = opening.opened(user.id, stored, now);
         if !is_retry || !user.admits(opened.session) {
             return Err(OpenError::AlreadyExchanged);

@@ -1,0 +1,619 @@
+//! A model checker walks through all orders in which clients, servers, the table and a thief can take their steps, as far as
+//! the bounds of each test go. What decides is the real [`decide`]; around it are a table with atomic writes, servers that
+//! crash, answers that are lost, late or sent twice, and clocks that differ.
+//!
+//! The states are counted and printed: `cargo test -p shared --test session_model -- --nocapture`.
+
+use std::collections::BTreeSet;
+
+use shared::{
+    clock::Timestamp,
+    sessions::{Decision, Hash, Nonce, Presented, State, decide},
+};
+use stateright::{Checker, Model, Property};
+
+const CLIENT: &str = "nextjs";
+const START: u64 = 1_000;
+const TICK: u64 = 40;
+const IDLE: u64 = 2 * TICK;
+const ABSOLUTE: u64 = 3 * TICK;
+/// How far the clocks of servers may be off, in seconds, either way.
+const SKEW: i64 = 5;
+
+const NOBODY_LOGGED_OUT: &str = "a legitimate client is never logged out";
+const NO_TWO_SUCCESSORS: &str = "no token has two successors, and no subject token two sessions";
+const NOTHING_COMES_BACK: &str = "what ended stays so";
+const REUSE_ENDS: &str = "a token whose successor was used ends the session";
+const EXPIRY_HOLDS: &str = "an expired session is not refreshed";
+
+type Decide = fn(&Presented, &State, Timestamp, Option<u64>) -> Decision;
+
+/// A secret, named by what it follows from: the nonce of the exchange, and those of the rotations since.
+type Secret = Vec<u8>;
+
+fn hash(secret: &[u8]) -> Hash {
+    let mut hash = [0; 32];
+    hash[..secret.len()].copy_from_slice(secret);
+    hash[31] = u8::try_from(secret.len()).unwrap() + 1;
+    Hash(hash)
+}
+
+fn generation(secret: &Secret) -> u32 {
+    u32::try_from(secret.len()).unwrap() - 1
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Who {
+    /// A request of the app that can store what it gets.
+    App,
+    /// One that cannot, like the rendering of a server component.
+    Renderer,
+    /// Somebody with a copy, and with all that it takes to authenticate as the client.
+    Thief,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Outcome {
+    /// The next token.
+    Token(Secret),
+    Refused,
+    /// Reuse was detected, and the session is still to be ended.
+    MustEnd,
+    Reused,
+}
+
+/// A request on its way, at a server, or on its way back.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Request {
+    who: Who,
+    /// The refresh token; an exchange has none.
+    token: Option<Secret>,
+    nonce: u8,
+    /// Whether its sender still waits for it.
+    is_awaited: bool,
+    /// Whether it began after somebody was told that the session is over.
+    is_late: bool,
+    /// The user's session version, once it was read.
+    user_version: Option<u8>,
+    /// Whether its conditional write was applied, and is to be sent again since nobody heard of it.
+    is_repeated: bool,
+    outcome: Option<Outcome>,
+}
+
+/// What was seen on the way here. The first ones must never be, the others must be possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Seen {
+    app_refused: bool,
+    late_success: bool,
+    old_token_accepted: bool,
+    reused_but_alive: bool,
+    accepted_after_expiry: bool,
+    rotation: bool,
+    repetition: bool,
+    own_write_found: bool,
+    reuse: bool,
+    refused_after_expiry: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct World {
+    stored: Option<State>,
+    session_version: u8,
+    user_version: u8,
+    now: Timestamp,
+    requests: Vec<Request>,
+    app: Option<Secret>,
+    thief: Option<Secret>,
+    app_sends: u8,
+    thief_sends: u8,
+    /// Each token with the successors that anybody was given for it; first tokens follow from the subject token.
+    given: BTreeSet<(Secret, Secret)>,
+    is_over: bool,
+    seen: Seen,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Action {
+    Exchange(Who),
+    Refresh(Who),
+    Copy,
+    ReadUser(usize),
+    /// The conditional write, and the decision where it fails. Unless the server hears of it, it sends the write again.
+    Write {
+        request: usize,
+        is_heard: bool,
+        skew: i64,
+    },
+    End(usize),
+    Answer(usize),
+    /// A crash, or a request or an answer that is lost.
+    Lose(usize),
+    /// The sender waits no longer; the request goes on.
+    GiveUp(usize),
+    Revoke,
+    SignOutEverywhere,
+    Tick,
+}
+
+/// How far one walk goes, and what happens in it.
+#[derive(Clone)]
+struct Walk {
+    decide: Decide,
+    /// How many requests the app sends in all.
+    app_sends: u8,
+    /// How many requests are under way at a time.
+    at_once: usize,
+    thief_sends: u8,
+    /// Whether the app uses a token only when its requests with an earlier one have reached the table or are lost.
+    is_patient: bool,
+    has_endings: bool,
+    ticks: u64,
+}
+
+impl Walk {
+    fn new(decide: Decide, app_sends: u8, at_once: usize) -> Self {
+        Self {
+            decide,
+            app_sends,
+            at_once,
+            thief_sends: 0,
+            is_patient: true,
+            has_endings: false,
+            ticks: 0,
+        }
+    }
+
+    /// What the table does with the write of a request, and what the server makes of it.
+    fn write(&self, world: &mut World, nth: usize, is_heard: bool, skew: i64) {
+        let now = world.now.saturating_add_signed(skew);
+        let outcome = match world.requests[nth].token.clone() {
+            None => exchange(world, nth, now),
+            Some(token) => self.refresh(world, nth, &token, now),
+        };
+        let request = &mut world.requests[nth];
+        if is_heard {
+            request.outcome = Some(outcome);
+        } else {
+            request.is_repeated = true;
+        }
+    }
+
+    fn refresh(&self, world: &mut World, nth: usize, token: &Secret, now: Timestamp) -> Outcome {
+        let nonce = world.requests[nth].nonce;
+        let Some(stored) = &mut world.stored else {
+            return Outcome::Refused;
+        };
+        let presented = Presented {
+            client_id: CLIENT.to_owned(),
+            family: hash(&token[..1]),
+            generation: generation(token),
+            secret: hash(token),
+        };
+        let is_old = presented.generation + 1 < stored.generation;
+        let is_expired = now >= stored.idle_until.min(stored.absolute_until);
+        let successor = |nonce: u8| [token.as_slice(), &[nonce]].concat();
+        let outcome = match (self.decide)(&presented, stored, now, None) {
+            Decision::Rotate => {
+                let next = successor(nonce);
+                stored.previous = Some(stored.current);
+                stored.current = hash(&next);
+                stored.generation += 1;
+                stored.nonce = Nonce([nonce; 32]);
+                stored.refreshed_at = now;
+                stored.idle_until = now + IDLE;
+                world.seen.rotation = true;
+                Outcome::Token(next)
+            }
+            Decision::Repeat(stored_nonce) => {
+                world.seen.repetition = true;
+                world.seen.own_write_found |= stored_nonce.0[0] == nonce;
+                Outcome::Token(successor(stored_nonce.0[0]))
+            }
+            Decision::Refuse => Outcome::Refused,
+            Decision::End => Outcome::MustEnd,
+        };
+        let is_accepted = matches!(outcome, Outcome::Token(_));
+        world.seen.old_token_accepted |= is_accepted && is_old;
+        world.seen.accepted_after_expiry |= is_accepted && is_expired;
+        world.seen.refused_after_expiry |= !is_accepted && is_expired;
+        outcome
+    }
+
+    /// Whether the app may begin a request with the token that it holds.
+    fn may_refresh(&self, world: &World) -> bool {
+        let Some(held) = &world.app else {
+            return false;
+        };
+        let is_straggler = |request: &Request| {
+            let length = request.token.as_ref().map_or(0, Vec::len);
+            request.outcome.is_none() && request.who != Who::Thief && length < held.len()
+        };
+        !self.is_patient || !world.requests.iter().any(is_straggler)
+    }
+}
+
+/// The session is put once; whoever comes later gets it again, or nothing.
+fn exchange(world: &mut World, nth: usize, now: Timestamp) -> Outcome {
+    let request = &world.requests[nth];
+    match &world.stored {
+        None => {
+            let secret = vec![request.nonce];
+            // An exchange has read its user before it writes.
+            world.session_version = request.user_version.unwrap_or_default();
+            world.stored = Some(State {
+                client_id: CLIENT.to_owned(),
+                family: hash(&secret),
+                generation: 0,
+                current: hash(&secret),
+                previous: None,
+                nonce: Nonce([request.nonce; 32]),
+                refreshed_at: now,
+                idle_until: now + IDLE,
+                absolute_until: now + ABSOLUTE,
+                is_ended: false,
+            });
+            Outcome::Token(secret)
+        }
+        Some(stored)
+            if stored.opens_again(CLIENT, now)
+                && request.user_version == Some(world.session_version) =>
+        {
+            Outcome::Token(vec![stored.nonce.0[0]])
+        }
+        Some(_) => Outcome::Refused,
+    }
+}
+
+impl World {
+    fn send(&mut self, who: Who, token: Option<Secret>) {
+        match who {
+            Who::Thief => self.thief_sends += 1,
+            Who::App | Who::Renderer => self.app_sends += 1,
+        }
+        self.requests.push(Request {
+            who,
+            token,
+            // No two requests have the same.
+            nonce: self.app_sends + self.thief_sends,
+            is_awaited: true,
+            is_late: self.is_over,
+            user_version: None,
+            is_repeated: false,
+            outcome: None,
+        });
+    }
+
+    fn end(&mut self) {
+        if let Some(stored) = &mut self.stored {
+            stored.is_ended = true;
+        }
+    }
+
+    /// A server answers, and somebody may hear it.
+    fn answer(&mut self, nth: usize) {
+        let request = self.requests.remove(nth);
+        let is_exchange = request.token.is_none();
+        let is_admitted = is_exchange || request.user_version == Some(self.session_version);
+        match request.outcome {
+            Some(Outcome::Token(next)) if is_admitted => {
+                let token = request.token.unwrap_or_default();
+                self.given.insert((token, next.clone()));
+                self.seen.late_success |= request.is_late;
+                let (held, stores) = match request.who {
+                    Who::App => (&mut self.app, request.is_awaited),
+                    Who::Renderer => (&mut self.app, false),
+                    Who::Thief => (&mut self.thief, true),
+                };
+                let is_newer = held.as_ref().is_none_or(|held| held.len() < next.len());
+                if stores && is_newer {
+                    *held = Some(next);
+                }
+            }
+            outcome => {
+                if outcome == Some(Outcome::Reused) {
+                    self.is_over = true;
+                    self.seen.reuse = true;
+                    let is_alive = self.stored.as_ref().is_some_and(|stored| !stored.is_ended);
+                    self.seen.reused_but_alive |= is_alive;
+                }
+                self.seen.app_refused |= request.is_awaited && request.who != Who::Thief;
+            }
+        }
+    }
+}
+
+impl Model for Walk {
+    type State = World;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World {
+            stored: None,
+            session_version: 0,
+            user_version: 0,
+            now: START,
+            requests: Vec::new(),
+            app: None,
+            thief: None,
+            app_sends: 0,
+            thief_sends: 0,
+            given: BTreeSet::new(),
+            is_over: false,
+            seen: Seen::default(),
+        }]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let has_room = world.requests.len() < self.at_once;
+        if has_room && world.app_sends < self.app_sends && !world.seen.app_refused {
+            if world.app.is_none() {
+                actions.push(Action::Exchange(Who::App));
+            }
+            if self.may_refresh(world) {
+                actions.push(Action::Refresh(Who::App));
+                actions.push(Action::Refresh(Who::Renderer));
+            }
+        }
+        if self.thief_sends > 0 && world.thief.is_none() && world.app.is_some() {
+            actions.push(Action::Copy);
+        }
+        if has_room && world.thief_sends < self.thief_sends {
+            // The provider's token may have been copied as well.
+            actions.push(Action::Exchange(Who::Thief));
+            if world.thief.is_some() {
+                actions.push(Action::Refresh(Who::Thief));
+            }
+        }
+        for (nth, request) in world.requests.iter().enumerate() {
+            let has_read = request.user_version.is_some();
+            if !has_read {
+                actions.push(Action::ReadUser(nth));
+            }
+            match &request.outcome {
+                None if request.token.is_some() || has_read => {
+                    let skews: &[i64] = if self.ticks > 0 { &[-SKEW, SKEW] } else { &[0] };
+                    for skew in skews {
+                        let heard = if request.is_repeated {
+                            &[true][..]
+                        } else {
+                            &[true, false]
+                        };
+                        actions.extend(heard.iter().map(|is_heard| Action::Write {
+                            request: nth,
+                            is_heard: *is_heard,
+                            skew: *skew,
+                        }));
+                    }
+                }
+                Some(Outcome::MustEnd) => actions.push(Action::End(nth)),
+                Some(_) if has_read => actions.push(Action::Answer(nth)),
+                _ => {}
+            }
+            actions.push(Action::Lose(nth));
+            if request.is_awaited && request.who == Who::App {
+                actions.push(Action::GiveUp(nth));
+            }
+        }
+        if self.has_endings && world.stored.is_some() && !world.is_over {
+            actions.push(Action::Revoke);
+            actions.push(Action::SignOutEverywhere);
+        }
+        if world.now < START + self.ticks * TICK {
+            actions.push(Action::Tick);
+        }
+    }
+
+    fn next_state(&self, last: &World, action: Action) -> Option<World> {
+        let mut world = last.clone();
+        match action {
+            Action::Exchange(who) => world.send(who, None),
+            Action::Refresh(Who::Thief) => world.send(Who::Thief, world.thief.clone()),
+            Action::Refresh(who) => world.send(who, world.app.clone()),
+            Action::Copy => world.thief.clone_from(&world.app),
+            Action::ReadUser(nth) => {
+                world.requests[nth].user_version = Some(world.user_version);
+            }
+            Action::Write {
+                request,
+                is_heard,
+                skew,
+            } => self.write(&mut world, request, is_heard, skew),
+            Action::End(nth) => {
+                world.end();
+                world.requests[nth].outcome = Some(Outcome::Reused);
+            }
+            Action::Answer(nth) => world.answer(nth),
+            Action::Lose(nth) => {
+                world.requests.remove(nth);
+            }
+            Action::GiveUp(nth) => world.requests[nth].is_awaited = false,
+            Action::Revoke => {
+                world.end();
+                world.is_over = true;
+            }
+            Action::SignOutEverywhere => {
+                world.user_version += 1;
+                world.is_over = true;
+            }
+            Action::Tick => world.now += TICK,
+        }
+        // In which order requests are listed makes no difference.
+        world.requests.sort();
+        Some(world)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always(NO_TWO_SUCCESSORS, |_, world: &World| {
+                let tokens: BTreeSet<_> = world.given.iter().map(|(token, _)| token).collect();
+                tokens.len() == world.given.len()
+            }),
+            Property::always(NOTHING_COMES_BACK, |_, world: &World| {
+                !world.seen.late_success
+            }),
+            Property::always(REUSE_ENDS, |_, world: &World| {
+                !world.seen.old_token_accepted && !world.seen.reused_but_alive
+            }),
+            Property::always(EXPIRY_HOLDS, |_, world: &World| {
+                !world.seen.accepted_after_expiry
+            }),
+            Property::sometimes("a token is rotated", |_, world: &World| world.seen.rotation),
+            Property::sometimes("a token is repeated", |_, world: &World| {
+                world.seen.repetition
+            }),
+            Property::sometimes(
+                "a write that was sent twice finds itself",
+                |_, world: &World| world.seen.own_write_found,
+            ),
+        ];
+        // Where nobody steals, revokes or waits too long, there is no reason to refuse the app anything.
+        if self.thief_sends == 0 && !self.has_endings && self.ticks == 0 {
+            properties.push(Property::always(NOBODY_LOGGED_OUT, |_, world: &World| {
+                !world.seen.app_refused
+            }));
+        }
+        if self.thief_sends > 0 {
+            properties.push(Property::sometimes(
+                "reuse is detected",
+                |_, world: &World| world.seen.reuse,
+            ));
+        }
+        if self.has_endings {
+            properties.push(Property::sometimes(
+                "a user signs out",
+                |_, world: &World| world.user_version > 0,
+            ));
+        }
+        if self.ticks > 0 {
+            properties.push(Property::sometimes(
+                "a session expires",
+                |_, world: &World| world.seen.refused_after_expiry,
+            ));
+        }
+        properties
+    }
+}
+
+/// Walks to the end, and wants all properties to hold.
+fn walk(name: &str, walk: Walk, at_least: usize) {
+    let checker = walk.checker().threads(2).spawn_bfs().join();
+    let count = checker.unique_state_count();
+    println!("{name}: {count} states, {} steps deep", checker.max_depth());
+    checker.assert_properties();
+    assert!(checker.is_done());
+    assert!(count >= at_least, "this walk proves too little");
+}
+
+/// Walks until something does not hold, and wants it to be this.
+fn finds(property: &'static str, walk: Walk) {
+    let checker = walk.checker().threads(2).spawn_bfs().join();
+    assert!(checker.discovery(property).is_some(), "{property}");
+}
+
+#[test]
+fn t34_t39_nobody_is_logged_out_by_parallel_repeated_lost_or_late_requests() {
+    walk("the app alone", Walk::new(decide, 4, 3), 100_000);
+}
+
+#[test]
+fn t35_t36_a_copy_that_falls_behind_ends_the_session() {
+    let with_thief = Walk {
+        thief_sends: 2,
+        ..Walk::new(decide, 3, 2)
+    };
+    walk("an app and a thief", with_thief, 500_000);
+}
+
+#[test]
+fn t41_t43_what_was_revoked_or_signed_out_stays_so() {
+    let with_endings = Walk {
+        has_endings: true,
+        ..Walk::new(decide, 4, 2)
+    };
+    walk("revocation and sign-out", with_endings, 100_000);
+}
+
+#[test]
+fn t40_an_expired_session_stays_so_although_clocks_differ() {
+    let with_time = Walk {
+        ticks: 4,
+        ..Walk::new(decide, 3, 2)
+    };
+    walk("time", with_time, 300_000);
+}
+
+/// The one assumption about the app, and what happens without it: a request that reaches the table when the app has used
+/// the token after the one that it holds looks like a thief's.
+#[test]
+fn a_straggler_that_arrives_after_its_successor_was_used_is_taken_for_a_thief() {
+    let impatient = Walk {
+        is_patient: false,
+        ..Walk::new(decide, 4, 2)
+    };
+    finds(NOBODY_LOGGED_OUT, impatient);
+}
+
+/// Each guard is seen to be needed: without it, the checker finds a way.
+mod without_a_guard {
+    use super::*;
+
+    #[test]
+    fn strict_rotation_logs_the_app_out() {
+        let strict: Decide =
+            |presented, stored, now, window| match decide(presented, stored, now, window) {
+                Decision::Repeat(_) => Decision::End,
+                decision => decision,
+            };
+        finds(NOBODY_LOGGED_OUT, Walk::new(strict, 3, 2));
+    }
+
+    #[test]
+    fn a_session_that_ended_would_come_back() {
+        let forgetful: Decide = |presented, stored, now, window| {
+            let stored = State {
+                is_ended: false,
+                ..stored.clone()
+            };
+            decide(presented, &stored, now, window)
+        };
+        let with_endings = Walk {
+            has_endings: true,
+            ..Walk::new(forgetful, 3, 2)
+        };
+        finds(NOTHING_COMES_BACK, with_endings);
+    }
+
+    #[test]
+    fn a_copy_would_be_good_for_ever() {
+        let lenient: Decide =
+            |presented, stored, now, window| match decide(presented, stored, now, window) {
+                Decision::End => Decision::Repeat(stored.nonce),
+                decision => decision,
+            };
+        let with_thief = Walk {
+            thief_sends: 2,
+            ..Walk::new(lenient, 4, 2)
+        };
+        finds(REUSE_ENDS, with_thief);
+    }
+
+    #[test]
+    fn a_token_would_have_two_successors() {
+        let careless: Decide =
+            |presented, stored, now, window| match decide(presented, stored, now, window) {
+                Decision::Repeat(_) => Decision::Rotate,
+                decision => decision,
+            };
+        finds(NO_TWO_SUCCESSORS, Walk::new(careless, 3, 2));
+    }
+
+    #[test]
+    fn an_expired_session_would_go_on() {
+        let timeless: Decide = |presented, stored, _, window| decide(presented, stored, 0, window);
+        let with_time = Walk {
+            ticks: 4,
+            ..Walk::new(timeless, 3, 2)
+        };
+        finds(EXPIRY_HOLDS, with_time);
+    }
+}
