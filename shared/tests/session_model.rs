@@ -4,6 +4,12 @@
 //!
 //! The states are counted and printed: `cargo test -p shared --test session_model -- --nocapture`.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach their helpers"
+)]
+
 use std::collections::BTreeSet;
 
 use shared::{

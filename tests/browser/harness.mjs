@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import http from "node:http";
 import net from "node:net";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -37,7 +38,7 @@ const processes = [];
 export async function startApi(name, github) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
   // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
-  const bins = ["cambio", "token-exchange", "me", "discovery"].flatMap((bin) => ["--bin", bin]);
+  const bins = ["cambio", "token-exchange", "revoke", "me", "sessions", "discovery"].flatMap((bin) => ["--bin", bin]);
   await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
 
   const [dynamodb, port] = [await freePort(), await freePort()];
@@ -64,9 +65,32 @@ export async function startApi(name, github) {
   // A function starts at its first request; what follows should not wait for that.
   await answers(`${url}/.well-known/openid-configuration`, 200);
   await answers(`${url}/me`, 401);
+  await answers(`${url}/me/sessions`, 401);
+  await answers(`${url}/revoke`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
   await answers(`${url}/token`, 401, { method: "POST", body: new URLSearchParams({ grant_type: "none" }) });
 
   return { url, env: /** @type {Record<string, string>} */ (parseEnv(readFileSync(envFile, "utf8"))) };
+}
+
+/**
+ * A way to the API that can be shut.
+ * @param {string} url
+ */
+export async function startGate(url) {
+  const gate = { url: "", isShut: false, close: () => void server.close() };
+  const server = http.createServer((request, response) => {
+    if (gate.isShut) return void request.socket.destroy();
+    const { method, headers, url: path } = request;
+    const forwarded = http.request(new URL(path ?? "/", url), { method, headers }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    forwarded.on("error", () => response.destroy());
+    request.pipe(forwarded);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  gate.url = `http://localhost:${/** @type {net.AddressInfo} */ (server.address()).port}`;
+  return gate;
 }
 
 /**

@@ -5,15 +5,17 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
-import { freePort, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startNextApp, stopAll } from "./harness.mjs";
+import { CLIENT, freePort, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
 import { CANARY, HUBOT, OCTOCAT, PUBLIC_URL, startStandIn } from "./stand-in.mjs";
 
-const { encode } = createRequire(new URL("../../examples/nextjs/package.json", import.meta.url))("next-auth/jwt");
+const { decode, encode } = createRequire(new URL("../../examples/nextjs/package.json", import.meta.url))("next-auth/jwt");
 
 const PICTURE = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="#8a94ad" d="M4 1a2 2 0 0 0 0 4a2 2 0 0 0 0-4M1 8a3 3 0 0 1 6 0z"/></svg>`;
 
 /** @type {import("./stand-in.mjs").StandIn} */
 let github;
+/** Between the app and the API. @type {Awaited<ReturnType<typeof startGate>>} */
+let api;
 /** @type {string} */
 let app;
 /** @type {import("playwright-core").Browser} */
@@ -23,7 +25,7 @@ before(
   setup(async () => {
     const port = await freePort();
     github = await startStandIn({ redirectUris: [`http://localhost:${port}/api/auth/callback/github`] });
-    const api = await startApi("sign-in", github.url);
+    api = await startGate((await startApi("sign-in", github.url)).url);
     app = await startNextApp("sign-in", { port, github: github.url, api: api.url });
     browser = await chromium.launch({
       executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
@@ -34,6 +36,7 @@ before(
 after(async () => {
   await browser?.close();
   await stopAll();
+  api?.close();
   await github?.close();
 });
 
@@ -45,7 +48,7 @@ scenario("a GitHub sign-in shows the user of the API, and the next one the same 
   const id = await userId(page);
   await page.screenshot({ path: join(OUTPUT, "signed-in.png") });
 
-  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
   assert.deepEqual(await session(page), {});
 
@@ -108,7 +111,7 @@ scenario("tokens stay out of pages and URLs: only next-auth's session knows the 
   /** @type {Promise<string>[]} */
   const seen = [];
   page.on("request", (request) => seen.push(request.allHeaders().then(({ cookie, ...headers }) => request.url() + JSON.stringify(headers) + request.postData())));
-  page.on("response", (response) => seen.push(response.text().catch(() => ""), response.allHeaders().then((headers) => JSON.stringify(headers))));
+  page.on("response", (response) => seen.push(isSession(response) ? Promise.resolve("") : response.text().catch(() => ""), response.allHeaders().then((headers) => JSON.stringify(headers))));
 
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -122,14 +125,13 @@ scenario("tokens stay out of pages and URLs: only next-auth's session knows the 
   assert.doesNotMatch(everything + JSON.stringify(await session(page)), /gho_/);
 });
 
-scenario("when the access token has ended, the page offers to sign in again", async () => {
+scenario("when the session has ended, the page offers to sign in again", async () => {
   const page = await visitor();
-  await holds(page, { accessToken: "ended", expiresAt: Date.now() - 1000 });
+  await holds(page, { accessToken: "ended", expiresAt: 0, refreshAt: 0, refreshToken: "made-up" });
 
   await page.goto(app);
 
-  await page.getByText("Your session has ended").waitFor();
-  assert.deepEqual(await session(page).then(({ error, accessToken }) => ({ error, accessToken })), { error: "AccessTokenExpired", accessToken: undefined });
+  await hasEnded(page);
   await page.getByRole("button", { name: "Sign in with GitHub" }).click();
   await choose(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -137,17 +139,147 @@ scenario("when the access token has ended, the page offers to sign in again", as
 
 scenario("an access token that the API does not accept shows nobody's profile", async () => {
   const page = await visitor();
-  await holds(page, { accessToken: "made.up.token", expiresAt: Date.now() + 60_000 });
+  const later = Date.now() + 60_000;
+  await holds(page, { accessToken: "made.up.token", expiresAt: later, refreshAt: later, refreshToken: "made-up" });
 
   await page.goto(app);
 
   await page.getByText("Your session has ended").waitFor();
 });
 
-/** A person with a fresh browser, in which nothing but this machine can be reached. */
-async function visitor() {
+scenario("after the access token has ended, whoever reloads the page is still signed in, in the same session", async () => {
+  const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+  const [before, list] = [await session(page), await sessions(page)];
+
+  await expires(page);
+  await page.reload();
+
+  await shows(page, OCTOCAT);
+  const after = await session(page);
+  assert.notEqual(after.accessToken, before.accessToken);
+  assert.equal(claims(after).sid, claims(before).sid);
+  assert.deepEqual(await sessions(page), list);
+});
+
+scenario("ten requests at the moment of expiry log nobody out, and leave one session", async () => {
+  const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+  const [before, list] = [await session(page), await sessions(page)];
+
+  for (const _ of ["once", "and again with what came of it"]) {
+    await expires(page);
+    const statuses = await page.evaluate(() => {
+      const paths = Array.from({ length: 10 }, (_, nth) => (nth % 2 ? "/" : "/api/auth/session"));
+      return Promise.all(paths.map((path) => fetch(path, { cache: "no-store" }).then(({ status }) => status)));
+    });
+    assert.deepEqual(statuses, Array(10).fill(200));
+    await page.reload();
+    await shows(page, OCTOCAT);
+  }
+
+  assert.equal(claims(await session(page)).sid, claims(before).sid);
+  assert.deepEqual(await sessions(page), list);
+});
+
+scenario("renderings that cannot store what they refreshed log nobody out", async () => {
+  const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+  await page.route("**/api/auth/session", (route) => route.abort());
+
+  await expires(page);
+  const { refreshToken } = await held(page);
+  for (let times = 0; times < 3; times++) {
+    await page.reload();
+    await shows(page, OCTOCAT);
+  }
+
+  assert.equal((await held(page)).refreshToken, refreshToken, "nothing was stored");
+  await page.unroute("**/api/auth/session");
+  await page.reload();
+  await shows(page, OCTOCAT);
+  await session(page);
+  assert.notEqual((await held(page)).refreshToken, refreshToken);
+});
+
+scenario("while the API is down, an expired token ends no session", async () => {
+  const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+  await expires(page);
+  api.isShut = true;
+
+  await page.reload();
+
+  await page.getByText("the API does not answer").waitFor();
+  assert.equal((await session(page)).error, "Unavailable");
+  api.isShut = false;
+  await page.reload();
+  await shows(page, OCTOCAT);
+});
+
+scenario("signing out everywhere in one browser ends the other at once", async () => {
+  const [here, there] = [await visitor(), await visitor()];
+  for (const page of [here, there]) {
+    await signIn(page, OCTOCAT);
+    await shows(page, OCTOCAT);
+  }
+
+  await here.getByRole("button", { name: "Sign out everywhere" }).click();
+  await here.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
+
+  // Its access token has minutes left, and opens nothing.
+  await there.reload();
+  await there.getByText("Your session has ended").waitFor();
+  await expires(there);
+  await there.reload();
+  await hasEnded(there);
+  assert.deepEqual(await session(here), {});
+});
+
+scenario("another device is in the list by its own name, and can be ended there", async () => {
+  const [here, there] = [await visitor(), await visitor("A telephone")];
+  for (const page of [there, here]) {
+    await signIn(page, HUBOT);
+    await shows(page, HUBOT);
+  }
+  await here.getByText("(this device)").waitFor();
+  const telephone = here.getByRole("listitem").filter({ hasText: "A telephone" });
+
+  await telephone.getByRole("button", { name: "End" }).click();
+  await telephone.waitFor({ state: "detached" });
+
+  await expires(there);
+  await there.reload();
+  await hasEnded(there);
+  await here.reload();
+  await shows(here, HUBOT);
+});
+
+scenario("signing out ends the session at the API as well", async () => {
+  const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+  const { refreshToken } = await held(page);
+
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
+  await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
+
+  const response = await fetch(`${api.url}/token`, {
+    method: "POST",
+    body: new URLSearchParams({ client_id: CLIENT.id, client_secret: CLIENT.secret, grant_type: "refresh_token", refresh_token: refreshToken }),
+  });
+  assert.equal(response.status, 400);
+  assert.equal((await response.json()).error, "invalid_grant");
+});
+
+/** A person with a fresh browser, in which nothing but this machine can be reached. @param {string} [userAgent] */
+async function visitor(userAgent) {
   github.failWith = undefined;
-  const context = await browser.newContext({ viewport: { width: 640, height: 480 } });
+  const context = await browser.newContext({ viewport: { width: 640, height: 480 }, userAgent });
   context.setDefaultTimeout(30_000);
   await context.route("**", (route) =>
     ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
@@ -194,8 +326,49 @@ async function session(page) {
   return response.json();
 }
 
-/** Gives the browser a session as next-auth keeps it. @param {Page} page @param {{ accessToken: string, expiresAt: number }} token */
+/** Whether a response is next-auth's own to the app's scripts. @param {import("playwright-core").Response} response */
+function isSession(response) {
+  return new URL(response.url()).pathname === "/api/auth/session";
+}
+
+/** What an access token says. @param {{ accessToken: string }} session */
+function claims({ accessToken }) {
+  return JSON.parse(Buffer.from(accessToken.split(".")[1], "base64url").toString());
+}
+
+/** The names of the user's sessions, as the API lists them. @param {Page} page @returns {Promise<string[]>} */
+async function sessions(page) {
+  const { accessToken } = await session(page);
+  const response = await fetch(`${api.url}/me/sessions`, { headers: { Authorization: `Bearer ${accessToken}` } });
+  assert.equal(response.status, 200);
+  const list = await response.json();
+  return list.sessions.map((/** @type {{ id: string }} */ { id }) => id).sort();
+}
+
+/** The app knows that the API has ended the session, and offers a new one. @param {Page} page */
+async function hasEnded(page) {
+  await page.getByText("Your session has ended").waitFor();
+  const { error, accessToken } = await session(page);
+  assert.deepEqual({ error, accessToken }, { error: "SessionEnded", accessToken: undefined });
+}
+
+/** @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held */
+
+/** What the session cookie holds. @param {Page} page @returns {Promise<Held>} */
+async function held(page) {
+  const cookies = await page.context().cookies(app);
+  const chunks = cookies.filter(({ name }) => name.startsWith("next-auth.session-token")).sort((a, b) => a.name.localeCompare(b.name));
+  return decode({ token: chunks.map(({ value }) => value).join(""), secret: SESSION_SECRET });
+}
+
+/** The app's access token is over, as the app sees it. @param {Page} page */
+async function expires(page) {
+  await holds(page, { ...(await held(page)), expiresAt: Date.now() - 1000, refreshAt: Date.now() - 2000 });
+}
+
+/** Gives the browser a session as next-auth keeps it. @param {Page} page @param {Held} token */
 async function holds(page, token) {
   const value = await encode({ token, secret: SESSION_SECRET });
+  assert.ok(value.length < 4000, "a cookie has room for it");
   await page.context().addCookies([{ name: "next-auth.session-token", value, url: app }]);
 }

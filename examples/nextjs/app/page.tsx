@@ -1,23 +1,26 @@
 import { getServerSession } from "next-auth";
 import { authOptions } from "@/lib/auth";
-import { me, type User } from "@/lib/cambio";
-import { SignInButton, SignOutButton } from "./buttons";
+import { me, type Session, sessions, type User } from "@/lib/cambio";
+import { end } from "./actions";
+import { SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 
 export const dynamic = "force-dynamic";
 
 export default async function Home({ searchParams }: PageProps<"/">) {
   const session = await getServerSession(authOptions());
-  if (session?.error === "AccessTokenExpired") return <SignedOut notice="Your session has ended. Please sign in again." />;
+  if (session?.error === "SessionEnded") return <SignedOut notice="Your session has ended. Please sign in again." />;
+  if (session?.error === "Unavailable") return <Unavailable />;
   if (!session?.accessToken) {
     // next-auth comes back here with `error` when GitHub's side of a sign-in failed or was cancelled.
     const { error } = await searchParams;
     return error ? <SignedOut notice="Signing in did not complete. Please try again." /> : <SignedOut />;
   }
 
-  const user = await me(session.accessToken);
-  if (user === "signed-out") return <SignedOut notice="Your session has ended. Please sign in again." />;
-  if (user === "unavailable") return <Unavailable />;
-  return <Profile user={user} />;
+  const [user, devices] = await Promise.all([me(session.accessToken), sessions(session.accessToken)]);
+  // Signed out on another device, a moment ago: the access token lives on, and opens nothing here.
+  if (user === "signed-out" || devices === "signed-out") return <SignedOut notice="Your session has ended. Please sign in again." />;
+  if (user === "unavailable" || devices === "unavailable") return <Unavailable />;
+  return <Profile user={user} devices={devices} />;
 }
 
 function SignedOut({ notice }: { notice?: string }) {
@@ -41,7 +44,7 @@ function Unavailable() {
   );
 }
 
-function Profile({ user }: { user: User }) {
+function Profile({ user, devices }: { user: User; devices: Session[] }) {
   return (
     <>
       {user.picture && <img src={user.picture} alt="" width={72} height={72} referrerPolicy="no-referrer" />}
@@ -52,7 +55,22 @@ function Profile({ user }: { user: User }) {
         <dt>User id</dt>
         <dd data-testid="user-id">{user.id}</dd>
       </dl>
-      <SignOutButton />
+      <h2>Where you are signed in</h2>
+      <ul>
+        {devices.map(({ id, user_agent, last_used_at, current }) => (
+          <li key={id}>
+            {user_agent ?? "An unknown device"}, last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
+            {current ? (
+              <strong> (this device)</strong>
+            ) : (
+              <form action={end.bind(null, id)}>
+                <button className="quiet">End</button>
+              </form>
+            )}
+          </li>
+        ))}
+      </ul>
+      <SignOutButton /> <SignOutEverywhereButton />
     </>
   );
 }

@@ -9,56 +9,125 @@ export type User = {
   picture: string | null;
 };
 
-/** What a sign-in was traded for. */
+/** What a sign-in was traded for, and each refresh again. */
 export type Grant = {
   accessToken: string;
   /** When the access token ends, in milliseconds since 1970. */
   expiresAt: number;
+  /** When to get the next one: a little earlier. */
+  refreshAt: number;
+  refreshToken: string;
   user: User;
+};
+
+/** A sign-in on some device. Times are ISO 8601. */
+export type Session = {
+  id: string;
+  user_agent: string | null;
+  created_at: string;
+  last_used_at: string;
+  current: boolean;
 };
 
 /** Why there is no grant: their sign-in, the weather, or the settings of this app. */
 export type Failure = "refused" | "unavailable" | "misconfigured";
 
-/** Trades GitHub's access token for one of our own API (RFC 8693). Never throws. */
-export async function exchange(githubToken: string): Promise<Grant | Failure> {
-  const { CAMBIO_URL, CAMBIO_CLIENT_ID, CAMBIO_CLIENT_SECRET } = env();
-  const credentials = `${formEncoded(CAMBIO_CLIENT_ID)}:${formEncoded(CAMBIO_CLIENT_SECRET)}`;
+/** Trades GitHub's access token for a grant of our own API (RFC 8693). Never throws. */
+export async function exchange(githubToken: string, userAgent: string): Promise<Grant | Failure> {
+  return token(
+    {
+      grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
+      subject_token: githubToken,
+      subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
+      subject_issuer: "github",
+    },
+    // The list of sessions shows the browser, and not this server.
+    { "User-Agent": userAgent },
+  );
+}
+
+/**
+ * Trades a refresh token for the next grant (RFC 6749, section 6). Never throws; only "refused" means that the session is
+ * over.
+ *
+ * Any number of requests may do so with the same refresh token at the same time, or again when an answer was lost or could
+ * not be stored: all of them get the same next one.
+ */
+export async function refresh(refreshToken: string): Promise<Grant | Failure> {
+  return token({ grant_type: "refresh_token", refresh_token: refreshToken });
+}
+
+/** Ends the session of a refresh token (RFC 7009), as far as the API can be reached. Never throws. */
+export async function revoke(refreshToken: string): Promise<void> {
+  try {
+    const response = await post("/revoke", { token: refreshToken });
+    if (!response.ok) console.error(`Cambio answered POST /revoke with ${response.status}`);
+  } catch (cause) {
+    console.error("Cambio did not answer POST /revoke:", cause);
+  }
+}
+
+/** The signed-in user, or why there is none. Never throws. */
+export async function me(accessToken: string): Promise<User | "signed-out" | "unavailable"> {
+  return asUser(accessToken, "GET", "/me");
+}
+
+/** Where the user is signed in, the last used session first. Never throws. */
+export async function sessions(accessToken: string): Promise<Session[] | "signed-out" | "unavailable"> {
+  const list = await asUser<{ sessions: Session[] }>(accessToken, "GET", "/me/sessions");
+  return typeof list === "string" ? list : list.sessions;
+}
+
+/** Ends one session of the user, or all of them; says whether that is done. Never throws. */
+export async function endSession(accessToken: string, id: string | "all"): Promise<boolean> {
+  const path = id === "all" ? "/me/sessions" : `/me/sessions/${encodeURIComponent(id)}`;
+  // Signed out already is what was wanted.
+  return (await asUser(accessToken, "DELETE", path)) !== "unavailable";
+}
+
+async function token(parameters: Record<string, string>, headers?: Record<string, string>): Promise<Grant | Failure> {
   const askedAt = Date.now();
   try {
-    const response = await fetch(`${CAMBIO_URL}/token`, {
-      method: "POST",
-      headers: { Authorization: `Basic ${btoa(credentials)}` },
-      body: new URLSearchParams({
-        grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
-        subject_token: githubToken,
-        subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
-        subject_issuer: "github",
-      }),
-      ...common(),
-    });
+    const response = await post("/token", parameters, headers);
     if (!response.ok) return await failureOf(response);
-    const { access_token, expires_in, user } = await response.json();
-    return { accessToken: access_token, expiresAt: askedAt + expires_in * 1000, user };
+    const { access_token, expires_in, refresh_token, user } = await response.json();
+    return {
+      accessToken: access_token,
+      expiresAt: askedAt + expires_in * 1000,
+      refreshAt: askedAt + expires_in * 750,
+      refreshToken: refresh_token,
+      user,
+    };
   } catch (cause) {
     console.error("Cambio did not answer POST /token:", cause);
     return "unavailable";
   }
 }
 
-/** The signed-in user, or why there is none. Never throws. */
-export async function me(accessToken: string): Promise<User | "signed-out" | "unavailable"> {
+function post(path: string, parameters: Record<string, string>, headers?: Record<string, string>): Promise<Response> {
+  const { CAMBIO_URL, CAMBIO_CLIENT_ID, CAMBIO_CLIENT_SECRET } = env();
+  const credentials = `${formEncoded(CAMBIO_CLIENT_ID)}:${formEncoded(CAMBIO_CLIENT_SECRET)}`;
+  return fetch(`${CAMBIO_URL}${path}`, {
+    method: "POST",
+    headers: { ...headers, Authorization: `Basic ${btoa(credentials)}` },
+    body: new URLSearchParams(parameters),
+    ...common(),
+  });
+}
+
+async function asUser<T>(accessToken: string, method: string, path: string): Promise<T | "signed-out" | "unavailable"> {
   const { CAMBIO_URL } = env();
   try {
-    const response = await fetch(`${CAMBIO_URL}/me`, {
+    const response = await fetch(`${CAMBIO_URL}${path}`, {
+      method,
       headers: { Authorization: `Bearer ${accessToken}` },
       ...common(),
     });
-    if (response.ok) return await response.json();
+    if (response.ok) return response.status === 204 ? (undefined as T) : await response.json();
     if (response.status === 401) return "signed-out";
-    console.error(`Cambio answered GET /me with ${response.status}`);
+    console.error(`Cambio answered ${method} ${path} with ${response.status}`);
   } catch (cause) {
-    console.error("Cambio did not answer GET /me:", cause);
+    console.error(`Cambio did not answer ${method} ${path}:`, cause);
   }
   return "unavailable";
 }
@@ -68,7 +137,7 @@ async function failureOf(response: Response): Promise<Failure> {
   const { error } = await response.json().catch(() => ({}));
   console.error(`Cambio answered POST /token with ${response.status} ${error ?? ""}`);
   if (response.status >= 500 || response.status === 429) return "unavailable";
-  return error === "invalid_request" || error === "access_denied" ? "refused" : "misconfigured";
+  return ["invalid_request", "invalid_grant", "access_denied"].includes(error) ? "refused" : "misconfigured";
 }
 
 /** RFC 6749, section 2.3.1: id and secret are form-encoded first, so that a colon in them stays theirs. */

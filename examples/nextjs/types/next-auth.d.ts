@@ -10,7 +10,8 @@ declare module "next-auth" {
   interface Session {
     /** For `Authorization: Bearer`, while it lives. */
     accessToken?: string;
-    error?: "AccessTokenExpired";
+    /** Sign in again, or try again in a moment. */
+    error?: "SessionEnded" | "Unavailable";
   }
 }
 
@@ -18,5 +19,9 @@ declare module "next-auth/jwt" {
   interface JWT {
     accessToken: string;
     expiresAt: number;
+    refreshAt: number;
+    refreshToken: string;
+    /** Cambio says that the session is over. */
+    hasEnded?: boolean;
   }
 }
