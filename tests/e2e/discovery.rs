@@ -20,6 +20,10 @@ async fn the_metadata_says_what_there_is_and_nothing_empty() {
         assert_eq!(answer.header("content-type"), "application/json");
         assert_eq!(answer.text("/issuer"), ISSUER);
         assert_eq!(answer.text("/token_endpoint"), format!("{ISSUER}/token"));
+        assert_eq!(
+            answer.text("/revocation_endpoint"),
+            format!("{ISSUER}/revoke")
+        );
         assert_eq!(answer.text("/jwks_uri"), format!("{ISSUER}{KEYS}"));
         assert_eq!(
             answer.body["grant_types_supported"],

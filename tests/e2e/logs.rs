@@ -3,6 +3,8 @@
 //! All tests of this binary log at the most talkative level, through a writer that fails on a secret. This one makes
 //! sure that there is something to watch.
 
+use std::collections::BTreeMap;
+
 use reqwest::StatusCode;
 use serde_json::Value;
 use tests::{
@@ -75,4 +77,52 @@ async fn t79_what_happens_is_logged_and_no_secret_is() {
             assert!(!line.contains(secret), "{line}");
         }
     }
+}
+
+/// What operators count and search by: these names stay, and none of them is about a person beyond ids.
+#[tokio::test]
+async fn each_event_has_its_own_fields_and_no_others() {
+    let service = Service::start().await;
+    let first = service.sign_in("octocat").await;
+    let user_id = first.text("/user/id");
+    let old = first.text("/refresh_token");
+    let next = service.refresh(old).await;
+    service.refresh(old).await;
+    service.refresh(next.text("/refresh_token")).await;
+    service.refresh(old).await;
+    let token = service.access_token("octocat").await;
+    service
+        .delete_as_user(&token, "/me/sessions?except=current")
+        .await;
+    service.delete_as_user(&token, "/me").await;
+
+    let mut events: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in log_lines() {
+        let line: Value = serde_json::from_str(&line).unwrap();
+        if line["user_id"] != *user_id {
+            continue;
+        }
+        let mut fields: Vec<String> = line.as_object().unwrap().keys().cloned().collect();
+        fields.retain(|field| {
+            !["event", "timestamp", "level", "target", "spans"].contains(&field.as_str())
+        });
+        fields.sort();
+        events.insert(line["event"].as_str().unwrap().to_owned(), fields);
+    }
+
+    let expected = [
+        ("session.created", "client_id session_id user_id"),
+        ("session.ended", "reason session_id user_id"),
+        ("session.refreshed", "generation session_id user_id"),
+        ("session.replayed", "generation session_id user_id"),
+        ("session.reuse_detected", "generation session_id user_id"),
+        ("user.created", "user_id"),
+        ("user.deleted", "user_id"),
+    ];
+    let found: Vec<(&str, String)> = events
+        .iter()
+        .map(|(event, fields)| (event.as_str(), fields.join(" ")))
+        .collect();
+    let found: Vec<(&str, &str)> = found.iter().map(|(e, f)| (*e, f.as_str())).collect();
+    assert_eq!(found, expected);
 }

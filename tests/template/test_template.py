@@ -469,6 +469,10 @@ def trouble_is_noticed(template):
     assert watched == {("AWS/ApiGateway", "5xx"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles")}
     for alarm in alarms:
         assert "AlarmTopicArn" in refs(alarm["Properties"]["AlarmActions"])
+    (reuse,) = resources(template, "AWS::Logs::MetricFilter").values()
+    (event,) = re.findall(r'\$\.event = "([\w.]+)"', reuse["Properties"]["FilterPattern"])
+    assert reuse["Properties"]["LogGroupName"] == {"Ref": "TokenExchangeLogs"}
+    assert f'event = "{event}"' in (ROOT / "shared/src/sessions/store.rs").read_text()
 
 
 @pytest.mark.parametrize("holds", CHECKS, ids=lambda c: c.__name__)
@@ -649,6 +653,7 @@ BREAKS = [
     (no_resource_waits_for_itself, put("HttpApi/Properties/Body", {"uri": {"Fn::GetAtt": ["MeFunction", "Arn"]}})),
     (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
     (trouble_is_noticed, drop("ApiFailingAlarm")),
+    (trouble_is_noticed, put("ReuseDetectedMetric/Properties/FilterPattern", '{ $.event = "session.reused" }')),
     (trouble_is_noticed, put("ApiFailingAlarm/Properties/AlarmActions", [])),
 ]
 

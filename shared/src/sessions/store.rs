@@ -199,6 +199,10 @@ impl Opening {
         })
     }
 
+    pub(crate) fn log_created(&self, user_id: UserId) {
+        tracing::info!(event = "session.created", session_id = %self.id, %user_id, client_id = self.client_id);
+    }
+
     fn first_token(&self, user_id: UserId, nonce: Nonce) -> RefreshToken {
         RefreshToken::first(user_id, self.id, &self.subject_token, nonce)
     }
@@ -284,7 +288,7 @@ impl Sessions {
             .send()
             .await;
         let Err(error) = put else {
-            tracing::info!(event = "session.created", session_id = %opening.id, user_id = %user.id, client_id = opening.client_id);
+            opening.log_created(user.id);
             return Ok(opened);
         };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()

@@ -83,7 +83,7 @@ impl Users {
             .set_key(Some(user_key(user.id)))
             .update_expression("SET #edited = :edited, #metadata = :metadata, #revision = :next")
             .condition_expression(
-                "#status = :active AND #session_version = :session_version AND #revision = :revision",
+                "#status = :active AND #session_version = :session_version AND (#revision = :revision OR attribute_not_exists(#revision))",
             )
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#session_version", "session_version")
@@ -159,7 +159,7 @@ impl Users {
                 Leave::All => "signed_out_everywhere",
                 Leave::Others => "signed_out_elsewhere",
             };
-            tracing::info!(event = "session.ended", user_id = %id, asked_in = %session.id, reason);
+            tracing::info!(event = "session.ended", session_id = %session.id, user_id = %id, reason);
             return Ok(());
         };
         let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =

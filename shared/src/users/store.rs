@@ -253,7 +253,7 @@ impl Users {
             .await;
         let Err(error) = created else {
             tracing::info!(event = "user.created", user_id = %user.id);
-            tracing::info!(event = "session.created", session_id = %session.session.id, user_id = %user.id);
+            opening.log_created(user.id);
             return Ok(Creation::SignIn(Box::new(SignIn { user, session })));
         };
         match error.as_service_error() {
