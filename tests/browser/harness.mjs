@@ -73,15 +73,16 @@ export async function startApi(name, github) {
 }
 
 /**
- * A way to the API that can be shut.
+ * A way to the API that can be shut, or lose what comes back.
  * @param {string} url
  */
 export async function startGate(url) {
-  const gate = { url: "", isShut: false, close: () => void server.close() };
+  const gate = { url: "", isShut: false, losesAnswers: false, close: () => void server.close() };
   const server = http.createServer((request, response) => {
     if (gate.isShut) return void request.socket.destroy();
     const { method, headers, url: path } = request;
     const forwarded = http.request(new URL(path ?? "/", url), { method, headers }, (answer) => {
+      if (gate.losesAnswers) return void request.socket.destroy();
       response.writeHead(answer.statusCode ?? 502, answer.headers);
       answer.pipe(response);
     });

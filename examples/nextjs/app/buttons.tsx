@@ -2,7 +2,7 @@
 
 import { signIn, signOut } from "next-auth/react";
 import { useState } from "react";
-import { signOutEverywhere } from "./actions";
+import { end, signOutEverywhere } from "./actions";
 
 export function SignInButton({ children = "Sign in with GitHub" }: { children?: string }) {
   return (
@@ -21,15 +21,31 @@ export function SignOutButton() {
 }
 
 export function SignOutEverywhereButton() {
+  return (
+    <ActionButton
+      action={async () => {
+        const isDone = await signOutEverywhere();
+        if (isDone) await signOut({ callbackUrl: "/" });
+        return isDone;
+      }}
+    >
+      Sign out everywhere
+    </ActionButton>
+  );
+}
+
+export function EndButton({ id }: { id: string }) {
+  return <ActionButton action={() => end(id)}>End</ActionButton>;
+}
+
+/** A button that says so when its action did not work. */
+function ActionButton({ action, children }: { action: () => Promise<boolean>; children: string }) {
   const [failed, setFailed] = useState(false);
-  async function leave() {
-    if (await signOutEverywhere().catch(() => false)) await signOut({ callbackUrl: "/" });
-    else setFailed(true);
-  }
+  const act = async () => setFailed(!(await action().catch(() => false)));
   return (
     <>
-      <button type="button" className="quiet" onClick={leave}>
-        Sign out everywhere
+      <button type="button" className="quiet" onClick={act}>
+        {children}
       </button>
       {failed && <p role="alert">That did not work. Please try again in a moment.</p>}
     </>

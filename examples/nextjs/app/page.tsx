@@ -1,8 +1,7 @@
 import { getServerSession } from "next-auth";
 import { authOptions } from "@/lib/auth";
 import { me, type Session, sessions, type User } from "@/lib/cambio";
-import { end } from "./actions";
-import { SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
+import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 
 export const dynamic = "force-dynamic";
 
@@ -60,13 +59,7 @@ function Profile({ user, devices }: { user: User; devices: Session[] }) {
         {devices.map(({ id, user_agent, last_used_at, current }) => (
           <li key={id}>
             {user_agent ?? "An unknown device"}, last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
-            {current ? (
-              <strong> (this device)</strong>
-            ) : (
-              <form action={end.bind(null, id)}>
-                <button className="quiet">End</button>
-              </form>
-            )}
+            {current ? <strong> (this device)</strong> : <EndButton id={id} />}
           </li>
         ))}
       </ul>

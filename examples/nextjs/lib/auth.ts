@@ -75,5 +75,5 @@ function kept({ accessToken, expiresAt, refreshAt, refreshToken, user }: Grant):
 async function refreshed(token: JWT): Promise<JWT> {
   const grant = await refresh(token.refreshToken);
   if (typeof grant !== "string") return kept(grant);
-  return grant === "refused" ? { ...token, hasEnded: true } : token;
+  return grant === "refused" ? { ...token, accessToken: "", refreshToken: "", hasEnded: true } : token;
 }

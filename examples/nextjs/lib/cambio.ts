@@ -29,7 +29,7 @@ export type Session = {
   current: boolean;
 };
 
-/** Why there is no grant: their sign-in, the weather, or the settings of this app. */
+/** Why there is no grant: their sign-in or session, the weather, or the settings of this app. */
 export type Failure = "refused" | "unavailable" | "misconfigured";
 
 /** Trades GitHub's access token for a grant of our own API (RFC 8693). Never throws. */
@@ -41,6 +41,7 @@ export async function exchange(githubToken: string, userAgent: string): Promise<
       subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
       subject_issuer: "github",
     },
+    ["invalid_request", "access_denied"],
     // The list of sessions shows the browser, and not this server.
     { "User-Agent": userAgent },
   );
@@ -54,7 +55,7 @@ export async function exchange(githubToken: string, userAgent: string): Promise<
  * not be stored: all of them get the same next one.
  */
 export async function refresh(refreshToken: string): Promise<Grant | Failure> {
-  return token({ grant_type: "refresh_token", refresh_token: refreshToken });
+  return token({ grant_type: "refresh_token", refresh_token: refreshToken }, ["invalid_grant"]);
 }
 
 /** Ends the session of a refresh token (RFC 7009), as far as the API can be reached. Never throws. */
@@ -78,18 +79,27 @@ export async function sessions(accessToken: string): Promise<Session[] | "signed
   return typeof list === "string" ? list : list.sessions;
 }
 
-/** Ends one session of the user, or all of them; says whether that is done. Never throws. */
-export async function endSession(accessToken: string, id: string | "all"): Promise<boolean> {
-  const path = id === "all" ? "/me/sessions" : `/me/sessions/${encodeURIComponent(id)}`;
-  // Signed out already is what was wanted.
-  return (await asUser(accessToken, "DELETE", path)) !== "unavailable";
+/** Ends one session of the user; says whether that is done. Never throws. */
+export async function endSession(accessToken: string, id: string): Promise<boolean> {
+  // A name with a dot or a slash in it would lead to another route.
+  return /^[\w-]+$/.test(id) && isDone(await asUser(accessToken, "DELETE", `/me/sessions/${id}`));
 }
 
-async function token(parameters: Record<string, string>, headers?: Record<string, string>): Promise<Grant | Failure> {
+/** Ends all sessions of the user; says whether that is done. Never throws. */
+export async function endAllSessions(accessToken: string): Promise<boolean> {
+  return isDone(await asUser(accessToken, "DELETE", "/me/sessions"));
+}
+
+function isDone(answer: unknown): boolean {
+  return typeof answer !== "string";
+}
+
+/** `refusals` are the errors by which Cambio refuses the person, and not this app. */
+async function token(parameters: Record<string, string>, refusals: string[], headers?: Record<string, string>): Promise<Grant | Failure> {
   const askedAt = Date.now();
   try {
     const response = await post("/token", parameters, headers);
-    if (!response.ok) return await failureOf(response);
+    if (!response.ok) return await failureOf(response, refusals);
     const { access_token, expires_in, refresh_token, user } = await response.json();
     return {
       accessToken: access_token,
@@ -133,11 +143,11 @@ async function asUser<T>(accessToken: string, method: string, path: string): Pro
 }
 
 /** The user's fault only if Cambio says so in as many words. */
-async function failureOf(response: Response): Promise<Failure> {
+async function failureOf(response: Response, refusals: string[]): Promise<Failure> {
   const { error } = await response.json().catch(() => ({}));
   console.error(`Cambio answered POST /token with ${response.status} ${error ?? ""}`);
   if (response.status >= 500 || response.status === 429) return "unavailable";
-  return ["invalid_request", "invalid_grant", "access_denied"].includes(error) ? "refused" : "misconfigured";
+  return refusals.includes(error) ? "refused" : "misconfigured";
 }
 
 /** RFC 6749, section 2.3.1: id and secret are form-encoded first, so that a colon in them stays theirs. */
