@@ -56,7 +56,7 @@ enum End {
     /// Not at all: everybody goes on.
     GoOn,
     Revoke,
-    EndSession,
+    SignOut,
     SignOutEverywhere,
     SignOutElsewhere,
     DeleteAccount,
@@ -88,7 +88,7 @@ fn runs() -> impl Strategy<Value = Run> {
     let end = prop_oneof![
         Just(End::GoOn),
         Just(End::Revoke),
-        Just(End::EndSession),
+        Just(End::SignOut),
         Just(End::SignOutEverywhere),
         Just(End::SignOutElsewhere),
         Just(End::DeleteAccount),
@@ -211,7 +211,7 @@ impl Stage {
             End::Theft => return self.theft().await,
             End::SignOutElsewhere => return self.sign_out_elsewhere().await,
             End::Revoke => self.service.revocation(CLIENT, &self.tokens[0]),
-            End::EndSession => self.service.as_user(&access, "DELETE", &session),
+            End::SignOut => self.service.as_user(&access, "DELETE", &session),
             End::SignOutEverywhere => self.service.as_user(&access, "DELETE", "/me/sessions"),
             End::DeleteAccount => self.service.as_user(&access, "DELETE", "/me"),
         };
