@@ -11,6 +11,10 @@ async fn t78_t80_every_answer_has_the_security_headers() {
         service.request("GET", "/me"),
         service.request("GET", "/me").bearer_auth(&token),
         service.request("PUT", "/me"),
+        service.as_user(&token, "PATCH", "/me"),
+        service.as_user(&token, "GET", "/me/sessions"),
+        service.as_user(&token, "DELETE", "/me/sessions/nonsense"),
+        service.revocation(CLIENT, "nonsense"),
         service.request("POST", "/token"),
         service.request("GET", "/token"),
         service.request("GET", "/.well-known/jwks.json"),
@@ -45,6 +49,13 @@ async fn t77_t78_private_answers_are_kept_by_nobody_and_read_by_no_other_origin(
         service.request("GET", "/me"),
         service.request("GET", "/me").bearer_auth(&token),
         service.request("OPTIONS", "/me"),
+        service.as_user(&token, "PATCH", "/me"),
+        service.as_user(&token, "GET", "/me/sessions"),
+        service.as_user(&token, "DELETE", "/me/sessions/nonsense"),
+        service.request("OPTIONS", "/me/sessions"),
+        service.request("POST", "/revoke"),
+        service.revocation(CLIENT, "nonsense"),
+        service.as_user(&token, "DELETE", "/me/sessions"),
     ] {
         let answer = service.send(request.header("origin", origin)).await;
         assert_eq!(answer.header("cache-control"), "no-store");
@@ -68,9 +79,24 @@ async fn t80_an_unknown_method_is_405_and_says_which_are_known() {
             "POST",
         ),
         (
+            "/revoke",
+            ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"],
+            "POST",
+        ),
+        (
             "/me",
-            ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"],
-            "GET,HEAD",
+            ["POST", "PUT", "TRACE", "LINK", "OPTIONS", "BREW"],
+            "GET,HEAD,PATCH,DELETE",
+        ),
+        (
+            "/me/sessions",
+            ["POST", "PUT", "PATCH", "TRACE", "OPTIONS", "BREW"],
+            "GET,HEAD,DELETE",
+        ),
+        (
+            "/me/sessions/AAAAAAAAAAAAAAAAAAAAAA",
+            ["GET", "HEAD", "PUT", "PATCH", "OPTIONS", "BREW"],
+            "DELETE",
         ),
         (
             "/.well-known/jwks.json",
@@ -100,6 +126,8 @@ async fn t80_other_spellings_of_a_path_are_404() {
     for path in [
         "//me",
         "/me/",
+        "/me/sessions/",
+        "/me/sessions/../sessions",
         "/me//",
         "/ME",
         "/%6de",
