@@ -382,6 +382,9 @@ async fn t72_a_deletion_that_was_cut_short_is_finished_by_repeating_it() {
 async fn a_user_who_is_shut_out_deletes_nothing() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
+    // Not even once more what was done before.
+    let elsewhere = "/me/sessions?except=current";
+    service.delete_as_user(&token, elsewhere).await;
     let mut user = service.users().remove(0);
     user["status"] = json!({ "S": "disabled" });
     service.put(local::dynamodb::TABLE, &user);
@@ -390,6 +393,7 @@ async fn a_user_who_is_shut_out_deletes_nothing() {
     for answer in [
         service.delete_as_user(&token, "/me").await,
         service.delete_as_user(&token, "/me/sessions").await,
+        service.delete_as_user(&token, elsewhere).await,
         service.patch_me(&token, &json!({ "name": "x" })).await,
         service.my_sessions(&token).await,
     ] {

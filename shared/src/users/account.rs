@@ -173,8 +173,10 @@ impl Users {
             .transpose()
             .map_err(StoreError::from)?;
         // The answer to the same request was lost: it is done. (One that keeps its session finds its condition met.)
-        let is_done =
-            leave == Leave::All && user.is_some_and(|user| user.signed_out_in == Some(session.id));
+        let is_done = leave == Leave::All
+            && user.is_some_and(|user| {
+                user.signed_out_in == Some(session.id) && user.kept_session.is_none()
+            });
         if is_done {
             Ok(())
         } else {
