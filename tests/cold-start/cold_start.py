@@ -13,6 +13,8 @@ Builds each function by itself (a workspace build would unify features, and ship
 """
 
 import argparse
+import base64
+import hashlib
 import json
 import os
 import queue
@@ -96,14 +98,21 @@ def request(method, path, headers=(), body=None):
 
 
 EXCHANGE = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&client_id=nobody&client_secret=wrong"
-REVOCATION = "token=nonsense&client_id=nobody&client_secret=wrong"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
+# The one client that the local services are told of, as it authenticates.
+SECRET = b"cold-start"
+CLIENTS = json.dumps([{"client_id": "cold-start", "secret_sha256": [hashlib.sha256(SECRET).hexdigest()]}])
+BASIC = {"authorization": "Basic " + base64.b64encode(b"cold-start:" + SECRET).decode()}
 
 # function → event, and whether its answer is right.
 EVENTS = {
     "me": (request("GET", "/me"), lambda answer: answer["statusCode"] == 401),
     "token-exchange": (request("POST", "/token", FORM, EXCHANGE), lambda answer: answer["statusCode"] == 401),
-    "revoke": (request("POST", "/revoke", FORM, REVOCATION), lambda answer: answer["statusCode"] == 401),
+    # A client that is known, and a token that is not (RFC 7009 section 2.2).
+    "revoke": (
+        request("POST", "/revoke", {**FORM, **BASIC}, "token=nonsense"),
+        lambda answer: answer["statusCode"] == 200,
+    ),
     "sessions": (request("GET", "/me/sessions"), lambda answer: answer["statusCode"] == 401),
     "discovery": (
         request("GET", "/.well-known/jwks.json"),
@@ -283,10 +292,11 @@ class Services:
         command = [cambio, "services", "--in-memory", "--dynamodb-port", str(port), "--env-file", self.env_file]
         # With the real GitHub's settings it starts no stand-in, whose port could be taken. Nothing here calls GitHub.
         github = {"GITHUB_CLIENT_ID": "cold-start", "GITHUB_CLIENT_SECRET": "cold-start"}
+        shell = {**os.environ, **github, "CLIENTS": CLIENTS}
         self.process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **github},
+            env=shell,
             stdin=subprocess.DEVNULL,
             stdout=self.log,
             stderr=self.log,

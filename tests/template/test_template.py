@@ -246,6 +246,25 @@ def a_function_gets_the_settings_that_it_uses_and_no_more(template):
 
 
 @check
+def a_setting_means_the_same_to_every_function(template):
+    issuer = template["Outputs"]["IssuerUrl"]["Value"]
+    assert issuer == {"Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}]}
+    common = {
+        "ISSUER_URL": issuer,
+        "TOKEN_AUDIENCE": {"Fn::If": ["HasTokenAudience", {"Ref": "TokenAudience"}, issuer]},
+        "TABLE_NAME": {"Ref": "Table"},
+        "KEYS_TABLE_NAME": {"Ref": "KeysTable"},
+        "LOG_LEVEL": {"Ref": "LogLevel"},
+        "CLIENTS": functions(template)["token-exchange"][1]["Environment"]["Variables"]["CLIENTS"],
+    }
+    for binary, (_, properties) in functions(template).items():
+        for variable, value in properties["Environment"]["Variables"].items():
+            # Any other setting is one function's own.
+            users = {b for b, names in ENVIRONMENT.items() if variable in names}
+            assert value == common[variable] if variable in common else users == {binary}, f"{variable} of {binary}"
+
+
+@check
 def every_setting_is_one_that_the_code_reads(template):
     code = "".join(
         p.read_text() for pattern in ("shared/src/**/*.rs", "functions/*/src/**/*.rs") for p in ROOT.glob(pattern)
@@ -300,6 +319,7 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
     for name, permission in resources(template, "AWS::Lambda::Permission").items():
         properties = permission["Properties"]
         assert properties["Principal"] == "apigateway.amazonaws.com", name
+        assert properties["Action"] == "lambda:InvokeFunction", name
         prefix = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*/"
         source = properties["SourceArn"]["Fn::Sub"]
         assert source.startswith(prefix), name
@@ -310,8 +330,9 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
     for route in resources(template, "AWS::ApiGatewayV2::Route").values():
         integration = re.findall(r"\w+", route["Properties"]["Target"]["Fn::Sub"])[1]
         function = integrations[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]
-        assert fnmatch.fnmatchcase(route["Properties"]["RouteKey"].replace(" ", ""), granted[function])
-    assert "*" not in granted.values() and "*/*" not in granted.values()
+        path = route["Properties"]["RouteKey"].replace(" ", "")
+        # Its own function, and no other one.
+        assert {f for f, pattern in granted.items() if fnmatch.fnmatchcase(path, pattern)} == {function}, path
 
 
 @check
@@ -389,6 +410,8 @@ def requests_are_limited_and_more_so_where_they_cost(template):
         for route in ("POST /token", "POST /revoke"):
             assert 0 < limit(route, kind) < limit("*", kind)
     assert template["Parameters"]["TokenReservedConcurrency"]["Default"] == -1
+    reserved = {f for f, (_, properties) in functions(template).items() if "ReservedConcurrentExecutions" in properties}
+    assert reserved == {"token-exchange"}
     # API Gateway refuses limits for a route that is not there yet.
     limited = {
         n for n, r in resources(template, "AWS::ApiGatewayV2::Route").items() if r["Properties"]["RouteKey"] in limits
@@ -406,9 +429,8 @@ def every_parameter_and_condition_is_used(template):
 
 @check
 def the_client_is_composed_as_json(template):
-    variables = {f: properties["Environment"]["Variables"] for f, (_, properties) in functions(template).items()}
-    assert variables["revoke"]["CLIENTS"] == variables["token-exchange"]["CLIENTS"]
-    condition, two, one = variables["token-exchange"]["CLIENTS"]["Fn::If"]
+    _, properties = functions(template)["token-exchange"]
+    condition, two, one = properties["Environment"]["Variables"]["CLIENTS"]["Fn::If"]
     assert condition == "HasNextSecret"
     values = {"ClientId": "nextjs", "ClientSecretSha256": "a" * 64, "ClientSecretSha256Next": "b" * 64}
 
@@ -549,6 +571,17 @@ def drop_key(path, key):
     return change
 
 
+def widen(permission, path, pattern):
+    """Lets a permission's path be another one."""
+
+    def change(template):
+        source = template["Resources"][permission]["Properties"]["SourceArn"]
+        assert source["Fn::Sub"].endswith(path)
+        source["Fn::Sub"] = source["Fn::Sub"].removesuffix(path) + pattern
+
+    return change
+
+
 def statement(role, index):
     return f"{role}/Properties/Policies/0/PolicyDocument/Statement/{index}"
 
@@ -594,6 +627,10 @@ BREAKS = [
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment", {"Variables": {}})),
+    (a_setting_means_the_same_to_every_function, put(f"RevokeFunction/{VARIABLES}/TABLE_NAME", {"Ref": "KeysTable"})),
+    (a_setting_means_the_same_to_every_function, put(f"SessionsFunction/{VARIABLES}/ISSUER_URL", "https://x")),
+    (a_setting_means_the_same_to_every_function, put(f"MeFunction/{VARIABLES}/TOKEN_AUDIENCE", {"Ref": "IssuerUrl"})),
+    (a_setting_means_the_same_to_every_function, put(f"RevokeFunction/{VARIABLES}/CLIENTS/Fn::If/0", "HasIssuerUrl")),
     (every_setting_is_one_that_the_code_reads, put(f"MeFunction/{VARIABLES}/ISUER_URL", "x")),
     (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/NoEcho", False)),
     (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/Default", "x")),
@@ -611,6 +648,12 @@ BREAKS = [
         only_the_api_can_invoke_a_route_and_only_at_its_path,
         put("MePermission/Properties/SourceArn", {"Fn::Sub": "arn:aws:execute-api:*"}),
     ),
+    (only_the_api_can_invoke_a_route_and_only_at_its_path, put("RevokePermission/Properties/Action", "lambda:*")),
+    (
+        only_the_api_can_invoke_a_route_and_only_at_its_path,
+        widen("RevokePermission", "/POST/revoke", "/POST/*"),
+    ),
+    (only_the_api_can_invoke_a_route_and_only_at_its_path, widen("MePermission", "/*/me", "/*/me*")),
     (keys_are_looked_after_every_day, drop("RotateKeysFunction/Properties/Events/Daily")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/DeletionPolicy")),
     (the_tables_are_kept_backed_up_and_encrypted, put("KeysTable/UpdateReplacePolicy", "Delete")),
@@ -639,10 +682,13 @@ BREAKS = [
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/Properties/RouteSettings", {})),
     (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 1000)),
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", ["TokenRoute"])),
+    (
+        requests_are_limited_and_more_so_where_they_cost,
+        put("RevokeFunction/Properties/ReservedConcurrentExecutions", 0),
+    ),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /revoke")),
     (every_parameter_and_condition_is_used, put("/Parameters/Spare", {"Type": "String"})),
     (every_parameter_and_condition_is_used, put("/Conditions/Spare", {"Fn::Equals": ["", ""]})),
-    (the_client_is_composed_as_json, put(f"RevokeFunction/{VARIABLES}/CLIENTS/Fn::If/0", "HasIssuerUrl")),
     (
         the_client_is_composed_as_json,
         put(f"TokenExchangeFunction/{VARIABLES}/CLIENTS/Fn::If/2", {"Fn::Sub": "[{${ClientId}}]"}),
