@@ -13,10 +13,11 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
 /// Settings that a developer may set in the shell, and that go on to the functions as they are.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 8] = [
     "ACCESS_TOKEN_TTL",
     "CLIENTS",
     "LOG_LEVEL",
+    "OIDC_PROVIDERS",
     "REFRESH_REUSE_WINDOW",
     "SESSION_ABSOLUTE_TTL",
     "SESSION_IDLE_TTL",

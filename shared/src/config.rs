@@ -3,6 +3,10 @@
 //! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
 //! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
 
+mod oidc;
+
+pub use oidc::OidcProvider;
+
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -434,11 +438,20 @@ pub struct GitHub {
 }
 
 impl GitHub {
-    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`.
+    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`. Where nobody signs in with GitHub, but with others,
+    /// none of them need be set.
     ///
     /// # Errors
     /// Names the variable that is missing or wrong.
-    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Environment) -> Result<Option<Self>, ConfigError> {
+        let is_unset = |name| env.optional(name).is_none();
+        if is_unset("GITHUB_CLIENT_ID")
+            && is_unset("GITHUB_CLIENT_SECRET")
+            && !is_unset("OIDC_PROVIDERS")
+        {
+            return Ok(None);
+        }
+
         const API: &str =
             "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
         let client_id = env.required(
@@ -458,7 +471,7 @@ impl GitHub {
             .optional("GITHUB_API_URL")
             .unwrap_or_else(|| "https://api.github.com".to_owned());
         env.base_url("GITHUB_API_URL", &api_url, API)?;
-        Ok(Self {
+        Ok(Some(Self {
             client_id,
             client_secret: env
                 .required(
@@ -467,8 +480,16 @@ impl GitHub {
                 )?
                 .into(),
             api_url,
-        })
+        }))
     }
+}
+
+/// `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON; none unless set.
+///
+/// # Errors
+/// The value is no such JSON, or could lead somewhere else than to a provider.
+pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
+    oidc::providers(env)
 }
 
 /// What the logs say of the process.
@@ -676,7 +697,7 @@ mod tests {
         ]))
         .unwrap();
         assert!(!format!("{github:?}").contains("hunter2"));
-        assert_eq!(github.api_url, "https://api.github.com");
+        assert_eq!(github.unwrap().api_url, "https://api.github.com");
     }
 
     #[test]

@@ -7,71 +7,68 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::Algorithm;
 use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+    Deserializer,
+    de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
-
-use super::TokenError;
 
 /// Ours have about 800 bytes; API Gateway lets 10,240 pass for all headers together.
 const MAX_TOKEN: usize = 8 * 1024;
 const MAX_DEPTH: usize = 16;
 const MAX_MEMBERS: usize = 64;
 
-/// The header of a token that nobody has verified.
-///
-/// These three members and no others: so `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `enc` and `b64` are refused
-/// (RFC 8725 §3.10).
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UnverifiedHeader {
-    pub(super) alg: Algorithm,
-    pub(super) kid: String,
-    pub(super) typ: String,
-}
+/// A text is no plain compact JWS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub(crate) &'static str);
 
-/// Checks the form of `token` and gives its header, which is still only a claim.
-pub(super) fn inspect(token: &str) -> Result<UnverifiedHeader, TokenError> {
+/// Checks the form of `token` and gives its header and payload, which are still only claims.
+///
+/// The header should refuse unknown members, and so `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `enc` and `b64` (RFC 8725
+/// §3.10).
+pub(crate) fn inspect<H: DeserializeOwned, P: DeserializeOwned>(
+    token: &str,
+) -> Result<(H, P), Malformed> {
     if token.len() > MAX_TOKEN {
-        return Err(TokenError::Malformed("larger than 8 KiB"));
+        return Err(Malformed("larger than 8 KiB"));
     }
     let mut parts = token.split('.');
     let (Some(header), Some(payload), Some(signature), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(TokenError::Malformed("not three parts"));
+        return Err(Malformed("not three parts"));
     };
     let header = decode(header)?;
     let payload = decode(payload)?;
     decode(signature)?;
     reject_ambiguous_json(&header)?;
     reject_ambiguous_json(&payload)?;
-    serde_json::from_slice(&header).map_err(|_| TokenError::Malformed("unexpected header"))
+    let header = serde_json::from_slice(&header).map_err(|_| Malformed("unexpected header"))?;
+    let payload = serde_json::from_slice(&payload).map_err(|_| Malformed("unexpected payload"))?;
+    Ok((header, payload))
 }
 
 /// RFC 7515 §2: base64url without padding; the decoder also refuses bits that do not belong to a byte.
-fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
+fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
     if part.is_empty() {
-        return Err(TokenError::Malformed("an empty part"));
+        return Err(Malformed("an empty part"));
     }
     URL_SAFE_NO_PAD
         .decode(part)
-        .map_err(|_| TokenError::Malformed("not base64url"))
+        .map_err(|_| Malformed("not base64url"))
 }
 
 /// Two parsers must never read two different things in one text: members that come twice (RFC 8725 §2.4), text that
 /// is no Unicode, or nesting that one parser gives up on.
-fn reject_ambiguous_json(json: &[u8]) -> Result<(), TokenError> {
+fn reject_ambiguous_json(json: &[u8]) -> Result<(), Malformed> {
     if json.first() != Some(&b'{') {
-        return Err(TokenError::Malformed("not a JSON object"));
+        return Err(Malformed("not a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     Unambiguous { depth: 0 }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
-        .map_err(|_| TokenError::Malformed("not plain JSON"))
+        .map_err(|_| Malformed("not plain JSON"))
 }
 
 /// Walks a JSON value and keeps nothing of it.
@@ -154,7 +151,24 @@ impl<'de> Visitor<'de> for Unambiguous {
 mod tests {
     use proptest::prelude::*;
 
+    use jsonwebtoken::Algorithm;
+    use serde::{Deserialize, de::IgnoredAny};
+
     use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Header {
+        #[expect(dead_code, reason = "it must be there")]
+        alg: Algorithm,
+        kid: String,
+        #[expect(dead_code, reason = "it must be there")]
+        typ: String,
+    }
+
+    fn inspect(token: &str) -> Result<Header, Malformed> {
+        super::inspect::<Header, IgnoredAny>(token).map(|(header, _)| header)
+    }
 
     const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#;
 
@@ -164,11 +178,11 @@ mod tests {
         format!("{header}.{payload}.{signature}")
     }
 
-    fn with_header(header: impl AsRef<[u8]>) -> Result<UnverifiedHeader, TokenError> {
+    fn with_header(header: impl AsRef<[u8]>) -> Result<Header, Malformed> {
         inspect(&token(header, "{}"))
     }
 
-    fn with_payload(payload: impl AsRef<[u8]>) -> Result<UnverifiedHeader, TokenError> {
+    fn with_payload(payload: impl AsRef<[u8]>) -> Result<Header, Malformed> {
         inspect(&token(HEADER, payload))
     }
 
@@ -251,12 +265,7 @@ mod tests {
             let plain = token(HEADER, "{}");
             format!("{plain}{}", "A".repeat(size - plain.len()))
         };
-        let refused = |size| {
-            matches!(
-                inspect(&of_size(size)),
-                Err(TokenError::Malformed("larger than 8 KiB"))
-            )
-        };
+        let refused = |size| matches!(inspect(&of_size(size)), Err(Malformed("larger than 8 KiB")));
         assert!(!refused(MAX_TOKEN));
         assert!(refused(MAX_TOKEN + 1));
         assert!(inspect(&format!("{}.", token(HEADER, "{}")).repeat(20_000)).is_err());

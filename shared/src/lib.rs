@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod dynamodb;
 pub mod http;
+mod jws;
 pub mod keys;
 pub mod provider;
 pub mod sessions;

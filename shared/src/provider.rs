@@ -6,15 +6,17 @@
 mod breaker;
 mod github;
 mod identity;
+mod oidc;
 mod outbound;
 
 pub use github::GitHub;
 pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Profile};
+pub use oidc::Oidc;
 pub use outbound::{Outbound, Timeouts};
 
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 /// What a subject token claims to be (RFC 8693 §3).
@@ -35,6 +37,8 @@ pub struct SubjectToken {
     pub kind: SubjectTokenType,
     /// Which configured provider is meant, for a token that does not name its issuer.
     pub issuer: Option<String>,
+    /// What an ID token must have as its `nonce`.
+    pub nonce: Option<String>,
 }
 
 /// Why a subject token proves nothing.
@@ -80,13 +84,14 @@ impl ProviderError {
 /// The configured providers.
 #[derive(Clone, Debug)]
 pub struct Providers {
-    github: GitHub,
+    github: Option<GitHub>,
+    oidc: Vec<Oidc>,
 }
 
 impl Providers {
     /// These providers and no others.
-    pub fn new(github: GitHub) -> Self {
-        Self { github }
+    pub fn new(github: Option<GitHub>, oidc: Vec<Oidc>) -> Self {
+        Self { github, oidc }
     }
 
     /// Whom `subject` stands for, as its provider confirms.
@@ -94,14 +99,26 @@ impl Providers {
     /// # Errors
     /// [`ProviderError::Unavailable`] when the provider could not be asked; otherwise why the token is not accepted.
     pub async fn verify(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
-        match (subject.kind, subject.issuer.as_deref()) {
-            (SubjectTokenType::AccessToken, Some(github::NAME)) => {
-                self.github.verify(&subject.token).await
+        match (subject.kind, subject.issuer.as_deref(), &self.github) {
+            (SubjectTokenType::IdToken, named, _) => {
+                self.oidc(subject, named)?.verify(subject).await
             }
-            (SubjectTokenType::AccessToken, None) => Err(ProviderError::IssuerMissing),
-            (SubjectTokenType::AccessToken | SubjectTokenType::IdToken, _) => {
-                Err(ProviderError::UnknownIssuer)
+            (SubjectTokenType::AccessToken, Some(github::NAME), Some(github)) => {
+                github.verify(&subject.token).await
             }
+            (SubjectTokenType::AccessToken, None, _) => Err(ProviderError::IssuerMissing),
+            (SubjectTokenType::AccessToken, Some(_), _) => Err(ProviderError::UnknownIssuer),
         }
+    }
+
+    /// The provider that an ID token claims to be of; where the request names one as well, by name or `iss`, it is the same.
+    fn oidc(&self, subject: &SubjectToken, named: Option<&str>) -> Result<&Oidc, ProviderError> {
+        let issuer = oidc::claimed_issuer(subject.token.expose_secret())?;
+        let provider = self.oidc.iter().find(|provider| provider.issues(&issuer));
+        provider
+            .filter(|provider| {
+                named.is_none_or(|named| named == provider.name() || named == issuer)
+            })
+            .ok_or(ProviderError::UnknownIssuer)
     }
 }

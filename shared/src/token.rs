@@ -1,7 +1,6 @@
 //! Our own word about a user: access tokens in the profile of RFC 9068, issued and validated.
 
 mod issue;
-mod jws;
 mod verify;
 
 pub use issue::{Grant, IssuedToken, ReadyIssuer, TokenIssuer};
@@ -10,7 +9,9 @@ pub use verify::TokenVerifier;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{clock::Timestamp, keys::KeysError, sessions::SessionId, users::UserId};
+use crate::{
+    clock::Timestamp, jws::Malformed, keys::KeysError, sessions::SessionId, users::UserId,
+};
 
 /// The `typ` of an access token (RFC 9068 §2.1), which no other kind of our tokens has.
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
@@ -52,7 +53,7 @@ pub struct Claims {
 pub enum TokenError {
     /// It is no compact JWS, or holds what no token of ours holds.
     #[error("malformed: {0}")]
-    Malformed(&'static str),
+    Malformed(#[from] Malformed),
     /// No key of ours has this name.
     #[error("signed by an unknown key")]
     UnknownKey,

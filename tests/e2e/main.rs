@@ -17,6 +17,7 @@ mod gateway;
 mod keys;
 mod logs;
 mod me;
+mod oidc;
 mod provider;
 mod random;
 mod sessions;

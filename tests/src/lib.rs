@@ -2,6 +2,7 @@
 
 pub mod forge;
 mod logs;
+pub mod oidc;
 pub mod proxy;
 pub mod start;
 

@@ -13,7 +13,7 @@ use shared::{
         surface,
     },
     keys::{KeyStore, Keys, Signer},
-    provider::{GitHub, Outbound, Providers, SubjectToken, SubjectTokenType, Timeouts},
+    provider::{GitHub, Oidc, Outbound, Providers, SubjectToken, SubjectTokenType, Timeouts},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
     token::{Grant, IssuedToken, TokenIssuer},
@@ -53,7 +53,12 @@ impl TokenExchange {
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
         let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
-        let github = GitHub::new(config::GitHub::from_env(env)?, outbound);
+        let oidc = config::oidc_providers(env)?.into_iter().map(|provider| {
+            let outbound = outbound.for_another_provider();
+            Oidc::new(provider, outbound, clock.clone())
+        });
+        let oidc = oidc.collect();
+        let github = config::GitHub::from_env(env)?.map(|github| GitHub::new(github, outbound));
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
@@ -64,7 +69,7 @@ impl TokenExchange {
         let signer = Signer::start(keys).await?;
         Ok(Self {
             clients,
-            providers: Providers::new(github),
+            providers: Providers::new(github, oidc),
             users,
             sessions,
             lifetimes,
@@ -270,6 +275,7 @@ impl Exchange {
                 token,
                 kind,
                 issuer: form.take_plain("subject_issuer"),
+                nonce: form.take_plain("nonce"),
             },
             scope: form.take_plain("scope"),
         })

@@ -14,7 +14,7 @@ const MAX_EMAIL: usize = 254;
 /// Only this module's siblings, which ask the provider, can make one.
 #[derive(Clone, Debug)]
 pub struct Identity {
-    provider: &'static str,
+    provider: String,
     issuer: String,
     subject: String,
     profile: Profile,
@@ -71,13 +71,13 @@ impl IdentityKey {
 
 impl Identity {
     pub(super) fn new(
-        provider: &'static str,
+        provider: impl Into<String>,
         issuer: impl Into<String>,
         subject: impl Into<String>,
         profile: Profile,
     ) -> Self {
         Self {
-            provider,
+            provider: provider.into(),
             issuer: issuer.into(),
             subject: subject.into(),
             profile: profile.made_fit(),
@@ -85,8 +85,8 @@ impl Identity {
     }
 
     /// The configured name of the provider.
-    pub fn provider(&self) -> &'static str {
-        self.provider
+    pub fn provider(&self) -> &str {
+        &self.provider
     }
 
     /// The person's unchanging id at the provider.

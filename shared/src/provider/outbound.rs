@@ -52,6 +52,10 @@ pub struct Outbound {
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
+    /// Whether it says that it is JSON of some kind.
+    pub(super) is_json: bool,
+    /// How long it may be kept (RFC 9111 §5.2.2.1).
+    pub(super) max_age: Option<Duration>,
 }
 
 impl Outbound {
@@ -76,6 +80,15 @@ impl Outbound {
             clock,
             timeouts,
         })
+    }
+
+    /// The same connections for another provider, which is not blamed for this one's failures.
+    #[must_use]
+    pub fn for_another_provider(&self) -> Self {
+        Self {
+            breaker: Arc::default(),
+            ..self.clone()
+        }
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -147,8 +160,14 @@ impl Outbound {
             }
             return Err(failure);
         }
+        let (is_json, max_age) = (is_json(&response), max_age(&response));
         let body = read_bounded(response).await?;
-        Ok(Answer { status, body })
+        Ok(Answer {
+            status,
+            body,
+            is_json,
+            max_age,
+        })
     }
 
     fn with_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
@@ -219,6 +238,20 @@ fn is_rate_limited(response: &Response) -> bool {
         StatusCode::FORBIDDEN => exhausted || headers.contains_key(header::RETRY_AFTER),
         _ => false,
     }
+}
+
+fn is_json(response: &Response) -> bool {
+    let value = response.headers().get(header::CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok()).unwrap_or("");
+    let essence = value.split(';').next().unwrap_or("").trim();
+    essence.eq_ignore_ascii_case("application/json") || essence.ends_with("+json")
+}
+
+fn max_age(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::CACHE_CONTROL)?;
+    let mut directives = value.to_str().ok()?.split(',').map(str::trim);
+    let seconds = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
+    Some(Duration::from_secs(seconds.parse().ok()?))
 }
 
 /// The seconds of `Retry-After` (RFC 9110 §10.2.3), within reason.

@@ -27,7 +27,10 @@ impl SessionId {
         let mut hash = Context::new(&SHA256);
         // The prefix keeps this hash apart from any other use of SHA-256 on the same token.
         hash.update(b"cambio session\0");
-        hash.update(subject_token.expose_secret().as_bytes());
+        // Some signatures have a second spelling, which says the same (T30): a JWT is known by what is signed.
+        let token = subject_token.expose_secret();
+        let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+        hash.update(signed.as_bytes());
         let mut id = [0; LENGTH];
         id.copy_from_slice(&hash.finish().as_ref()[..LENGTH]);
         Self(id)
@@ -81,6 +84,11 @@ mod tests {
         let session = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
         assert_eq!(session("gho_a"), session("gho_a"));
         assert_ne!(session("gho_a"), session("gho_b"));
+        assert_eq!(
+            session("header.payload.one"),
+            session("header.payload.other")
+        );
+        assert_ne!(session("header.payload.one"), session("header.other.one"));
     }
 
     #[test]

@@ -298,12 +298,15 @@ impl Sessions {
         let item = failed.item().cloned().unwrap_or_default();
         let stored: SessionItem = serde_dynamo::from_item(item).map_err(StoreError::from)?;
         let now = self.clock.now();
-        let is_retry = stored.state().opens_again(&opening.client_id, now);
+        let state = stored.state();
         let opened = opening.opened(user.id, stored, now);
-        if !is_retry || !user.admits(opened.session) {
-            return Err(OpenError::AlreadyExchanged);
+        // A JWT that was signed anew says the same, and its refresh token would not be the one that the table knows.
+        let is_same = state.current.matches(&opened.refresh_token.secret.hash());
+        if is_same && state.opens_again(&opening.client_id, now) && user.admits(opened.session) {
+            Ok(opened)
+        } else {
+            Err(OpenError::AlreadyExchanged)
         }
-        Ok(opened)
     }
 
     /// Trades a refresh token for the next one.

@@ -1,0 +1,255 @@
+//! OpenID Connect: an ID token, proven by its signature and to be for our own app by `aud` and `azp` (OpenID Connect Core 1.0
+//! §3.1.3.7).
+
+mod keys;
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Validation};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+
+use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
+use crate::{
+    clock::{Clock, Timestamp},
+    config::OidcProvider,
+    jws,
+};
+use keys::ProviderKeys;
+
+/// How far a provider's clock may be off.
+const LEEWAY: u64 = 60;
+/// A sign-in is exchanged at once; an older ID token comes from somewhere else.
+const MAX_AGE: u64 = 5 * 60;
+
+/// Proves the ID tokens of one provider.
+#[derive(Clone, Debug)]
+pub struct Oidc {
+    config: Arc<OidcProvider>,
+    keys: ProviderKeys,
+    clock: Clock,
+}
+
+/// The header of an ID token that nobody has verified: these members and no others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnverifiedHeader {
+    alg: Algorithm,
+    kid: String,
+    typ: Option<String>,
+}
+
+/// What a token that nobody has verified says of its origin: enough to choose whose keys it is to be verified with.
+#[derive(Deserialize)]
+struct UnverifiedOrigin {
+    iss: String,
+}
+
+/// The claims of an ID token.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    azp: Option<String>,
+    exp: Timestamp,
+    iat: Timestamp,
+    nbf: Option<Timestamp>,
+    nonce: Option<String>,
+    tid: Option<String>,
+    name: Option<String>,
+    preferred_username: Option<String>,
+    email: Option<String>,
+    #[serde(default)]
+    email_verified: Flag,
+    picture: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// Apple writes its booleans as text.
+#[derive(Default, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    #[default]
+    Missing,
+    Bool(bool),
+    Text(String),
+}
+
+impl Flag {
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Missing => false,
+            Self::Bool(value) => *value,
+            Self::Text(text) => text == "true",
+        }
+    }
+}
+
+/// The `iss` of a token, as it claims: the provider is chosen by it, and then it is verified.
+pub(super) fn claimed_issuer(token: &str) -> Result<String, ProviderError> {
+    let (_, origin) = inspect::<UnverifiedOrigin>(token)?;
+    Ok(origin.iss)
+}
+
+fn inspect<P: serde::de::DeserializeOwned>(
+    token: &str,
+) -> Result<(UnverifiedHeader, P), ProviderError> {
+    jws::inspect(token).map_err(|_| ProviderError::Rejected("it is no plain ID token"))
+}
+
+impl Oidc {
+    /// Proves tokens of the provider in `config`.
+    pub fn new(config: OidcProvider, outbound: Outbound, clock: Clock) -> Self {
+        let config = Arc::new(config);
+        Self {
+            keys: ProviderKeys::new(config.clone(), outbound, clock.clone()),
+            config,
+            clock,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Whether tokens with this `iss` are this provider's.
+    pub(super) fn issues(&self, issuer: &str) -> bool {
+        self.tenant_of(issuer).is_some()
+    }
+
+    /// The tenant in an issuer of this provider's; empty where there is one issuer for all.
+    fn tenant_of<'a>(&'a self, issuer: &str) -> Option<&'a str> {
+        let is = |tenant: &str| self.config.issuer.replace("{tenantid}", tenant) == issuer;
+        if self.config.tenants.is_empty() {
+            return is("").then_some("");
+        }
+        let tenants = self.config.tenants.iter().map(String::as_str);
+        tenants.into_iter().find(|tenant| is(tenant))
+    }
+
+    /// Whom the ID token stands for.
+    pub(super) async fn verify(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
+        const REFUSED: ProviderError =
+            ProviderError::Rejected("its signature is not the provider's");
+        let token = subject.token.expose_secret();
+        let (header, UnverifiedOrigin { .. }) = inspect(token)?;
+        if header
+            .typ
+            .is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT"))
+        {
+            return Err(ProviderError::Rejected("it is another kind of token"));
+        }
+        if !self.config.algorithms.contains(&header.alg) {
+            return Err(ProviderError::Rejected(
+                "its algorithm is not the provider's",
+            ));
+        }
+        let key = self.keys.find(&header.kid).await?.ok_or(REFUSED)?;
+        if !key.signs_with(header.alg) {
+            return Err(ProviderError::Rejected("its algorithm is not its key's"));
+        }
+        let validation = signature_only(header.alg);
+        // The library's message may quote the token.
+        let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
+        let claims = decoded.map_err(|_| REFUSED)?.claims;
+        self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
+        Ok(self.identity(claims))
+    }
+
+    fn check(
+        &self,
+        claims: &Claims,
+        nonce: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), ProviderError> {
+        let refuse = |why| Err(ProviderError::Rejected(why));
+        match self.tenant_of(&claims.iss) {
+            None => return refuse("it is of another issuer"),
+            Some("") => {}
+            // The tenant is in both, and must be the same one.
+            Some(tenant) if claims.tid.as_deref() == Some(tenant) => {}
+            Some(_) => return refuse("it is of another tenant"),
+        }
+        let is_ours = |client: &String| self.config.client_ids.contains(client);
+        let (for_us, is_one) = match &claims.aud {
+            Audience::One(one) => (is_ours(one), true),
+            Audience::Several(all) => (all.iter().any(is_ours), all.len() == 1),
+        };
+        if !for_us {
+            return refuse("it is for another application");
+        }
+        match &claims.azp {
+            Some(azp) if is_ours(azp) || self.config.trusted_azp.contains(azp) => {}
+            Some(_) => return refuse("it was issued to another application"),
+            None if is_one => {}
+            None => return refuse("it is for several applications, and does not say which asked"),
+        }
+        if now >= claims.exp.saturating_add(LEEWAY) {
+            return refuse("it has expired");
+        }
+        if claims.iat > now + LEEWAY || claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+            return refuse("it is from the future");
+        }
+        if now.saturating_sub(claims.iat) > MAX_AGE {
+            return refuse("the sign-in was too long ago");
+        }
+        if nonce.is_some_and(|nonce| !is_nonce(claims.nonce.as_deref(), nonce)) {
+            return refuse("it is of another sign-in: the nonce differs");
+        }
+        // OpenID Connect Core 1.0 §2.
+        let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
+        if !fits {
+            return refuse("it names nobody");
+        }
+        Ok(())
+    }
+
+    fn identity(&self, claims: Claims) -> Identity {
+        // An address that a tenant's own administrator may write is not one that the provider has verified.
+        let vouches = self.config.tenants.is_empty();
+        let email = match claims.email {
+            None => EmailAnswer::NotTold,
+            Some(address) => EmailAnswer::Some(Email {
+                verified: vouches && claims.email_verified.is_true(),
+                address,
+            }),
+        };
+        let profile = Profile {
+            name: claims.name,
+            username: claims.preferred_username,
+            email,
+            picture: claims.picture,
+        };
+        Identity::new(self.name(), claims.iss, claims.sub, profile)
+    }
+}
+
+/// The nonce itself, or its SHA-256 in hex or base64url, as native apps send it to the provider.
+fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
+    let hash = digest(&SHA256, nonce.as_bytes());
+    let hex: String = hash
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let base64url = URL_SAFE_NO_PAD.encode(hash);
+    claimed.is_some_and(|claimed| claimed == nonce || claimed == hex || claimed == base64url)
+}
+
+/// The library verifies the signature, with this one algorithm. What the claims say is checked above.
+fn signature_only(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    validation
+}

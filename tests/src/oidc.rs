@@ -1,0 +1,162 @@
+//! An OpenID provider of our own making: it publishes what a test wants it to, and signs whatever it is asked to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+};
+use axum::{
+    Router,
+    extract::State,
+    http::{Uri, header},
+    response::{IntoResponse, Response},
+};
+use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::{forge, proxy::Proxy};
+
+/// Our client id at the provider.
+pub const CLIENT_ID: &str = "our-oidc-client";
+
+/// The provider, with a proxy in front that can fail.
+pub struct Issuer {
+    /// Its `iss`.
+    pub url: String,
+    /// Between the functions and the provider.
+    pub proxy: Proxy,
+    published: Arc<Mutex<Published>>,
+    _running: JoinSet<()>,
+}
+
+/// What the provider publishes.
+#[derive(Clone)]
+pub struct Published {
+    /// Its discovery document.
+    pub discovery: Value,
+    /// Its keys.
+    pub jwks: Value,
+    /// The `Content-Type` of both.
+    pub content_type: &'static str,
+    /// The `Cache-Control` of both.
+    pub cache_control: &'static str,
+}
+
+/// A key of the provider.
+pub struct Key {
+    /// Its name.
+    pub kid: &'static str,
+    /// Its public half.
+    pub jwk: Value,
+    private: EncodingKey,
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a provider without a key proves nothing"
+)]
+impl Key {
+    /// A fresh key on P-256.
+    pub fn new(kid: &'static str) -> Self {
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let der = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).expect("a key");
+        let private = EncodingKey::from_ec_der(der.as_ref());
+        let jwk = Jwk::from_encoding_key(&private, Algorithm::ES256).expect("a JWK");
+        let mut jwk = serde_json::to_value(jwk).expect("JSON");
+        jwk["kid"] = kid.into();
+        Self { kid, jwk, private }
+    }
+
+    /// A token of these claims.
+    pub fn sign(&self, claims: &Value) -> String {
+        self.sign_with_header(
+            &json!({ "alg": "ES256", "kid": self.kid, "typ": "JWT" }),
+            claims,
+        )
+    }
+
+    /// A token of exactly this header and these claims.
+    pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
+        let (header, claims) = (header.to_string(), claims.to_string());
+        forge::sign(&header, &claims, &self.private, Algorithm::ES256)
+    }
+}
+
+impl Issuer {
+    /// Starts a provider that publishes `key`.
+    pub async fn start(key: &Key) -> Self {
+        let published = Arc::new(Mutex::new(Published {
+            discovery: Value::Null,
+            jwks: json!({ "keys": [key.jwk] }),
+            content_type: "application/json",
+            cache_control: "max-age=600",
+        }));
+        let mut running = JoinSet::new();
+        let router = Router::new().fallback(answer).with_state(published.clone());
+        let proxy = Proxy::start(&crate::serve(&mut running, router).await).await;
+        let issuer = Self {
+            url: proxy.url(),
+            proxy,
+            published,
+            _running: running,
+        };
+        let url = &issuer.url;
+        let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
+        issuer.publish(|published| published.discovery = discovery);
+        issuer
+    }
+
+    /// Changes what is published from now on.
+    pub fn publish(&self, change: impl FnOnce(&mut Published)) {
+        change(
+            &mut self
+                .published
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// The value of `OIDC_PROVIDERS` that trusts this provider.
+    pub fn settings(&self) -> String {
+        json!([self.provider("acme")]).to_string()
+    }
+
+    /// This provider in `OIDC_PROVIDERS`.
+    pub fn provider(&self, name: &str) -> Value {
+        json!({ "name": name, "issuer": self.url, "client_ids": [CLIENT_ID], "algorithms": ["ES256"] })
+    }
+
+    /// The claims of a fresh sign-in of `sub`.
+    pub fn claims(&self, sub: &str, now: u64) -> Value {
+        json!({
+            "iss": self.url, "aud": CLIENT_ID, "sub": sub, "iat": now, "exp": now + 3600,
+            "name": "Ada Lovelace", "email": "ada@example.com", "email_verified": true,
+            "picture": "https://example.com/ada.png",
+        })
+    }
+
+    /// How often the keys were asked for.
+    pub fn key_requests(&self) -> usize {
+        let calls = self.proxy.calls();
+        calls.iter().filter(|call| call.path == "/keys").count()
+    }
+}
+
+async fn answer(State(published): State<Arc<Mutex<Published>>>, uri: Uri) -> Response {
+    let published = published
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    let document = if uri.path().ends_with("/.well-known/openid-configuration") {
+        published.discovery
+    } else {
+        published.jwks
+    };
+    let headers = [
+        (header::CONTENT_TYPE, published.content_type),
+        (header::CACHE_CONTROL, published.cache_control),
+    ];
+    (headers, document.to_string()).into_response()
+}
