@@ -262,6 +262,22 @@ async fn t13_t19_other_algorithms_keys_and_kinds_are_refused() {
 }
 
 #[tokio::test]
+async fn t15_a_key_does_not_widen_what_its_provider_may_sign_with() {
+    let key = Key::new("one");
+    let issuer = Issuer::start(&key).await;
+    let mut provider = issuer.provider("acme");
+    provider["algorithms"] = json!(["RS256", "EdDSA"]);
+    let settings = json!([provider]).to_string();
+    let service = Service::start_with(&[("OIDC_PROVIDERS", &settings)]).await;
+    let token = key.sign(&issuer.claims("ada", service.time.now()));
+
+    let answer = service.token(&exchange_of(&token)).await;
+
+    assert_refused(&answer, "an algorithm that was not agreed upon");
+    assert!(issuer.proxy.calls().is_empty());
+}
+
+#[tokio::test]
 async fn t06_the_same_subject_at_two_providers_is_two_users() {
     let (one, other) = (Key::new("one"), Key::new("one"));
     let (a, b) = (Issuer::start(&one).await, Issuer::start(&other).await);
