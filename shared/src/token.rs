@@ -7,6 +7,7 @@ pub use issue::{Grant, IssuedToken, ReadyIssuer, TokenIssuer};
 pub use verify::TokenVerifier;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{
@@ -29,6 +30,8 @@ pub struct Claims {
     pub client_id: String,
     /// When the token was issued.
     pub iat: Timestamp,
+    /// When the user signed in with a provider (RFC 9068 §2.2.1).
+    pub auth_time: Timestamp,
     /// The token is not valid from this time on.
     pub exp: Timestamp,
     /// The token is not valid before this time. We set none, and honour one.
@@ -46,6 +49,9 @@ pub struct Claims {
     /// What the user may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// What else the operator says about the user: none of the names above.
+    #[serde(flatten)]
+    pub own: Map<String, Value>,
 }
 
 /// Why an access token was not accepted.

@@ -2,13 +2,18 @@
 //! their own account.
 
 mod account;
+mod claims;
 mod edit;
 mod id;
+mod object;
+mod operator;
 mod store;
 
 pub use account::{ChangeError, Leave};
+pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
+pub use operator::{Cursor, Page, Roles, RolesError};
 pub use store::{SignIn, SignInError, Users};
 
 use std::collections::BTreeMap;
@@ -42,6 +47,9 @@ pub struct User {
     /// What the user may do, as the operator says.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// What else the operator says, for the APIs that read our tokens.
+    #[serde(default, skip_serializing_if = "OwnClaims::is_empty")]
+    pub claims: OwnClaims,
     /// The linked identities, by provider.
     pub identities: BTreeMap<String, LinkedIdentity>,
     /// Grows when the user signs out everywhere: sessions of an earlier version are over, but for `kept_session`.

@@ -51,6 +51,7 @@ impl Forge {
                 "jti": "a-token",
                 "sid": "AAAAAAAAAAAAAAAAAAAAAA",
                 "session_version": 0,
+                "auth_time": now,
             }),
         }
     }

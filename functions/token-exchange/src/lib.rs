@@ -169,6 +169,7 @@ impl TokenExchange {
         let grant = Grant {
             client_id: client.id(),
             session: session.session,
+            signed_in_at: session.signed_in_at,
             scope: session.scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
@@ -203,6 +204,7 @@ impl TokenExchange {
         let grant = Grant {
             client_id: client.id(),
             session: session.session,
+            signed_in_at: session.signed_in_at,
             scope: scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;

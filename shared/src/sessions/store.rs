@@ -61,6 +61,8 @@ pub struct Opened {
     pub refresh_token: RefreshToken,
     /// What the client may do in it.
     pub scope: Option<String>,
+    /// When it was opened, which a repeated exchange does not change.
+    pub signed_in_at: Timestamp,
     /// Whether this very exchange created the user.
     pub is_new_user: bool,
     /// How long the refresh token is good if it is not used.
@@ -78,6 +80,8 @@ pub struct Refreshed {
     pub refresh_token_expires_in: u64,
     /// Which session it is.
     pub session: SessionRef,
+    /// When it was opened.
+    pub signed_in_at: Timestamp,
 }
 
 /// Why an exchange opened no session.
@@ -167,6 +171,7 @@ impl SessionItem {
                 id: refresh_token.session_id,
                 version: self.session_version,
             },
+            signed_in_at: self.created_at,
             scope: self.scope,
             refresh_token,
         }
@@ -214,6 +219,7 @@ impl Opening {
                 version: item.session_version,
             },
             refresh_token: self.first_token(user_id, Nonce(item.nonce)),
+            signed_in_at: item.created_at,
             is_new_user: item.created_user,
             refresh_token_expires_in: item.refresh_token_expires_in(now),
             scope: item.scope,

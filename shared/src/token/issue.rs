@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
     config::{AccessTokenTtl, Issuer},
     keys::{Signer, SigningKey},
     sessions::SessionRef,
@@ -37,6 +37,8 @@ pub struct Grant<'a> {
     pub client_id: &'a str,
     /// The sign-in.
     pub session: SessionRef,
+    /// When it was opened.
+    pub signed_in_at: Timestamp,
     /// The granted scope, if any (RFC 6749 §3.3).
     pub scope: Option<&'a str>,
 }
@@ -90,6 +92,7 @@ impl ReadyIssuer<'_> {
             sub: user.id,
             client_id: grant.client_id.to_owned(),
             iat: now,
+            auth_time: grant.signed_in_at,
             exp: now + ttl.as_secs(),
             nbf: None,
             jti: Uuid::now_v7().to_string(),
@@ -97,6 +100,7 @@ impl ReadyIssuer<'_> {
             session_version: grant.session.version,
             scope: grant.scope.map(str::to_owned),
             roles: user.roles.clone(),
+            own: user.claims.as_map().clone(),
         };
         let mut header = Header::new(signing.algorithm.jwt());
         header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());

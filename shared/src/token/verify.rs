@@ -130,6 +130,7 @@ mod tests {
             "client_id": "nextjs",
             "iat": NOW - 60,
             "exp": NOW + 840,
+            "auth_time": NOW - 60,
             "jti": "a-token",
             "sid": "AAAAAAAAAAAAAAAAAAAAAA",
             "session_version": 0,

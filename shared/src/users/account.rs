@@ -208,7 +208,7 @@ impl Users {
     }
 
     /// `false` if the user was changed meanwhile.
-    async fn delete_all_of(&self, user: &User) -> Result<bool, StoreError> {
+    pub(super) async fn delete_all_of(&self, user: &User) -> Result<bool, StoreError> {
         let mut transaction = self
             .client
             .transact_write_items()
@@ -246,10 +246,10 @@ impl Users {
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#session_version", "session_version")
             .expression_attribute_names("#identities", "identities")
-            .expression_attribute_values(":active", active())
+            .expression_attribute_values(":status", serde_dynamo::to_attribute_value(user.status)?)
             .expression_attribute_values(":session_version", number(user.session_version))
             .expression_attribute_values(":count", number(user.identities.len() as u64));
-        let mut condition = "#status = :active AND #session_version = :session_version AND size(#identities) = :count".to_owned();
+        let mut condition = "#status = :status AND #session_version = :session_version AND size(#identities) = :count".to_owned();
         for (nth, (provider, identity)) in user.identities.iter().enumerate() {
             condition.push_str(&format!(" AND #identities.#provider{nth}.#key = :key{nth}"));
             delete = delete

@@ -1,11 +1,11 @@
 //! What users may say about themselves: a JSON Merge Patch (RFC 7396) of three members of their profile.
 
 use json_patch::merge;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use super::User;
+use super::{User, object};
 use crate::text::{MAX_CHARS, composed, is_blank, is_picture, is_presentable};
 
 /// The most that an app may keep with a user, in bytes of JSON.
@@ -30,27 +30,10 @@ pub struct Edited {
     pub picture: Option<Option<String>>,
 }
 
-/// An object of an app's own, stored as JSON text: what was written is what is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata(pub Map<String, Value>);
-
-impl Serialize for Metadata {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = serde_json::to_string(&self.0).map_err(ser::Error::custom)?;
-        text.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        // The library's message would quote it.
-        let object = serde_json::from_str(&text);
-        object
-            .map(Self)
-            .map_err(|_| de::Error::custom("metadata is no JSON object"))
-    }
-}
+/// An object of an app's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Metadata(#[serde(with = "object")] pub Map<String, Value>);
 
 /// A merge patch of what users may change, as it came. Anything else in it is an error, and nothing is changed.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
 };
 use thiserror::Error;
 
-use super::{Edited, LinkedIdentity, Metadata, Status, StoredProfile, User, UserId};
+use super::{Edited, LinkedIdentity, Metadata, OwnClaims, Status, StoredProfile, User, UserId};
 use crate::{
     clock::Clock,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
@@ -333,6 +333,7 @@ fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
             picture: profile.picture.clone(),
         },
         roles: Vec::new(),
+        claims: OwnClaims::default(),
         identities: [(identity.provider().to_owned(), linked)].into(),
         edited: Edited::default(),
         metadata: Metadata::default(),

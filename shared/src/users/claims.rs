@@ -1,0 +1,176 @@
+//! What else an operator says about a user, for the APIs that read our tokens: a few claims of their own.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::object;
+
+/// The most that goes into each token, in bytes of JSON: it is sent with each request.
+const MAX_CLAIMS: usize = 1024;
+const MAX_NAME: usize = 128;
+/// With what tokens have already, these stay within what our own validation reads: 64 members, 16 levels.
+const MAX_CLAIM_COUNT: usize = 32;
+const MAX_DEPTH: usize = 8;
+
+/// The claims that mean something to us or to a standard (RFC 7519, RFC 8693, RFC 9068, OpenID Connect Core 1.0): whoever could
+/// set them could say who somebody is, or what a token is good for. The last ones are special to JavaScript.
+const RESERVED: [&str; 29] = [
+    "acr",
+    "act",
+    "amr",
+    "at_hash",
+    "aud",
+    "auth_time",
+    "azp",
+    "c_hash",
+    "client_id",
+    "cnf",
+    "exp",
+    "iat",
+    "iss",
+    "jti",
+    "may_act",
+    "nbf",
+    "nonce",
+    "roles",
+    "scope",
+    "session_version",
+    "sid",
+    "sub",
+    "token_use",
+    "typ",
+    "entitlements",
+    "groups",
+    "__proto__",
+    "constructor",
+    "prototype",
+];
+
+/// Claims of an operator's own, which go into a user's access tokens as they are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct OwnClaims(#[serde(with = "object")] Map<String, Value>);
+
+/// A claim cannot be one of an operator's own.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum ClaimsError {
+    /// Its name means something already.
+    #[error("{0} is reserved: it means something already")]
+    Reserved(String),
+    /// Its name is empty, too long, or has other characters than letters, digits and those of URLs.
+    #[error("a claim's name must be 1 to {MAX_NAME} letters, digits, or . _ - : /")]
+    Name,
+    /// All of them together are too large.
+    #[error(
+        "the claims of a user may be at most {MAX_CLAIM_COUNT}, {MAX_CLAIMS} bytes of JSON and {MAX_DEPTH} levels deep, since each token has them"
+    )]
+    TooLarge,
+}
+
+impl OwnClaims {
+    /// These claims.
+    ///
+    /// # Errors
+    /// A name is reserved or odd, or they are too large.
+    pub fn new(claims: Map<String, Value>) -> Result<Self, ClaimsError> {
+        for name in claims.keys() {
+            if RESERVED.contains(&name.as_str()) {
+                return Err(ClaimsError::Reserved(name.clone()));
+            }
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+            if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+                return Err(ClaimsError::Name);
+            }
+        }
+        let size = serde_json::to_vec(&claims).map_or(usize::MAX, |json| json.len());
+        if size > MAX_CLAIMS || !all_fit(&claims, MAX_DEPTH) {
+            return Err(ClaimsError::TooLarge);
+        }
+        Ok(Self(claims))
+    }
+
+    /// The claims by name.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+fn fits(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(values) => levels > 0 && values.iter().all(|value| fits(value, levels - 1)),
+        Value::Object(members) => levels > 0 && all_fit(members, levels - 1),
+        _ => true,
+    }
+}
+
+fn all_fit(members: &Map<String, Value>, levels: usize) -> bool {
+    members.len() <= MAX_CLAIM_COUNT && members.values().all(|value| fits(value, levels))
+}
+
+/// What somebody wrote into the table by hand must neither shut the user out nor say who they are: it is left out.
+impl<'de> Deserialize<'de> for OwnClaims {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::new(object::deserialize(deserializer)?).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claims(claims: Value) -> Result<OwnClaims, ClaimsError> {
+        OwnClaims::new(claims.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn claims_that_mean_something_already_are_reserved() {
+        for name in RESERVED {
+            let refused = claims(json!({ "plan": "pro", name: "x" }));
+            assert_eq!(refused, Err(ClaimsError::Reserved(name.to_owned())));
+        }
+        for name in ["", "a b", "é", "a\n", &"x".repeat(129)] {
+            assert_eq!(claims(json!({ name: 1 })), Err(ClaimsError::Name), "{name}");
+        }
+        let fits = json!({ "plan": "pro", "https://example.com/seats": [1, { "a": null }] });
+        assert_eq!(Value::Object(claims(fits.clone()).unwrap().0), fits);
+    }
+
+    #[test]
+    fn they_are_small_enough_to_be_sent_with_each_request() {
+        let of_size = |size| claims(json!({ "a": "x".repeat(size - r#"{"a":""}"#.len()) }));
+        assert!(of_size(1024).is_ok());
+        assert_eq!(of_size(1025), Err(ClaimsError::TooLarge));
+        let many =
+            |count: u8| OwnClaims::new((0..count).map(|n| (n.to_string(), 1.into())).collect());
+        assert!(many(32).is_ok());
+        assert_eq!(many(33), Err(ClaimsError::TooLarge));
+        let inside =
+            |count: u8| -> Map<_, _> { (0..count).map(|n| (n.to_string(), 1.into())).collect() };
+        assert!(claims(json!({ "a": inside(32) })).is_ok());
+        assert_eq!(
+            claims(json!({ "a": inside(33) })),
+            Err(ClaimsError::TooLarge)
+        );
+        let nested = |levels| (0..levels).fold(json!(1), |inner, _| json!([inner]));
+        assert!(claims(json!({ "a": nested(8) })).is_ok());
+        assert_eq!(
+            claims(json!({ "a": nested(9) })),
+            Err(ClaimsError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn what_was_written_by_hand_is_left_out_if_it_is_reserved() {
+        let read = |text: &str| serde_json::from_value::<OwnClaims>(json!(text)).unwrap();
+        assert_eq!(read(r#"{"plan":"pro"}"#).0["plan"], "pro");
+        assert!(read(r#"{"plan":"pro","sub":"somebody-else"}"#).is_empty());
+    }
+}

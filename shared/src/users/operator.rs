@@ -1,0 +1,239 @@
+//! What operators do to users, whoever these are: find them, give them roles and claims, shut them out, delete them.
+//!
+//! No function has the permissions for this; the operator's own command does.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::ReturnValue,
+};
+use serde::Serialize;
+use thiserror::Error;
+
+use super::{
+    OwnClaims, Status, User, UserId, Users,
+    store::{TRIES, busy, user_key},
+};
+use crate::dynamodb::{Item, StoreError, number, string};
+
+const MAX_ROLES: usize = 32;
+const MAX_ROLE: usize = 64;
+
+/// A part of all users, and where the next part begins.
+#[derive(Debug)]
+pub struct Page {
+    /// The users in it.
+    pub users: Vec<User>,
+    /// How many items of any kind were read for it.
+    pub scanned: u64,
+    /// Where to go on; `None` after the last part.
+    pub next: Option<Cursor>,
+}
+
+/// A place between two parts of the users.
+#[derive(Clone, Debug)]
+pub struct Cursor(Item);
+
+/// What a user may do: as many roles as a token has room for, each once, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Roles(Vec<String>);
+
+/// A user cannot have these roles.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum RolesError {
+    /// A role's name is odd.
+    #[error("a role must be 1 to {MAX_ROLE} letters, digits, or . _ - : /")]
+    Name,
+    /// Each token has all of them.
+    #[error("a user may have at most {MAX_ROLES} roles")]
+    TooMany,
+}
+
+impl Roles {
+    /// These roles.
+    ///
+    /// # Errors
+    /// One is none, or they are too many.
+    pub fn new(roles: impl IntoIterator<Item = String>) -> Result<Self, RolesError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+        let roles: BTreeSet<String> = roles.into_iter().collect();
+        let is_role =
+            |role: &String| (1..=MAX_ROLE).contains(&role.len()) && role.bytes().all(plain);
+        if !roles.iter().all(is_role) {
+            return Err(RolesError::Name);
+        }
+        if roles.len() > MAX_ROLES {
+            return Err(RolesError::TooMany);
+        }
+        Ok(Self(roles.into_iter().collect()))
+    }
+}
+
+impl Users {
+    /// The users from `from` on, as many as one request reads. In no order; one who is changed meanwhile may be in it as they
+    /// were before.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn page(&self, from: Option<Cursor>) -> Result<Page, StoreError> {
+        let scanned = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("#sk = :user")
+            .expression_attribute_names("#sk", "sk")
+            .expression_attribute_values(":user", string("USER"))
+            .set_exclusive_start_key(from.map(|Cursor(key)| key))
+            .send()
+            .await?;
+        Ok(Page {
+            scanned: u64::try_from(scanned.scanned_count).unwrap_or_default(),
+            users: serde_dynamo::from_items(scanned.items.unwrap_or_default())?,
+            next: scanned.last_evaluated_key.map(Cursor),
+        })
+    }
+
+    /// Sets what the user may do, from their next access token on. `None` if there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn set_roles(&self, id: UserId, roles: &Roles) -> Result<Option<User>, StoreError> {
+        let roles = serde_dynamo::to_attribute_value(roles)?;
+        let update = self
+            .change(id)
+            .update_expression("SET #roles = :roles")
+            .expression_attribute_names("#roles", "roles")
+            .expression_attribute_values(":roles", roles);
+        changed(update).await
+    }
+
+    /// Sets what else the user's access tokens say, from their next one on. `None` if there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn set_claims(
+        &self,
+        id: UserId,
+        claims: &OwnClaims,
+    ) -> Result<Option<User>, StoreError> {
+        let update = self
+            .change(id)
+            .update_expression("SET #claims = :claims")
+            .expression_attribute_names("#claims", "claims")
+            .expression_attribute_values(":claims", serde_dynamo::to_attribute_value(claims)?);
+        changed(update).await
+    }
+
+    /// Shuts the user out: by the same write all sessions are over, and stay so when the user is let in again. `None` if
+    /// there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn disable(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let update = self
+            .set_status(id, Status::Disabled)?
+            .update_expression(
+                "SET #status = :status, #session_version = #session_version + :one \
+                 REMOVE #kept_session, #signed_out_in",
+            )
+            .expression_attribute_names("#session_version", "session_version")
+            .expression_attribute_names("#kept_session", "kept_session")
+            .expression_attribute_names("#signed_out_in", "signed_out_in")
+            .expression_attribute_values(":one", number(1_u64));
+        changed(update).await
+    }
+
+    /// Lets the user in again. `None` if there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn enable(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let update = self
+            .set_status(id, Status::Active)?
+            .update_expression("SET #status = :status");
+        changed(update).await
+    }
+
+    /// Deletes the user and their identities: all or nothing. Says whether there was one. What the table holds of their
+    /// sessions opens nothing any more, and is [`Sessions::delete_all`]'s to delete.
+    ///
+    /// [`Sessions::delete_all`]: crate::sessions::Sessions::delete_all
+    ///
+    /// # Errors
+    /// The table cannot be used, or others kept changing the user; then nothing is deleted.
+    pub async fn remove(&self, id: UserId) -> Result<bool, StoreError> {
+        for _ in 0..TRIES {
+            let Some(user) = self.find(id).await? else {
+                return Ok(false);
+            };
+            if self.delete_all_of(&user).await? {
+                return Ok(true);
+            }
+        }
+        Err(busy())
+    }
+
+    fn set_status(
+        &self,
+        id: UserId,
+        status: Status,
+    ) -> Result<UpdateItemFluentBuilder, StoreError> {
+        let status = serde_dynamo::to_attribute_value(status)?;
+        Ok(self
+            .change(id)
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":status", status))
+    }
+
+    fn change(&self, id: UserId) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(user_key(id)))
+            .condition_expression("attribute_exists(#pk)")
+            .expression_attribute_names("#pk", "pk")
+            .return_values(ReturnValue::AllNew)
+    }
+}
+
+async fn changed(update: UpdateItemFluentBuilder) -> Result<Option<User>, StoreError> {
+    match update.send().await {
+        Ok(updated) => Ok(Some(serde_dynamo::from_item(
+            updated.attributes.unwrap_or_default(),
+        )?)),
+        Err(error) => {
+            let is_gone = error
+                .as_service_error()
+                .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
+            if is_gone { Ok(None) } else { Err(error.into()) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roles(roles: &[&str]) -> Result<Roles, RolesError> {
+        Roles::new(roles.iter().map(ToString::to_string))
+    }
+
+    #[test]
+    fn roles_are_in_order_and_there_once() {
+        let some = roles(&["support", "admin", "support"]).unwrap();
+        assert_eq!(some.0, ["admin", "support"]);
+        assert!(roles(&[]).unwrap().0.is_empty());
+    }
+
+    #[test]
+    fn odd_and_too_many_roles_are_refused() {
+        for role in ["", "a b", "é", "a,b", &"x".repeat(65)] {
+            assert_eq!(roles(&[role]), Err(RolesError::Name), "{role}");
+        }
+        let many = |count: usize| Roles::new((0..count).map(|number| number.to_string()));
+        assert!(many(32).is_ok());
+        assert_eq!(many(33), Err(RolesError::TooMany));
+    }
+}
