@@ -3,8 +3,10 @@
 //! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
 //! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
 
+mod oauth;
 mod oidc;
 
+pub use oauth::{OAuthProvider, UserInfo};
 pub use oidc::OidcProvider;
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
@@ -429,6 +431,8 @@ fn sha256_from_hex(hex: &str) -> Option<[u8; 32]> {
 /// The OAuth app at GitHub that the Next.js app signs in with.
 #[derive(Clone, Debug)]
 pub struct GitHub {
+    /// The name that its identities go by.
+    pub name: String,
     /// `GITHUB_CLIENT_ID` of the OAuth app.
     pub client_id: String,
     /// `GITHUB_CLIENT_SECRET` of the OAuth app: check-a-token wants it.
@@ -447,7 +451,7 @@ impl GitHub {
         let is_unset = |name| env.optional(name).is_none();
         if is_unset("GITHUB_CLIENT_ID")
             && is_unset("GITHUB_CLIENT_SECRET")
-            && !is_unset("OIDC_PROVIDERS")
+            && !(is_unset("OIDC_PROVIDERS") && is_unset("OAUTH_PROVIDERS"))
         {
             return Ok(None);
         }
@@ -472,6 +476,7 @@ impl GitHub {
             .unwrap_or_else(|| "https://api.github.com".to_owned());
         env.base_url("GITHUB_API_URL", &api_url, API)?;
         Ok(Some(Self {
+            name: "github".to_owned(),
             client_id,
             client_secret: env
                 .required(
@@ -490,6 +495,20 @@ impl GitHub {
 /// The value is no such JSON, or could lead somewhere else than to a provider.
 pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
     oidc::providers(env)
+}
+
+/// `OAUTH_PROVIDERS`: the providers whose opaque access tokens are accepted beside GitHub's, as JSON; none unless set.
+///
+/// # Errors
+/// The value is no such JSON, or could lead somewhere else than to a provider.
+pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigError> {
+    oauth::providers(env)
+}
+
+/// Identities are stored under it.
+fn is_provider_name(name: &str) -> bool {
+    let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=32).contains(&name.len()) && name.bytes().all(plain)
 }
 
 /// What the logs say of the process.

@@ -8,6 +8,7 @@ mod form;
 mod media_type;
 mod merge_patch;
 mod profile;
+mod subject;
 mod surface;
 mod user_agent;
 
@@ -18,6 +19,7 @@ pub use error::{ApiError, OAuthError};
 pub use form::Form;
 pub use merge_patch::MergePatch;
 pub use profile::Profile;
+pub use subject::{ACCESS_TOKEN_TYPE, Subject};
 pub use surface::{Cache, in_time, method_not_allowed, surface};
 pub use user_agent::UserAgent;
 

@@ -1,23 +1,34 @@
 //! Who does the outside world say this is? Proves a subject token with the provider that issued it.
 //!
-//! What differs between providers in kind has a module here; a new one is a module and an arm in
-//! [`Providers::verify`].
+//! What differs between providers in kind has a module here, behind one small interface; a new one is a module and a line in
+//! `KINDS`.
 
 mod breaker;
+mod discord;
+mod facebook;
 mod github;
 mod identity;
 mod oidc;
+mod opaque;
 mod outbound;
+mod unbound;
 
-pub use github::GitHub;
 pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Profile};
-pub use oidc::Oidc;
-pub use outbound::{Outbound, Timeouts};
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
+
+use crate::{
+    clock::Clock,
+    config::{self, ConfigError, Environment, OAuthProvider},
+    start::StartError,
+};
+use github::GitHub;
+use oidc::Oidc;
+use outbound::{Outbound, Timeouts};
 
 /// What a subject token claims to be (RFC 8693 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +50,8 @@ pub struct SubjectToken {
     pub issuer: Option<String>,
     /// What an ID token must have as its `nonce`.
     pub nonce: Option<String>,
+    /// The access token that the provider gave out together with the ID token, which then says so in `at_hash`.
+    pub access_token: Option<SecretString>,
 }
 
 /// Why a subject token proves nothing.
@@ -81,17 +94,66 @@ impl ProviderError {
     }
 }
 
-/// The configured providers.
-#[derive(Clone, Debug)]
-pub struct Providers {
-    github: Option<GitHub>,
-    oidc: Vec<Oidc>,
+/// A provider that can prove a subject token: all that the rest of Cambio knows of one.
+trait Provider: fmt::Debug + Send + Sync {
+    /// The name that its identities go by.
+    fn name(&self) -> &str;
+
+    /// Whether an ID token with this `iss` is its own; one whose tokens are opaque has none.
+    fn issues(&self, _issuer: &str) -> bool {
+        false
+    }
+
+    /// What kind of token it can prove.
+    fn proves(&self) -> SubjectTokenType {
+        SubjectTokenType::AccessToken
+    }
+
+    /// Whom the token stands for.
+    fn verify<'a>(
+        &'a self,
+        subject: &'a SubjectToken,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
 }
 
+/// Makes a provider of one kind from its settings.
+type Make = fn(OAuthProvider, Outbound) -> Result<Box<dyn Provider>, ConfigError>;
+
+/// The kinds of providers with opaque tokens, and who proves them. Any other kind proves nothing.
+const KINDS: [(&str, Make); 3] = [
+    (discord::KIND, discord::provider),
+    (facebook::KIND, facebook::provider),
+    (github::NAME, github::enterprise),
+];
+
+/// The configured providers.
+#[derive(Clone, Debug)]
+pub struct Providers(Arc<[Box<dyn Provider>]>);
+
 impl Providers {
-    /// These providers and no others.
-    pub fn new(github: Option<GitHub>, oidc: Vec<Oidc>) -> Self {
-        Self { github, oidc }
+    /// Those that the settings name, and no others.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong, or the HTTP client cannot be set up.
+    pub fn start(env: &Environment, clock: &Clock) -> Result<Self, StartError> {
+        let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
+        let mut all: Vec<Box<dyn Provider>> = Vec::new();
+        if let Some(github) = config::GitHub::from_env(env)? {
+            all.push(Box::new(GitHub::new(github, outbound.clone())));
+        }
+        for config in config::oidc_providers(env)? {
+            let outbound = outbound.for_another_provider();
+            all.push(Box::new(Oidc::new(config, outbound, clock.clone())));
+        }
+        for config in config::oauth_providers(env)? {
+            if all.iter().any(|other| other.name() == config.name) {
+                return Err(config.refused("another provider has this name").into());
+            }
+            let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
+            let make = known.map_or(unbound::provider as Make, |(_, make)| *make);
+            all.push(make(config, outbound.for_another_provider())?);
+        }
+        Ok(Self(all.into()))
     }
 
     /// Whom `subject` stands for, as its provider confirms.
@@ -99,26 +161,27 @@ impl Providers {
     /// # Errors
     /// [`ProviderError::Unavailable`] when the provider could not be asked; otherwise why the token is not accepted.
     pub async fn verify(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
-        match (subject.kind, subject.issuer.as_deref(), &self.github) {
-            (SubjectTokenType::IdToken, named, _) => {
-                self.oidc(subject, named)?.verify(subject).await
-            }
-            (SubjectTokenType::AccessToken, Some(github::NAME), Some(github)) => {
-                github.verify(&subject.token).await
-            }
-            (SubjectTokenType::AccessToken, None, _) => Err(ProviderError::IssuerMissing),
-            (SubjectTokenType::AccessToken, Some(_), _) => Err(ProviderError::UnknownIssuer),
-        }
+        self.provider_of(subject)?.verify(subject).await
     }
 
-    /// The provider that an ID token claims to be of; where the request names one as well, by name or `iss`, it is the same.
-    fn oidc(&self, subject: &SubjectToken, named: Option<&str>) -> Result<&Oidc, ProviderError> {
-        let issuer = oidc::claimed_issuer(subject.token.expose_secret())?;
-        let provider = self.oidc.iter().find(|provider| provider.issues(&issuer));
-        provider
-            .filter(|provider| {
-                named.is_none_or(|named| named == provider.name() || named == issuer)
-            })
+    /// An ID token names its provider; where the request names one as well, by name or `iss`, it is the same.
+    fn provider_of(&self, subject: &SubjectToken) -> Result<&dyn Provider, ProviderError> {
+        let named = subject.issuer.as_deref();
+        let is_it: &dyn Fn(&dyn Provider) -> bool = match subject.kind {
+            SubjectTokenType::AccessToken => {
+                let named = named.ok_or(ProviderError::IssuerMissing)?;
+                &move |provider| provider.name() == named
+            }
+            SubjectTokenType::IdToken => {
+                let issuer = oidc::claimed_issuer(subject.token.expose_secret())?;
+                &move |provider| {
+                    let is_named = |named| named == provider.name() || named == issuer;
+                    provider.issues(&issuer) && named.is_none_or(is_named)
+                }
+            }
+        };
+        let mut all = self.0.iter().map(Box::as_ref);
+        all.find(|provider| provider.proves() == subject.kind && is_it(*provider))
             .ok_or(ProviderError::UnknownIssuer)
     }
 }

@@ -18,6 +18,7 @@ mod keys;
 mod logs;
 mod me;
 mod oidc;
+mod opaque;
 mod provider;
 mod random;
 mod sessions;

@@ -262,6 +262,45 @@ async fn t13_t19_other_algorithms_keys_and_kinds_are_refused() {
 }
 
 #[tokio::test]
+async fn an_access_token_that_comes_along_must_be_the_one_of_the_same_sign_in() {
+    let scene = Scene::start().await;
+    let along = |token: &'static str| [("subject_access_token", token)];
+    // SHA-256 of the token, its left half in base64url.
+    let hash = json!("77QmUPtjPfzWtF2AnpK9RQ");
+    let token = scene.key.sign(&scene.with("at_hash", hash));
+    let silent = scene.key.sign(&scene.claims());
+
+    let other = scene.exchange_with(&token, &along("another")).await;
+    let unsaid = scene.exchange_with(&silent, &along("another")).await;
+    let same = along("jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y");
+    let same = scene.exchange_with(&token, &same).await;
+
+    assert_refused(&other, "another access token");
+    assert_refused(&unsaid, "an ID token that says nothing of one");
+    assert_eq!(same.status, StatusCode::OK, "{:?}", same.body);
+    let mut github = tests::exchange_of("gho_x").to_vec();
+    github.extend(along("gho_x"));
+    assert_refused(&scene.service.token(&github).await, "no ID token at all");
+}
+
+#[tokio::test]
+async fn a_provider_may_take_more_or_less_time() {
+    let key = Key::new("one");
+    let issuer = Issuer::start(&key).await;
+    let mut provider = issuer.provider("acme");
+    provider["max_age"] = json!(3600);
+    let settings = json!([provider]).to_string();
+    let service = Service::start_with(&[("OIDC_PROVIDERS", &settings)]).await;
+    let of_age = |age: u64| key.sign(&issuer.claims("ada", service.time.now() - age));
+
+    let old = service.token(&exchange_of(&of_age(3500))).await;
+    let too_old = service.token(&exchange_of(&of_age(3610))).await;
+
+    assert_eq!(old.status, StatusCode::OK, "{:?}", old.body);
+    assert_refused(&too_old, "older than an hour");
+}
+
+#[tokio::test]
 async fn t15_a_key_does_not_widen_what_its_provider_may_sign_with() {
     let key = Key::new("one");
     let issuer = Issuer::start(&key).await;

@@ -3,6 +3,7 @@
 pub mod forge;
 mod logs;
 pub mod oidc;
+pub mod opaque;
 pub mod proxy;
 pub mod start;
 

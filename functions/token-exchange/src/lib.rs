@@ -8,21 +8,17 @@ use shared::{
     config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
-        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, UserAgent, in_time, method_not_allowed,
-        surface,
+        ACCESS_TOKEN_TYPE, ApiError, Cache, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
+        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, Subject, UserAgent, in_time,
+        method_not_allowed, surface,
     },
     keys::{KeyStore, Keys, Signer},
-    provider::{GitHub, Oidc, Outbound, Providers, SubjectToken, SubjectTokenType, Timeouts},
+    provider::{Providers, SubjectToken},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
     token::{Grant, IssuedToken, TokenIssuer},
     users::{SignIn, User, Users},
 };
-
-const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
-const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
-const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug)]
@@ -52,13 +48,7 @@ impl TokenExchange {
         let clients = Clients::new(config::clients(env)?);
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
-        let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
-        let oidc = config::oidc_providers(env)?.into_iter().map(|provider| {
-            let outbound = outbound.for_another_provider();
-            Oidc::new(provider, outbound, clock.clone())
-        });
-        let oidc = oidc.collect();
-        let github = config::GitHub::from_env(env)?.map(|github| GitHub::new(github, outbound));
+        let providers = Providers::start(env, &clock)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
@@ -69,7 +59,7 @@ impl TokenExchange {
         let signer = Signer::start(keys).await?;
         Ok(Self {
             clients,
-            providers: Providers::new(github, oidc),
+            providers,
             users,
             sessions,
             lifetimes,
@@ -112,7 +102,7 @@ impl Answer {
     ) -> Self {
         Self {
             access_token: issued.token.expose_secret().to_owned(),
-            issued_token_type: ACCESS_TOKEN,
+            issued_token_type: ACCESS_TOKEN_TYPE,
             token_type: "Bearer",
             expires_in: issued.expires_in.as_secs(),
             refresh_token: refresh_token.to_text().expose_secret().to_owned(),
@@ -242,27 +232,15 @@ impl Exchange {
     /// RFC 8693 §2.1.
     fn read(form: &mut Form, issuer: &Issuer) -> Result<Self, ApiError> {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
-        let token = form.require("subject_token")?;
-        let kind = match form.require_plain("subject_token_type")?.as_str() {
-            ACCESS_TOKEN => SubjectTokenType::AccessToken,
-            ID_TOKEN | JWT => SubjectTokenType::IdToken,
-            _ => {
-                return invalid(
-                    "subject_token_type must be that of an access token or an ID token",
-                );
-            }
-        };
+        let subject = Subject::take(form)?;
         if form.take("actor_token").is_some() || form.take("actor_token_type").is_some() {
             return invalid("actor_token is not supported: nobody acts for somebody else here");
         }
         if form
             .take_plain("requested_token_type")
-            .is_some_and(|requested| requested != ACCESS_TOKEN)
+            .is_some_and(|requested| requested != ACCESS_TOKEN_TYPE)
         {
             return invalid("requested_token_type must be that of an access token");
-        }
-        if kind == SubjectTokenType::AccessToken && form.take("nonce").is_some() {
-            return invalid("nonce goes with an ID token: an access token has none to compare");
         }
         for target in ["audience", "resource"] {
             if form
@@ -273,12 +251,7 @@ impl Exchange {
             }
         }
         Ok(Self {
-            subject: SubjectToken {
-                token,
-                kind,
-                issuer: form.take_plain("subject_issuer"),
-                nonce: form.take_plain("nonce"),
-            },
+            subject: subject.read()?,
             scope: form.take_plain("scope"),
         })
     }

@@ -3,10 +3,15 @@
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, Found};
+use super::{ConfigError, Environment, Found, is_provider_name};
 
 const NAME: &str = "OIDC_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"google","client_ids":["<id>"]},{"name":"acme","issuer":"https://login.example.com","client_ids":["<id>"]}]"#;
+
+/// A sign-in is exchanged at once; an older ID token comes from somewhere else.
+const DEFAULT_AGE: u64 = 5 * 60;
+/// An ID token that was exchanged must not be forgotten before it is too old; the table remembers for longer than this.
+const AGES: std::ops::RangeInclusive<u64> = 60..=60 * 60;
 
 /// An OpenID provider, and which of its ID tokens are for us.
 #[derive(Clone, Debug)]
@@ -23,6 +28,8 @@ pub struct OidcProvider {
     pub trusted_azp: Vec<String>,
     /// What its tokens may be signed with; never a symmetric algorithm.
     pub algorithms: Vec<Algorithm>,
+    /// How long ago a sign-in may be, in seconds.
+    pub max_age: u64,
     /// Where its keys may be, beside the issuer's own host.
     pub jwks_hosts: Vec<String>,
 }
@@ -39,6 +46,7 @@ struct Written {
     #[serde(default)]
     trusted_azp: Vec<String>,
     algorithms: Option<Vec<Algorithm>>,
+    max_age: Option<u64>,
     #[serde(default)]
     jwks_hosts: Vec<String>,
 }
@@ -60,6 +68,17 @@ const PRESETS: [(&str, &str, &[&str]); 7] = [
     ),
     ("slack", "https://slack.com", &[]),
     ("twitch", "https://id.twitch.tv/oauth2", &[]),
+];
+
+/// Those where each customer has an issuer, and what it looks like: the same text that next-auth has as `issuer`.
+const OWN_ISSUERS: [(&str, &str); 4] = [
+    ("auth0", "https://acme.eu.auth0.com"),
+    (
+        "cognito",
+        "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI",
+    ),
+    ("keycloak", "https://login.example.com/realms/acme"),
+    ("okta", "https://acme.okta.com/oauth2/default"),
 ];
 
 pub(super) fn providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
@@ -89,8 +108,7 @@ impl Written {
     fn checked(self, env: &Environment) -> Result<OidcProvider, ConfigError> {
         let name = self.name;
         let wrong = |problem: &str| refused(format!("{name}: {problem}"));
-        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if name.is_empty() || name.len() > 32 || !name.bytes().all(plain) || name == "github" {
+        if !is_provider_name(&name) || name == "github" {
             return Err(refused(
                 "a name is not 1 to 32 lower-case letters, digits and '-', or is github".to_owned(),
             ));
@@ -99,13 +117,22 @@ impl Written {
         let issuer = self
             .issuer
             .or(preset.map(|(_, issuer, _)| (*issuer).to_owned()));
-        let issuer = issuer.ok_or_else(|| wrong("its issuer is missing"))?;
+        let Some(mut issuer) = issuer else {
+            let like = OWN_ISSUERS.iter().find(|(own, _)| *own == name);
+            let like = like.map_or("https://login.example.com", |(_, like)| like);
+            return Err(wrong(&format!("its issuer is missing, like {like}")));
+        };
+        // next-auth wants Auth0's issuer without its slash; the tokens have it.
+        if name == "auth0" && !issuer.ends_with('/') {
+            issuer.push('/');
+        }
         let has_tenants = issuer.contains("{tenantid}");
         if has_tenants == self.tenants.is_empty() {
             return Err(wrong(
                 "tenants go with an issuer with {tenantid} in it, and only with that",
             ));
         }
+        let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let is_tenant = |tenant: &String| !tenant.is_empty() && tenant.bytes().all(plain);
         if !self.tenants.iter().all(is_tenant) {
             return Err(wrong("a tenant is not named by its id"));
@@ -122,6 +149,10 @@ impl Written {
         if self.client_ids.is_empty() || self.client_ids.iter().any(String::is_empty) {
             return Err(wrong("client_ids must name your app's client ids there"));
         }
+        let max_age = self.max_age.unwrap_or(DEFAULT_AGE);
+        if !AGES.contains(&max_age) {
+            return Err(wrong("max_age must be 60 to 3600 seconds"));
+        }
         let mut jwks_hosts = self.jwks_hosts;
         jwks_hosts.extend(
             preset
@@ -133,6 +164,7 @@ impl Written {
             client_ids: self.client_ids,
             trusted_azp: self.trusted_azp,
             algorithms,
+            max_age,
             jwks_hosts,
             issuer,
             name,
@@ -178,6 +210,37 @@ mod tests {
     fn an_issuer_of_ones_own_may_end_with_a_slash() {
         let read = read(r#"[{"name":"auth0","issuer":"https://acme.eu.auth0.com/","client_ids":["a"],"algorithms":["ES256"]}]"#).unwrap();
         assert_eq!(read[0].issuer, "https://acme.eu.auth0.com/");
+    }
+
+    #[test]
+    fn what_next_auth_has_as_issuer_is_good_here_as_well() {
+        for (name, issuer) in OWN_ISSUERS {
+            let config = format!(r#"[{{"name":"{name}","issuer":"{issuer}","client_ids":["a"]}}]"#);
+            let expected = if name == "auth0" {
+                "https://acme.eu.auth0.com/"
+            } else {
+                issuer
+            };
+            assert_eq!(read(&config).unwrap()[0].issuer, expected);
+            let missing = read(&format!(r#"[{{"name":"{name}","client_ids":["a"]}}]"#));
+            let missing = missing.unwrap_err().to_string();
+            assert!(missing.contains(issuer), "{missing}");
+        }
+    }
+
+    #[test]
+    fn a_sign_in_may_be_as_old_as_an_hour() {
+        let with = |age: u64| {
+            read(&format!(
+                r#"[{{"name":"google","client_ids":["a"],"max_age":{age}}}]"#
+            ))
+        };
+        assert_eq!(with(3600).unwrap()[0].max_age, 3600);
+        assert_eq!(
+            read(r#"[{"name":"google","client_ids":["a"]}]"#).unwrap()[0].max_age,
+            300
+        );
+        assert!(with(3601).is_err() && with(59).is_err());
     }
 
     #[test]

@@ -1,23 +1,28 @@
 //! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
 
-use std::sync::Arc;
-
+use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 
-use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, outbound::Answer};
-use crate::{config, telemetry};
+use super::{
+    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
+    outbound::Answer,
+};
+use crate::{
+    config::{self, ConfigError, OAuthProvider},
+    telemetry,
+};
 
-/// The `subject_issuer` of GitHub, and the provider's name in the table.
+/// The `subject_issuer` of github.com, the provider's name in the table, and the kind of every other GitHub.
 pub(super) const NAME: &str = "github";
 
 /// GitHub promises neither a length nor an alphabet; this leaves room for both to grow.
 const MAX_TOKEN: usize = 4096;
 
 /// Proves GitHub's tokens.
-#[derive(Clone, Debug)]
-pub struct GitHub {
-    config: Arc<config::GitHub>,
+#[derive(Debug)]
+pub(super) struct GitHub {
+    config: config::GitHub,
     outbound: Outbound,
 }
 
@@ -62,17 +67,46 @@ enum TokenKind {
     AppUser,
 }
 
-impl GitHub {
-    /// Proves tokens of the OAuth app in `config`.
-    pub fn new(config: config::GitHub, outbound: Outbound) -> Self {
-        Self {
-            config: Arc::new(config),
-            outbound,
-        }
+/// A GitHub of one's own, beside or in place of github.com.
+pub(super) fn enterprise(
+    config: OAuthProvider,
+    outbound: Outbound,
+) -> Result<Box<dyn Provider>, ConfigError> {
+    let (Some(api_url), Some(client_secret)) = (&config.api_url, &config.client_secret) else {
+        return Err(config.refused("its api_url or client_secret is missing"));
+    };
+    if config.client_id.is_empty() {
+        return Err(config.refused("its client_id is missing"));
+    }
+    let github = config::GitHub {
+        client_secret: client_secret.clone(),
+        api_url: api_url.clone(),
+        client_id: config.client_id,
+        name: config.name,
+    };
+    Ok(Box::new(GitHub::new(github, outbound)))
+}
+
+impl Provider for GitHub {
+    fn name(&self) -> &str {
+        &self.config.name
     }
 
-    /// Whom `token` stands for.
-    pub(super) async fn verify(&self, token: &SecretString) -> Result<Identity, ProviderError> {
+    fn verify<'a>(
+        &'a self,
+        subject: &'a SubjectToken,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
+        Box::pin(self.prove(&subject.token))
+    }
+}
+
+impl GitHub {
+    /// Proves tokens of the OAuth app in `config`.
+    pub(super) fn new(config: config::GitHub, outbound: Outbound) -> Self {
+        Self { config, outbound }
+    }
+
+    async fn prove(&self, token: &SecretString) -> Result<Identity, ProviderError> {
         let kind = kind_of(token.expose_secret())
             .ok_or(ProviderError::Rejected("it is no sign-in token of GitHub"))?;
         self.outbound.verification(self.ask(token, kind)).await
@@ -97,7 +131,8 @@ impl GitHub {
             picture: user.avatar_url,
         };
         let issuer = self.config.api_url.clone();
-        Ok(Identity::new(NAME, issuer, account.id.to_string(), profile))
+        let name = self.config.name.clone();
+        Ok(Identity::new(name, issuer, account.id.to_string(), profile))
     }
 
     /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
@@ -131,7 +166,7 @@ impl GitHub {
                 )));
             }
         }
-        let checked: CheckedToken = parse(&answer)?;
+        let checked: CheckedToken = answer.json()?;
         if checked.app.client_id != self.config.client_id {
             return Err(ProviderError::Rejected(
                 "it was issued to another application",
@@ -152,7 +187,7 @@ impl GitHub {
                 )));
             }
         }
-        let user: Account = parse(&answer)?;
+        let user: Account = answer.json()?;
         if user.id != id {
             return Err(ProviderError::unavailable("answered two different users"));
         }
@@ -181,7 +216,7 @@ impl GitHub {
                 )));
             }
         }
-        let addresses: Vec<EmailAddress> = parse(&answer)?;
+        let addresses: Vec<EmailAddress> = answer.json()?;
         let primary = addresses
             .into_iter()
             .find(|address| address.primary && address.verified);
@@ -240,17 +275,6 @@ fn may_read_email(kind: TokenKind, scopes: Option<&[String]>) -> bool {
 
 fn is_account_id(id: u64) -> bool {
     (1..=i64::MAX as u64).contains(&id)
-}
-
-fn parse<T: DeserializeOwned>(answer: &Answer) -> Result<T, ProviderError> {
-    // serde's message may quote the answer, which is about a person; where it is wrong says enough.
-    serde_json::from_slice(&answer.body).map_err(|error| {
-        ProviderError::unavailable(format!(
-            "answered something else than expected (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
-    })
 }
 
 #[cfg(test)]

@@ -5,13 +5,17 @@ mod keys;
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::future::BoxFuture;
 use jsonwebtoken::{Algorithm, Validation};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
+use super::{
+    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
+    SubjectTokenType,
+};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
@@ -21,12 +25,10 @@ use keys::ProviderKeys;
 
 /// How far a provider's clock may be off.
 const LEEWAY: u64 = 60;
-/// A sign-in is exchanged at once; an older ID token comes from somewhere else.
-const MAX_AGE: u64 = 5 * 60;
 
 /// Proves the ID tokens of one provider.
-#[derive(Clone, Debug)]
-pub struct Oidc {
+#[derive(Debug)]
+pub(super) struct Oidc {
     config: Arc<OidcProvider>,
     keys: ProviderKeys,
     clock: Clock,
@@ -58,6 +60,7 @@ struct Claims {
     iat: Timestamp,
     nbf: Option<Timestamp>,
     nonce: Option<String>,
+    at_hash: Option<String>,
     tid: Option<String>,
     name: Option<String>,
     preferred_username: Option<String>,
@@ -106,24 +109,36 @@ fn inspect<P: serde::de::DeserializeOwned>(
     jws::inspect(token).map_err(|_| ProviderError::Rejected("it is no plain ID token"))
 }
 
+impl Provider for Oidc {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn issues(&self, issuer: &str) -> bool {
+        self.tenant_of(issuer).is_some()
+    }
+
+    fn proves(&self) -> SubjectTokenType {
+        SubjectTokenType::IdToken
+    }
+
+    fn verify<'a>(
+        &'a self,
+        subject: &'a SubjectToken,
+    ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
+        Box::pin(self.prove(subject))
+    }
+}
+
 impl Oidc {
     /// Proves tokens of the provider in `config`.
-    pub fn new(config: OidcProvider, outbound: Outbound, clock: Clock) -> Self {
+    pub(super) fn new(config: OidcProvider, outbound: Outbound, clock: Clock) -> Self {
         let config = Arc::new(config);
         Self {
             keys: ProviderKeys::new(config.clone(), outbound, clock.clone()),
             config,
             clock,
         }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    /// Whether tokens with this `iss` are this provider's.
-    pub(super) fn issues(&self, issuer: &str) -> bool {
-        self.tenant_of(issuer).is_some()
     }
 
     /// The tenant in an issuer of this provider's; empty where there is one issuer for all.
@@ -136,8 +151,7 @@ impl Oidc {
         tenants.into_iter().find(|tenant| is(tenant))
     }
 
-    /// Whom the ID token stands for.
-    pub(super) async fn verify(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
+    async fn prove(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
         const REFUSED: ProviderError =
             ProviderError::Rejected("its signature is not the provider's");
         let token = subject.token.expose_secret();
@@ -162,6 +176,14 @@ impl Oidc {
         let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
         let claims = decoded.map_err(|_| REFUSED)?.claims;
         self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
+        if let Some(access_token) = &subject.access_token {
+            let hash = half_hash(header.alg, access_token.expose_secret());
+            if hash.is_none() || claims.at_hash != hash {
+                return Err(ProviderError::Rejected(
+                    "it does not say that the access token came with it (at_hash)",
+                ));
+            }
+        }
         Ok(self.identity(claims))
     }
 
@@ -199,7 +221,7 @@ impl Oidc {
         if claims.iat > now + LEEWAY || claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
             return refuse("it is from the future");
         }
-        if now.saturating_sub(claims.iat) > MAX_AGE {
+        if now.saturating_sub(claims.iat) > self.config.max_age {
             return refuse("the sign-in was too long ago");
         }
         if nonce.is_some_and(|nonce| !is_nonce(claims.nonce.as_deref(), nonce)) {
@@ -229,8 +251,22 @@ impl Oidc {
             email,
             picture: claims.picture,
         };
-        Identity::new(self.name(), claims.iss, claims.sub, profile)
+        Identity::new(self.config.name.clone(), claims.iss, claims.sub, profile)
     }
+}
+
+/// The left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); none for an algorithm without a usual hash.
+fn half_hash(algorithm: Algorithm, token: &str) -> Option<String> {
+    let hash = match algorithm {
+        Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => &SHA256,
+        Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
+        // For Ed25519 it is the hash of the signature itself.
+        Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &SHA512,
+        _ => return None,
+    };
+    let hash = digest(hash, token.as_bytes());
+    let half = &hash.as_ref()[..hash.as_ref().len() / 2];
+    Some(URL_SAFE_NO_PAD.encode(half))
 }
 
 /// The nonce itself, or its SHA-256 in hex or base64url, as native apps send it to the provider.
@@ -252,4 +288,19 @@ fn signature_only(algorithm: Algorithm) -> Validation {
     validation.validate_exp = false;
     validation.validate_aud = false;
     validation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// OpenID Connect Core 1.0, Appendix A.3.
+    #[test]
+    fn the_hash_of_an_access_token_is_that_of_the_specification() {
+        let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
+        let hash = half_hash(Algorithm::RS256, token);
+        assert_eq!(hash.as_deref(), Some("77QmUPtjPfzWtF2AnpK9RQ"));
+        assert_eq!(half_hash(Algorithm::EdDSA, token).unwrap().len(), 43);
+        assert_eq!(half_hash(Algorithm::HS256, token), None);
+    }
 }

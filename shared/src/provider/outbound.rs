@@ -8,6 +8,7 @@ use std::{
 
 use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
+use serde::de::DeserializeOwned;
 
 use super::{ProviderError, breaker::Breaker};
 use crate::{clock::Clock, telemetry};
@@ -20,13 +21,13 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// How long a provider may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
+pub(super) struct Timeouts {
     /// To open a connection.
-    pub connect: Duration,
+    connect: Duration,
     /// For one request with its answer.
-    pub request: Duration,
+    request: Duration,
     /// For all that it takes to verify one subject token.
-    pub total: Duration,
+    total: Duration,
 }
 
 impl Default for Timeouts {
@@ -41,7 +42,7 @@ impl Default for Timeouts {
 
 /// Calls one provider. Clones share connections and the circuit breaker.
 #[derive(Clone)]
-pub struct Outbound {
+pub(super) struct Outbound {
     client: Client,
     breaker: Arc<Mutex<Breaker>>,
     clock: Clock,
@@ -58,12 +59,25 @@ pub(super) struct Answer {
     pub(super) max_age: Option<Duration>,
 }
 
+impl Answer {
+    /// The body, as JSON of a known shape.
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
+        // serde's message may quote the answer, which is about a person; where it is wrong says enough.
+        serde_json::from_slice(&self.body).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            ProviderError::unavailable(format!(
+                "answered something else than expected (line {line}, column {column})"
+            ))
+        })
+    }
+}
+
 impl Outbound {
     /// A way out with `timeouts`.
     ///
     /// # Errors
     /// The TLS library cannot be set up.
-    pub fn new(clock: Clock, timeouts: Timeouts) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(clock: Clock, timeouts: Timeouts) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .tls_backend_preconfigured(tls())
             .connect_timeout(timeouts.connect)
@@ -84,7 +98,7 @@ impl Outbound {
 
     /// The same connections for another provider, which is not blamed for this one's failures.
     #[must_use]
-    pub fn for_another_provider(&self) -> Self {
+    pub(super) fn for_another_provider(&self) -> Self {
         Self {
             breaker: Arc::default(),
             ..self.clone()

@@ -23,6 +23,9 @@ const MAX_USER_AGENT: usize = 120;
 /// What the key of each session starts with, within its user's partition.
 pub(super) const SORT_KEY: &str = "SESSION#";
 
+/// Longer than any provider's ID token is accepted.
+const SUBJECT_TOKEN_LIVES: u64 = 2 * 60 * 60;
+
 /// Opens, refreshes, lists and ends sessions.
 #[derive(Clone, Debug)]
 pub struct Sessions {
@@ -266,7 +269,8 @@ impl Sessions {
             last_used_at: now,
             idle_expires_at: now + opening.lifetimes.idle.as_secs(),
             absolute_expires_at,
-            expires_at: absolute_expires_at,
+            // However short sessions are, a subject token that opened one is remembered until it is too old.
+            expires_at: absolute_expires_at.max(now + SUBJECT_TOKEN_LIVES),
             ended_at: None,
         };
         let mut item: Item = serde_dynamo::to_item(&session)?;

@@ -1,0 +1,136 @@
+//! What providers with opaque tokens have in common: an API that is asked about the token, with the token.
+
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::{Identity, Outbound, Profile, ProviderError, outbound::Answer};
+use crate::config::OAuthProvider;
+
+/// No provider promises a length or an alphabet; this leaves room for both to grow.
+const MAX_TOKEN: usize = 4096;
+/// Ids are numbers, UUIDs, or the like.
+const MAX_SUBJECT: usize = 255;
+
+pub(super) const UNKNOWN: ProviderError =
+    ProviderError::Rejected("the provider knows no such token, or it has expired");
+pub(super) const FOREIGN: ProviderError =
+    ProviderError::Rejected("it was issued to another application");
+
+/// The API of one provider.
+#[derive(Debug)]
+pub(super) struct Opaque {
+    pub(super) config: OAuthProvider,
+    api_url: String,
+    outbound: Outbound,
+}
+
+impl Opaque {
+    /// `api_url` is everybody's; the settings may have another.
+    pub(super) fn new(mut config: OAuthProvider, api_url: &str, outbound: Outbound) -> Self {
+        let api_url = config.api_url.take().unwrap_or_else(|| api_url.to_owned());
+        Self {
+            config,
+            api_url,
+            outbound,
+        }
+    }
+
+    /// Runs `asked`, which asks about `token`: not if it cannot be a token, and in bounded time.
+    pub(super) async fn verification(
+        &self,
+        token: &SecretString,
+        asked: impl Future<Output = Result<Identity, ProviderError>>,
+    ) -> Result<Identity, ProviderError> {
+        if !is_token(token.expose_secret()) {
+            return Err(ProviderError::Rejected("it is no token of the provider"));
+        }
+        self.outbound.verification(asked).await
+    }
+
+    /// What the API says at `path` to whoever has `token`.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &SecretString,
+    ) -> Result<T, ProviderError> {
+        self.read(self.ask(path, &[], token).await?)
+    }
+
+    pub(super) async fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        token: &SecretString,
+    ) -> Result<Answer, ProviderError> {
+        let none = |_| ProviderError::unavailable("its URL is none");
+        let mut url = Url::parse(&format!("{}{path}", self.api_url)).map_err(none)?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let request = self.outbound.client().get(url);
+        let request = request
+            .bearer_auth(token.expose_secret())
+            .header("accept", "application/json")
+            .build();
+        let request = request.map_err(|_| ProviderError::unavailable("its URL is none"))?;
+        self.outbound.send(request).await
+    }
+
+    /// An answer to a request with the person's own token.
+    pub(super) fn read<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ProviderError> {
+        match answer.status {
+            StatusCode::OK => answer.json(),
+            StatusCode::UNAUTHORIZED => Err(UNKNOWN),
+            status => Err(ProviderError::unavailable(format!("answered {status}"))),
+        }
+    }
+
+    pub(super) fn identity(
+        &self,
+        subject: &str,
+        profile: Profile,
+    ) -> Result<Identity, ProviderError> {
+        let plain = subject.bytes().all(|byte| byte.is_ascii_graphic());
+        if subject.is_empty() || subject.len() > MAX_SUBJECT || !plain {
+            return Err(ProviderError::unavailable("answered an impossible user id"));
+        }
+        // The host and not the whole URL: another version of the API has the same people.
+        let issuer = Url::parse(&self.api_url).map(|url| url.origin().ascii_serialization());
+        let issuer = issuer.map_err(|_| ProviderError::unavailable("its URL is none"))?;
+        Ok(Identity::new(
+            self.config.name.clone(),
+            issuer,
+            subject,
+            profile,
+        ))
+    }
+}
+
+/// Nothing that could not be in a header is sent anywhere (RFC 6750 §2.1).
+fn is_token(token: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=|".contains(&byte);
+    !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_be_no_header_is_no_token() {
+        for token in ["a", "EAAB-._~+/=", &"x".repeat(MAX_TOKEN)] {
+            assert!(is_token(token), "{token}");
+        }
+        for token in [
+            "",
+            "a b",
+            "a\r\nHost: evil.example",
+            "é",
+            &"x".repeat(MAX_TOKEN + 1),
+        ] {
+            assert!(!is_token(token), "{token}");
+        }
+    }
+}
