@@ -2,6 +2,7 @@
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse};
 use discovery::Discovery;
+use identities::IdentitiesOfMe;
 use me::Me;
 use revoke::Revoke;
 use rotate_keys::{RotateKeys, RotateKeysError};
@@ -32,12 +33,14 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
     let exchange = TokenExchange::start(env, clock.clone()).await?;
     let me = Me::start(env, clock.clone()).await?;
     let sessions = SessionsOfMe::start(env, clock.clone()).await?;
+    let identities = IdentitiesOfMe::start(env, clock.clone()).await?;
     let revoke = Revoke::start(env, clock.clone()).await?;
     let discovery = Discovery::start(env, clock).await?;
     Ok(Router::new()
         .merge(token_exchange::router(exchange))
         .merge(me::router(me))
         .merge(sessions::router(sessions))
+        .merge(identities::router(identities))
         .merge(revoke::router(revoke))
         .merge(discovery::router(discovery))
         .fallback(no_route))

@@ -9,12 +9,13 @@ pub mod server;
 pub mod settings;
 
 /// All crates whose events this server logs.
-pub const CRATES: [&str; 7] = [
+pub const CRATES: [&str; 8] = [
     "local",
     "token_exchange",
     "revoke",
     "me",
     "sessions",
+    "identities",
     "discovery",
     "rotate_keys",
 ];

@@ -26,8 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Nothing to set up.
 ///
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
-/// ACCESS_TOKEN_TTL, CLIENTS, LOG_LEVEL, REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL and
-/// SIGNING_ALGORITHM go on to the functions.
+/// ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS, LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS,
+/// OIDC_PROVIDERS, REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL and SIGNING_ALGORITHM go on to the functions.
 #[derive(Debug, Parser)]
 #[command(name = "cambio", version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -13,10 +13,14 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
 /// Settings that a developer may set in the shell, and that go on to the functions as they are.
-const PASSED_ON: [&str; 8] = [
+const PASSED_ON: [&str; 12] = [
     "ACCESS_TOKEN_TTL",
+    "ALLOWED_SIGNUPS",
     "CLIENTS",
+    "LINK_BY_VERIFIED_EMAIL",
+    "LINK_EMAIL_PROVIDERS",
     "LOG_LEVEL",
+    "OAUTH_PROVIDERS",
     "OIDC_PROVIDERS",
     "REFRESH_REUSE_WINDOW",
     "SESSION_ABSOLUTE_TTL",

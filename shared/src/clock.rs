@@ -6,8 +6,18 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 /// Seconds since the Unix epoch: what JWTs (RFC 7519 `NumericDate`) and DynamoDB's TTL count in.
 pub type Timestamp = u64;
+
+/// A time as RFC 3339 writes it, in UTC. Times come from our own table; one that no calendar has is shown as no time.
+pub fn rfc3339(time: Timestamp) -> String {
+    let time = i64::try_from(time).ok();
+    time.and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
 
 /// Tells the time.
 #[derive(Clone)]

@@ -5,9 +5,11 @@
 
 mod oauth;
 mod oidc;
+mod sign_up;
 
 pub use oauth::{OAuthProvider, UserInfo};
 pub use oidc::OidcProvider;
+pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 

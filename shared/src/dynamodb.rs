@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::{
         BehaviorVersion, Config, Credentials, Region, http::HttpResponse, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
-    error::{ProvideErrorMetadata, SdkError},
+    error::{BuildError, ProvideErrorMetadata, SdkError},
     types::AttributeValue,
 };
 use aws_smithy_http_client::{
@@ -148,6 +148,12 @@ where
             }
             _ => Self::Unavailable(cause),
         }
+    }
+}
+
+impl From<BuildError> for StoreError {
+    fn from(error: BuildError) -> Self {
+        Self::Malformed(error.to_string())
     }
 }
 

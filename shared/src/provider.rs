@@ -23,7 +23,7 @@ use thiserror::Error;
 
 use crate::{
     clock::Clock,
-    config::{self, ConfigError, Environment, OAuthProvider},
+    config::{self, ConfigError, Environment, OAuthProvider, SignUps},
     start::StartError,
 };
 use github::GitHub;
@@ -139,7 +139,15 @@ impl Providers {
         let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
         let mut all: Vec<Box<dyn Provider>> = Vec::new();
         if let Some(github) = config::GitHub::from_env(env)? {
-            all.push(Box::new(GitHub::new(github, outbound.clone())));
+            let organizations = SignUps::from_env(env)?
+                .allowed
+                .github_organizations()
+                .to_vec();
+            all.push(Box::new(GitHub::new(
+                github,
+                organizations,
+                outbound.clone(),
+            )));
         }
         for config in config::oidc_providers(env)? {
             let outbound = outbound.for_another_provider();

@@ -5,15 +5,21 @@ mod account;
 mod claims;
 mod edit;
 mod id;
+mod identities;
 mod object;
 mod operator;
+mod same_email;
+mod sign_up;
 mod store;
+mod transaction;
 
 pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
+pub use identities::{Conflict, LinkError};
 pub use operator::{Cursor, Page, Roles, RolesError};
+pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
 
 use std::collections::BTreeMap;
@@ -52,6 +58,9 @@ pub struct User {
     pub claims: OwnClaims,
     /// The linked identities, by provider.
     pub identities: BTreeMap<String, LinkedIdentity>,
+    /// Under what the address of the profile is stored as this user's, where it is proven and the settings ask for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_key: Option<EmailKey>,
     /// Grows when the user signs out everywhere: sessions of an earlier version are over, but for `kept_session`.
     pub session_version: u64,
     /// The session that stayed when the user last signed out of all others.

@@ -38,7 +38,7 @@ const processes = [];
 export async function startApi(name, github) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
   // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
-  const bins = ["cambio", "token-exchange", "revoke", "me", "sessions", "discovery"].flatMap((bin) => ["--bin", bin]);
+  const bins = ["cambio", "token-exchange", "revoke", "me", "sessions", "identities", "discovery"].flatMap((bin) => ["--bin", bin]);
   await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
 
   const [dynamodb, port] = [await freePort(), await freePort()];
@@ -66,6 +66,7 @@ export async function startApi(name, github) {
   await answers(`${url}/.well-known/openid-configuration`, 200);
   await answers(`${url}/me`, 401);
   await answers(`${url}/me/sessions`, 401);
+  await answers(`${url}/me/identities`, 401);
   await answers(`${url}/revoke`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
   await answers(`${url}/token`, 401, { method: "POST", body: new URLSearchParams({ grant_type: "none" }) });
 

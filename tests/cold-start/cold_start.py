@@ -40,6 +40,7 @@ LIMITS = {
     "revoke": 9 * MB,
     "me": 9 * MB,
     "sessions": 9 * MB,
+    "identities": 10 * MB,
     "discovery": 9 * MB,
     "rotate-keys": 9 * MB,
 }
@@ -47,13 +48,17 @@ LIMITS = {
 # The settings of each function: the same as in template.yaml, which tests/template holds against this.
 SETTINGS = {
     "token-exchange": {
-        "ACCESS_TOKEN_TTL", "CLIENTS", "GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "ISSUER_URL",
-        "KEYS_TABLE_NAME", "LOG_LEVEL", "OIDC_PROVIDERS", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL",
-        "TABLE_NAME", "TOKEN_AUDIENCE",
+        "ACCESS_TOKEN_TTL", "ALLOWED_SIGNUPS", "CLIENTS", "GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET",
+        "ISSUER_URL", "KEYS_TABLE_NAME", "LINK_BY_VERIFIED_EMAIL", "LINK_EMAIL_PROVIDERS", "LOG_LEVEL", "OAUTH_PROVIDERS",
+        "OIDC_PROVIDERS", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME", "TOKEN_AUDIENCE",
     },
     "revoke": {"CLIENTS", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "me": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "sessions": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
+    "identities": {
+        "GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL",
+        "OAUTH_PROVIDERS", "OIDC_PROVIDERS", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME", "TOKEN_AUDIENCE",
+    },
     "discovery": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL"},
     "rotate-keys": {"KEYS_TABLE_NAME", "LOG_LEVEL", "SIGNING_ALGORITHM"},
 }  # fmt: skip
@@ -62,8 +67,12 @@ BY_LAMBDA = {"AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EN
 # Settings with a default, which the local services need not name.
 DEFAULTS = {
     "ACCESS_TOKEN_TTL": "900",
+    "ALLOWED_SIGNUPS": "everyone",
     "GITHUB_API_URL": "https://api.github.com",
+    "LINK_BY_VERIFIED_EMAIL": "off",
+    "LINK_EMAIL_PROVIDERS": "",
     "LOG_LEVEL": "info",
+    "OAUTH_PROVIDERS": "",
     "OIDC_PROVIDERS": "",
     "REFRESH_REUSE_WINDOW": "",
     "SESSION_ABSOLUTE_TTL": "15552000",
@@ -115,6 +124,7 @@ EVENTS = {
         lambda answer: answer["statusCode"] == 200,
     ),
     "sessions": (request("GET", "/me/sessions"), lambda answer: answer["statusCode"] == 401),
+    "identities": (request("GET", "/me/identities"), lambda answer: answer["statusCode"] == 401),
     "discovery": (
         request("GET", "/.well-known/jwks.json"),
         lambda answer: answer["statusCode"] == 200 and len(json.loads(answer["body"])["keys"]) == 1,

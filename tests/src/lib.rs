@@ -10,7 +10,7 @@ pub mod start;
 pub use logs::{log_lines, start_logs};
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -164,6 +164,8 @@ impl Service {
                 .named("The Octocat")
                 .reached_at("octocat@example.com"),
             Account::new(2, "hubot").reached_at("hubot@example.com"),
+            Account::new(3, "member").in_organization("Acme", true),
+            Account::new(4, "invited").in_organization("acme", false),
         ];
         let stand_in = StandIn::new(apps.into(), people.into());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
@@ -295,6 +297,15 @@ impl Service {
             .await
     }
 
+    /// `POST /me/identities` with a token of GitHub or another provider with opaque tokens.
+    pub async fn link(&self, access_token: &str, provider: &str, subject_token: &str) -> Answer {
+        let body = json!({
+            "subject_token": subject_token, "subject_token_type": ACCESS_TOKEN, "subject_issuer": provider,
+        });
+        let request = self.as_user(access_token, "POST", "/me/identities");
+        self.send(request.json(&body)).await
+    }
+
     /// A deletion, as the user of an access token.
     pub async fn delete_as_user(&self, access_token: &str, path: &str) -> Answer {
         self.send(self.as_user(access_token, "DELETE", path)).await
@@ -396,19 +407,35 @@ impl Service {
         self.database.delete_item(request).expect("a deletion");
     }
 
-    /// What must hold at any time: each identity is of one existing user who knows it, and no user lacks one.
+    /// What must hold at any time: each identity is of one existing user who knows it, no user lacks one, and so it is with
+    /// proven addresses.
     pub fn check_invariants(&self) {
         let users = self.users();
-        let identities = self.items_of("IDENTITY#");
-        assert_eq!(users.len(), identities.len(), "{users:#?} {identities:#?}");
-        for identity in &identities {
-            let owner = &identity["user_id"]["S"];
-            let user = users.iter().find(|user| user["id"]["S"] == *owner);
-            let user = user.expect("an identity has a user");
-            let key = identity["pk"]["S"].as_str().expect("a key");
-            let linked = &user["identities"]["M"]["github"]["M"]["key"]["S"];
-            assert_eq!(format!("IDENTITY#{}", linked.as_str().unwrap_or("")), key);
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let of = |kind: &str| -> BTreeSet<(String, String)> {
+            let items = self.items_of(kind);
+            let named = |item: &Value| {
+                let key = text(&item["pk"]["S"]);
+                let key = key.strip_prefix(kind).unwrap_or_default();
+                (key.to_owned(), text(&item["user_id"]["S"]))
+            };
+            items.iter().map(named).collect()
+        };
+        let mut identities = BTreeSet::new();
+        let mut emails = BTreeSet::new();
+        for user in &users {
+            let id = text(&user["id"]["S"]);
+            let linked = user["identities"]["M"].as_object().expect("identities");
+            assert!(!linked.is_empty(), "nobody can sign in as {user:#}");
+            for identity in linked.values() {
+                identities.insert((text(&identity["M"]["key"]["S"]), id.clone()));
+            }
+            if let Some(email) = user["email_key"]["S"].as_str() {
+                emails.insert((email.to_owned(), id));
+            }
         }
+        assert_eq!(of("IDENTITY#"), identities);
+        assert_eq!(of("EMAIL#"), emails);
     }
 }
 

@@ -29,6 +29,7 @@ DELETE, QUERY = "dynamodb:DeleteItem", "dynamodb:Query"
 ITEMS = {
     "token-exchange": [
         ("Table", {READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
+        ("Table", {READ, PUT, DELETE}, {"EMAIL#*"}),
         ("KeysTable", {READ}, {"KEYSET", "KEY#*"}),
     ],
     "revoke": [
@@ -37,11 +38,17 @@ ITEMS = {
     ],
     "me": [
         ("Table", {READ, UPDATE, DELETE, QUERY}, {"USER#*"}),
-        ("Table", {DELETE}, {"IDENTITY#*"}),
+        ("Table", {DELETE}, {"IDENTITY#*", "EMAIL#*"}),
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "sessions": [
         ("Table", {READ, UPDATE, QUERY}, {"USER#*"}),
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "identities": [
+        ("Table", {READ, PUT, UPDATE}, {"USER#*"}),
+        ("Table", {PUT, DELETE}, {"IDENTITY#*"}),
+        ("Table", {DELETE}, {"EMAIL#*"}),
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "discovery": [
@@ -204,7 +211,7 @@ def nothing_can_scan_and_few_can_query_or_delete(template):
             for verb in able:
                 if verb in statement["Action"]:
                     able[verb].add(binary)
-    assert able == {QUERY: {"me", "sessions"}, DELETE: {"me"}}
+    assert able == {QUERY: {"me", "sessions"}, DELETE: {"me", "identities", "token-exchange"}}
     # Nobody writes a key table's item away.
     on_keys = [verbs for items in ITEMS.values() for table, verbs, _ in items if table == "KeysTable"]
     assert not set().union(*on_keys) & {QUERY, DELETE}
@@ -255,8 +262,11 @@ def a_setting_means_the_same_to_every_function(template):
         "TABLE_NAME": {"Ref": "Table"},
         "KEYS_TABLE_NAME": {"Ref": "KeysTable"},
         "LOG_LEVEL": {"Ref": "LogLevel"},
-        "CLIENTS": functions(template)["token-exchange"][1]["Environment"]["Variables"]["CLIENTS"],
     }
+    exchange = functions(template)["token-exchange"][1]["Environment"]["Variables"]
+    providers = {"GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS", "OIDC_PROVIDERS"}
+    for variable in providers | {"CLIENTS", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL"}:
+        common[variable] = exchange[variable]
     for binary, (_, properties) in functions(template).items():
         for variable, value in properties["Environment"]["Variables"].items():
             # Any other setting is one function's own.
@@ -283,7 +293,8 @@ def secrets_are_never_echoed(template):
     }
     assert secret and secret <= hidden
     for name in hidden:
-        assert "Default" not in template["Parameters"][name], name
+        # None is no secret.
+        assert not template["Parameters"][name].get("Default"), name
     for name, properties in functions(template).values():
         for variable, value in properties["Environment"]["Variables"].items():
             if "SECRET" in variable:

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 use shared::{
-    clock::{Clock, Timestamp},
+    clock::{Clock, rfc3339},
     config::{self, Environment, Issuer},
     dynamodb,
     http::{ApiError, Cache, Caller, in_time, method_not_allowed, surface},
@@ -18,7 +18,6 @@ use shared::{
     token::TokenVerifier,
     users::{Leave, Users},
 };
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug, FromRef)]
@@ -94,14 +93,6 @@ impl ListedSession {
             expires_at: rfc3339(session.expires_at),
         }
     }
-}
-
-/// Times come from our own table; one that no calendar has is shown as no time.
-fn rfc3339(time: Timestamp) -> String {
-    let time = i64::try_from(time).ok();
-    time.and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok())
-        .and_then(|time| time.format(&Rfc3339).ok())
-        .unwrap_or_default()
 }
 
 async fn list(

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
     clock::Clock,
-    config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes},
+    config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     dynamodb,
     http::{
         ACCESS_TOKEN_TYPE, ApiError, Cache, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
@@ -31,6 +31,8 @@ pub struct TokenExchange {
     pub providers: Providers,
     /// Which of our users that is.
     pub users: Users,
+    /// Who may become one.
+    pub sign_ups: SignUps,
     /// The sign-ins that are alive.
     pub sessions: Sessions,
     /// How long they live.
@@ -60,6 +62,7 @@ impl TokenExchange {
         Ok(Self {
             clients,
             providers,
+            sign_ups: SignUps::from_env(env)?,
             users,
             sessions,
             lifetimes,
@@ -90,6 +93,8 @@ struct Answer {
     scope: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     is_new_user: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_in_use: Option<bool>,
     user: Profile,
 }
 
@@ -109,6 +114,7 @@ impl Answer {
             refresh_token_expires_in,
             scope: None,
             is_new_user: None,
+            email_in_use: None,
             user: user.into(),
         }
     }
@@ -152,9 +158,13 @@ impl TokenExchange {
 
         let identity = self.providers.verify(subject).await?;
         let tokens = self.tokens.ready().await?;
-        let SignIn { user, session } = self
+        let SignIn {
+            user,
+            session,
+            email_in_use,
+        } = self
             .users
-            .sign_in(&identity, &self.sessions, &opening)
+            .sign_in(&identity, &self.sign_ups, &self.sessions, &opening)
             .await?;
         let grant = Grant {
             client_id: client.id(),
@@ -170,6 +180,7 @@ impl TokenExchange {
         Ok(Json(Answer {
             scope: session.scope,
             is_new_user,
+            email_in_use: email_in_use.then_some(true),
             ..answer
         }))
     }

@@ -42,6 +42,8 @@ pub struct Account {
     pub email: Option<String>,
     /// What only an app with the scope `user:email` sees.
     pub emails: Vec<Email>,
+    /// The organizations that they are in, and whether they have accepted that.
+    pub organizations: Vec<(String, bool)>,
 }
 
 /// One of a user's addresses.
@@ -64,6 +66,7 @@ impl Account {
             name: None,
             email: None,
             emails: Vec::new(),
+            organizations: Vec::new(),
         }
     }
 
@@ -78,6 +81,13 @@ impl Account {
     #[must_use]
     pub fn reached_at(self, address: impl Into<String>) -> Self {
         self.with_email(address, true, true)
+    }
+
+    /// In this organization; invited only, if it is not `active`.
+    #[must_use]
+    pub fn in_organization(mut self, organization: impl Into<String>, active: bool) -> Self {
+        self.organizations.push((organization.into(), active));
+        self
     }
 
     /// With this address as well.

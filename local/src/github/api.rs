@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<StandIn> {
     Router::new()
         .route("/user", get(user))
         .route("/user/emails", get(emails))
+        .route("/user/memberships/orgs/{organization}", get(membership))
         .route(
             "/applications/{client_id}/token",
             post(check_token).delete(delete_token),
@@ -67,6 +68,33 @@ async fn emails(State(github): State<StandIn>, headers: HeaderMap) -> Result<Res
         })
         .collect();
     Ok((scopes, Json(emails)).into_response())
+}
+
+async fn membership(
+    State(github): State<StandIn>,
+    Path(organization): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let (token, account) = github.signed_in(&headers)?;
+    let scopes = scope_headers(&token, "admin:org, read:org, repo, user, write:org");
+    if !token.scopes.iter().any(|scope| scope == "read:org") {
+        return Ok((scopes, Refusal::NotAccessible).into_response());
+    }
+    let is_it = |(name, _): &&(String, bool)| name.eq_ignore_ascii_case(&organization);
+    let found = account.organizations.iter().find(is_it);
+    let (name, is_active) = found.ok_or(Refusal::NotFound)?;
+    let state = if *is_active { "active" } else { "pending" };
+    let api = format!("https://api.github.com/orgs/{name}");
+    let login = &account.login;
+    let membership = json!({
+        "url": format!("{api}/memberships/{login}"),
+        "state": state,
+        "role": "member",
+        "organization_url": api,
+        "organization": { "login": name, "url": api },
+        "user": simple_user(&account),
+    });
+    Ok((scopes, Json(membership)).into_response())
 }
 
 async fn check_token(
@@ -284,6 +312,7 @@ enum Refusal {
     AuthenticationRequired,
     BadCredentials,
     NotFound,
+    NotAccessible,
     NotJson,
     TokenMissing,
 }
@@ -299,6 +328,10 @@ impl IntoResponse for Refusal {
             Self::AuthenticationRequired => (StatusCode::UNAUTHORIZED, "Requires authentication"),
             Self::BadCredentials => (StatusCode::UNAUTHORIZED, "Bad credentials"),
             Self::NotFound => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::NotAccessible => (
+                StatusCode::FORBIDDEN,
+                "You need at least read:org scope to get your membership of an organization.",
+            ),
             Self::NotJson => (StatusCode::BAD_REQUEST, "Problems parsing JSON"),
             Self::TokenMissing => (
                 StatusCode::UNPROCESSABLE_ENTITY,

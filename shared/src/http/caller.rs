@@ -5,6 +5,7 @@ use http::{header::AUTHORIZATION, request::Parts};
 
 use super::ApiError;
 use crate::{
+    clock::{Clock, Timestamp},
     sessions::SessionRef,
     token::TokenVerifier,
     users::{User, UserId, Users},
@@ -17,9 +18,22 @@ use crate::{
 pub struct Caller {
     /// Who is calling.
     pub user_id: UserId,
+    /// The application that the user signed in with.
+    pub client_id: String,
     /// The sign-in that the call is part of.
     pub session: SessionRef,
+    /// When that was, with a provider.
+    pub signed_in_at: Timestamp,
 }
+
+/// A signed-in user who signed in with a provider a moment ago (RFC 9470).
+///
+/// For what a copied token should not be enough for: to change who may sign in.
+#[derive(Debug)]
+pub struct RecentSignIn(pub Caller);
+
+/// What counts as a moment.
+pub(super) const RECENT: Timestamp = 5 * 60;
 
 impl Caller {
     /// The caller's user, as of now.
@@ -45,11 +59,31 @@ where
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
         Ok(Self {
             user_id: claims.sub,
+            client_id: claims.client_id,
+            signed_in_at: claims.auth_time,
             session: SessionRef {
                 id: claims.sid,
                 version: claims.session_version,
             },
         })
+    }
+}
+
+impl<S> FromRequestParts<S> for RecentSignIn
+where
+    S: Send + Sync,
+    TokenVerifier: FromRef<S>,
+    Clock: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let now = Clock::from_ref(state).now();
+        if now.saturating_sub(caller.signed_in_at) > RECENT {
+            return Err(ApiError::SignInTooOld);
+        }
+        Ok(Self(caller))
     }
 }
 

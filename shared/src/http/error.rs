@@ -17,7 +17,7 @@ use crate::{
     provider::ProviderError,
     sessions::RefreshError,
     token::TokenError,
-    users::{ChangeError, SignInError},
+    users::{ChangeError, Conflict, LinkError, SignInError},
 };
 
 /// Every way a request can fail, as the client may know it.
@@ -52,6 +52,12 @@ pub enum ApiError {
     /// The user is known, and not let in.
     #[error("{0}")]
     AccessDenied(#[source] SignInError),
+    /// What is asked for does not go with what is there.
+    #[error("{0}")]
+    Conflict(#[source] Conflict),
+    /// The token is good, and the sign-in is too long ago for what is asked (RFC 9470).
+    #[error("sign in again: this needs a sign-in of the last 5 minutes")]
+    SignInTooOld,
     /// No access token came with the request.
     #[error("an access token is required")]
     MissingToken,
@@ -116,7 +122,9 @@ impl ApiError {
             Self::InvalidClient
             | Self::MissingToken
             | Self::InvalidToken(_)
+            | Self::SignInTooOld
             | Self::UnknownUser => StatusCode::UNAUTHORIZED,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
@@ -141,6 +149,12 @@ impl ApiError {
             | Self::TooLarge
             | Self::MethodNotAllowed => "invalid_request",
             Self::NotFound(_) => "not_found",
+            Self::Conflict(Conflict::BelongsToAnother) => "identity_in_use",
+            Self::Conflict(Conflict::ProviderLinked) => "provider_already_linked",
+            Self::Conflict(Conflict::TooMany) => "too_many_identities",
+            Self::Conflict(Conflict::Last) => "last_identity",
+            // RFC 9470 §3.
+            Self::SignInTooOld => "insufficient_user_authentication",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient => "invalid_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
@@ -166,6 +180,9 @@ impl ApiError {
             Self::MissingToken => Some(HeaderValue::from_static(r#"Bearer realm="cambio""#)),
             Self::InvalidToken(_) | Self::UnknownUser => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="invalid_token", error_description="the access token is not valid""#,
+            )),
+            Self::SignInTooOld => Some(HeaderValue::from_static(
+                r#"Bearer realm="cambio", error="insufficient_user_authentication", error_description="a more recent sign-in is required", max_age="300""#,
             )),
             _ => None,
         }
@@ -261,7 +278,7 @@ impl From<ProviderError> for ApiError {
 impl From<SignInError> for ApiError {
     fn from(error: SignInError) -> Self {
         match error {
-            SignInError::Disabled => Self::AccessDenied(error),
+            SignInError::Disabled | SignInError::NotAllowed => Self::AccessDenied(error),
             SignInError::AlreadyExchanged => Self::AlreadyExchanged(error),
             SignInError::Store(error) => Self::StoreUnavailable(error),
         }
@@ -283,6 +300,18 @@ impl From<ChangeError> for ApiError {
             ChangeError::NotSignedIn => Self::UnknownUser,
             ChangeError::Patch(error) => Self::Unprocessable(error.to_string()),
             ChangeError::Store(error) => Self::StoreUnavailable(error),
+        }
+    }
+}
+
+impl From<LinkError> for ApiError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::NotSignedIn => Self::UnknownUser,
+            LinkError::NotLinked => Self::NotFound("identity"),
+            LinkError::AlreadyUsed => Self::InvalidRequest(error.to_string()),
+            LinkError::Conflict(conflict) => Self::Conflict(conflict),
+            LinkError::Store(error) => Self::StoreUnavailable(error),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -23,6 +23,8 @@ const MAX_TOKEN: usize = 4096;
 #[derive(Debug)]
 pub(super) struct GitHub {
     config: config::GitHub,
+    /// The organizations whose membership matters here.
+    organizations: Vec<String>,
     outbound: Outbound,
 }
 
@@ -57,6 +59,11 @@ struct EmailAddress {
     verified: bool,
 }
 
+#[derive(Deserialize)]
+struct Membership {
+    state: String,
+}
+
 /// The kinds of token that a person's sign-in yields, by prefix
 /// (<https://github.blog/engineering/behind-githubs-new-authentication-token-formats/>).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +91,7 @@ pub(super) fn enterprise(
         client_id: config.client_id,
         name: config.name,
     };
-    Ok(Box::new(GitHub::new(github, outbound)))
+    Ok(Box::new(GitHub::new(github, Vec::new(), outbound)))
 }
 
 impl Provider for GitHub {
@@ -102,8 +109,16 @@ impl Provider for GitHub {
 
 impl GitHub {
     /// Proves tokens of the OAuth app in `config`.
-    pub(super) fn new(config: config::GitHub, outbound: Outbound) -> Self {
-        Self { config, outbound }
+    pub(super) fn new(
+        config: config::GitHub,
+        organizations: Vec<String>,
+        outbound: Outbound,
+    ) -> Self {
+        Self {
+            config,
+            organizations,
+            outbound,
+        }
     }
 
     async fn prove(&self, token: &SecretString) -> Result<Identity, ProviderError> {
@@ -120,9 +135,10 @@ impl GitHub {
         if !is_account_id(account.id) {
             return Err(ProviderError::unavailable("answered an impossible user id"));
         }
-        let (user, email) = tokio::try_join!(
+        let (user, email, organizations) = tokio::try_join!(
             self.user(token, account.id),
             self.email(token, kind, checked.scopes.as_deref()),
+            self.memberships(token),
         )?;
         let profile = Profile {
             name: user.name,
@@ -132,7 +148,8 @@ impl GitHub {
         };
         let issuer = self.config.api_url.clone();
         let name = self.config.name.clone();
-        Ok(Identity::new(name, issuer, account.id.to_string(), profile))
+        let identity = Identity::new(name, issuer, account.id.to_string(), profile);
+        Ok(identity.member_of(organizations))
     }
 
     /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
@@ -226,6 +243,40 @@ impl GitHub {
                 verified: true,
             })
         }))
+    }
+
+    /// In which of the organizations that matter the person is an active member
+    /// (<https://docs.github.com/en/rest/orgs/members#get-an-organization-membership-for-the-authenticated-user>).
+    async fn memberships(&self, token: &SecretString) -> Result<Vec<String>, ProviderError> {
+        let asked = self.organizations.iter().map(|organization| async move {
+            let is_member = self.is_member(token, organization).await?;
+            Ok::<_, ProviderError>(is_member.then(|| organization.clone()))
+        });
+        Ok(try_join_all(asked).await?.into_iter().flatten().collect())
+    }
+
+    async fn is_member(
+        &self,
+        token: &SecretString,
+        organization: &str,
+    ) -> Result<bool, ProviderError> {
+        let path = format!("/user/memberships/orgs/{organization}");
+        let answer = self.get(&path, token).await?;
+        match answer.status.as_u16() {
+            200 => Ok(answer.json::<Membership>()?.state == "active"),
+            401 => Err(ProviderError::Rejected("GitHub no longer accepts it")),
+            404 => Ok(false),
+            403 => {
+                tracing::warn!(
+                    organization,
+                    "GitHub does not say who is a member: the sign-in lacks the scope read:org, or the organization has not approved the app"
+                );
+                Ok(false)
+            }
+            status => Err(ProviderError::unavailable(format!(
+                "/user/memberships/orgs answered {status}"
+            ))),
+        }
     }
 
     async fn get(&self, path: &str, token: &SecretString) -> Result<Answer, ProviderError> {

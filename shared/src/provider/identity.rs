@@ -18,6 +18,7 @@ pub struct Identity {
     issuer: String,
     subject: String,
     profile: Profile,
+    organizations: Vec<String>,
 }
 
 /// What the provider says about the person, made fit to be stored and shown.
@@ -81,7 +82,21 @@ impl Identity {
             issuer: issuer.into(),
             subject: subject.into(),
             profile: profile.made_fit(),
+            organizations: Vec::new(),
         }
+    }
+
+    /// The same person, who is known to be an active member of these.
+    pub(super) fn member_of(self, organizations: Vec<String>) -> Self {
+        Self {
+            organizations,
+            ..self
+        }
+    }
+
+    /// The organizations that the person is an active member of, among those that the provider was asked for.
+    pub fn organizations(&self) -> &[String] {
+        &self.organizations
     }
 
     /// The configured name of the provider.

@@ -9,8 +9,9 @@ use std::{
 use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
+use url::Url;
 
-use super::{ProviderError, breaker::Breaker};
+use super::{ProviderError, breaker::Breaker, hosts::Hosts};
 use crate::{clock::Clock, telemetry};
 
 /// No answer that we ask for is longer; a provider that sends more is not well.
@@ -47,6 +48,7 @@ pub(super) struct Outbound {
     breaker: Arc<Mutex<Breaker>>,
     clock: Clock,
     timeouts: Timeouts,
+    hosts: Hosts,
 }
 
 /// What a provider answered: neither an outage nor a rate limit.
@@ -73,11 +75,15 @@ impl Answer {
 }
 
 impl Outbound {
-    /// A way out with `timeouts`.
+    /// A way out with `timeouts`, to no host yet.
     ///
     /// # Errors
     /// The TLS library cannot be set up.
-    pub(super) fn new(clock: Clock, timeouts: Timeouts) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(
+        clock: Clock,
+        timeouts: Timeouts,
+        hosts: Hosts,
+    ) -> Result<Self, reqwest::Error> {
         let client = Client::builder()
             .tls_backend_preconfigured(tls())
             .connect_timeout(timeouts.connect)
@@ -86,6 +92,7 @@ impl Outbound {
             // A provider's API has no business sending us and our secrets elsewhere.
             .redirect(Policy::none())
             .no_proxy()
+            .dns_resolver(Arc::new(hosts.clone()))
             .user_agent(concat!("cambio/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self {
@@ -93,16 +100,28 @@ impl Outbound {
             breaker: Arc::default(),
             clock,
             timeouts,
+            hosts,
         })
     }
 
-    /// The same connections for another provider, which is not blamed for this one's failures.
+    /// The same connections for a provider with its API at `url`, which is not blamed for the failures of others.
     #[must_use]
-    pub(super) fn for_another_provider(&self) -> Self {
+    pub(super) fn to(&self, url: &str) -> Self {
+        if let Some(host) = Url::parse(url)
+            .ok()
+            .and_then(|url| url.host_str().map(str::to_owned))
+        {
+            self.hosts.allow(&host);
+        }
         Self {
             breaker: Arc::default(),
             ..self.clone()
         }
+    }
+
+    /// Lets the provider be at this host as well.
+    pub(super) fn allow(&self, host: &str) {
+        self.hosts.allow(host);
     }
 
     pub(super) fn client(&self) -> &Client {

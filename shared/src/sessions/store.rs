@@ -278,6 +278,21 @@ impl Sessions {
         Ok((item, opening.opened(user_id, session, now)))
     }
 
+    /// The item of a session that is over before it began: the subject token has done other work, and opens none.
+    ///
+    /// # Errors
+    /// None but a fault of ours.
+    pub(crate) fn prepare_spent(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+        session_version: u64,
+    ) -> Result<Item, StoreError> {
+        let (mut item, _) = self.prepare(opening, user_id, session_version, false)?;
+        item.insert("ended_at".to_owned(), number(self.clock.now()));
+        Ok(item)
+    }
+
     /// Opens a session of an existing user, once for each subject token.
     ///
     /// The same client repeating the same exchange within a minute, before it used the session, gets the same session

@@ -1,7 +1,7 @@
 //! What users do to their own account: edit it, sign out of it everywhere, delete it.
 
 use aws_sdk_dynamodb::{
-    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
+    operation::update_item::UpdateItemError,
     types::{
         Delete, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
         builders::DeleteBuilder,
@@ -12,6 +12,7 @@ use thiserror::Error;
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
     store::{TRIES, active, busy, identity_key, user_key},
+    transaction::Written,
 };
 use crate::{
     dynamodb::{StoreError, number, string},
@@ -216,26 +217,11 @@ impl Users {
         for identity in user.identities.values() {
             transaction = transaction.transact_items(self.deletion_of_identity(user.id, identity)?);
         }
-        let Err(error) = transaction.send().await else {
-            return Ok(true);
-        };
-        let is_changed = match error.as_service_error() {
-            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                cancelled.cancellation_reasons().iter().any(|reason| {
-                    matches!(
-                        reason.code(),
-                        Some("ConditionalCheckFailed" | "TransactionConflict")
-                    )
-                })
-            }
-            Some(TransactWriteItemsError::TransactionInProgressException(_)) => true,
-            _ => false,
-        };
-        if is_changed {
-            Ok(false)
-        } else {
-            Err(error.into())
+        if let Some(email) = &user.email_key {
+            transaction = transaction.transact_items(self.deletion_of_email(email, user.id)?);
         }
+        let written = Written::of(transaction.send().await)?;
+        Ok(matches!(written, Written::Done))
     }
 
     /// No identity that was linked meanwhile may outlive its user, and nobody who signed out meanwhile deletes anything.
@@ -250,6 +236,14 @@ impl Users {
             .expression_attribute_values(":session_version", number(user.session_version))
             .expression_attribute_values(":count", number(user.identities.len() as u64));
         let mut condition = "#status = :status AND #session_version = :session_version AND size(#identities) = :count".to_owned();
+        delete = delete.expression_attribute_names("#email_key", "email_key");
+        match &user.email_key {
+            None => condition.push_str(" AND attribute_not_exists(#email_key)"),
+            Some(email) => {
+                condition.push_str(" AND #email_key = :email_key");
+                delete = delete.expression_attribute_values(":email_key", string(email.as_str()));
+            }
+        }
         for (nth, (provider, identity)) in user.identities.iter().enumerate() {
             condition.push_str(&format!(" AND #identities.#provider{nth}.#key = :key{nth}"));
             delete = delete
@@ -260,7 +254,7 @@ impl Users {
         deletion(delete.condition_expression(condition))
     }
 
-    fn deletion_of_identity(
+    pub(super) fn deletion_of_identity(
         &self,
         user_id: UserId,
         identity: &LinkedIdentity,
@@ -277,8 +271,6 @@ impl Users {
 }
 
 fn deletion(delete: DeleteBuilder) -> Result<TransactWriteItem, StoreError> {
-    let delete = delete
-        .build()
-        .map_err(|error| StoreError::Malformed(error.to_string()))?;
+    let delete = delete.build()?;
     Ok(TransactWriteItem::builder().delete(delete).build())
 }

@@ -2,17 +2,19 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::{transact_write_items::TransactWriteItemsError, update_item::UpdateItemError},
-    types::{
-        AttributeValue, CancellationReason, Put, ReturnValue, ReturnValuesOnConditionCheckFailure,
-        TransactWriteItem,
-    },
+    operation::update_item::UpdateItemError,
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use thiserror::Error;
 
-use super::{Edited, LinkedIdentity, Metadata, OwnClaims, Status, StoredProfile, User, UserId};
+use super::{
+    Edited, EmailKey, LinkedIdentity, Metadata, OwnClaims, Status, StoredProfile, User, UserId,
+    identities::Joined,
+    transaction::{Written, put_new},
+};
 use crate::{
-    clock::Clock,
+    clock::{Clock, Timestamp},
+    config::{SameEmail, SignUps},
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
     sessions::{OpenError, Opened, Opening, Sessions},
@@ -26,7 +28,7 @@ pub(super) const TRIES: usize = 4;
 pub struct Users {
     pub(super) client: Client,
     pub(super) table: String,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 /// A sign-in that was let in.
@@ -36,6 +38,8 @@ pub struct SignIn {
     pub user: User,
     /// The session that it opened.
     pub session: Opened,
+    /// Whether another user has the same verified address, where the settings ask for that to be said.
+    pub email_in_use: bool,
 }
 
 /// Why a verified identity was not let in.
@@ -44,6 +48,9 @@ pub enum SignInError {
     /// The operator has disabled the user.
     #[error("the account is disabled")]
     Disabled,
+    /// The operator does not let everybody become a user.
+    #[error("this account is not allowed to sign up here")]
+    NotAllowed,
     /// The subject token has opened its one session already.
     #[error("the subject token was already exchanged; sign in again")]
     AlreadyExchanged,
@@ -66,6 +73,8 @@ enum Creation {
     SignIn(Box<SignIn>),
     /// Another sign-in was faster; this is the user that it created.
     Lost(UserId),
+    /// The proven address is this user's.
+    EmailTaken(UserId),
     /// Another transaction was in the way; nothing is known.
     Conflict,
 }
@@ -96,39 +105,105 @@ impl Users {
         Ok(found.item.map(serde_dynamo::from_item).transpose()?)
     }
 
-    /// Signs `identity` in: as the user that it belongs to, or as a new one.
+    /// Signs `identity` in: as the user that it belongs to, or as a new one, if `sign_ups` lets it become one.
     ///
     /// Any number of first sign-ins in parallel yield one user: identity, user and session are written in one transaction,
     /// and whoever loses goes on with the winner's user. A user who was deleted meanwhile is never brought back.
     ///
     /// # Errors
-    /// The user is disabled, or the table cannot be used. Repeating the sign-in is always safe.
+    /// The user is disabled, not let in, or the table cannot be used. Repeating the sign-in is always safe.
     pub async fn sign_in(
         &self,
         identity: &Identity,
+        sign_ups: &SignUps,
         sessions: &Sessions,
         opening: &Opening,
     ) -> Result<SignIn, SignInError> {
         let key = identity.key();
+        let mut proven = sign_ups.proven_email(identity);
+        let mut email_in_use = false;
         // An old answer does no harm here: it is the condition of the write that decides.
         let mut known = self.find_identity(&key, false).await?;
         for _ in 0..TRIES {
-            known = match known {
-                Some(id) => match self.update(id, &key, identity).await? {
-                    Some(user) => {
-                        let session = sessions.open(opening, &user).await?;
-                        return Ok(SignIn { user, session });
+            let Some(id) = known else {
+                let email = proven.as_ref();
+                known = match self
+                    .sign_up(&key, identity, sign_ups, email, sessions, opening)
+                    .await?
+                {
+                    Creation::SignIn(sign_in) => {
+                        return Ok(SignIn {
+                            email_in_use,
+                            ..*sign_in
+                        });
                     }
-                    None => self.find_identity(&key, true).await?,
-                },
-                None => match self.create(&key, identity, sessions, opening).await? {
-                    Creation::SignIn(sign_in) => return Ok(*sign_in),
                     Creation::Lost(id) => Some(id),
                     Creation::Conflict => self.find_identity(&key, true).await?,
-                },
+                    Creation::EmailTaken(_) => {
+                        proven = None;
+                        email_in_use = sign_ups.same_email == SameEmail::Ask;
+                        None
+                    }
+                };
+                continue;
             };
+            if let Some(mut user) = self.update(id, &key, identity).await? {
+                let email_in_use = self.follow_email(&mut user, identity, sign_ups).await?
+                    && sign_ups.same_email == SameEmail::Ask;
+                let session = sessions.open(opening, &user).await?;
+                return Ok(SignIn {
+                    user,
+                    session,
+                    email_in_use,
+                });
+            }
+            known = self.find_identity(&key, true).await?;
         }
         Err(busy().into())
+    }
+
+    /// Makes a new user of `identity`, or where the settings say so, joins it to the user who has the same proven address.
+    async fn sign_up(
+        &self,
+        key: &IdentityKey,
+        identity: &Identity,
+        sign_ups: &SignUps,
+        proven: Option<&EmailKey>,
+        sessions: &Sessions,
+        opening: &Opening,
+    ) -> Result<Creation, SignInError> {
+        let links = sign_ups.same_email == SameEmail::Link;
+        if !sign_ups.allowed.admit(identity) {
+            // Who is a user already needs no leave to sign up.
+            let owner = match proven.filter(|_| links) {
+                Some(email) => self
+                    .owner_of_email(email)
+                    .await?
+                    .map(|owner| (owner, email)),
+                None => None,
+            };
+            let Some((owner, email)) = owner else {
+                return Err(SignInError::NotAllowed);
+            };
+            return match self.join(owner, key, identity, email).await? {
+                Joined::As(id) => Ok(Creation::Lost(id)),
+                Joined::Changed => Ok(Creation::Conflict),
+                Joined::Disabled => Err(SignInError::Disabled),
+                Joined::Apart => Err(SignInError::NotAllowed),
+            };
+        }
+        let created = self
+            .create(key, identity, proven, sessions, opening)
+            .await?;
+        let (Creation::EmailTaken(owner), Some(email), true) = (&created, proven, links) else {
+            return Ok(created);
+        };
+        match self.join(*owner, key, identity, email).await? {
+            Joined::As(id) => Ok(Creation::Lost(id)),
+            Joined::Changed => Ok(Creation::Conflict),
+            Joined::Disabled => Err(SignInError::Disabled),
+            Joined::Apart => Ok(created),
+        }
     }
 
     async fn find_identity(
@@ -231,97 +306,56 @@ impl Users {
         &self,
         key: &IdentityKey,
         identity: &Identity,
+        email: Option<&EmailKey>,
         sessions: &Sessions,
         opening: &Opening,
     ) -> Result<Creation, StoreError> {
-        let user = new_user(key, identity, self.clock.now());
+        let user = new_user(key, identity, email.cloned(), self.clock.now());
         let mut user_item: Item = serde_dynamo::to_item(&user)?;
         user_item.extend(user_key(user.id));
         user_item.insert("signed_in_at".to_owned(), number(user.created_at));
         let (session_item, session) =
             sessions.prepare(opening, user.id, user.session_version, true)?;
-        let mut identity_item = identity_key(key);
-        identity_item.insert("user_id".to_owned(), string(user.id));
 
-        let created = self
+        let mut creation = self
             .client
             .transact_write_items()
-            .transact_items(self.put_new(identity_item)?)
-            .transact_items(self.put_new(user_item)?)
-            .transact_items(self.put_new(session_item)?)
-            .send()
-            .await;
-        let Err(error) = created else {
-            tracing::info!(event = "user.created", user_id = %user.id);
-            opening.log_created(user.id);
-            return Ok(Creation::SignIn(Box::new(SignIn { user, session })));
-        };
-        match error.as_service_error() {
-            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                match Cancelled::because(cancelled.cancellation_reasons()) {
-                    Cancelled::Exists(item) => Ok(Creation::Lost(owner(item)?)),
-                    Cancelled::Conflict => Ok(Creation::Conflict),
-                    Cancelled::Other => Err(error.into()),
-                }
-            }
-            Some(TransactWriteItemsError::TransactionInProgressException(_)) => {
-                Ok(Creation::Conflict)
-            }
-            _ => Err(error.into()),
+            .transact_items(put_new(&self.table, identity_item(key, user.id))?)
+            .transact_items(put_new(&self.table, user_item)?)
+            .transact_items(put_new(&self.table, session_item)?);
+        if let Some(email) = &user.email_key {
+            creation = creation.transact_items(self.put_new_email(email, user.id)?);
         }
-    }
-
-    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", "pk")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()
-            .map_err(|error| StoreError::Malformed(error.to_string()))?;
-        Ok(TransactWriteItem::builder().put(put).build())
-    }
-}
-
-/// Why DynamoDB cancelled the transaction that creates a user.
-enum Cancelled<'a> {
-    /// The identity is there already: its item.
-    Exists(&'a Item),
-    Conflict,
-    Other,
-}
-
-impl<'a> Cancelled<'a> {
-    /// `reasons` are in the order of the writes: the identity comes first.
-    fn because(reasons: &'a [CancellationReason]) -> Self {
-        let code = |reason: &CancellationReason, code| reason.code() == Some(code);
-        match reasons.first() {
-            Some(reason) if code(reason, "ConditionalCheckFailed") => {
-                reason.item().map_or(Self::Conflict, Self::Exists)
+        match Written::of(creation.send().await)? {
+            Written::Done => {
+                tracing::info!(event = "user.created", user_id = %user.id);
+                opening.log_created(user.id);
+                let email_in_use = false;
+                Ok(Creation::SignIn(Box::new(SignIn {
+                    user,
+                    session,
+                    email_in_use,
+                })))
             }
-            _ if reasons
-                .iter()
-                .any(|reason| code(reason, "TransactionConflict")) =>
-            {
-                Self::Conflict
-            }
-            _ => Self::Other,
+            Written::Cancelled(reasons) => match (reasons.found(0), reasons.found(3)) {
+                (Some(identity), _) => Ok(Creation::Lost(owner(identity)?)),
+                (None, Some(email)) => Ok(Creation::EmailTaken(owner(email)?)),
+                (None, None) => Ok(Creation::Conflict),
+            },
         }
     }
 }
 
-fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
+fn new_user(
+    key: &IdentityKey,
+    identity: &Identity,
+    email_key: Option<EmailKey>,
+    now: Timestamp,
+) -> User {
     let profile = identity.profile();
     let email = match &profile.email {
         EmailAnswer::Some(email) => Some(email),
         EmailAnswer::NotTold | EmailAnswer::None => None,
-    };
-    let linked = LinkedIdentity {
-        key: key.clone(),
-        subject: identity.subject().to_owned(),
-        username: profile.username.clone(),
-        linked_at: now,
     };
     User {
         id: UserId::generate(),
@@ -334,7 +368,8 @@ fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
         },
         roles: Vec::new(),
         claims: OwnClaims::default(),
-        identities: [(identity.provider().to_owned(), linked)].into(),
+        identities: [(identity.provider().to_owned(), linked(key, identity, now))].into(),
+        email_key,
         edited: Edited::default(),
         metadata: Metadata::default(),
         revision: 0,
@@ -342,6 +377,16 @@ fn new_user(key: &IdentityKey, identity: &Identity, now: u64) -> User {
         kept_session: None,
         signed_out_in: None,
         created_at: now,
+    }
+}
+
+/// `identity`, as its user's item has it.
+pub(super) fn linked(key: &IdentityKey, identity: &Identity, now: Timestamp) -> LinkedIdentity {
+    LinkedIdentity {
+        key: key.clone(),
+        subject: identity.subject().to_owned(),
+        username: identity.profile().username.clone(),
+        linked_at: now,
     }
 }
 
@@ -365,12 +410,12 @@ fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
     told
 }
 
-fn owner(identity_item: &Item) -> Result<UserId, StoreError> {
-    identity_item
-        .get("user_id")
+/// Whose item of an identity or an address it is.
+pub(super) fn owner(item: &Item) -> Result<UserId, StoreError> {
+    item.get("user_id")
         .and_then(|id| id.as_s().ok())
         .and_then(|id| id.parse().ok())
-        .ok_or_else(|| StoreError::Malformed("an identity names no user".to_owned()))
+        .ok_or_else(|| StoreError::Malformed("an identity or address names no user".to_owned()))
 }
 
 /// What the status of a user who may sign in looks like in an expression.
@@ -389,4 +434,11 @@ pub(super) fn user_key(id: UserId) -> Item {
 
 pub(super) fn identity_key(key: &IdentityKey) -> Item {
     primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
+}
+
+/// The item that says whose `key` is.
+pub(super) fn identity_item(key: &IdentityKey, user_id: UserId) -> Item {
+    let mut item = identity_key(key);
+    item.insert("user_id".to_owned(), string(user_id));
+    item
 }

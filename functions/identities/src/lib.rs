@@ -1,0 +1,157 @@
+//! `/me/identities`: the accounts at providers that may sign in as the signed-in user.
+
+use axum::{
+    Json, Router,
+    extract::{FromRef, Path, State},
+    response::NoContent,
+    routing::{delete, get},
+};
+use serde::Serialize;
+use shared::{
+    clock::{Clock, rfc3339},
+    config::{self, Environment, Issuer, SessionLifetimes},
+    dynamodb,
+    http::{
+        ApiError, Cache, Caller, JsonBody, RecentSignIn, Subject, in_time, method_not_allowed,
+        surface,
+    },
+    keys::{KeyStore, Keys},
+    provider::Providers,
+    sessions::{Opening, Sessions},
+    start::StartError,
+    token::TokenVerifier,
+    users::{LinkedIdentity, User, Users},
+};
+
+/// What this function needs, and nothing else.
+#[derive(Clone, Debug, FromRef)]
+pub struct IdentitiesOfMe {
+    /// Recognises our own access tokens.
+    pub tokens: TokenVerifier,
+    /// The time, to tell a recent sign-in.
+    pub clock: Clock,
+    /// Who the outside world says this is.
+    pub providers: Providers,
+    /// Whose accounts these are.
+    pub users: Users,
+    /// Where a token that has linked an account is remembered.
+    pub sessions: Sessions,
+    /// For how long.
+    pub lifetimes: SessionLifetimes,
+}
+
+impl IdentitiesOfMe {
+    /// Reads the settings and the keys.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong, or the keys must not be used.
+    pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let issuer = Issuer::from_env(env)?;
+        let providers = Providers::start(env, &clock)?;
+        let lifetimes = SessionLifetimes::from_env(env)?;
+        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        let table = config::table_name(env)?;
+        let users = Users::new(client.clone(), table.clone(), clock.clone());
+        let sessions = Sessions::new(client.clone(), table, clock.clone());
+        let store = KeyStore::new(client, config::keys_table_name(env)?);
+        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        Ok(Self {
+            tokens: TokenVerifier::new(keys, issuer, clock.clone()),
+            clock,
+            providers,
+            users,
+            sessions,
+            lifetimes,
+        })
+    }
+}
+
+/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+pub fn router(identities: IdentitiesOfMe) -> Router {
+    let all = get(list).post(link).fallback(method_not_allowed);
+    let one = delete(unlink).fallback(method_not_allowed);
+    let routes = Router::new()
+        .route("/me/identities", all)
+        .route("/me/identities/{provider}", one)
+        .with_state(identities);
+    surface(routes, "identities", Cache::Never)
+}
+
+/// The answer to `GET` and `POST /me/identities`.
+#[derive(Serialize)]
+struct List {
+    identities: Vec<ListedIdentity>,
+}
+
+/// An account at a provider. The time is that of RFC 3339, in UTC.
+#[derive(Serialize)]
+struct ListedIdentity {
+    provider: String,
+    subject: String,
+    username: Option<String>,
+    linked_at: String,
+}
+
+impl From<User> for List {
+    fn from(user: User) -> Self {
+        let listed = |(provider, identity): (String, LinkedIdentity)| ListedIdentity {
+            provider,
+            subject: identity.subject,
+            username: identity.username,
+            linked_at: rfc3339(identity.linked_at),
+        };
+        Self {
+            identities: user.identities.into_iter().map(listed).collect(),
+        }
+    }
+}
+
+async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<List>, ApiError> {
+    let user = caller.user(&users).await?;
+    Ok(Json(user.into()))
+}
+
+/// Lets the account that a provider's token proves sign in as the caller as well.
+async fn link(
+    State(identities): State<IdentitiesOfMe>,
+    RecentSignIn(caller): RecentSignIn,
+    JsonBody(subject): JsonBody<Subject>,
+) -> Result<Json<List>, ApiError> {
+    let user = in_time(identities.link(caller, subject)).await?;
+    Ok(Json(user.into()))
+}
+
+impl IdentitiesOfMe {
+    async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
+        let subject = subject.read()?;
+        let identity = self.providers.verify(&subject).await?;
+        let spent = Opening::new(
+            &subject.token,
+            &caller.client_id,
+            None,
+            None,
+            self.lifetimes,
+        )?;
+        let linked = self
+            .users
+            .link(
+                caller.user_id,
+                caller.session,
+                &identity,
+                &self.sessions,
+                &spent,
+            )
+            .await?;
+        Ok(linked)
+    }
+}
+
+/// Takes the caller's account at a provider away, unless it is the last.
+async fn unlink(
+    State(users): State<Users>,
+    Path(provider): Path<String>,
+    RecentSignIn(caller): RecentSignIn,
+) -> Result<NoContent, ApiError> {
+    in_time(users.unlink(caller.user_id, caller.session, &provider)).await?;
+    Ok(NoContent)
+}

@@ -1,0 +1,26 @@
+//! T84: a function with a wrong setting never serves, and says in one line which setting it is.
+
+use tests::start::assert_refuses_bad_settings;
+
+#[test]
+fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
+    assert_refuses_bad_settings(
+        env!("CARGO_BIN_EXE_identities"),
+        &[
+            ("ISSUER_URL", "https://api.example.com"),
+            ("TOKEN_AUDIENCE", "https://api.example.com"),
+            ("TABLE_NAME", "cambio"),
+            ("KEYS_TABLE_NAME", "cambio-keys"),
+            ("GITHUB_CLIENT_ID", "our-app"),
+            ("GITHUB_CLIENT_SECRET", "hunter2"),
+        ],
+        &[
+            ("ISSUER_URL", "http://api.example.com"),
+            ("LOG_LEVEL", "loud"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb.example.com"),
+            ("OIDC_PROVIDERS", "[{}]"),
+            ("OAUTH_PROVIDERS", r#"[{"name":"spotify"}]"#),
+            ("ALLOWED_SIGNUPS", "some"),
+        ],
+    );
+}

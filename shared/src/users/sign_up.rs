@@ -1,0 +1,81 @@
+//! Who may become a user, and whose address proves what.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{AllowedSignUps, Listed, SameEmail, SignUps},
+    provider::{Email, EmailAnswer, Identity},
+};
+
+/// The key that a proven address is stored under: SHA-256 of its one spelling, so that the table holds it once, with the
+/// profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EmailKey(String);
+
+impl EmailKey {
+    fn of(address: &str) -> Self {
+        // Providers and people do not tell capitals apart; anything cleverer differs between them.
+        let hash = digest(&SHA256, address.to_lowercase().as_bytes());
+        Self(URL_SAFE_NO_PAD.encode(hash))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl SignUps {
+    /// The address that `identity` proves, if anybody's word on that counts here.
+    pub(super) fn proven_email(&self, identity: &Identity) -> Option<EmailKey> {
+        let counts = self.same_email != SameEmail::Off
+            && self
+                .email_providers
+                .iter()
+                .any(|name| name == identity.provider());
+        let email = verified(identity).filter(|_| counts)?;
+        Some(EmailKey::of(&email.address))
+    }
+}
+
+impl AllowedSignUps {
+    /// Whether `identity` may become a user.
+    pub(super) fn admit(&self, identity: &Identity) -> bool {
+        match self {
+            Self::Everyone => true,
+            Self::Nobody => false,
+            Self::Listed(listed) => listed.has(identity),
+        }
+    }
+}
+
+impl Listed {
+    fn has(&self, identity: &Identity) -> bool {
+        let is = |one: &str, other: &str| one.to_lowercase() == other.to_lowercase();
+        let by_email = verified(identity).is_some_and(|email| {
+            let domain = email
+                .address
+                .rsplit_once('@')
+                .map_or("", |(_, domain)| domain);
+            self.emails.iter().any(|entry| is(entry, &email.address))
+                || self.email_domains.iter().any(|entry| is(entry, domain))
+        });
+        let is_member = |organization: &String| {
+            let mut of = identity.organizations().iter();
+            of.any(|other| is(organization, other))
+        };
+        let name = format!("{}:{}", identity.provider(), identity.subject());
+        by_email
+            || self.github_organizations.iter().any(is_member)
+            || self.identities.contains(&name)
+    }
+}
+
+fn verified(identity: &Identity) -> Option<&Email> {
+    match &identity.profile().email {
+        EmailAnswer::Some(email) if email.verified => Some(email),
+        EmailAnswer::Some(_) | EmailAnswer::NotTold | EmailAnswer::None => None,
+    }
+}
