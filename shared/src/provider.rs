@@ -7,6 +7,7 @@ mod breaker;
 mod discord;
 mod facebook;
 mod github;
+mod hosts;
 mod identity;
 mod oidc;
 mod opaque;
@@ -27,6 +28,7 @@ use crate::{
     start::StartError,
 };
 use github::GitHub;
+use hosts::{Hosts, Lookup};
 use oidc::Oidc;
 use outbound::{Outbound, Timeouts};
 
@@ -117,7 +119,7 @@ trait Provider: fmt::Debug + Send + Sync {
 }
 
 /// Makes a provider of one kind from its settings.
-type Make = fn(OAuthProvider, Outbound) -> Result<Box<dyn Provider>, ConfigError>;
+type Make = fn(OAuthProvider, &Outbound) -> Result<Box<dyn Provider>, ConfigError>;
 
 /// The kinds of providers with opaque tokens, and who proves them. Any other kind proves nothing.
 const KINDS: [(&str, Make); 3] = [
@@ -136,22 +138,22 @@ impl Providers {
     /// # Errors
     /// A setting is missing or wrong, or the HTTP client cannot be set up.
     pub fn start(env: &Environment, clock: &Clock) -> Result<Self, StartError> {
-        let outbound = Outbound::new(clock.clone(), Timeouts::default())?;
+        Self::start_with(env, clock, hosts::system())
+    }
+
+    fn start_with(env: &Environment, clock: &Clock, lookup: Lookup) -> Result<Self, StartError> {
+        let hosts = Hosts::new(lookup, env.is_local());
+        let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts)?;
         let mut all: Vec<Box<dyn Provider>> = Vec::new();
         if let Some(github) = config::GitHub::from_env(env)? {
             let organizations = SignUps::from_env(env)?
                 .allowed
                 .github_organizations()
                 .to_vec();
-            all.push(Box::new(GitHub::new(
-                github,
-                organizations,
-                outbound.clone(),
-            )));
+            all.push(Box::new(GitHub::new(github, organizations, &outbound)));
         }
         for config in config::oidc_providers(env)? {
-            let outbound = outbound.for_another_provider();
-            all.push(Box::new(Oidc::new(config, outbound, clock.clone())));
+            all.push(Box::new(Oidc::new(config, &outbound, clock.clone())));
         }
         for config in config::oauth_providers(env)? {
             if all.iter().any(|other| other.name() == config.name) {
@@ -159,7 +161,7 @@ impl Providers {
             }
             let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
             let make = known.map_or(unbound::provider as Make, |(_, make)| *make);
-            all.push(make(config, outbound.for_another_provider())?);
+            all.push(make(config, &outbound)?);
         }
         Ok(Self(all.into()))
     }
@@ -191,5 +193,112 @@ impl Providers {
         let mut all = self.0.iter().map(Box::as_ref);
         all.find(|provider| provider.proves() == subject.kind && is_it(*provider))
             .ok_or(ProviderError::UnknownIssuer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        io,
+        sync::{Mutex, PoisonError},
+    };
+
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A JWT that says it is of this issuer, and brings whatever else it likes.
+    fn token_of(issuer: &str, header: &Value) -> SecretString {
+        let mut all = json!({ "alg": "RS256", "kid": "a" });
+        if let (Some(all), Some(header)) = (all.as_object_mut(), header.as_object()) {
+            all.extend(header.clone());
+        }
+        let payload = json!({ "iss": issuer, "jku": "https://evil.example/keys" });
+        let parts = [all.to_string(), payload.to_string(), "signature".to_owned()];
+        let parts = parts.map(|part| URL_SAFE_NO_PAD.encode(part));
+        parts.join(".").into()
+    }
+
+    /// With the resolver recorded, and nobody there to answer.
+    #[tokio::test]
+    async fn t47_nothing_in_a_token_or_request_makes_anybody_but_a_configured_host_be_contacted() {
+        let env = Environment::of([
+            ("GITHUB_CLIENT_ID", "a"),
+            ("GITHUB_CLIENT_SECRET", "b"),
+            (
+                "OIDC_PROVIDERS",
+                r#"[{"name":"google","client_ids":["a"]},
+                    {"name":"acme","issuer":"https://login.example.com","client_ids":["a"]},
+                    {"name":"microsoft","tenants":["t"],"client_ids":["a"]}]"#,
+            ),
+            (
+                "OAUTH_PROVIDERS",
+                r#"[{"name":"discord","client_id":"a"},{"name":"facebook","client_id":"a","client_secret":"b"}]"#,
+            ),
+        ]);
+        let asked: Arc<Mutex<BTreeSet<String>>> = Arc::default();
+        let recorded = asked.clone();
+        let lookup: Lookup = Arc::new(move |host| {
+            let mut asked = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.insert(host);
+            Box::pin(async { Err(io::Error::other("nobody is there")) })
+        });
+        let providers = Providers::start_with(&env, &Clock::system(), lookup).unwrap();
+        let mut subjects = Vec::new();
+        for issuer in [
+            "https://evil.example",
+            "https://login.example.com",
+            "https://login.example.com@evil.example",
+            "https://login.example.com.evil.example",
+            "https://login.example.com/../evil",
+            "https://accounts.google.com",
+            "https://login.microsoftonline.com/t/v2.0",
+            "https://login.microsoftonline.com/u/v2.0",
+            "https://169.254.169.254",
+            "http://localhost",
+        ] {
+            for header in [
+                json!({}),
+                json!({ "jku": "https://evil.example/keys" }),
+                json!({ "x5u": "https://evil.example/chain" }),
+                json!({ "kid": "https://evil.example/key" }),
+            ] {
+                let token = token_of(issuer, &header);
+                subjects.push((token, SubjectTokenType::IdToken, None));
+            }
+        }
+        for token in ["gho_a", "https://evil.example", "a@evil.example"] {
+            for issuer in ["github", "discord", "facebook", "https://evil.example"] {
+                let issuer = Some(issuer.to_owned());
+                subjects.push((token.into(), SubjectTokenType::AccessToken, issuer));
+            }
+        }
+
+        for (token, kind, issuer) in subjects {
+            let subject = SubjectToken {
+                token,
+                kind,
+                issuer,
+                nonce: None,
+                access_token: None,
+            };
+            assert!(providers.verify(&subject).await.is_err());
+        }
+
+        let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
+        assert_eq!(
+            asked,
+            [
+                "accounts.google.com",
+                "api.github.com",
+                "discord.com",
+                "graph.facebook.com",
+                "login.example.com",
+                "login.microsoftonline.com",
+            ]
+        );
     }
 }

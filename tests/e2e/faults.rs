@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use tests::{
     Answer, Service,
+    opaque::{self, Opaque},
     proxy::{Fault, When},
 };
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -22,11 +23,13 @@ enum Case {
     ListSessions,
     EndSession,
     EndSessions,
+    Link,
+    Unlink,
 }
 
 impl Case {
     /// Each with the number of its calls.
-    const ALL: [(Self, usize); 10] = [
+    const ALL: [(Self, usize); 12] = [
         (Self::FirstSignIn, 2),
         (Self::Returning, 3),
         (Self::Refresh, 2),
@@ -37,11 +40,17 @@ impl Case {
         (Self::ListSessions, 2),
         (Self::EndSession, 1),
         (Self::EndSessions, 1),
+        (Self::Link, 2),
+        (Self::Unlink, 2),
     ];
 
     /// The call that is a transaction, if there is one.
     fn transaction(self) -> Option<usize> {
-        matches!(self, Self::FirstSignIn | Self::DeleteMe).then_some(2)
+        let has_one = matches!(
+            self,
+            Self::FirstSignIn | Self::DeleteMe | Self::Link | Self::Unlink
+        );
+        has_one.then_some(2)
     }
 }
 
@@ -57,6 +66,8 @@ fn check_done(case: Case, service: &Service, what: &str) {
         }
         Case::EndSessions => assert_eq!(users[0]["session_version"]["N"], "1", "{what}"),
         Case::EditMe => assert_eq!(users[0]["revision"]["N"], "1", "{what}"),
+        Case::Link => assert_eq!(service.items_of("IDENTITY#").len(), 2, "{what}"),
+        Case::Unlink => assert_eq!(service.items_of("IDENTITY#").len(), 1, "{what}"),
         Case::FirstSignIn | Case::Returning | Case::Me | Case::ListSessions => {
             assert_eq!(users.len(), 1, "{what}");
         }
@@ -79,7 +90,8 @@ fn assert_unavailable(answer: &Answer, what: &str) {
 /// at each step. Says whether a retry healed it before anybody noticed.
 async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) -> bool {
     let what = format!("{case:?}, call {nth}, {name}, stays: {stays}");
-    let service = Service::start().await;
+    let others = Opaque::start().await;
+    let service = Service::start_with(&[("OAUTH_PROVIDERS", &others.settings())]).await;
     let signed_in = match case {
         Case::FirstSignIn => None,
         _ => Some(service.sign_in("octocat").await),
@@ -95,6 +107,11 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     };
     let session_path = format!("/me/sessions/{session}");
     let github_token = service.github_token("octocat");
+    let discord_token = format!("{}~ada~identify", opaque::APP);
+    if matches!(case, Case::Unlink) {
+        let linked = service.link(&token, "discord", &discord_token).await;
+        assert_eq!(linked.status, StatusCode::OK, "{what}: {:?}", linked.body);
+    }
     let request = async || match case {
         Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
         Case::Refresh => service.refresh(&refresh_token).await,
@@ -105,6 +122,11 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
         Case::ListSessions => service.my_sessions(&token).await,
         Case::EndSession => service.delete_as_user(&token, &session_path).await,
         Case::EndSessions => service.delete_as_user(&token, "/me/sessions").await,
+        Case::Link => service.link(&token, "discord", &discord_token).await,
+        Case::Unlink => {
+            let path = "/me/identities/discord";
+            service.delete_as_user(&token, path).await
+        }
     };
     service.dynamodb.clear();
     if stays {
@@ -136,7 +158,13 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
             again = request().await;
         }
     }
-    assert!(again.status.is_success(), "{what}: {:?}", again.body);
+    // What was unlinked is not there any more: whoever asks again is told so.
+    let is_done = matches!(case, Case::Unlink) && again.status == StatusCode::NOT_FOUND;
+    assert!(
+        again.status.is_success() || is_done,
+        "{what}: {:?}",
+        again.body
+    );
     service.check_invariants();
     check_done(case, &service, &what);
     if matches!(case, Case::Refresh) {

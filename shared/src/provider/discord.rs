@@ -45,7 +45,7 @@ struct User {
 
 pub(super) fn provider(
     config: OAuthProvider,
-    outbound: Outbound,
+    outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     if config.client_id.is_empty() {
         return Err(config.refused("its client_id is missing"));

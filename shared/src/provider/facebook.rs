@@ -59,7 +59,7 @@ struct PictureData {
 
 pub(super) fn provider(
     config: OAuthProvider,
-    outbound: Outbound,
+    outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     let secret = config.client_secret.clone();
     let (false, Some(secret)) = (config.client_id.is_empty(), secret) else {

@@ -77,7 +77,7 @@ enum TokenKind {
 /// A GitHub of one's own, beside or in place of github.com.
 pub(super) fn enterprise(
     config: OAuthProvider,
-    outbound: Outbound,
+    outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     let (Some(api_url), Some(client_secret)) = (&config.api_url, &config.client_secret) else {
         return Err(config.refused("its api_url or client_secret is missing"));
@@ -112,12 +112,12 @@ impl GitHub {
     pub(super) fn new(
         config: config::GitHub,
         organizations: Vec<String>,
-        outbound: Outbound,
+        outbound: &Outbound,
     ) -> Self {
         Self {
+            outbound: outbound.to(&config.api_url),
             config,
             organizations,
-            outbound,
         }
     }
 

@@ -87,7 +87,8 @@ fn is_elsewhere(ip: IpAddr) -> bool {
         }
         IpAddr::V6(ip) => {
             // AWS has its own services for a machine there as well.
-            let is_aws = ip.segments()[..3] == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0).segments()[..3];
+            let is_aws = ip.segments()[..3]
+                == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0).segments()[..3];
             !(ip.is_loopback()
                 || ip.is_unspecified()
                 || ip.is_multicast()
@@ -146,11 +147,18 @@ mod tests {
             "::ffff:169.254.169.254",
         ] {
             let hosts = leading_to(address, false);
-            assert!(resolved(&hosts, "login.example.com").await.is_err(), "{address}");
+            assert!(
+                resolved(&hosts, "login.example.com").await.is_err(),
+                "{address}"
+            );
         }
         for address in ["203.0.113.1", "10.1.2.3", "2001:db8::1", "fd12::1"] {
             let hosts = leading_to(address, false);
-            assert_eq!(resolved(&hosts, "login.example.com").await, Ok(1), "{address}");
+            assert_eq!(
+                resolved(&hosts, "login.example.com").await,
+                Ok(1),
+                "{address}"
+            );
         }
         let local = leading_to("127.0.0.1", true);
         assert_eq!(resolved(&local, "login.example.com").await, Ok(1));

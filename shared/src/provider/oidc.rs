@@ -132,7 +132,11 @@ impl Provider for Oidc {
 
 impl Oidc {
     /// Proves tokens of the provider in `config`.
-    pub(super) fn new(config: OidcProvider, outbound: Outbound, clock: Clock) -> Self {
+    pub(super) fn new(config: OidcProvider, outbound: &Outbound, clock: Clock) -> Self {
+        let outbound = outbound.to(&config.issuer);
+        for host in &config.jwks_hosts {
+            outbound.allow(host);
+        }
         let config = Arc::new(config);
         Self {
             keys: ProviderKeys::new(config.clone(), outbound, clock.clone()),

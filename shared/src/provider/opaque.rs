@@ -28,12 +28,12 @@ pub(super) struct Opaque {
 
 impl Opaque {
     /// `api_url` is everybody's; the settings may have another.
-    pub(super) fn new(mut config: OAuthProvider, api_url: &str, outbound: Outbound) -> Self {
+    pub(super) fn new(mut config: OAuthProvider, api_url: &str, outbound: &Outbound) -> Self {
         let api_url = config.api_url.take().unwrap_or_else(|| api_url.to_owned());
         Self {
             config,
+            outbound: outbound.to(&api_url),
             api_url,
-            outbound,
         }
     }
 

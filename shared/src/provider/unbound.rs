@@ -20,7 +20,7 @@ struct Unbound {
 
 pub(super) fn provider(
     mut config: OAuthProvider,
-    outbound: Outbound,
+    outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     if !config.unsafe_no_app_binding {
         return Err(config.refused(
