@@ -475,6 +475,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
+        "LinkEmailProviders": (["", "google", "google,github"], ["Google", "google,", "google github"]),
     }
     assert set(examples) == {n for n, p in template["Parameters"].items() if "AllowedPattern" in p}
     for name, (good, bad) in examples.items():
