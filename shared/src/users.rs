@@ -56,6 +56,9 @@ pub struct User {
     /// What else the operator says, for the APIs that read our tokens.
     #[serde(default, skip_serializing_if = "OwnClaims::is_empty")]
     pub claims: OwnClaims,
+    /// Grows with each change of `roles` and `claims`, so that none is lost.
+    #[serde(default)]
+    pub entitlements: u64,
     /// The linked identities, by provider.
     pub identities: BTreeMap<String, LinkedIdentity>,
     /// Under what the address of the profile is stored as this user's, where it is proven and the settings ask for that.

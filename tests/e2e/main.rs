@@ -9,6 +9,7 @@
 )]
 
 mod account;
+mod admin;
 mod budgets;
 mod discovery;
 mod documents;

@@ -95,34 +95,55 @@ impl Users {
         })
     }
 
-    /// Sets what the user may do, from their next access token on. `None` if there is no such user.
+    /// Changes what the user's access tokens say, from their next one on: `change` gives the roles and claims for the user as they
+    /// are. `None` if there is no such user.
+    ///
+    /// Changes in parallel are made one after the other: none is lost.
     ///
     /// # Errors
-    /// The table cannot be written.
-    pub async fn set_roles(&self, id: UserId, roles: &Roles) -> Result<Option<User>, StoreError> {
-        let roles = serde_dynamo::to_attribute_value(roles)?;
-        let update = self
-            .change(id)
-            .update_expression("SET #roles = :roles")
-            .expression_attribute_names("#roles", "roles")
-            .expression_attribute_values(":roles", roles);
-        changed(update).await
-    }
-
-    /// Sets what else the user's access tokens say, from their next one on. `None` if there is no such user.
-    ///
-    /// # Errors
-    /// The table cannot be written.
-    pub async fn set_claims(
+    /// What `change` says, or the table cannot be used.
+    pub async fn entitle<E: From<StoreError>>(
         &self,
         id: UserId,
+        change: impl Fn(&User) -> Result<(Roles, OwnClaims), E>,
+    ) -> Result<Option<User>, E> {
+        for _ in 0..TRIES {
+            let Some(user) = self.find(id).await? else {
+                return Ok(None);
+            };
+            let (roles, claims) = change(&user)?;
+            if roles.0 == user.roles && claims == user.claims {
+                return Ok(Some(user));
+            }
+            if let Some(user) = self.put_entitlements(&user, &roles, &claims).await? {
+                return Ok(Some(user));
+            }
+        }
+        Err(busy().into())
+    }
+
+    /// `None` if the user was changed meanwhile.
+    async fn put_entitlements(
+        &self,
+        user: &User,
+        roles: &Roles,
         claims: &OwnClaims,
     ) -> Result<Option<User>, StoreError> {
         let update = self
-            .change(id)
-            .update_expression("SET #claims = :claims")
+            .change(user.id)
+            .update_expression("SET #roles = :roles, #claims = :claims, #entitlements = :next")
+            .condition_expression(
+                "#id = :id AND (#entitlements = :entitlements OR attribute_not_exists(#entitlements))",
+            )
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_names("#roles", "roles")
             .expression_attribute_names("#claims", "claims")
-            .expression_attribute_values(":claims", serde_dynamo::to_attribute_value(claims)?);
+            .expression_attribute_names("#entitlements", "entitlements")
+            .expression_attribute_values(":id", string(user.id))
+            .expression_attribute_values(":roles", serde_dynamo::to_attribute_value(roles)?)
+            .expression_attribute_values(":claims", serde_dynamo::to_attribute_value(claims)?)
+            .expression_attribute_values(":entitlements", number(user.entitlements))
+            .expression_attribute_values(":next", number(user.entitlements + 1));
         changed(update).await
     }
 
@@ -183,6 +204,8 @@ impl Users {
         let status = serde_dynamo::to_attribute_value(status)?;
         Ok(self
             .change(id)
+            .condition_expression("attribute_exists(#pk)")
+            .expression_attribute_names("#pk", "pk")
             .expression_attribute_names("#status", "status")
             .expression_attribute_values(":status", status))
     }
@@ -192,8 +215,6 @@ impl Users {
             .update_item()
             .table_name(&self.table)
             .set_key(Some(user_key(id)))
-            .condition_expression("attribute_exists(#pk)")
-            .expression_attribute_names("#pk", "pk")
             .return_values(ReturnValue::AllNew)
     }
 }

@@ -368,6 +368,7 @@ fn new_user(
         },
         roles: Vec::new(),
         claims: OwnClaims::default(),
+        entitlements: 0,
         identities: [(identity.provider().to_owned(), linked(key, identity, now))].into(),
         email_key,
         edited: Edited::default(),

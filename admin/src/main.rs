@@ -1,0 +1,23 @@
+//! The operator's command.
+#![expect(clippy::print_stderr, reason = "this is a command for people")]
+
+use std::{io, process::ExitCode};
+
+use admin::{Admin, Cli};
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = async {
+        let admin = Admin::connect(&cli.connection).await?;
+        admin.run(cli.command, cli.json, &mut io::stdout()).await
+    };
+    match done.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cambio-admin: {error}");
+            error.exit_code().into()
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What the command does with users.
+
+use std::{
+    collections::BTreeSet,
+    io::{self, BufRead as _, IsTerminal as _, Write},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value, json};
+use shared::users::{OwnClaims, Roles, Status, User, UserId};
+
+use crate::{
+    Admin, AdminError, Command, UsersCommand,
+    output::{Shown, write_json, write_one, write_table},
+};
+
+impl Admin {
+    /// Does what `command` says, and writes what came of it to `out`.
+    ///
+    /// # Errors
+    /// Why it could not be done. With several users, those before the one that failed are done.
+    pub async fn run(
+        &self,
+        command: Command,
+        json: bool,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), AdminError> {
+        let Command::Users(command) = command;
+        match command {
+            UsersCommand::List {
+                role,
+                disabled,
+                limit,
+            } => {
+                let fits = |user: &User| {
+                    let has = |role: &String| user.roles.contains(role);
+                    role.as_ref().is_none_or(has) && (!disabled || user.status == Status::Disabled)
+                };
+                let users = self.scan(fits, limit.unwrap_or(usize::MAX), json).await?;
+                write_all(out, users, json)
+            }
+            UsersCommand::Find { text } => {
+                let users = self.find(&text, json).await?;
+                if users.is_empty() {
+                    return Err(AdminError::NobodyFits(text));
+                }
+                write_all(out, users, json)
+            }
+            UsersCommand::Show { id } => {
+                let user = self.users.find(id).await?;
+                let user = user.ok_or(AdminError::NoSuchUser(id))?;
+                let mut sessions = self.sessions.list(id).await?;
+                sessions.retain(|session| user.admits(session.session));
+                let shown = Shown::from(user).with_sessions(sessions);
+                write_user(out, shown, json)
+            }
+            UsersCommand::Roles {
+                id,
+                add,
+                remove,
+                set,
+            } => {
+                let change = RoleChange { add, remove, set };
+                let user = self.users.entitle(id, |user| {
+                    Ok::<_, AdminError>((change.applied_to(user)?, user.claims.clone()))
+                });
+                let user = user.await?.ok_or(AdminError::NoSuchUser(id))?;
+                write_user(out, user.into(), json)
+            }
+            UsersCommand::Claims { id, set, remove } => {
+                let user = self.users.entitle(id, |user| {
+                    let roles = Roles::new(user.roles.iter().cloned())?;
+                    Ok::<_, AdminError>((roles, claims_of(user, &set, &remove)?))
+                });
+                let user = user.await?.ok_or(AdminError::NoSuchUser(id))?;
+                write_user(out, user.into(), json)
+            }
+            UsersCommand::Disable { ids } => {
+                for id in ids {
+                    let user = self.users.disable(id).await?;
+                    let user = user.ok_or(AdminError::NoSuchUser(id))?;
+                    write_change(out, user, json, "disabled; all sessions are over")?;
+                }
+                Ok(())
+            }
+            UsersCommand::Enable { ids } => {
+                for id in ids {
+                    let user = self.users.enable(id).await?;
+                    let user = user.ok_or(AdminError::NoSuchUser(id))?;
+                    write_change(out, user, json, "enabled")?;
+                }
+                Ok(())
+            }
+            UsersCommand::Delete { ids, yes } => {
+                if !yes {
+                    confirm(&ids)?;
+                }
+                for id in ids {
+                    self.delete(id, json, out).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn delete(
+        &self,
+        id: UserId,
+        json: bool,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), AdminError> {
+        let was_there = self.users.remove(id).await?;
+        // Also of one who is gone: a deletion that was cut short left them.
+        self.sessions.delete_all(id).await?;
+        if !was_there {
+            return Err(AdminError::NoSuchUser(id));
+        }
+        if json {
+            write_json(out, &[json!({ "id": id, "deleted": true })])?;
+        } else {
+            writeln!(out, "{id}  deleted")?;
+        }
+        Ok(())
+    }
+
+    /// An id needs no search.
+    async fn find(&self, text: &str, json: bool) -> Result<Vec<User>, AdminError> {
+        match text.parse() {
+            Ok(id) => Ok(self.users.find(id).await?.into_iter().collect()),
+            Err(_) => self.scan(|user| fits(user, text), usize::MAX, json).await,
+        }
+    }
+
+    async fn scan(
+        &self,
+        fits: impl Fn(&User) -> bool,
+        limit: usize,
+        quiet: bool,
+    ) -> Result<Vec<User>, AdminError> {
+        let progress = self.progress(quiet).await;
+        let mut found = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.users.page(from).await?;
+            progress.inc(page.scanned);
+            found.extend(page.users.into_iter().filter(&fits));
+            progress.set_message(format!("{} found", found.len()));
+            from = page.next;
+            if from.is_none() || found.len() >= limit {
+                break;
+            }
+        }
+        progress.finish_and_clear();
+        found.truncate(limit);
+        found.sort_by_key(|user| user.id);
+        Ok(found)
+    }
+
+    /// On the terminal, if there is one.
+    async fn progress(&self, quiet: bool) -> ProgressBar {
+        if quiet || !io::stderr().is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let (bar, template) = match self.estimate().await.filter(|count| *count > 0) {
+            Some(count) => (
+                ProgressBar::new(count),
+                "{bar:30} {pos}/{len} items, {msg} {eta}",
+            ),
+            None => (ProgressBar::new_spinner(), "{spinner} {pos} items, {msg}"),
+        };
+        let style = ProgressStyle::with_template(template);
+        style.map_or_else(|_| bar.clone(), |style| bar.clone().with_style(style))
+    }
+}
+
+fn fits(user: &User, text: &str) -> bool {
+    let is = |other: &str| other.to_lowercase() == text.to_lowercase();
+    let is_identity = |provider: &str, subject: &str| {
+        text.split_once(':')
+            .is_some_and(|(by, of)| by == provider && of == subject)
+    };
+    let mut identities = user.identities.iter();
+    user.profile.email.as_deref().is_some_and(is)
+        || identities.any(|(provider, identity)| {
+            identity.username.as_deref().is_some_and(is) || is_identity(provider, &identity.subject)
+        })
+        || user
+            .name()
+            .is_some_and(|name| name.to_lowercase().contains(&text.to_lowercase()))
+}
+
+struct RoleChange {
+    add: Vec<String>,
+    remove: Vec<String>,
+    set: Option<String>,
+}
+
+impl RoleChange {
+    fn applied_to(&self, user: &User) -> Result<Roles, AdminError> {
+        let mut roles: BTreeSet<String> = match &self.set {
+            Some(set) => set
+                .split(',')
+                .filter(|role| !role.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            None => user.roles.iter().cloned().collect(),
+        };
+        roles.retain(|role| !self.remove.contains(role));
+        roles.extend(self.add.iter().cloned());
+        Ok(Roles::new(roles)?)
+    }
+}
+
+fn claims_of(
+    user: &User,
+    set: &[(String, Value)],
+    remove: &[String],
+) -> Result<OwnClaims, AdminError> {
+    let mut claims: Map<String, Value> = user.claims.as_map().clone();
+    for name in remove {
+        claims.remove(name);
+    }
+    claims.extend(set.iter().cloned());
+    Ok(OwnClaims::new(claims)?)
+}
+
+fn confirm(ids: &[UserId]) -> Result<(), AdminError> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        let why = "nobody is there to ask; say --yes";
+        return Err(AdminError::NotConfirmed(why));
+    }
+    let mut stderr = io::stderr();
+    let expected = match ids {
+        [one] => one.to_string(),
+        several => several.len().to_string(),
+    };
+    let what = if ids.len() == 1 {
+        "the id"
+    } else {
+        "the number of users"
+    };
+    write!(stderr, "This cannot be undone. Type {what} to delete: ")?;
+    stderr.flush()?;
+    let mut typed = String::new();
+    stdin.lock().read_line(&mut typed)?;
+    if typed.trim() == expected {
+        Ok(())
+    } else {
+        Err(AdminError::NotConfirmed("that was something else"))
+    }
+}
+
+fn write_all(out: &mut dyn Write, users: Vec<User>, json: bool) -> Result<(), AdminError> {
+    let users: Vec<Shown> = users.into_iter().map(Shown::from).collect();
+    if json {
+        write_json(out, &users)?;
+    } else {
+        write_table(out, &users)?;
+    }
+    Ok(())
+}
+
+fn write_user(out: &mut dyn Write, user: Shown, json: bool) -> Result<(), AdminError> {
+    if json {
+        write_json(out, &[user])?;
+    } else {
+        write_one(out, &user)?;
+    }
+    Ok(())
+}
+
+fn write_change(out: &mut dyn Write, user: User, json: bool, what: &str) -> Result<(), AdminError> {
+    if json {
+        return write_user(out, user.into(), json);
+    }
+    writeln!(out, "{}  {what}", user.id)?;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! What the operator's command does, and what users notice of it.
+
+use ::admin::{Admin, AdminError, Cli};
+use clap::Parser as _;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use shared::config::{self, Environment};
+use tests::{Answer, Service};
+
+struct Scene {
+    service: Service,
+    admin: Admin,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let service = Service::start().await;
+        let env = Environment::of(service.variables.clone());
+        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+        let admin = Admin::new(client, local::dynamodb::TABLE.to_owned());
+        Self { service, admin }
+    }
+
+    /// Runs `cambio-admin users …`, and gives what it wrote.
+    async fn try_run(&self, arguments: &[&str]) -> Result<String, AdminError> {
+        let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
+        let mut out = Vec::new();
+        self.admin.run(cli.command, cli.json, &mut out).await?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    async fn run(&self, arguments: &[&str]) -> String {
+        self.try_run(arguments).await.unwrap()
+    }
+
+    /// The same with `--json`.
+    async fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let lines = self.run(&[arguments, &["--json"]].concat()).await;
+        let lines = lines.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+}
+
+fn id_of(answer: &Answer) -> &str {
+    answer.text("/user/id")
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_out_at_once_and_what_was_over_stays_over() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let octocat = service.sign_in("octocat").await;
+    let hubot = service.sign_in("hubot").await;
+    let (access, refresh) = (
+        octocat.text("/access_token"),
+        octocat.text("/refresh_token"),
+    );
+
+    let said = scene.run(&["disable", id_of(&octocat)]).await;
+
+    assert!(said.contains("disabled; all sessions are over"), "{said}");
+    assert_eq!(service.me(access).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        service.refresh(refresh).await.text("/error"),
+        "invalid_grant"
+    );
+    let again = service.exchange(&service.github_token("octocat")).await;
+    assert_eq!(again.text("/error"), "access_denied");
+    assert_eq!(
+        service.me(hubot.text("/access_token")).await.status,
+        StatusCode::OK
+    );
+    let disabled = scene.json(&["list", "--disabled"]).await;
+    assert_eq!(disabled.len(), 1);
+    assert_eq!(disabled[0]["status"], "disabled");
+
+    scene.run(&["enable", id_of(&octocat)]).await;
+
+    assert_eq!(service.me(access).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        service.refresh(refresh).await.text("/error"),
+        "invalid_grant"
+    );
+    let back = service.sign_in("octocat").await;
+    assert_eq!(id_of(&back), id_of(&octocat));
+    assert_eq!(
+        service.me(back.text("/access_token")).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn roles_and_claims_are_in_the_next_access_token() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let id = id_of(&octocat);
+
+    scene
+        .run(&["roles", id, "--add", "support", "--add", "admin"])
+        .await;
+    scene
+        .run(&["claims", id, "--set", "plan=pro", "--set", "seats=5"])
+        .await;
+
+    let before = scene.service.verify(octocat.text("/access_token")).await;
+    assert!(before.roles.is_empty() && before.own.is_empty());
+    let refreshed = scene.service.refresh(octocat.text("/refresh_token")).await;
+    let after = scene.service.verify(refreshed.text("/access_token")).await;
+    assert_eq!(after.roles, ["admin", "support"]);
+    assert_eq!(Value::from(after.own), json!({ "plan": "pro", "seats": 5 }));
+    assert_eq!(refreshed.body["user"]["roles"], json!(["admin", "support"]));
+
+    let shown = scene.json(&["roles", id, "--remove", "support"]).await;
+    assert_eq!(shown[0]["roles"], json!(["admin"]));
+    let shown = scene
+        .json(&["claims", id, "--remove", "plan", "--set", "seats=6"])
+        .await;
+    assert_eq!(shown[0]["claims"], json!({ "seats": 6 }));
+    let shown = scene.json(&["roles", id, "--set", ""]).await;
+    assert_eq!(shown[0]["roles"], json!([]));
+    // A sign-in leaves them alone.
+    scene.service.sign_in("octocat").await;
+    let shown = scene.json(&["show", id]).await;
+    assert_eq!(shown[0]["claims"], json!({ "seats": 6 }));
+    assert_eq!(shown[0]["sessions"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_no_role_or_no_claim_of_ones_own_is_refused_and_changes_nothing() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let id = id_of(&octocat);
+    let before = scene.service.users();
+
+    for arguments in [
+        ["roles", id, "--add", "two words"],
+        ["claims", id, "--set", "sub=somebody-else"],
+        ["claims", id, "--set", "session_version=9"],
+        ["claims", id, "--set", "__proto__=1"],
+    ] {
+        let error = scene.try_run(&arguments).await.unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+    }
+
+    assert_eq!(scene.service.users(), before);
+}
+
+#[tokio::test]
+async fn of_ten_changes_at_once_none_is_lost() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let id = id_of(&octocat);
+    let add = async |role: String| {
+        // Others may win more often than one tries; then it says so, and can be repeated.
+        while scene.try_run(&["roles", id, "--add", &role]).await.is_err() {}
+    };
+
+    let roles: Vec<String> = (0..10).map(|number| format!("role-{number}")).collect();
+    let [one, two, three, four, five, six, seven, eight, nine, ten] =
+        roles.clone().try_into().unwrap();
+    tokio::join!(
+        add(one),
+        add(two),
+        add(three),
+        add(four),
+        add(five),
+        add(six),
+        add(seven),
+        add(eight),
+        add(nine),
+        add(ten),
+    );
+
+    let shown = scene.json(&["show", id]).await;
+    assert_eq!(shown[0]["roles"], json!(roles));
+}
+
+#[tokio::test]
+async fn a_deleted_user_leaves_nothing_behind() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    scene.service.sign_in("octocat").await;
+    let hubot = scene.service.sign_in("hubot").await;
+    // One who is disabled can be deleted as well.
+    scene.run(&["disable", id_of(&octocat)]).await;
+
+    let unconfirmed = scene.try_run(&["delete", id_of(&octocat)]).await;
+    let said = scene.json(&["delete", id_of(&octocat), "--yes"]).await;
+
+    assert!(matches!(unconfirmed, Err(AdminError::NotConfirmed(_))));
+    assert_eq!(said, [json!({ "id": id_of(&octocat), "deleted": true })]);
+    assert_eq!(scene.service.items().len(), 3, "hubot's");
+    assert_eq!(scene.service.users()[0]["id"]["S"], id_of(&hubot));
+    scene.service.check_invariants();
+    let again = scene.try_run(&["delete", id_of(&octocat), "--yes"]).await;
+    assert_eq!(again.unwrap_err().exit_code(), 3);
+}
+
+#[tokio::test]
+async fn a_user_is_found_by_whatever_is_known_of_them() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    scene.service.sign_in("hubot").await;
+
+    for text in [
+        id_of(&octocat),
+        "octocat@EXAMPLE.com",
+        "OctoCat",
+        "github:583231",
+        "the octo",
+    ] {
+        let found = scene.json(&["find", text]).await;
+        assert_eq!(found.len(), 1, "{text}");
+        assert_eq!(found[0]["id"], id_of(&octocat), "{text}");
+    }
+    for text in ["octocat@example", "github:58323", "gitlab:583231", "nobody"] {
+        let error = scene.try_run(&["find", text]).await.unwrap_err();
+        assert_eq!(error.exit_code(), 3, "{text}");
+    }
+    let table = scene.run(&["find", "github:583231"]).await;
+    assert!(
+        table.contains("The Octocat") && table.contains("github:583231 (octocat)"),
+        "{table}"
+    );
+    assert!(!table.contains("hubot"));
+}
+
+#[tokio::test]
+async fn a_list_is_of_all_users_however_many_pages_they_are() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let user = scene.service.users().remove(0);
+    let id = id_of(&octocat);
+    // DynamoDB reads 1 MB at a time.
+    for number in 0..1200 {
+        let mut user = user.clone();
+        let other = format!("{}{number:04}", &id[..id.len() - 4]);
+        user["id"]["S"] = other.clone().into();
+        user["pk"]["S"] = format!("USER#{other}").into();
+        user["metadata"]["S"] = json!({ "note": "x".repeat(2000) }).to_string().into();
+        if number % 2 == 0 {
+            user["roles"] = json!({ "L": [{ "S": "even" }] });
+        }
+        scene.service.put(local::dynamodb::TABLE, &user);
+    }
+    scene.service.dynamodb.clear();
+
+    let all = scene.json(&["list"]).await;
+
+    assert!(scene.service.dynamodb.calls().len() > 1, "one page");
+    // The id that was there may be one of them.
+    assert!((1200..=1201).contains(&all.len()), "{}", all.len());
+    assert!(all.is_sorted_by_key(|user| user["id"].to_string()));
+    assert_eq!(scene.json(&["list", "--role", "even"]).await.len(), 600);
+    assert_eq!(scene.json(&["list", "--limit", "7"]).await.len(), 7);
+    assert_eq!(scene.json(&["list", "--role", "odd"]).await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_table_that_is_none_and_one_that_is_away_are_told_apart() {
+    let scene = Scene::start().await;
+    let env = Environment::of(scene.service.variables.clone());
+    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+    let wrong = Scene {
+        admin: Admin::new(client, "no-such-table".to_owned()),
+        ..scene
+    };
+
+    let error = wrong.try_run(&["list"]).await.unwrap_err().to_string();
+    assert!(error.contains("Are --table and --region right"), "{error}");
+
+    wrong.service.dynamodb.down().await;
+    let error = wrong.try_run(&["list"]).await.unwrap_err().to_string();
+    assert!(error.contains("try again"), "{error}");
+}
