@@ -4,9 +4,9 @@ import { signIn, signOut } from "next-auth/react";
 import { useState } from "react";
 import { end, signOutEverywhere } from "./actions";
 
-export function SignInButton({ children = "Sign in with GitHub" }: { children?: string }) {
+export function SignInButton({ provider = "github", children = "Sign in with GitHub" }: { provider?: string; children?: string }) {
   return (
-    <button type="button" onClick={() => signIn("github", { callbackUrl: "/" })}>
+    <button type="button" onClick={() => signIn(provider, { callbackUrl: "/" })}>
       {children}
     </button>
   );

@@ -1,6 +1,7 @@
 import { getServerSession } from "next-auth";
 import { authOptions } from "@/lib/auth";
 import { me, type Session, sessions, type User } from "@/lib/cambio";
+import { env } from "@/lib/env";
 import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 
 export const dynamic = "force-dynamic";
@@ -28,7 +29,7 @@ function SignedOut({ notice }: { notice?: string }) {
       <h1>Welcome</h1>
       {notice && <p role="status">{notice}</p>}
       <p>Sign in, and this page shows what the API knows about you.</p>
-      <SignInButton />
+      <SignInButton /> {env().openId && <SignInButton provider="oidc">Sign in with OpenID</SignInButton>}
     </>
   );
 }

@@ -1,6 +1,7 @@
 import type { NextAuthOptions } from "next-auth";
 import type { JWT } from "next-auth/jwt";
 import GitHubProvider from "next-auth/providers/github";
+import type { OAuthConfig } from "next-auth/providers/oauth";
 import { headers } from "next/headers";
 import { exchange, type Grant, refresh, revoke } from "@/lib/cambio";
 import { env } from "@/lib/env";
@@ -10,6 +11,7 @@ export function authOptions(): NextAuthOptions {
   const { GITHUB_ID, GITHUB_SECRET, GITHUB_URL, GITHUB_API_URL } = env();
   return {
     providers: [
+      ...openIdProviders(),
       GitHubProvider({
         clientId: GITHUB_ID,
         clientSecret: GITHUB_SECRET,
@@ -33,7 +35,8 @@ export function authOptions(): NextAuthOptions {
       /** Cambio decides who this is. A refusal returns a page, because a throw would put its message into the URL. */
       async signIn({ user, account }) {
         const userAgent = (await headers()).get("user-agent") ?? "unknown";
-        const grant = await exchange(account?.access_token ?? "", userAgent);
+        if (!account) return false;
+        const grant = await exchange(account, userAgent);
         if (typeof grant === "string") return `/auth/error?reason=${grant}`;
         user.cambio = grant;
         return true;
@@ -58,6 +61,26 @@ export function authOptions(): NextAuthOptions {
       },
     },
   };
+}
+
+/** Any OpenID provider; next-auth's own (Google, Auth0, ...) work the same. */
+function openIdProviders(): OAuthConfig<{ sub: string; name?: string; email?: string }>[] {
+  const { openId } = env();
+  if (!openId) return [];
+  return [
+    {
+      id: "oidc",
+      name: "OpenID",
+      type: "oauth",
+      wellKnown: `${openId.issuer}/.well-known/openid-configuration`,
+      clientId: openId.clientId,
+      clientSecret: openId.clientSecret,
+      authorization: { params: { scope: "openid profile email" } },
+      checks: ["pkce", "state", "nonce"],
+      idToken: true,
+      profile: ({ sub, name, email }) => ({ id: sub, name: name ?? null, email: email ?? null }),
+    },
+  ];
 }
 
 function kept({ accessToken, expiresAt, refreshAt, refreshToken, user }: Grant): JWT {

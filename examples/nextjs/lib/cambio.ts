@@ -1,3 +1,4 @@
+import type { Account } from "next-auth";
 import { env } from "@/lib/env";
 
 /** The user as Cambio knows them. */
@@ -32,19 +33,21 @@ export type Session = {
 /** Why there is no grant: their sign-in or session, the weather, or the settings of this app. */
 export type Failure = "refused" | "unavailable" | "misconfigured";
 
-/** Trades GitHub's access token for a grant of our own API (RFC 8693). Never throws. */
-export async function exchange(githubToken: string, userAgent: string): Promise<Grant | Failure> {
+/** Trades what the provider gave out at a sign-in for a grant of our own API (RFC 8693). Never throws. */
+export async function exchange(account: Account, userAgent: string): Promise<Grant | Failure> {
   return token(
-    {
-      grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
-      subject_token: githubToken,
-      subject_token_type: "urn:ietf:params:oauth:token-type:access_token",
-      subject_issuer: "github",
-    },
+    { grant_type: "urn:ietf:params:oauth:grant-type:token-exchange", ...subject(account) },
     ["invalid_request", "access_denied"],
     // The list of sessions shows the browser, and not this server.
     { "User-Agent": userAgent },
   );
+}
+
+/** An ID token says whose it is and for which app; an access token is for its provider to read. */
+function subject({ provider, id_token, access_token }: Account): Record<string, string> {
+  const type = "urn:ietf:params:oauth:token-type:";
+  if (id_token) return { subject_token: id_token, subject_token_type: `${type}id_token` };
+  return { subject_token: access_token ?? "", subject_token_type: `${type}access_token`, subject_issuer: provider };
 }
 
 /**

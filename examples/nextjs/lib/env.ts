@@ -7,10 +7,17 @@ export function env() {
     GITHUB_SECRET: required("GITHUB_SECRET"),
     GITHUB_URL: url("GITHUB_URL", "https://github.com"),
     GITHUB_API_URL: url("GITHUB_API_URL", "https://api.github.com"),
+    openId: openId(),
     CAMBIO_URL: url("CAMBIO_URL", "http://localhost:9000"),
     CAMBIO_CLIENT_ID: required("CAMBIO_CLIENT_ID"),
     CAMBIO_CLIENT_SECRET: required("CAMBIO_CLIENT_SECRET"),
   };
+}
+
+/** An OpenID provider beside GitHub, if there is one. */
+function openId() {
+  if (!process.env.OIDC_ISSUER) return undefined;
+  return { issuer: url("OIDC_ISSUER", ""), clientId: required("OIDC_CLIENT_ID"), clientSecret: required("OIDC_CLIENT_SECRET") };
 }
 
 function required(name: string): string {
