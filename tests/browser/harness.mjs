@@ -24,6 +24,12 @@ export const CLIENT = { id: "nextjs", secret: "local-client-secret-not-for-produ
 /** Encrypts the Next.js app's session cookies. */
 export const SESSION_SECRET = "browser-tests-session-secret";
 
+/** How to start Chromium: quietly, and without calling home. */
+export const CHROMIUM = {
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+};
+
 const MINUTE = 60_000;
 
 /** @typedef {{ name: string, log: string, child: import("node:child_process").ChildProcess }} Process */
@@ -34,8 +40,9 @@ const processes = [];
  * The real Lambda binaries under `cargo lambda watch`, on a DynamoDB of their own and the given GitHub.
  * @param {string} name of the test; its logs are `<name>.<process>.log`
  * @param {string} github
+ * @param {Record<string, string>} [settings] of the functions, beside the usual ones
  */
-export async function startApi(name, github) {
+export async function startApi(name, github, settings = {}) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
   // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
   const bins = ["cambio", "token-exchange", "revoke", "me", "sessions", "identities", "discovery"].flatMap((bin) => ["--bin", bin]);
@@ -53,6 +60,7 @@ export async function startApi(name, github) {
       GITHUB_API_URL: github,
       // The most that the functions can log, because these logs are searched for secrets.
       LOG_LEVEL: "trace",
+      ...settings,
     },
   });
   await eventually(`${envFile} and DynamoDB`, MINUTE, async () => {
@@ -97,9 +105,9 @@ export async function startGate(url) {
 
 /**
  * The example, built as for production.
- * @param {string} name @param {{ port: number, github: string, api: string }} options
+ * @param {string} name @param {{ port: number, github: string, api: string, oidc?: { issuer: string, id: string, secret: string } }} options
  */
-export async function startNextApp(name, { port, github, api }) {
+export async function startNextApp(name, { port, github, api, oidc }) {
   const next = join(EXAMPLE, "node_modules/.bin/next");
   assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
   const url = `http://localhost:${port}`;
@@ -111,6 +119,7 @@ export async function startNextApp(name, { port, github, api }) {
     GITHUB_SECRET: APP.client_secret,
     GITHUB_URL: github,
     GITHUB_API_URL: github,
+    ...(oidc && { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: oidc.id, OIDC_CLIENT_SECRET: oidc.secret }),
     CAMBIO_URL: api,
     CAMBIO_CLIENT_ID: CLIENT.id,
     CAMBIO_CLIENT_SECRET: CLIENT.secret,

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
-import { CLIENT, freePort, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
+import { CHROMIUM, CLIENT, freePort, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
 import { CANARY, HUBOT, OCTOCAT, PUBLIC_URL, startStandIn } from "./stand-in.mjs";
 
 const { decode, encode } = createRequire(new URL("../../examples/nextjs/package.json", import.meta.url))("next-auth/jwt");
@@ -27,10 +27,7 @@ before(
     github = await startStandIn({ redirectUris: [`http://localhost:${port}/api/auth/callback/github`] });
     api = await startGate((await startApi("sign-in", github.url)).url);
     app = await startNextApp("sign-in", { port, github: github.url, api: api.url });
-    browser = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-      args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-    });
+    browser = await chromium.launch(CHROMIUM);
   }),
 );
 after(async () => {
