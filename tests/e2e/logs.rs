@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{
     CLIENT, Service, log_lines,
+    oidc::{Issuer, Key},
     proxy::{Fault, When},
 };
 
@@ -82,7 +83,9 @@ async fn t79_what_happens_is_logged_and_no_secret_is() {
 /// What operators count and search by: these names stay, and none of them is about a person beyond ids.
 #[tokio::test]
 async fn each_event_has_its_own_fields_and_no_others() {
-    let service = Service::start().await;
+    let key = Key::new("one");
+    let issuer = Issuer::start(&key).await;
+    let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
     let first = service.sign_in("octocat").await;
     let user_id = first.text("/user/id");
     let old = first.text("/refresh_token");
@@ -91,6 +94,14 @@ async fn each_event_has_its_own_fields_and_no_others() {
     service.refresh(next.text("/refresh_token")).await;
     service.refresh(old).await;
     let token = service.access_token("octocat").await;
+    let id_token = key.sign(&issuer.claims("ada", service.time.now()));
+    let link = json!({
+        "subject_token": id_token,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+    });
+    let request = service.as_user(&token, "POST", "/me/identities");
+    service.send(request.json(&link)).await;
+    service.delete_as_user(&token, "/me/identities/acme").await;
     service
         .delete_as_user(&token, "/me/sessions?except=current")
         .await;
@@ -111,6 +122,8 @@ async fn each_event_has_its_own_fields_and_no_others() {
     }
 
     let expected = [
+        ("identity.linked", "provider user_id"),
+        ("identity.unlinked", "provider user_id"),
         ("session.created", "client_id session_id user_id"),
         ("session.ended", "reason session_id user_id"),
         ("session.refreshed", "generation session_id user_id"),

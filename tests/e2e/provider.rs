@@ -312,7 +312,7 @@ async fn t53_a_403_for_an_address_that_the_scope_allows_is_an_outage() {
 }
 
 #[tokio::test]
-async fn t53_one_users_rate_limit_turns_nobody_else_away() {
+async fn t53_t55_one_users_rate_limit_turns_nobody_else_away() {
     let service = Service::start().await;
     service
         .github
