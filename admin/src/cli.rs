@@ -65,7 +65,7 @@ pub enum UsersCommand {
         #[arg(long)]
         limit: Option<usize>,
     },
-    /// Find users by id, e-mail address, login, <provider>:<subject>, or part of their name; reads the whole table unless it is
+    /// Find users by id, e-mail address, login, `provider:subject`, or part of their name; reads the whole table unless it is
     /// an id.
     #[command(after_help = "Examples:\n  users find ada@example.com\n  users find github:583231")]
     Find {
