@@ -131,6 +131,9 @@ async fn a_token_that_stands_for_nobody_opens_nothing() {
     scene
         .refuses("facebook", &format!("{APP}~page~email"))
         .await;
+    scene
+        .refuses("facebook", &format!("{APP}~expired~email"))
+        .await;
     scene.refuses("loose", "made-up").await;
 }
 

@@ -131,7 +131,9 @@ async fn facebook_debug(
         json!({ "error": { "code": 190, "message": "Invalid OAuth access token." }, "is_valid": false, "scopes": [] }),
         |token| {
             let kind = if token.person == "page" { "PAGE" } else { "USER" };
-            json!({ "app_id": token.application, "type": kind, "is_valid": true, "user_id": "10", "scopes": token.scopes })
+            // Of one that expired, Facebook still says whose it was.
+            let is_valid = token.person != "expired";
+            json!({ "app_id": token.application, "type": kind, "is_valid": is_valid, "user_id": "10", "scopes": token.scopes })
         },
     );
     Ok(Json(json!({ "data": data })))
