@@ -5,7 +5,7 @@ use discovery::Discovery;
 use identities::IdentitiesOfMe;
 use me::Me;
 use revoke::Revoke;
-use rotate_keys::{RotateKeys, RotateKeysError};
+use rotate_keys::{Order, RotateKeys, RotateKeysError};
 use serde_json::json;
 use sessions::SessionsOfMe;
 use shared::{clock::Clock, config::Environment, start::StartError};
@@ -51,7 +51,8 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
 /// # Errors
 /// A setting is missing or wrong, or DynamoDB cannot be reached.
 pub async fn make_first_key(env: &Environment, clock: Clock) -> Result<(), ApiStartError> {
-    RotateKeys::new(env, clock)?.run().await?;
+    let keys = RotateKeys::new(env, clock)?;
+    keys.run(&Order::default()).await?;
     Ok(())
 }
 

@@ -27,7 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
 /// ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS, LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS,
-/// OIDC_PROVIDERS, REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL and SIGNING_ALGORITHM go on to the functions.
+/// OIDC_PROVIDERS, REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL, SIGNING_KEY_TTL and
+/// SIGNING_KEY_TYPE go on to the functions.
 #[derive(Debug, Parser)]
 #[command(name = "cambio", version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -13,7 +13,7 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
 /// Settings that a developer may set in the shell, and that go on to the functions as they are.
-const PASSED_ON: [&str; 12] = [
+const PASSED_ON: [&str; 13] = [
     "ACCESS_TOKEN_TTL",
     "ALLOWED_SIGNUPS",
     "CLIENTS",
@@ -25,7 +25,8 @@ const PASSED_ON: [&str; 12] = [
     "REFRESH_REUSE_WINDOW",
     "SESSION_ABSOLUTE_TTL",
     "SESSION_IDLE_TTL",
-    "SIGNING_ALGORITHM",
+    "SIGNING_KEY_TTL",
+    "SIGNING_KEY_TYPE",
 ];
 
 /// The GitHub to talk to.

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use url::{Host, Url};
 
-use crate::keys::SigningAlgorithm;
+use crate::keys::KeyType;
 
 /// A setting that is missing or cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -320,21 +320,40 @@ pub fn keys_table_name(env: &Environment) -> Result<String, ConfigError> {
     )
 }
 
-/// `SIGNING_ALGORITHM`: what kind of signing key to make, `RS256` unless set.
-///
-/// # Errors
-/// The value is no algorithm of ours.
-pub fn signing_algorithm(env: &Environment) -> Result<SigningAlgorithm, ConfigError> {
-    let value = env.optional("SIGNING_ALGORITHM");
-    match value.as_deref() {
-        None | Some("RS256") => Ok(SigningAlgorithm::RS256),
-        Some("ES256") => Ok(SigningAlgorithm::ES256),
-        Some("EdDSA") => Ok(SigningAlgorithm::EdDSA),
-        Some(other) => Err(ConfigError {
-            name: "SIGNING_ALGORITHM",
-            found: Found::Value(other.to_owned()),
-            expected: "RS256, ES256 or EdDSA",
-        }),
+/// How signing keys are made.
+#[derive(Clone, Copy, Debug)]
+pub struct SigningKeys {
+    /// `SIGNING_KEY_TYPE`: the kind of the keys that are made, `RSA-2048` unless set.
+    pub key_type: KeyType,
+    /// `SIGNING_KEY_TTL`, in seconds: how long a key signs before the next one does. 90 days unless set.
+    pub ttl: Duration,
+}
+
+impl SigningKeys {
+    /// Reads `SIGNING_KEY_TYPE` and `SIGNING_KEY_TTL`.
+    ///
+    /// # Errors
+    /// Names the variable that is wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        const DAY: u64 = 24 * 60 * 60;
+        let key_type = match env.optional("SIGNING_KEY_TYPE") {
+            None => KeyType::Rsa2048,
+            Some(value) => {
+                let named = serde_json::from_value(value.clone().into());
+                named.map_err(|_| ConfigError {
+                    name: "SIGNING_KEY_TYPE",
+                    found: Found::Value(value),
+                    expected: "RSA-2048, RSA-3072, P-256 or Ed25519",
+                })?
+            }
+        };
+        let ttl = env.seconds(
+            "SIGNING_KEY_TTL",
+            90 * DAY,
+            2 * DAY..=400 * DAY,
+            "a number of seconds from 172800 (2 days) to 34560000 (400 days)",
+        )?;
+        Ok(Self { key_type, ttl })
     }
 }
 

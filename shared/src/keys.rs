@@ -8,7 +8,7 @@ mod cache;
 mod store;
 
 pub(crate) use cache::SigningKey;
-pub use cache::{Keys, KeysError, Signer};
+pub use cache::{GOOD_FOR, Keys, KeysError, Signer};
 pub use store::KeyStore;
 
 use aws_lc_rs::{
@@ -25,29 +25,38 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::clock::Timestamp;
+use crate::{clock::Timestamp, config::AccessTokenTtl};
 
 /// A `kid` that starts so belongs to a key made on a developer's machine; a deployed function refuses it.
 pub const DEVELOPMENT_PREFIX: &str = "dev-";
 
-/// The algorithms that our keys may have. No symmetric one is among them, so none can ever be loaded.
+/// How long a key verifies after the next one's turn came, in seconds: a function that read the set long ago may sign with it
+/// for [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a minute.
+pub const KEPT_AFTER: u64 = GOOD_FOR + AccessTokenTtl::MAX.as_secs() + 60;
+
+/// The kinds of keys that we may have. No symmetric one is among them, so none can ever be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum SigningAlgorithm {
-    /// RSA with 2048 bits and PKCS #1 v1.5: the only family that API Gateway's JWT authorizer takes.
-    RS256,
-    /// ECDSA on P-256.
-    ES256,
-    /// Ed25519.
-    EdDSA,
+pub enum KeyType {
+    /// RSA, which signs with PKCS #1 v1.5: the only family that API Gateway's JWT authorizer takes.
+    #[serde(rename = "RSA-2048")]
+    Rsa2048,
+    /// The same, larger.
+    #[serde(rename = "RSA-3072")]
+    Rsa3072,
+    /// The elliptic curve of ECDSA.
+    #[serde(rename = "P-256")]
+    P256,
+    /// The Edwards curve of EdDSA.
+    Ed25519,
 }
 
-impl SigningAlgorithm {
-    /// The same, as the JWT library names it.
-    pub fn jwt(self) -> Algorithm {
+impl KeyType {
+    /// The one algorithm that such a key is used with.
+    pub fn algorithm(self) -> Algorithm {
         match self {
-            Self::RS256 => Algorithm::RS256,
-            Self::ES256 => Algorithm::ES256,
-            Self::EdDSA => Algorithm::EdDSA,
+            Self::Rsa2048 | Self::Rsa3072 => Algorithm::RS256,
+            Self::P256 => Algorithm::ES256,
+            Self::Ed25519 => Algorithm::EdDSA,
         }
     }
 }
@@ -74,22 +83,17 @@ impl From<aws_lc_rs::error::Unspecified> for KeyError {
 pub struct PublishedKey {
     /// The RFC 7638 thumbprint of the key.
     pub kid: String,
-    /// The one algorithm that the key is used with.
-    pub algorithm: SigningAlgorithm,
+    /// What kind of key it is, which settles its algorithm.
+    pub key_type: KeyType,
     /// The public key (RFC 7517), as JSON.
     pub jwk: String,
+    /// Since when others can know the key.
+    pub published_at: Timestamp,
     /// The key signs from this time on, until one with a later such time does.
     pub sign_from: Timestamp,
-    /// Nothing that the key signed is valid from this time on; not set while it may still sign.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub verify_until: Option<Timestamp>,
 }
 
 impl PublishedKey {
-    fn verifies_at(&self, now: Timestamp) -> bool {
-        self.verify_until.is_none_or(|until| now < until)
-    }
-
     /// Whether the key was made on a developer's machine.
     pub fn is_development(&self) -> bool {
         self.kid.starts_with(DEVELOPMENT_PREFIX)
@@ -102,8 +106,8 @@ impl PublishedKey {
         jwk.common.key_id = Some(self.kid.clone());
         jwk.common.public_key_use = Some(PublicKeyUse::Signature);
         let key = DecodingKey::from_jwk(&jwk)?;
-        if key.family() != self.algorithm.jwt().family() {
-            return Err(KeyError(format!("{} is not of its algorithm", self.kid)));
+        if key.family() != self.key_type.algorithm().family() {
+            return Err(KeyError(format!("{} is not of its type", self.kid)));
         }
         Ok((jwk, key))
     }
@@ -123,13 +127,30 @@ impl KeySet {
     pub fn current(&self, now: Timestamp) -> Option<&PublishedKey> {
         self.keys
             .iter()
-            .filter(|key| key.sign_from <= now && key.verifies_at(now))
+            .filter(|key| key.sign_from <= now)
             .max_by_key(|key| (key.sign_from, &key.kid))
+    }
+
+    /// The key that signs next, published ahead of its turn.
+    pub fn next(&self, now: Timestamp) -> Option<&PublishedKey> {
+        self.keys
+            .iter()
+            .filter(|key| key.sign_from > now)
+            .min_by_key(|key| (key.sign_from, &key.kid))
+    }
+
+    /// When nothing that `key` signed can be valid any more, if there is a key that signs after it.
+    pub fn verify_until(&self, key: &PublishedKey) -> Option<Timestamp> {
+        let turns = self.keys.iter().map(|other| other.sign_from);
+        let next_turn = turns.filter(|turn| *turn > key.sign_from).min();
+        next_turn.map(|turn| turn.saturating_add(KEPT_AFTER))
     }
 
     /// The keys that verify at `now`, and those published ahead of their turn.
     pub fn published(&self, now: Timestamp) -> impl Iterator<Item = &PublishedKey> {
-        self.keys.iter().filter(move |key| key.verifies_at(now))
+        let is_over =
+            move |key: &&PublishedKey| self.verify_until(key).is_some_and(|end| end <= now);
+        self.keys.iter().filter(move |key| !is_over(key))
     }
 }
 
@@ -139,7 +160,7 @@ pub struct PrivateKey {
     /// The same as of its public half.
     pub kid: String,
     /// The same as of its public half.
-    pub algorithm: SigningAlgorithm,
+    pub key_type: KeyType,
     pem: SecretString,
 }
 
@@ -150,23 +171,25 @@ impl PrivateKey {
     ///
     /// # Errors
     /// The cryptographic library failed.
-    pub fn generate(algorithm: SigningAlgorithm, kid_prefix: &str) -> Result<Self, KeyError> {
+    pub fn generate(key_type: KeyType, kid_prefix: &str) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
-        let der = match algorithm {
-            SigningAlgorithm::RS256 => {
-                let pair = RsaKeyPair::generate(KeySize::Rsa2048)?;
-                AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec()
-            }
-            SigningAlgorithm::ES256 => {
+        let rsa = |size| -> Result<Vec<u8>, KeyError> {
+            let pair = RsaKeyPair::generate(size)?;
+            Ok(AsDer::<Pkcs8V1Der<'_>>::as_der(&pair)?.as_ref().to_vec())
+        };
+        let der = match key_type {
+            KeyType::Rsa2048 => rsa(KeySize::Rsa2048)?,
+            KeyType::Rsa3072 => rsa(KeySize::Rsa3072)?,
+            KeyType::P256 => {
                 EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)?
                     .as_ref()
                     .to_vec()
             }
-            SigningAlgorithm::EdDSA => Ed25519KeyPair::generate_pkcs8v1(&random)?.as_ref().to_vec(),
+            KeyType::Ed25519 => Ed25519KeyPair::generate_pkcs8v1(&random)?.as_ref().to_vec(),
         };
         let mut key = Self {
             kid: String::new(),
-            algorithm,
+            key_type,
             pem: pem::encode(&pem::Pem::new("PRIVATE KEY", der)).into(),
         };
         let thumbprint = key.jwk()?.thumbprint(ThumbprintHash::SHA256)?;
@@ -174,34 +197,38 @@ impl PrivateKey {
         Ok(key)
     }
 
-    /// The public half, which signs from `sign_from` on.
+    /// The public half, known to others from `published_at` on, which signs from `sign_from` on.
     ///
     /// # Errors
     /// The key cannot be read.
-    pub fn publish(&self, sign_from: Timestamp) -> Result<PublishedKey, KeyError> {
+    pub fn publish(
+        &self,
+        published_at: Timestamp,
+        sign_from: Timestamp,
+    ) -> Result<PublishedKey, KeyError> {
         let jwk = serde_json::to_string(&self.jwk()?).map_err(|e| KeyError(e.to_string()))?;
         Ok(PublishedKey {
             kid: self.kid.clone(),
-            algorithm: self.algorithm,
+            key_type: self.key_type,
             jwk,
+            published_at,
             sign_from,
-            verify_until: None,
         })
     }
 
     fn jwk(&self) -> Result<Jwk, KeyError> {
         Ok(Jwk::from_encoding_key(
             &self.encoding_key()?,
-            self.algorithm.jwt(),
+            self.key_type.algorithm(),
         )?)
     }
 
     fn encoding_key(&self) -> Result<EncodingKey, KeyError> {
         let pem = self.pem.expose_secret().as_bytes();
-        Ok(match self.algorithm {
-            SigningAlgorithm::RS256 => EncodingKey::from_rsa_pem(pem)?,
-            SigningAlgorithm::ES256 => EncodingKey::from_ec_pem(pem)?,
-            SigningAlgorithm::EdDSA => EncodingKey::from_ed_pem(pem)?,
+        Ok(match self.key_type {
+            KeyType::Rsa2048 | KeyType::Rsa3072 => EncodingKey::from_rsa_pem(pem)?,
+            KeyType::P256 => EncodingKey::from_ec_pem(pem)?,
+            KeyType::Ed25519 => EncodingKey::from_ed_pem(pem)?,
         })
     }
 }
@@ -210,55 +237,66 @@ impl PrivateKey {
 mod tests {
     use super::*;
 
-    const ALGORITHMS: [SigningAlgorithm; 3] = [
-        SigningAlgorithm::RS256,
-        SigningAlgorithm::ES256,
-        SigningAlgorithm::EdDSA,
+    const KEY_TYPES: [KeyType; 4] = [
+        KeyType::Rsa2048,
+        KeyType::Rsa3072,
+        KeyType::P256,
+        KeyType::Ed25519,
     ];
 
-    fn published(kid: &str, sign_from: Timestamp, verify_until: Option<Timestamp>) -> PublishedKey {
+    fn published(kid: &str, sign_from: Timestamp) -> PublishedKey {
         PublishedKey {
             kid: kid.to_owned(),
-            algorithm: SigningAlgorithm::ES256,
+            key_type: KeyType::P256,
             jwk: String::new(),
+            published_at: 0,
             sign_from,
-            verify_until,
         }
     }
 
     #[test]
     fn a_fresh_key_is_named_by_its_thumbprint_and_published_without_its_private_half() {
-        for algorithm in ALGORITHMS {
-            let key = PrivateKey::generate(algorithm, "").unwrap();
-            let published = key.publish(0).unwrap();
+        for key_type in KEY_TYPES {
+            let key = PrivateKey::generate(key_type, "").unwrap();
+            let published = key.publish(0, 0).unwrap();
             let jwk = serde_json::to_value(published.read().unwrap().0).unwrap();
 
             assert_eq!(jwk["kid"], key.kid);
             assert_eq!(key.kid.len(), 43, "a SHA-256 in base64url");
             assert_eq!(jwk["use"], "sig");
-            assert_eq!(jwk["alg"], serde_json::to_value(algorithm).unwrap());
+            assert_eq!(
+                jwk["alg"],
+                serde_json::to_value(key_type.algorithm()).unwrap()
+            );
             assert!(jwk.get("d").is_none());
+            let modulus = jwk["n"].as_str().map(|n| n.len() * 6 / 8 * 8);
+            let bits = match key_type {
+                KeyType::Rsa2048 => Some(2048),
+                KeyType::Rsa3072 => Some(3072),
+                KeyType::P256 | KeyType::Ed25519 => None,
+            };
+            assert_eq!(modulus, bits);
         }
     }
 
     #[test]
     fn a_private_key_does_not_show_in_debug_output() {
-        let key = PrivateKey::generate(SigningAlgorithm::ES256, "").unwrap();
+        let key = PrivateKey::generate(KeyType::P256, "").unwrap();
         assert!(!format!("{key:?}").contains("PRIVATE KEY"));
     }
 
     #[test]
     fn t14_a_symmetric_key_in_the_set_is_refused() {
-        let mut key = published("a", 0, None);
+        let mut key = published("a", 0);
         key.jwk = r#"{"kty":"oct","k":"c2VjcmV0"}"#.to_owned();
         assert!(key.read().is_err());
     }
 
     #[test]
     fn t15_a_key_of_another_family_than_its_algorithm_is_refused() {
-        let rsa = PrivateKey::generate(SigningAlgorithm::RS256, "").unwrap();
-        let mut key = rsa.publish(0).unwrap();
-        key.algorithm = SigningAlgorithm::ES256;
+        let rsa = PrivateKey::generate(KeyType::Rsa2048, "").unwrap();
+        let mut key = rsa.publish(0, 0).unwrap();
+        key.key_type = KeyType::P256;
         assert!(key.read().is_err());
     }
 
@@ -266,7 +304,7 @@ mod tests {
     fn the_key_whose_turn_came_last_signs() {
         let set = KeySet {
             version: 1,
-            keys: vec![published("old", 0, None), published("new", 100, None)],
+            keys: vec![published("old", 0), published("new", 100)],
         };
         assert_eq!(set.current(99).unwrap().kid, "old");
         assert_eq!(set.current(100).unwrap().kid, "new");
@@ -274,21 +312,46 @@ mod tests {
     }
 
     #[test]
-    fn t32_a_retired_key_neither_signs_nor_verifies() {
+    fn t32_a_retired_key_verifies_until_nothing_that_it_signed_is_valid() {
         let set = KeySet {
             version: 1,
-            keys: vec![published("a", 0, Some(100))],
+            keys: vec![published("old", 0), published("new", 100)],
         };
-        assert!(set.current(99).is_some());
-        assert!(set.current(100).is_none());
-        assert_eq!(set.published(100).count(), 0);
+        let verifying = |now| set.published(now).map(|key| &*key.kid).collect::<Vec<_>>();
+        let end = 100 + KEPT_AFTER;
+
+        assert_eq!(verifying(end - 1), ["old", "new"]);
+        assert_eq!(verifying(end), ["new"]);
+        assert_eq!(set.current(end).unwrap().kid, "new");
+    }
+
+    #[test]
+    fn a_key_that_none_follows_stays() {
+        let set = KeySet {
+            version: 1,
+            keys: vec![published("only", 0)],
+        };
+        assert_eq!(set.current(u64::MAX).unwrap().kid, "only");
+        assert_eq!(set.published(u64::MAX).count(), 1);
+    }
+
+    #[test]
+    fn t32_a_key_published_ahead_of_its_turn_verifies_and_does_not_sign() {
+        let set = KeySet {
+            version: 1,
+            keys: vec![published("now", 0), published("next", 100)],
+        };
+        assert_eq!(set.current(99).unwrap().kid, "now");
+        assert_eq!(set.next(99).unwrap().kid, "next");
+        assert!(set.published(99).any(|key| key.kid == "next"));
+        assert!(set.next(100).is_none());
     }
 
     #[test]
     fn there_is_no_current_key_before_the_first_ones_turn() {
         let set = KeySet {
             version: 1,
-            keys: vec![published("a", 100, None)],
+            keys: vec![published("a", 100)],
         };
         assert!(set.current(99).is_none());
     }

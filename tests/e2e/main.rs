@@ -23,6 +23,7 @@ mod oidc;
 mod opaque;
 mod provider;
 mod random;
+mod rotation;
 mod sessions;
 mod sign_in;
 mod sign_out;

@@ -200,7 +200,7 @@ async fn t14_a_token_signed_with_the_public_key_as_a_secret_is_refused() {
 /// The same with the default, RSA, whose public key has the most spellings.
 #[tokio::test]
 async fn t14_the_public_rsa_key_is_no_secret_either() {
-    let service = Service::start_with(&[("SIGNING_ALGORITHM", "RS256")]).await;
+    let service = Service::start_with(&[("SIGNING_KEY_TYPE", "RSA-2048")]).await;
     let token = service.access_token("octocat").await;
     let parts: Vec<_> = token.split('.').collect();
     let [header, claims] = [parts[0], parts[1]]
@@ -257,7 +257,7 @@ async fn t14_the_public_rsa_key_is_no_secret_either() {
 
 #[tokio::test]
 async fn t15_another_algorithm_than_the_keys_own_is_refused() {
-    let service = Service::start_with(&[("SIGNING_ALGORITHM", "RS256")]).await;
+    let service = Service::start_with(&[("SIGNING_KEY_TYPE", "RSA-2048")]).await;
     let token = service.access_token("octocat").await;
     assert_eq!(service.me(&token).await.status, StatusCode::OK);
     let items = service.scan(local::dynamodb::KEYS_TABLE);
@@ -684,9 +684,14 @@ async fn t33_a_key_of_another_issuer_with_the_same_name_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_for_each_algorithm_is_issued_and_accepted() {
-    for algorithm in ["RS256", "ES256", "EdDSA"] {
-        let service = Service::start_with(&[("SIGNING_ALGORITHM", algorithm)]).await;
+async fn a_token_of_each_kind_of_key_is_issued_and_accepted() {
+    for (key_type, algorithm) in [
+        ("RSA-2048", "RS256"),
+        ("RSA-3072", "RS256"),
+        ("P-256", "ES256"),
+        ("Ed25519", "EdDSA"),
+    ] {
+        let service = Service::start_with(&[("SIGNING_KEY_TYPE", key_type)]).await;
         let token = service.access_token("octocat").await;
         let header = URL_SAFE_NO_PAD
             .decode(token.split('.').next().unwrap())
@@ -697,7 +702,7 @@ async fn a_token_for_each_algorithm_is_issued_and_accepted() {
         assert_eq!(
             service.me(&token).await.status,
             StatusCode::OK,
-            "{algorithm}"
+            "{key_type}"
         );
     }
 }

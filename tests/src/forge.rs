@@ -33,9 +33,10 @@ impl Forge {
             };
             items.iter().find(starts).expect("an item of a key").clone()
         };
-        let private = find("KEY#");
-        let published = &find("KEYSET")["keys"]["L"][0]["M"];
         let text = |value: &Value| value["S"].as_str().expect("text").to_owned();
+        // The first signs, the second waits for its turn.
+        let published = &find("KEYSET")["keys"]["L"][0]["M"];
+        let private = find(&format!("KEY#{}", text(&published["kid"])));
         let now = service.time.now();
         Self {
             pem: text(&private["private_key"]),

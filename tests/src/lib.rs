@@ -175,7 +175,7 @@ impl Service {
             ("GITHUB_CLIENT_SECRET", GITHUB_APP.1),
             ("GITHUB_API_URL", &github.url()),
             // RSA takes a second to make a key in a debug build; what is about keys asks for it.
-            ("SIGNING_ALGORITHM", "ES256"),
+            ("SIGNING_KEY_TYPE", "P-256"),
             ("CLIENTS", &clients(&[CLIENT, OTHER_CLIENT])),
         ]);
         let usual = settings::variables(&shell, ISSUER, &dynamodb.url(), &GitHub::Real);

@@ -55,7 +55,7 @@ ITEMS = {
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "rotate-keys": [
-        ("KeysTable", {READ, PUT}, {"KEYSET", "KEY#*"}),
+        ("KeysTable", {READ, PUT, DELETE}, {"KEYSET", "KEY#*"}),
     ],
 }
 
@@ -211,10 +211,10 @@ def nothing_can_scan_and_few_can_query_or_delete(template):
             for verb in able:
                 if verb in statement["Action"]:
                     able[verb].add(binary)
-    assert able == {QUERY: {"me", "sessions"}, DELETE: {"me", "identities", "token-exchange"}}
-    # Nobody writes a key table's item away.
-    on_keys = [verbs for items in ITEMS.values() for table, verbs, _ in items if table == "KeysTable"]
-    assert not set().union(*on_keys) & {QUERY, DELETE}
+    assert able == {QUERY: {"me", "sessions"}, DELETE: {"me", "identities", "rotate-keys", "token-exchange"}}
+    # Nobody but who makes the keys writes one of them, or takes it away.
+    on_keys = {b: verbs for b, items in ITEMS.items() for table, verbs, _ in items if table == "KeysTable"}
+    assert {b for b, verbs in on_keys.items() if verbs != {READ}} == {"rotate-keys"}
 
 
 @check
@@ -350,7 +350,13 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
 def keys_are_looked_after_every_day(template):
     name, properties = functions(template)["rotate-keys"]
     assert [e["Properties"]["Schedule"] for e in properties["Events"].values()] == ["rate(1 day)"]
+    orders = [json.loads(e["Properties"]["Input"]) for e in properties["Events"].values()]
+    assert orders == [{"rotate": "when-due"}]
     assert properties["Timeout"] == 60
+    alarms = resources(template, "AWS::CloudWatch::Alarm").values()
+    assert any(
+        a["Properties"]["MetricName"] == "Errors" and name in refs(a["Properties"]["Dimensions"]) for a in alarms
+    )
     assert name in template["Outputs"]["MakeFirstKey"]["Value"]["Fn::Sub"]
 
 
@@ -667,6 +673,11 @@ BREAKS = [
     ),
     (only_the_api_can_invoke_a_route_and_only_at_its_path, widen("MePermission", "/*/me", "/*/me*")),
     (keys_are_looked_after_every_day, drop("RotateKeysFunction/Properties/Events/Daily")),
+    (
+        keys_are_looked_after_every_day,
+        put("RotateKeysFunction/Properties/Events/Daily/Properties/Input", '{"rotate":"now"}'),
+    ),
+    (keys_are_looked_after_every_day, drop("RotateKeysFailingAlarm")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/DeletionPolicy")),
     (the_tables_are_kept_backed_up_and_encrypted, put("KeysTable/UpdateReplacePolicy", "Delete")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/Properties/TimeToLiveSpecification")),

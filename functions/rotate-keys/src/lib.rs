@@ -1,21 +1,87 @@
-//! Makes the signing keys. So far: the first one, where there is none.
+//! Sees to the signing keys: makes them, lets each sign in its turn, and takes them away when nobody needs them any more.
 
+mod plan;
+
+use serde::{Deserialize, Serialize};
 use shared::{
-    clock::Clock,
-    config::{self, Environment},
+    clock::{Clock, Timestamp, rfc3339},
+    config::{self, Environment, SigningKeys},
     dynamodb::{self, StoreError},
-    keys::{DEVELOPMENT_PREFIX, KeyError, KeyStore, PrivateKey, SigningAlgorithm},
+    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey},
     start::StartError,
 };
 use thiserror::Error;
+
+use plan::{PUBLISHED_AHEAD, Plan, Wanted};
+
+/// How often a run that others overtake looks again; each time, one of them has done something.
+const TRIES: usize = 10;
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug)]
 pub struct RotateKeys {
     keys: KeyStore,
-    algorithm: SigningAlgorithm,
+    settings: SigningKeys,
     kid_prefix: &'static str,
     clock: Clock,
+}
+
+/// What a run is asked for, as JSON: `{}`, `{"rotate":"when-due"}`, `{"rotate":"now"}` or `{"revoke":"<kid>"}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Order {
+    /// When the next key is to sign.
+    #[serde(default)]
+    pub rotate: When,
+    /// The name of a key that somebody else may have: nothing that it signed is accepted any more.
+    #[serde(default)]
+    pub revoke: Option<String>,
+}
+
+/// When the next key is to sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// When the one before has signed for long enough.
+    #[default]
+    WhenDue,
+    /// As soon as everybody can know it, which is at once unless it was published within the last day.
+    Now,
+}
+
+/// What there is after a run.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether this run changed anything.
+    pub changed: bool,
+    /// Every key that is published.
+    pub keys: Vec<ReportedKey>,
+}
+
+/// One of them.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ReportedKey {
+    /// Its name.
+    pub kid: String,
+    /// What it does.
+    pub state: State,
+    /// From when on it signs, or has signed.
+    pub sign_from: String,
+    /// When it goes, if another one follows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify_until: Option<String>,
+}
+
+/// What a key does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is known, and waits for its turn.
+    Next,
+    /// It signs.
+    Current,
+    /// It signs no more, and what it signed may still be valid.
+    Retired,
 }
 
 /// Why the keys could not be seen to.
@@ -27,6 +93,22 @@ pub enum RotateKeysError {
     /// No key could be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The key that is to be revoked is none of those that are published.
+    #[error("there is no key {kid:?} to revoke; there are: {}", published.join(", "))]
+    UnknownKey {
+        /// The one that was asked for.
+        kid: String,
+        /// Those that are there.
+        published: Vec<String>,
+    },
+    /// A key from a developer's machine has no business in a deployed table.
+    #[error("the key {0} is a development key; revoke it, or use another table")]
+    Development(String),
+    /// Others changed the keys again and again.
+    #[error(
+        "the keys were changed {TRIES} times by others in the meantime; nothing is half done, try again"
+    )]
+    Overtaken,
 }
 
 impl RotateKeys {
@@ -38,7 +120,7 @@ impl RotateKeys {
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         Ok(Self {
             keys: KeyStore::new(client, config::keys_table_name(env)?),
-            algorithm: config::signing_algorithm(env)?,
+            settings: SigningKeys::from_env(env)?,
             // So that a key that leaves a developer's machine is known for what it is.
             kid_prefix: if env.is_local() {
                 DEVELOPMENT_PREFIX
@@ -49,23 +131,190 @@ impl RotateKeys {
         })
     }
 
-    /// Sees to it that there is a key to sign with. Safe to repeat, and to run many times at once.
-    ///
-    /// Answers whether this run made the key.
+    /// Does what is due and what is asked for, in one write. Safe to repeat, to run many times at once, and to be killed.
     ///
     /// # Errors
-    /// The table cannot be used, or no key could be made.
-    pub async fn run(&self) -> Result<bool, RotateKeysError> {
-        if self.keys.find_set().await?.is_some() {
-            return Ok(false);
+    /// The table cannot be used, no key could be made, or there is no such key to revoke.
+    pub async fn run(&self, order: &Order) -> Result<Report, RotateKeysError> {
+        for nth in 0..TRIES {
+            let found = self.keys.find_set().await?;
+            let replaced = found.as_ref().map(|set| set.version);
+            let set = found.unwrap_or_default();
+            self.check(&set, order, nth == 0)?;
+            let now = self.clock.now();
+            let plan = self.plan(&set, order, now).await?;
+            if !plan.changes(&set) {
+                return Ok(Report::of(&set, now, false));
+            }
+            if let Some(set) = self.carry_out(plan, replaced, now).await? {
+                return Ok(Report::of(&set, now, true));
+            }
         }
-        let key = PrivateKey::generate(self.algorithm, self.kid_prefix)?;
-        // Nobody can have cached a set before the first one, so the first key signs at once.
-        let published = key.publish(self.clock.now())?;
-        let made = self.keys.create_first(&key, published).await?;
-        if made {
-            tracing::info!(kid = key.kid, "made the first signing key");
+        Err(RotateKeysError::Overtaken)
+    }
+
+    fn check(&self, set: &KeySet, order: &Order, is_first: bool) -> Result<(), RotateKeysError> {
+        let names = || set.keys.iter().map(|key| &key.kid);
+        if let Some(kid) = &order.revoke
+            // Whoever overtook this run may have revoked it as well.
+            && is_first
+            && !names().any(|name| name == kid)
+        {
+            return Err(RotateKeysError::UnknownKey {
+                kid: kid.clone(),
+                published: names().cloned().collect(),
+            });
         }
-        Ok(made)
+        let is_foreign = |name: &&String| {
+            name.starts_with(DEVELOPMENT_PREFIX)
+                && self.kid_prefix.is_empty()
+                && order.revoke.as_ref() != Some(name)
+        };
+        match names().find(is_foreign) {
+            Some(kid) => Err(RotateKeysError::Development(kid.clone())),
+            None => Ok(()),
+        }
+    }
+
+    async fn plan(&self, set: &KeySet, order: &Order, now: Timestamp) -> Result<Plan, StoreError> {
+        let mut lost = Vec::new();
+        for key in [set.current(now), set.next(now)].into_iter().flatten() {
+            if self.keys.find_private(&key.kid).await?.is_none() {
+                tracing::error!(event = "key.lost", kid = key.kid);
+                lost.push(key.kid.clone());
+            }
+        }
+        let wanted = Wanted {
+            key_type: self.settings.key_type,
+            ttl: self.settings.ttl.as_secs(),
+            rotate_now: order.rotate == When::Now,
+            revoke: order.revoke.as_deref(),
+            lost: &lost,
+        };
+        let plan = Plan::new(set, &wanted, now);
+        let unknown = |key: &&shared::keys::PublishedKey| {
+            key.sign_from == now && key.published_at + PUBLISHED_AHEAD > now
+        };
+        if let Some(key) = plan.keys.iter().find(unknown) {
+            tracing::warn!(
+                event = "key.unknown",
+                kid = key.kid,
+                "signs although not everybody can know it: there is no other"
+            );
+        }
+        Ok(plan)
+    }
+
+    /// The set after `plan`; `None` where somebody else was faster.
+    async fn carry_out(
+        &self,
+        plan: Plan,
+        replaced: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Option<KeySet>, RotateKeysError> {
+        let mut set = KeySet {
+            version: replaced.unwrap_or(0) + 1,
+            keys: plan.keys,
+        };
+        let mut made = Vec::new();
+        for sign_from in plan.make {
+            let key = PrivateKey::generate(self.settings.key_type, self.kid_prefix)?;
+            set.keys.push(key.publish(now, sign_from)?);
+            made.push(key);
+        }
+        let written = self.keys.replace(replaced, &set, &made, &plan.remove);
+        if !written.await? {
+            return Ok(None);
+        }
+        for key in &made {
+            tracing::info!(event = "key.published", kid = key.kid);
+        }
+        for kid in &plan.remove {
+            tracing::info!(event = "key.removed", kid);
+        }
+        if let Some(key) = set.current(now) {
+            tracing::info!(
+                event = "key.current",
+                kid = key.kid,
+                sign_from = key.sign_from
+            );
+        }
+        Ok(Some(set))
+    }
+}
+
+impl Report {
+    fn of(set: &KeySet, now: Timestamp, changed: bool) -> Self {
+        let current = set.current(now).map(|key| &key.kid);
+        let mut keys: Vec<_> = set.keys.iter().collect();
+        keys.sort_by_key(|key| key.sign_from);
+        let keys = keys.into_iter().map(|key| ReportedKey {
+            kid: key.kid.clone(),
+            state: match () {
+                () if key.sign_from > now => State::Next,
+                () if Some(&key.kid) == current => State::Current,
+                () => State::Retired,
+            },
+            sign_from: rfc3339(key.sign_from),
+            verify_until: set.verify_until(key).map(rfc3339),
+        });
+        Self {
+            changed,
+            keys: keys.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One that is deployed, as far as its settings say.
+    fn deployed() -> RotateKeys {
+        let env = Environment::of([
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("KEYS_TABLE_NAME", "keys"),
+        ]);
+        RotateKeys::new(&env, Clock::system()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn t84_a_development_key_can_only_be_revoked() {
+        let key = PrivateKey::generate(shared::keys::KeyType::P256, DEVELOPMENT_PREFIX).unwrap();
+        let set = KeySet {
+            version: 1,
+            keys: vec![key.publish(0, 0).unwrap()],
+        };
+        let revoke = Order {
+            revoke: Some(key.kid.clone()),
+            ..Order::default()
+        };
+
+        let refused = deployed().check(&set, &Order::default(), true);
+
+        assert!(matches!(refused, Err(RotateKeysError::Development(kid)) if kid == key.kid));
+        assert!(deployed().check(&set, &revoke, true).is_ok());
+    }
+
+    #[test]
+    fn an_order_is_understood_or_refused() {
+        let read = |json: &str| serde_json::from_str::<Order>(json);
+        assert_eq!(read("{}").unwrap(), Order::default());
+        assert_eq!(read(r#"{"rotate":"when-due"}"#).unwrap(), Order::default());
+        assert_eq!(read(r#"{"rotate":"now"}"#).unwrap().rotate, When::Now);
+        assert_eq!(
+            read(r#"{"revoke":"a"}"#).unwrap().revoke.as_deref(),
+            Some("a")
+        );
+        for odd in [
+            r#"{"revok":"a"}"#,
+            r#"{"rotate":"soon"}"#,
+            r#"{"revoke":1}"#,
+            "\"now\"",
+        ] {
+            assert!(read(odd).is_err(), "{odd}");
+        }
     }
 }

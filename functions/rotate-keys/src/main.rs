@@ -1,8 +1,8 @@
 //! The Lambda entry point of the key schedule.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use rotate_keys::RotateKeys;
-use serde_json::{Value, json};
+use rotate_keys::{Order, RotateKeys};
+use serde_json::Value;
 use shared::{clock::Clock, config::Environment, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -10,10 +10,11 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let rotate_keys = &RotateKeys::new(&env, Clock::system())?;
-    // Whatever the event says, the work is the same.
-    lambda_runtime::run(service_fn(|_: LambdaEvent<Value>| async move {
-        let made = rotate_keys.run().await?;
-        Ok::<_, Error>(json!({ "made_first_key": made }))
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+        // Whoever calls without an event wants what the schedule wants.
+        let order: Option<Order> = serde_json::from_value(event.payload)?;
+        let report = rotate_keys.run(&order.unwrap_or_default()).await?;
+        Ok::<_, Error>(report)
     }))
     .await
 }

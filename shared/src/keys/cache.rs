@@ -10,9 +10,10 @@ use jsonwebtoken::{
 use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::{KeyError, KeySet, KeyStore, PublishedKey, SigningAlgorithm};
+use super::{KeyError, KeySet, KeyStore, KeyType, PublishedKey};
 use crate::{
     clock::{Clock, Timestamp},
+    config::AccessTokenTtl,
     dynamodb::StoreError,
 };
 
@@ -20,8 +21,9 @@ use crate::{
 const FRESH_FOR: u64 = 5 * 60;
 /// However many tokens with unknown key ids arrive, the table is asked no more often than this.
 const RELOAD_EVERY: u64 = 30;
-/// How long the last good set serves while the table cannot be reached.
-const GOOD_FOR: u64 = 24 * 60 * 60;
+/// How long the last good set serves while the table cannot be reached, in seconds. Who reads the set late learns of a key
+/// that much after it was published.
+pub const GOOD_FOR: u64 = 24 * 60 * 60;
 
 /// The keys cannot be had; whoever needed one cannot tell good from bad.
 #[derive(Debug, Error)]
@@ -75,8 +77,10 @@ struct Loaded {
 
 /// One public key, bound to its algorithm.
 pub(crate) struct VerifyingKey {
-    pub(crate) published: PublishedKey,
+    pub(crate) key_type: KeyType,
     pub(crate) key: DecodingKey,
+    /// Nothing that the key signed is valid from this time on.
+    until: Option<Timestamp>,
     jwk: Jwk,
 }
 
@@ -85,8 +89,9 @@ impl Loaded {
         let verifying = set.keys.iter().map(|published| {
             let (jwk, key) = published.read()?;
             let key = VerifyingKey {
-                published: published.clone(),
+                key_type: published.key_type,
                 key,
+                until: set.verify_until(published),
                 jwk,
             };
             Ok((published.kid.clone(), Arc::new(key)))
@@ -108,7 +113,7 @@ impl Loaded {
     fn find(&self, kid: &str, now: Timestamp) -> Option<Arc<VerifyingKey>> {
         self.verifying
             .get(kid)
-            .filter(|key| key.published.verifies_at(now))
+            .filter(|key| key.until.is_none_or(|until| now < until))
             .cloned()
     }
 }
@@ -248,12 +253,14 @@ impl fmt::Debug for Keys {
 pub struct Signer {
     keys: Keys,
     signing: Arc<ArcSwapOption<SigningKey>>,
+    /// Whoever holds this reads a private key for everybody.
+    reading: Arc<Mutex<()>>,
 }
 
 /// The private key that signs now.
 pub(crate) struct SigningKey {
     pub(crate) kid: String,
-    pub(crate) algorithm: SigningAlgorithm,
+    pub(crate) key_type: KeyType,
     pub(crate) key: EncodingKey,
 }
 
@@ -266,6 +273,7 @@ impl Signer {
         let signer = Self {
             keys,
             signing: Arc::default(),
+            reading: Arc::default(),
         };
         match signer.current().await {
             Err(error @ (KeysError::Development(_) | KeysError::Unusable(_))) => Err(error),
@@ -277,26 +285,64 @@ impl Signer {
         }
     }
 
-    /// The private key whose turn it is.
+    /// The private key whose turn it is; or the one before, while the table does not give it out.
     ///
     /// # Errors
     /// There is none, or it cannot be read.
     pub(crate) async fn current(&self) -> Result<Arc<SigningKey>, KeysError> {
         let published = self.keys.current().await?;
-        if let Some(signing) = self.signing.load_full()
-            && signing.kid == published.kid
-        {
+        if let Some(signing) = self.held(&published.kid) {
             return Ok(signing);
         }
+        let _reading = match self.reading.try_lock() {
+            Ok(reading) => reading,
+            Err(_) => match self.held_over() {
+                Some(before) => return Ok(before),
+                None => self.reading.lock().await,
+            },
+        };
+        if let Some(signing) = self.held(&published.kid) {
+            return Ok(signing);
+        }
+        match self.read(&published).await {
+            Ok(signing) => {
+                self.signing.store(Some(Arc::clone(&signing)));
+                Ok(signing)
+            }
+            Err(error) => {
+                let before = self.held_over().ok_or(error)?;
+                tracing::warn!(
+                    kid = published.kid,
+                    "signing key not read; going on with the one before"
+                );
+                Ok(before)
+            }
+        }
+    }
+
+    async fn read(&self, published: &PublishedKey) -> Result<Arc<SigningKey>, KeysError> {
         let private = self.keys.0.store.find_private(&published.kid).await?;
         let private = private.ok_or_else(|| KeysError::PrivateMissing(published.kid.clone()))?;
-        let signing = Arc::new(SigningKey {
-            kid: published.kid,
-            algorithm: published.algorithm,
+        Ok(Arc::new(SigningKey {
+            kid: private.kid.clone(),
+            key_type: private.key_type,
             key: private.encoding_key()?,
-        });
-        self.signing.store(Some(Arc::clone(&signing)));
-        Ok(signing)
+        }))
+    }
+
+    fn held(&self, kid: &str) -> Option<Arc<SigningKey>> {
+        self.signing
+            .load_full()
+            .filter(|signing| signing.kid == kid)
+    }
+
+    /// The key that signed so far, if whatever it signs now will be accepted for as long as it lives.
+    fn held_over(&self) -> Option<Arc<SigningKey>> {
+        let last_needed = self.keys.0.clock.now() + AccessTokenTtl::MAX.as_secs();
+        let loaded = self.keys.0.loaded.load();
+        self.signing
+            .load_full()
+            .filter(|signing| loaded.find(&signing.kid, last_needed).is_some())
     }
 }
 

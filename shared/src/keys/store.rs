@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::{
     Client,
-    types::{AttributeValue, Put, TransactWriteItem},
+    types::{AttributeValue, Delete, Put, TransactWriteItem},
 };
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
-use super::{KeySet, PrivateKey, PublishedKey, SigningAlgorithm};
+use super::{KeySet, KeyType, PrivateKey};
 use crate::dynamodb::StoreError;
 
 const KEY_SET: &str = "KEYSET";
@@ -24,7 +24,7 @@ pub struct KeyStore {
 #[derive(Deserialize)]
 struct PrivateKeyItem {
     kid: String,
-    algorithm: SigningAlgorithm,
+    key_type: KeyType,
     private_key: String,
 }
 
@@ -54,73 +54,95 @@ impl KeyStore {
         let item: PrivateKeyItem = serde_dynamo::from_item(item)?;
         Ok(Some(PrivateKey {
             kid: item.kid,
-            algorithm: item.algorithm,
+            key_type: item.key_type,
             pem: item.private_key.into(),
         }))
     }
 
-    /// Writes the first key and the set that publishes it, both or neither.
+    /// Writes `set` in place of the one of version `replaced` (`None`: of none at all), with the private halves of the keys
+    /// that come, and without those of the keys that go: all of it or nothing.
     ///
-    /// Answers whether this call did: `false` where a set is there already, so that any number of callers may race.
+    /// Answers whether this call did: `false` where another one was faster, so that any number of callers may race.
     ///
     /// # Errors
     /// The table cannot be written; nothing is half done.
-    pub async fn create_first(
+    pub async fn replace(
         &self,
-        key: &PrivateKey,
-        published: PublishedKey,
+        replaced: Option<u64>,
+        set: &KeySet,
+        added: &[PrivateKey],
+        removed: &[String],
     ) -> Result<bool, StoreError> {
-        let set = KeySet {
-            version: 1,
-            keys: vec![published],
-        };
-        let mut set_item: HashMap<String, AttributeValue> = serde_dynamo::to_item(set)?;
-        set_item.insert("pk".to_owned(), AttributeValue::S(KEY_SET.to_owned()));
-        let key_item = HashMap::from([
-            ("pk".to_owned(), AttributeValue::S(private_pk(&key.kid))),
-            ("kid".to_owned(), AttributeValue::S(key.kid.clone())),
-            (
-                "algorithm".to_owned(),
-                serde_dynamo::to_attribute_value(key.algorithm)?,
-            ),
-            (
-                "private_key".to_owned(),
-                AttributeValue::S(key.pem.expose_secret().to_owned()),
-            ),
-        ]);
-        let put = |item| {
-            Put::builder()
-                .table_name(&self.table)
-                .set_item(Some(item))
-                .condition_expression("attribute_not_exists(#pk)")
-                .expression_attribute_names("#pk", "pk")
-                .build()
-                .map(|put| TransactWriteItem::builder().put(put).build())
-                .map_err(|error| StoreError::Malformed(error.to_string()))
-        };
-        let written = self
+        let mut transaction = self
             .client
             .transact_write_items()
-            .transact_items(put(key_item)?)
-            .transact_items(put(set_item)?)
-            .send()
-            .await;
-        match written {
+            .transact_items(self.put_set(replaced, set)?);
+        for key in added {
+            transaction = transaction.transact_items(self.put_private(key)?);
+        }
+        for kid in removed {
+            transaction = transaction.transact_items(self.delete_private(kid)?);
+        }
+        match transaction.send().await {
             Ok(_) => Ok(true),
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(|error| error.is_transaction_canceled_exception()) =>
             {
-                // Cancelled because a set is there, or because somebody is writing one this very moment: the set
+                // Cancelled because another set is there, or because somebody is writing one this very moment: the set
                 // tells which.
-                match self.find_set().await? {
-                    Some(_) => Ok(false),
-                    None => Err(error.into()),
+                let found = self.find_set().await?.map(|set| set.version);
+                if found == replaced {
+                    Err(error.into())
+                } else {
+                    Ok(false)
                 }
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn put_set(
+        &self,
+        replaced: Option<u64>,
+        set: &KeySet,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(set)?;
+        item.insert("pk".to_owned(), AttributeValue::S(KEY_SET.to_owned()));
+        let put = Put::builder().table_name(&self.table).set_item(Some(item));
+        let put = match replaced {
+            None => put
+                .condition_expression("attribute_not_exists(#pk)")
+                .expression_attribute_names("#pk", "pk"),
+            Some(version) => put
+                .condition_expression("#version = :version")
+                .expression_attribute_names("#version", "version")
+                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+        };
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
+    }
+
+    fn put_private(&self, key: &PrivateKey) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .item("pk", AttributeValue::S(private_pk(&key.kid)))
+            .item("kid", AttributeValue::S(key.kid.clone()))
+            .item("key_type", serde_dynamo::to_attribute_value(key.key_type)?)
+            .item(
+                "private_key",
+                AttributeValue::S(key.pem.expose_secret().to_owned()),
+            )
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", "pk");
+        Ok(TransactWriteItem::builder().put(put.build()?).build())
+    }
+
+    fn delete_private(&self, kid: &str) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .key("pk", AttributeValue::S(private_pk(kid)));
+        Ok(TransactWriteItem::builder().delete(delete.build()?).build())
     }
 
     async fn find(

@@ -102,7 +102,7 @@ impl ReadyIssuer<'_> {
             roles: user.roles.clone(),
             own: user.claims.as_map().clone(),
         };
-        let mut header = Header::new(signing.algorithm.jwt());
+        let mut header = Header::new(signing.key_type.algorithm());
         header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());
         header.kid = Some(signing.kid.clone());
         let token = jsonwebtoken::encode(&header, &claims, &signing.key);

@@ -8,7 +8,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{AccessTokenTtl, Issuer},
     jws,
-    keys::{Keys, SigningAlgorithm},
+    keys::Keys,
 };
 
 /// How far the clock of the function that issued a token may be ahead of ours. Expiry has no leeway.
@@ -53,8 +53,8 @@ impl TokenVerifier {
         // The key id is compared with those in memory, and used for nothing else.
         let key = self.keys.find(&header.kid).await?;
         let key = key.ok_or(TokenError::UnknownKey)?;
-        let algorithm = key.published.algorithm;
-        if header.alg != algorithm.jwt() {
+        let algorithm = key.key_type.algorithm();
+        if header.alg != algorithm {
             return Err(TokenError::Foreign("alg"));
         }
         let validation = signature_and_presence(algorithm);
@@ -104,8 +104,8 @@ fn is_access_token_type(typ: &str) -> bool {
 
 /// The library verifies the signature with the key's own algorithm, and that the claims are there. Their values are
 /// checked above, against the clock that was handed in.
-fn signature_and_presence(algorithm: SigningAlgorithm) -> Validation {
-    let mut validation = Validation::new(algorithm.jwt());
+fn signature_and_presence(algorithm: Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     validation.validate_exp = false;
     validation.validate_aud = false;

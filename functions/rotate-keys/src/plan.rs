@@ -1,0 +1,330 @@
+//! What there is to do about the keys: a decision about times, made without looking anywhere.
+//!
+//! A key is published long before it signs, since others keep what they read: API Gateway for two hours, our own functions for
+//! a day while the table cannot be reached. There is always one key more than is needed, so that one that is lost or stolen
+//! is followed by one that everybody knows.
+
+use shared::{
+    clock::Timestamp,
+    keys::{KeySet, KeyType, PublishedKey},
+};
+
+/// How long a key is published before it signs, in seconds, unless the one before cannot go on.
+pub(crate) const PUBLISHED_AHEAD: u64 = 24 * 60 * 60;
+
+/// What is wanted of the keys.
+#[derive(Debug)]
+pub(crate) struct Wanted<'a> {
+    /// What kind of key is made.
+    pub(crate) key_type: KeyType,
+    /// How long each signs, in seconds.
+    pub(crate) ttl: u64,
+    /// The next key is to sign as soon as everybody can know it.
+    pub(crate) rotate_now: bool,
+    /// This key is to go at once, whatever it signed.
+    pub(crate) revoke: Option<&'a str>,
+    /// Keys that cannot sign, since their private halves are gone.
+    pub(crate) lost: &'a [String],
+}
+
+/// The keys as they should be.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// Those that stay, with the times that they have now.
+    pub(crate) keys: Vec<PublishedKey>,
+    /// From when on each key signs that is to be made.
+    pub(crate) make: Vec<Timestamp>,
+    /// The names of those that go.
+    pub(crate) remove: Vec<String>,
+}
+
+impl Plan {
+    /// What to do about `set` at `now`.
+    pub(crate) fn new(set: &KeySet, wanted: &Wanted<'_>, now: Timestamp) -> Self {
+        let verifying: Vec<&str> = set.published(now).map(|key| &*key.kid).collect();
+        let mut plan = Self {
+            keys: set.keys.clone(),
+            make: Vec::new(),
+            remove: Vec::new(),
+        };
+        plan.remove(|key| !verifying.contains(&&*key.kid));
+        plan.remove(|key| wanted.revoke == Some(&*key.kid));
+        plan.remove(|key| key.sign_from > now && wanted.lost.contains(&key.kid));
+
+        let signs_since = match set.current(now) {
+            Some(key) if plan.keys.contains(key) && !wanted.lost.contains(&key.kid) => {
+                key.sign_from
+            }
+            _ => {
+                match plan.next(now) {
+                    Some(next) => next.sign_from = now,
+                    None => plan.make.push(now),
+                }
+                now
+            }
+        };
+
+        // Only now: where there is no other, a key of the wrong kind is better than one that nobody knows.
+        plan.remove(|key| key.sign_from > now && key.key_type != wanted.key_type);
+        let mut due = signs_since + wanted.ttl;
+        if let Some(next) = plan.next(now) {
+            let soonest = now.max(next.published_at + PUBLISHED_AHEAD);
+            let turn = if wanted.rotate_now {
+                soonest
+            } else {
+                due.max(soonest)
+            };
+            // Never later than it was: somebody may have asked for that.
+            next.sign_from = next.sign_from.min(turn);
+            due = next.sign_from + wanted.ttl;
+        }
+        if plan.next(now).is_none() {
+            plan.make.push(due.max(now + PUBLISHED_AHEAD));
+        }
+        plan
+    }
+
+    /// Whether there is anything to do, compared with `set`.
+    pub(crate) fn changes(&self, set: &KeySet) -> bool {
+        !self.make.is_empty() || self.keys != set.keys
+    }
+
+    fn remove(&mut self, goes: impl Fn(&PublishedKey) -> bool) {
+        let (gone, stays) = std::mem::take(&mut self.keys).into_iter().partition(goes);
+        let gone: Vec<PublishedKey> = gone;
+        self.keys = stays;
+        self.remove.extend(gone.into_iter().map(|key| key.kid));
+    }
+
+    fn next(&mut self, now: Timestamp) -> Option<&mut PublishedKey> {
+        let ahead = self.keys.iter_mut().filter(|key| key.sign_from > now);
+        ahead.min_by_key(|key| key.sign_from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use shared::keys::{GOOD_FOR, KEPT_AFTER};
+
+    use super::*;
+
+    const NOW: Timestamp = 1_000_000_000;
+    const DAY: u64 = 24 * 60 * 60;
+    const TTL: u64 = 90 * DAY;
+
+    fn wanted() -> Wanted<'static> {
+        Wanted {
+            key_type: KeyType::P256,
+            ttl: TTL,
+            rotate_now: false,
+            revoke: None,
+            lost: &[],
+        }
+    }
+
+    fn key(kid: &str, published_at: Timestamp, sign_from: Timestamp) -> PublishedKey {
+        PublishedKey {
+            kid: kid.to_owned(),
+            key_type: KeyType::P256,
+            jwk: String::new(),
+            published_at,
+            sign_from,
+        }
+    }
+
+    fn set(keys: &[PublishedKey]) -> KeySet {
+        KeySet {
+            version: 1,
+            keys: keys.to_vec(),
+        }
+    }
+
+    /// One that signs for 10 days, and the one after it.
+    fn in_the_middle() -> KeySet {
+        let since = NOW - 10 * DAY;
+        set(&[
+            key("current", since, since),
+            key("next", since, since + TTL),
+        ])
+    }
+
+    fn turns(plan: &Plan) -> Vec<(&str, Timestamp)> {
+        let keys = plan.keys.iter();
+        keys.map(|key| (&*key.kid, key.sign_from)).collect()
+    }
+
+    /// The set after `plan`, as the function writes it.
+    fn done(plan: Plan, version: u64, names: &mut u32, now: Timestamp) -> KeySet {
+        let mut keys = plan.keys;
+        for turn in plan.make {
+            *names += 1;
+            keys.push(key(&format!("made-{names}"), now, turn));
+        }
+        KeySet {
+            version: version + 1,
+            keys,
+        }
+    }
+
+    #[test]
+    fn where_there_is_nothing_one_signs_at_once_and_one_is_kept_ready() {
+        let plan = Plan::new(&KeySet::default(), &wanted(), NOW);
+        assert_eq!(plan.make, [NOW, NOW + TTL]);
+    }
+
+    #[test]
+    fn in_the_middle_of_a_keys_time_there_is_nothing_to_do() {
+        let set = in_the_middle();
+        assert!(!Plan::new(&set, &wanted(), NOW).changes(&set));
+    }
+
+    #[test]
+    fn a_key_whose_turn_came_is_followed_by_another() {
+        let set = in_the_middle();
+        let turn = set.keys[1].sign_from;
+
+        let before = Plan::new(&set, &wanted(), turn - 1);
+        let after = Plan::new(&set, &wanted(), turn);
+
+        assert!(!before.changes(&set));
+        assert_eq!(after.make, [turn + TTL]);
+        assert_eq!(after.keys, set.keys, "the one before still verifies");
+        let late = Plan::new(&set, &wanted(), turn + 200 * DAY);
+        assert_eq!(late.make, [turn + 200 * DAY + PUBLISHED_AHEAD]);
+    }
+
+    #[test]
+    fn a_key_goes_when_nothing_that_it_signed_can_be_valid() {
+        let set = set(&[
+            key("old", 0, 0),
+            key("current", 0, NOW),
+            key("next", NOW, NOW + TTL),
+        ]);
+
+        let before = Plan::new(&set, &wanted(), NOW + KEPT_AFTER - 1);
+        let after = Plan::new(&set, &wanted(), NOW + KEPT_AFTER);
+
+        assert!(!before.changes(&set));
+        assert_eq!(after.remove, ["old"]);
+        assert!(after.make.is_empty());
+    }
+
+    #[test]
+    fn rotating_now_waits_until_everybody_can_know_the_next_key() {
+        let known = in_the_middle();
+        let fresh = set(&[
+            key("current", 0, NOW - DAY),
+            key("next", NOW - 60, NOW + TTL),
+        ]);
+        let now = Wanted {
+            rotate_now: true,
+            ..wanted()
+        };
+
+        let at_once = Plan::new(&known, &now, NOW);
+        let later = Plan::new(&fresh, &now, NOW);
+
+        assert_eq!(turns(&at_once)[1], ("next", NOW));
+        assert_eq!(at_once.make, [NOW + TTL]);
+        let turn = NOW - 60 + PUBLISHED_AHEAD;
+        assert_eq!(turns(&later)[1], ("next", turn));
+        // A run by schedule in between leaves it at that.
+        let set = set(&later.keys);
+        assert!(!Plan::new(&set, &wanted(), NOW + 60).changes(&set));
+    }
+
+    #[test]
+    fn a_shorter_time_for_keys_is_kept_from_now_on() {
+        let shorter = Wanted {
+            ttl: 20 * DAY,
+            ..wanted()
+        };
+        let plan = Plan::new(&in_the_middle(), &shorter, NOW);
+        assert_eq!(turns(&plan)[1], ("next", NOW + 10 * DAY));
+    }
+
+    #[test]
+    fn t87_a_revoked_key_goes_and_the_next_one_signs_at_once() {
+        let revoke = |kid| Wanted {
+            revoke: Some(kid),
+            ..wanted()
+        };
+
+        let current = Plan::new(&in_the_middle(), &revoke("current"), NOW);
+        let next = Plan::new(&in_the_middle(), &revoke("next"), NOW);
+        let only = Plan::new(&set(&[key("only", 0, 0)]), &revoke("only"), NOW);
+
+        assert_eq!(current.remove, ["current"]);
+        assert_eq!(turns(&current), [("next", NOW)]);
+        assert_eq!(current.make, [NOW + TTL]);
+        assert_eq!(next.remove, ["next"]);
+        assert_eq!(next.make, [NOW - 10 * DAY + TTL]);
+        assert_eq!(only.make, [NOW, NOW + TTL]);
+    }
+
+    #[test]
+    fn t87_a_key_whose_private_half_is_lost_signs_no_more_and_still_verifies() {
+        let lost = |lost| Wanted { lost, ..wanted() };
+        let (current, next) = ([String::from("current")], [String::from("next")]);
+
+        let without_current = Plan::new(&in_the_middle(), &lost(&current), NOW);
+        let without_next = Plan::new(&in_the_middle(), &lost(&next), NOW);
+
+        assert_eq!(
+            turns(&without_current),
+            [("current", NOW - 10 * DAY), ("next", NOW)]
+        );
+        assert_eq!(without_current.make, [NOW + TTL]);
+        assert_eq!(without_next.remove, ["next"]);
+        assert_eq!(without_next.make.len(), 1);
+    }
+
+    #[test]
+    fn another_kind_of_key_is_published_a_day_ahead_as_well() {
+        let rsa = Wanted {
+            key_type: KeyType::Rsa2048,
+            ..wanted()
+        };
+        let plan = Plan::new(&in_the_middle(), &rsa, NOW);
+        assert_eq!(plan.remove, ["next"]);
+        assert_eq!(plan.make, [NOW - 10 * DAY + TTL]);
+        let late = Plan::new(&in_the_middle(), &rsa, NOW + 80 * DAY - 1);
+        assert_eq!(late.make, [NOW + 80 * DAY - 1 + PUBLISHED_AHEAD]);
+    }
+
+    proptest! {
+        /// Whatever operators do and however late the schedule is: there is always a key that signs and one that is ready,
+        /// one that signs was published for long enough, and what signed stays for as long as it is needed.
+        #[test]
+        fn whatever_happens_everybody_knows_the_key_that_signs(
+            steps in proptest::collection::vec((0..4 * DAY, any::<bool>()), 1..60),
+            ttl in 2 * DAY..6 * DAY,
+        ) {
+            let (mut now, mut names) = (NOW, 0);
+            let plain = Wanted { ttl, ..wanted() };
+            let mut set = done(Plan::new(&KeySet::default(), &plain, now), 0, &mut names, now);
+            let first = set.keys[0].kid.clone();
+            let mut last_signed = std::collections::HashMap::new();
+            for (passed, rotate_now) in steps {
+                for _ in 0..8 {
+                    now += passed / 8;
+                    let current = set.current(now).unwrap();
+                    prop_assert!(current.kid == first || now >= current.published_at + PUBLISHED_AHEAD);
+                    last_signed.insert(current.kid.clone(), now);
+                    for (kid, signed) in &last_signed {
+                        // A function that read the set for the last time then, and what it signed until the set was too old.
+                        if now < signed + GOOD_FOR + 60 * 60 {
+                            prop_assert!(set.published(now).any(|key| key.kid == *kid), "{kid}");
+                        }
+                    }
+                }
+                let plan = Plan::new(&set, &Wanted { rotate_now, ttl, ..wanted() }, now);
+                set = done(plan, set.version, &mut names, now);
+                prop_assert!(set.next(now).is_some());
+                prop_assert!(!Plan::new(&set, &plain, now).changes(&set), "once is enough");
+                prop_assert!(set.keys.len() <= 4, "{:?}", set.keys);
+            }
+        }
+    }
+}

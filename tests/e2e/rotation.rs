@@ -1,0 +1,456 @@
+//! Keys that rotate while everybody uses them: made once, known in time, gone when nobody needs them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jsonwebtoken::{
+    DecodingKey, Validation,
+    jwk::{Jwk, JwkSet},
+};
+use reqwest::StatusCode;
+use rotate_keys::{Order, Report, RotateKeys, RotateKeysError, State, When as Turn};
+use serde_json::Value;
+use shared::{config::Environment, keys::KeySet};
+use tests::{
+    Service,
+    proxy::{Fault, When},
+};
+
+const DAY: u64 = 24 * 60 * 60;
+const NOW: Order = Order {
+    rotate: Turn::Now,
+    revoke: None,
+};
+
+fn revoke(kid: &str) -> Order {
+    Order {
+        revoke: Some(kid.to_owned()),
+        ..Order::default()
+    }
+}
+
+fn rotate_keys(service: &Service) -> RotateKeys {
+    let env = Environment::of(service.variables.clone());
+    RotateKeys::new(&env, service.time.clock()).unwrap()
+}
+
+async fn run(service: &Service, order: &Order) -> Report {
+    rotate_keys(service).run(order).await.unwrap()
+}
+
+fn forget_all_keys(service: &Service) {
+    for item in service.scan(local::dynamodb::KEYS_TABLE) {
+        service.delete_key(&item);
+    }
+}
+
+fn names(report: &Report, state: State) -> Vec<&str> {
+    let keys = report.keys.iter().filter(|key| key.state == state);
+    keys.map(|key| &*key.kid).collect()
+}
+
+/// One key signs, one waits for its turn, and there is a private half of each that is published and of no other.
+async fn check_keys(service: &Service) -> KeySet {
+    let set = service.key_store().find_set().await.unwrap().unwrap();
+    let now = service.time.now();
+    assert!(set.current(now).is_some(), "{set:?}");
+    assert!(set.next(now).is_some(), "{set:?}");
+    let published: BTreeSet<String> = set.keys.iter().map(|key| key.kid.clone()).collect();
+    let private = service.scan(local::dynamodb::KEYS_TABLE);
+    let private = private
+        .iter()
+        .filter_map(|item| item["pk"]["S"].as_str()?.strip_prefix("KEY#"));
+    assert_eq!(
+        private.map(str::to_owned).collect::<BTreeSet<_>>(),
+        published
+    );
+    set
+}
+
+fn kid(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
+#[tokio::test]
+async fn the_first_keys_are_made_once_however_many_make_them() {
+    let service = Service::start().await;
+    forget_all_keys(&service);
+
+    let makers = (0..20).map(|_| {
+        let rotate_keys = rotate_keys(&service);
+        // Whoever is in the middle of a conflict is told to try again.
+        tokio::spawn(async move {
+            loop {
+                if let Ok(report) = rotate_keys.run(&Order::default()).await {
+                    return report.changed;
+                }
+            }
+        })
+    });
+    let mut made = 0;
+    for maker in makers.collect::<Vec<_>>() {
+        made += usize::from(maker.await.unwrap());
+    }
+
+    assert_eq!(made, 1);
+    assert_eq!(check_keys(&service).await.keys.len(), 2);
+}
+
+#[tokio::test]
+async fn rotating_now_is_noticed_by_nobody() {
+    let mut service = Service::start().await;
+    let first = service.sign_in("octocat").await;
+    let elsewhere = service.another_process().await;
+    service.time.pass(DAY as i64);
+    let old = service.refresh(first.text("/refresh_token")).await;
+
+    let report = run(&service, &NOW).await;
+    service.time.pass(5 * 60 + 1);
+    let new = service.refresh(old.text("/refresh_token")).await;
+
+    let (old, new) = (old.text("/access_token"), new.text("/access_token"));
+    assert_eq!(names(&report, State::Retired), [kid(old)]);
+    assert_eq!(names(&report, State::Current), [kid(new)]);
+    for url in [service.url.clone(), elsewhere] {
+        service.url = url;
+        for token in [old, new] {
+            let answer = service.me(token).await;
+            assert_eq!(answer.status, StatusCode::OK, "without a restart");
+        }
+    }
+    check_keys(&service).await;
+}
+
+#[tokio::test]
+async fn rotating_again_waits_until_everybody_can_know_the_next_key() {
+    let service = Service::start().await;
+
+    let report = run(&service, &NOW).await;
+    let repeated = run(&service, &NOW).await;
+
+    assert!(report.changed);
+    assert!(!repeated.changed);
+    let set = check_keys(&service).await;
+    assert_eq!(set.keys[1].sign_from, set.keys[1].published_at + DAY);
+}
+
+#[tokio::test]
+async fn t32_what_a_retired_key_signed_is_good_until_it_expires_and_no_longer() {
+    let service = Service::start().await;
+    let forge = tests::forge::Forge::new(&service).await;
+    service.time.pass(DAY as i64);
+    run(&service, &NOW).await;
+    let signed = |issued: u64| {
+        let mut claims = forge.claims.clone();
+        claims["iat"] = issued.into();
+        claims["exp"] = (issued + 900).into();
+        forge.sign(&forge.header.to_string(), &claims.to_string())
+    };
+
+    service.time.pass(DAY as i64);
+    let in_time = service.me(&signed(service.time.now())).await;
+    service.time.pass(2 * 60 * 60);
+    let too_late = service.me(&signed(service.time.now())).await;
+
+    assert_eq!(in_time.status, StatusCode::OK);
+    assert_eq!(too_late.status, StatusCode::UNAUTHORIZED);
+    // The set still has it until a run takes it away, private half and all.
+    let removed = run(&service, &Order::default()).await;
+    assert!(removed.changed);
+    assert_eq!(names(&removed, State::Retired), [""; 0]);
+    check_keys(&service).await;
+}
+
+#[tokio::test]
+async fn t32_what_the_next_key_signs_is_accepted_before_its_turn() {
+    let service = Service::start().await;
+    let forge = tests::forge::Forge::new(&service).await;
+    let next = check_keys(&service).await.keys[1].kid.clone();
+    let items = service.scan(local::dynamodb::KEYS_TABLE);
+    let private = items.iter().find(|item| item["kid"]["S"] == *next).unwrap();
+    let pem = private["private_key"]["S"].as_str().unwrap();
+    let key = jsonwebtoken::EncodingKey::from_ec_pem(pem.as_bytes()).unwrap();
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256);
+    header.kid = Some(next);
+    header.typ = Some("at+jwt".to_owned());
+
+    let token = jsonwebtoken::encode(&header, &forge.claims, &key).unwrap();
+
+    assert_eq!(
+        service.me(&token).await.status,
+        StatusCode::OK,
+        "clocks differ"
+    );
+}
+
+#[tokio::test]
+async fn t87_a_revoked_key_opens_nothing_after_minutes_and_sessions_go_on() {
+    let service = Service::start().await;
+    let first = service.sign_in("octocat").await;
+    let stolen = kid(first.text("/access_token"));
+    service.time.pass(DAY as i64);
+    let old = service.refresh(first.text("/refresh_token")).await;
+
+    run(&service, &revoke(&stolen)).await;
+    service.time.pass(5 * 60 + 1);
+
+    let refused = service.me(old.text("/access_token")).await;
+    let refreshed = service.refresh(old.text("/refresh_token")).await;
+    assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(refreshed.status, StatusCode::OK);
+    assert_eq!(
+        service.me(refreshed.text("/access_token")).await.status,
+        StatusCode::OK
+    );
+    let set = check_keys(&service).await;
+    assert!(set.keys.iter().all(|key| key.kid != stolen));
+    let again = rotate_keys(&service).run(&revoke(&stolen)).await;
+    let Err(RotateKeysError::UnknownKey { kid, published }) = again else {
+        panic!("{again:?}");
+    };
+    assert_eq!((kid, published.len()), (stolen, 2));
+}
+
+#[tokio::test]
+async fn t87_lost_keys_are_made_anew_and_sessions_go_on() {
+    let service = Service::start().await;
+    let session = service.sign_in("octocat").await;
+    forget_all_keys(&service);
+
+    run(&service, &Order::default()).await;
+    service.time.pass(10 * 60);
+
+    let refreshed = service.refresh(session.text("/refresh_token")).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{:?}", refreshed.body);
+    assert_eq!(
+        service.me(refreshed.text("/access_token")).await.status,
+        StatusCode::OK
+    );
+    check_keys(&service).await;
+}
+
+#[tokio::test]
+async fn t87_a_lost_private_key_is_followed_by_the_next_and_what_it_signed_stays_good() {
+    let mut service = Service::start().await;
+    let session = service.sign_in("octocat").await;
+    let token = session.text("/access_token").to_owned();
+    let lost = kid(&token);
+    let items = service.scan(local::dynamodb::KEYS_TABLE);
+    service.delete_key(items.iter().find(|item| item["kid"]["S"] == *lost).unwrap());
+    service.url = service.another_process().await;
+
+    let report = run(&service, &Order::default()).await;
+
+    assert_eq!(names(&report, State::Retired), [&*lost]);
+    service.time.pass(5 * 60 + 1);
+    assert_eq!(service.me(&token).await.status, StatusCode::OK);
+    let refreshed = service.refresh(session.text("/refresh_token")).await;
+    assert_eq!(
+        kid(refreshed.text("/access_token")),
+        names(&report, State::Current)[0]
+    );
+}
+
+#[tokio::test]
+async fn while_the_next_private_key_cannot_be_read_the_one_before_signs_on() {
+    let service = Service::start().await;
+    let first = service.sign_in("octocat").await;
+    let old = kid(first.text("/access_token"));
+    service.time.pass(DAY as i64);
+    run(&service, &NOW).await;
+    let items = service.scan(local::dynamodb::KEYS_TABLE);
+    let next = check_keys(&service)
+        .await
+        .current(service.time.now())
+        .unwrap()
+        .kid
+        .clone();
+    let private = items.iter().find(|item| item["kid"]["S"] == *next).unwrap();
+    service.delete_key(private);
+    service.time.pass(5 * 60 + 1);
+
+    let meanwhile = service.refresh(first.text("/refresh_token")).await;
+    service.put(local::dynamodb::KEYS_TABLE, private);
+    let after = service.refresh(meanwhile.text("/refresh_token")).await;
+
+    assert_eq!(kid(meanwhile.text("/access_token")), old);
+    assert_eq!(kid(after.text("/access_token")), next);
+}
+
+#[tokio::test]
+async fn runs_at_the_same_time_leave_valid_keys() {
+    let service = Service::start().await;
+    let current = check_keys(&service).await.keys[0].kid.clone();
+    service.time.pass(DAY as i64);
+    let orders = [NOW, Order::default(), revoke(&current), NOW];
+
+    let runs = (0..40).map(|nth| {
+        let (rotate_keys, order) = (rotate_keys(&service), orders[nth % orders.len()].clone());
+        tokio::spawn(async move { rotate_keys.run(&order).await })
+    });
+    let mut done = 0;
+    for run in runs.collect::<Vec<_>>() {
+        done += usize::from(run.await.unwrap().is_ok());
+    }
+
+    assert!(done > 0);
+    let set = check_keys(&service).await;
+    assert!(
+        set.keys.iter().all(|key| key.kid != current),
+        "revoked by one of them"
+    );
+    assert!(set.keys.len() <= 4, "{set:?}");
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_anywhere_leaves_valid_keys_and_the_next_one_finishes() {
+    let kills = [
+        Fault::ResetBeforeForwarding,
+        Fault::ResetAfterForwarding,
+        Fault::TruncatedBody,
+        Fault::Refuse,
+    ];
+    for kill in kills {
+        let mut nth = 1;
+        loop {
+            let service = Service::start().await;
+            service.time.pass(DAY as i64);
+            run(&service, &NOW).await;
+            // Due are now: a key that goes, and one that comes.
+            service.time.pass(92 * DAY as i64);
+            service.dynamodb.clear();
+            // From this call on, nothing comes back: the SDK's retries do not either.
+            for call in nth..nth + 20 {
+                service.dynamodb.fault(When::Nth(call), kill.clone());
+            }
+            let killed = rotate_keys(&service).run(&Order::default()).await;
+            service.dynamodb.heal();
+            // Between the two runs, the functions go on with what is there.
+            service.sign_in("octocat").await;
+
+            run(&service, &Order::default()).await;
+
+            let set = check_keys(&service).await;
+            assert_eq!(set.keys.len(), 2, "{set:?}");
+            assert!(!run(&service, &Order::default()).await.changed);
+            if killed.is_ok() {
+                break;
+            }
+            nth += 1;
+        }
+        assert!(nth > 3, "{kill:?} killed nothing");
+    }
+}
+
+/// Another service that reads our keys as any library does: it keeps the document for so long, and asks nobody in between.
+struct Verifier {
+    keeps_for: u64,
+    read_at: u64,
+    keys: JwkSet,
+}
+
+impl Verifier {
+    async fn verifies(&mut self, service: &Service, token: &str) -> bool {
+        let now = service.time.now();
+        if now >= self.read_at + self.keeps_for {
+            (self.keys, self.read_at) = (published(service).await, now);
+        }
+        let Some(key) = self.keys.find(&kid(token)) else {
+            return false;
+        };
+        let key = DecodingKey::from_jwk(key).unwrap();
+        let mut validation = Validation::new(jsonwebtoken::Algorithm::ES256);
+        validation.set_audience(&[tests::ISSUER]);
+        // The time is simulated; the signature is what this is about.
+        validation.validate_exp = false;
+        jsonwebtoken::decode::<Value>(token, &key, &validation).is_ok()
+    }
+}
+
+async fn published(service: &Service) -> JwkSet {
+    let answer = service
+        .send(service.request("GET", "/.well-known/jwks.json"))
+        .await;
+    serde_json::from_value(answer.body).unwrap()
+}
+
+/// Keys rotate 20 times while tokens are issued and verified; schedules come late, twice at once, or are killed.
+#[tokio::test]
+async fn t86_no_verifier_ever_meets_a_key_that_it_cannot_know() {
+    const TWO_HOURS: u64 = 2 * 60 * 60;
+    const STEP: u64 = 55 * 60;
+    let ttl = 2 * DAY;
+    let service = Service::start_with(&[("SIGNING_KEY_TTL", &ttl.to_string())]).await;
+    let start = service.time.now();
+    let first = published(&service).await;
+    let caches = [TWO_HOURS, TWO_HOURS, TWO_HOURS, TWO_HOURS, 5 * 60, 0];
+    let mut verifiers: Vec<Verifier> = (0..)
+        .zip(caches)
+        .map(|(nth, keeps_for)| Verifier {
+            keeps_for,
+            // Each reads at another time.
+            read_at: (start + nth * 31 * 60).saturating_sub(TWO_HOURS),
+            keys: first.clone(),
+        })
+        .collect();
+    let name = |key: &Jwk| key.common.key_id.clone().unwrap();
+    let mut known_since: BTreeMap<String, u64> =
+        first.keys.iter().map(|key| (name(key), start)).collect();
+    let mut session = service.sign_in("octocat").await;
+    let mut signed_by = vec![kid(session.text("/access_token"))];
+    let (mut verified, mut next_run, mut runs) = (0, start + DAY, 0_u64);
+
+    while signed_by.len() < 21 {
+        service.time.pass(STEP as i64);
+        let now = service.time.now();
+        for key in published(&service).await.keys {
+            known_since.entry(name(&key)).or_insert(now);
+        }
+        session = service.refresh(session.text("/refresh_token")).await;
+        let token = session.text("/access_token").to_owned();
+        let kid = kid(&token);
+        if signed_by.last() != Some(&kid) {
+            assert!(!signed_by.contains(&kid), "a key signs once more");
+            assert!(now - known_since[&kid] >= TWO_HOURS, "{kid} signs too soon");
+            signed_by.push(kid);
+        }
+        // At once, and in the last moments of its life.
+        for passed in [0, 14 * 60 + 30] {
+            service.time.pass(passed);
+            for verifier in &mut verifiers {
+                assert!(verifier.verifies(&service, &token).await);
+                verified += 1;
+            }
+            assert_eq!(service.me(&token).await.status, StatusCode::OK);
+        }
+        if now >= next_run {
+            runs += 1;
+            next_run += DAY;
+            match runs % 7 {
+                // Killed in the middle.
+                1 => {
+                    service.dynamodb.fault_times(
+                        10,
+                        When::Operation("TransactWriteItems"),
+                        Fault::ResetAfterForwarding,
+                    );
+                    let _ = rotate_keys(&service).run(&Order::default()).await;
+                    service.dynamodb.heal();
+                }
+                // Not at all.
+                2 => {}
+                // Twice at once, and by hand as well.
+                3 => {
+                    let (one, other) = (rotate_keys(&service), rotate_keys(&service));
+                    let (due, now) = (Order::default(), NOW);
+                    let _ = tokio::join!(one.run(&due), other.run(&due), one.run(&now));
+                }
+                _ => {
+                    run(&service, &Order::default()).await;
+                }
+            }
+        }
+    }
+
+    assert!(verified > 8_000, "{verified}");
+    check_keys(&service).await;
+}
