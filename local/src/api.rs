@@ -3,6 +3,7 @@
 use axum::{Json, Router, http::StatusCode, response::IntoResponse};
 use discovery::Discovery;
 use identities::IdentitiesOfMe;
+use introspect::Introspect;
 use me::Me;
 use revoke::Revoke;
 use rotate_keys::{Order, RotateKeys, RotateKeysError};
@@ -35,6 +36,7 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
     let sessions = SessionsOfMe::start(env, clock.clone()).await?;
     let identities = IdentitiesOfMe::start(env, clock.clone()).await?;
     let revoke = Revoke::start(env, clock.clone()).await?;
+    let introspect = Introspect::start(env, clock.clone()).await?;
     let discovery = Discovery::start(env, clock).await?;
     Ok(Router::new()
         .merge(token_exchange::router(exchange))
@@ -42,6 +44,7 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
         .merge(sessions::router(sessions))
         .merge(identities::router(identities))
         .merge(revoke::router(revoke))
+        .merge(introspect::router(introspect))
         .merge(discovery::router(discovery))
         .fallback(no_route))
 }

@@ -9,10 +9,11 @@ pub mod server;
 pub mod settings;
 
 /// All crates whose events this server logs.
-pub const CRATES: [&str; 8] = [
+pub const CRATES: [&str; 9] = [
     "local",
     "token_exchange",
     "revoke",
+    "introspect",
     "me",
     "sessions",
     "identities",

@@ -3,19 +3,19 @@
 //! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
 //! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
 
+mod clients;
 mod oauth;
 mod oidc;
 mod sign_up;
 
+pub use clients::{Client, clients};
 pub use oauth::{OAuthProvider, UserInfo};
 pub use oidc::OidcProvider;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use aws_lc_rs::digest::{SHA256, digest};
 use secrecy::SecretString;
-use serde::Deserialize;
 use thiserror::Error;
 use url::{Host, Url};
 
@@ -357,96 +357,9 @@ impl SigningKeys {
     }
 }
 
-/// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Client {
-    /// The public name of the client.
-    pub client_id: String,
-    /// SHA-256 of each accepted secret: one, or two while a secret is being replaced.
-    #[serde(deserialize_with = "sha256_hex_list")]
-    pub secret_sha256: Vec<[u8; 32]>,
-    /// What the client may ask for in `scope`; all of it is granted when it asks for nothing.
-    #[serde(default)]
-    pub scopes: Vec<String>,
-}
-
-/// `CLIENTS`: the registered clients, as JSON.
-///
-/// # Errors
-/// The value is missing, no such JSON, or names a client twice; its content is not shown.
-pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
-    const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets each, and optional "scopes""#;
-    let refused = |problem: String| ConfigError {
-        name: "CLIENTS",
-        found: Found::Secret(problem),
-        expected: EXPECTED,
-    };
-    let value = env.required("CLIENTS", EXPECTED)?;
-    let clients: Vec<Client> = serde_json::from_str(&value).map_err(|error| {
-        // serde's message quotes the value; where it is says enough.
-        refused(format!(
-            "{} characters, wrong at line {} column {}",
-            value.len(),
-            error.line(),
-            error.column()
-        ))
-    })?;
-    if clients.is_empty() {
-        return Err(refused("no client in it".to_owned()));
-    }
-    for (index, client) in clients.iter().enumerate() {
-        if client.client_id.is_empty() || !client.client_id.bytes().all(is_vschar) {
-            return Err(refused(format!("client {index} has no usable client_id")));
-        }
-        if clients[..index]
-            .iter()
-            .any(|other| other.client_id == client.client_id)
-        {
-            return Err(refused(format!("client {index} repeats a client_id")));
-        }
-        if !client.scopes.iter().all(|scope| is_scope_token(scope)) {
-            return Err(refused(format!(
-                "client {index} has a scope that is no scope-token of RFC 6749 §3.3"
-            )));
-        }
-    }
-    Ok(clients)
-}
-
 /// A visible ASCII character or a space: what RFC 6749 Appendix A allows in the parameters of the token endpoint.
 pub(crate) fn is_vschar(byte: u8) -> bool {
     (0x20..=0x7e).contains(&byte)
-}
-
-/// RFC 6749 §3.3.
-fn is_scope_token(scope: &str) -> bool {
-    let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-    !scope.is_empty() && scope.bytes().all(allowed)
-}
-
-fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<[u8; 32]>, D::Error> {
-    let hashes = Vec::<String>::deserialize(deserializer)?;
-    let decoded: Option<Vec<_>> = hashes.iter().map(|hash| sha256_from_hex(hash)).collect();
-    // What `sha256sum` says of a variable that was not set.
-    let nothing = digest(&SHA256, b"");
-    decoded
-        .filter(|hashes| (1..=2).contains(&hashes.len()))
-        .filter(|hashes| hashes.iter().all(|hash| hash != nothing.as_ref()))
-        .ok_or_else(|| serde::de::Error::custom("not one or two SHA-256 in hex"))
-}
-
-fn sha256_from_hex(hex: &str) -> Option<[u8; 32]> {
-    let mut hash = [0; 32];
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in hash.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(hash)
 }
 
 /// The OAuth app at GitHub that the Next.js app signs in with.
@@ -571,8 +484,6 @@ impl Process {
 mod tests {
     use super::*;
 
-    const A_HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
-
     fn issuer(url: &str, local: bool) -> Result<Issuer, ConfigError> {
         let endpoint = if local { "http://127.0.0.1:9002" } else { "" };
         Issuer::from_env(&Environment::of([
@@ -653,55 +564,6 @@ mod tests {
         ] {
             let env = Environment::of([("AWS_ENDPOINT_URL_DYNAMODB", endpoint)]);
             assert!(!env.is_local(), "{endpoint}");
-        }
-    }
-
-    fn clients_of(json: &str) -> Result<Vec<Client>, ConfigError> {
-        clients(&Environment::of([("CLIENTS", json)]))
-    }
-
-    #[test]
-    fn clients_have_one_or_two_secrets() {
-        let one = clients_of(&format!(
-            r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"]}}]"#
-        ))
-        .unwrap();
-        assert_eq!(one[0].secret_sha256[0][..2], [0x9f, 0x86]);
-
-        for secrets in ["[]", &format!(r#"["{A_HASH}","{A_HASH}","{A_HASH}"]"#)] {
-            let json = format!(r#"[{{"client_id":"a","secret_sha256":{secrets}}}]"#);
-            assert!(clients_of(&json).is_err(), "{json}");
-        }
-    }
-
-    #[test]
-    fn t84_a_wrong_client_list_is_refused_without_showing_it() {
-        let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{A_HASH}"]}}"#);
-        for json in [
-            "",
-            "[]",
-            "{}",
-            "hunter2",
-            r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
-            r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
-            &format!("[{repeated},{repeated}]"),
-            &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
-            // The hash of nothing.
-            r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
-            &format!(
-                r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
-            ),
-            &format!(
-                r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
-                &A_HASH[2..]
-            ),
-        ] {
-            let error = clients_of(json).unwrap_err().to_string();
-            assert!(error.starts_with("CLIENTS "), "{error}");
-            assert!(
-                !error.contains("hunter2") && !error.contains(A_HASH),
-                "{error}"
-            );
         }
     }
 

@@ -174,6 +174,14 @@ impl Providers {
         self.provider_of(subject)?.verify(subject).await
     }
 
+    /// The name of the provider that is to be asked about `subject`.
+    ///
+    /// # Errors
+    /// None that is configured, or none that the token or the request names.
+    pub fn name_of(&self, subject: &SubjectToken) -> Result<&str, ProviderError> {
+        Ok(self.provider_of(subject)?.name())
+    }
+
     /// An ID token names its provider; where the request names one as well, by name or `iss`, it is the same.
     fn provider_of(&self, subject: &SubjectToken) -> Result<&dyn Provider, ProviderError> {
         let named = subject.issuer.as_deref();

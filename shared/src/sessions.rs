@@ -1,5 +1,6 @@
 //! Is this sign-in still alive? Sessions, from the exchange to the sign-out, and the refresh tokens that keep them.
 
+mod alive;
 mod decide;
 mod ending;
 mod id;
@@ -7,6 +8,7 @@ mod list;
 mod refresh_token;
 mod store;
 
+pub use alive::Alive;
 pub use decide::{Decision, Presented, State, decide};
 pub use ending::EndReason;
 pub use id::SessionId;

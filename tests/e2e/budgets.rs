@@ -105,6 +105,43 @@ async fn signing_out_of_one_session_or_all_is_one_write() {
 }
 
 #[tokio::test]
+async fn introspection_is_one_round_trip_and_an_assertion_one_more() {
+    let key = tests::oidc::Key::new("one");
+    let clients = serde_json::json!([{ "client_id": "nextjs", "jwks": { "keys": [key.jwk] },
+        "secret_sha256": [tests::sha256_hex(tests::CLIENT.1)] }]);
+    let service = Service::start_with(&[("CLIENTS", &clients.to_string())]).await;
+    let token = service.access_token("octocat").await;
+    let request = service.request("POST", "/introspect");
+    let request = request.basic_auth(tests::CLIENT.0, Some(tests::CLIENT.1));
+    slow_down(&service);
+
+    let answer = service.send(request.form(&[("token", &token)])).await;
+
+    assert_eq!(answer.body["active"], true);
+    assert_within(&service, 1, 0.0, 2.0);
+
+    let now = service.time.now();
+    let claims = serde_json::json!({
+        "iss": "nextjs", "sub": "nextjs", "aud": tests::ISSUER, "exp": now + 60, "jti": "a",
+    });
+    let form = [
+        (
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        ),
+        ("client_assertion", &key.sign(&claims)),
+        ("token", &token),
+    ];
+    slow_down(&service);
+    let answer = service
+        .send(service.request("POST", "/introspect").form(&form))
+        .await;
+
+    assert_eq!(answer.body["active"], true, "{:?}", answer.body);
+    assert_within(&service, 2, 1.0, 2.0);
+}
+
+#[tokio::test]
 async fn the_list_of_sessions_is_one_round_trip() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
@@ -134,6 +171,11 @@ async fn the_documents_and_a_bad_token_cost_nothing() {
     service.refresh("nonsense").await;
     service.refresh(&format!("cbr_{}", "A".repeat(119))).await;
     service.revoke("nonsense").await;
+    let introspection = service.request("POST", "/introspect");
+    let introspection = introspection.basic_auth(tests::CLIENT.0, Some(tests::CLIENT.1));
+    service
+        .send(introspection.form(&[("token", "nonsense")]))
+        .await;
     service.my_sessions("nonsense").await;
     service.delete_as_user("nonsense", "/me").await;
     service.delete_as_user("nonsense", "/me/sessions").await;

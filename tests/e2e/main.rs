@@ -11,11 +11,13 @@
 mod account;
 mod admin;
 mod budgets;
+mod clients;
 mod discovery;
 mod documents;
 mod faults;
 mod gateway;
 mod identities;
+mod introspection;
 mod keys;
 mod logs;
 mod me;

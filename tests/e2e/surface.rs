@@ -16,6 +16,7 @@ async fn t78_t80_every_answer_has_the_security_headers() {
         service.as_user(&token, "DELETE", "/me/sessions/nonsense"),
         service.revocation(CLIENT, "nonsense"),
         service.request("POST", "/token"),
+        service.request("POST", "/introspect"),
         service.request("GET", "/token"),
         service.request("GET", "/.well-known/jwks.json"),
         service.request("GET", "/.well-known/openid-configuration"),
@@ -54,6 +55,7 @@ async fn t77_t78_private_answers_are_kept_by_nobody_and_read_by_no_other_origin(
         service.as_user(&token, "DELETE", "/me/sessions/nonsense"),
         service.request("OPTIONS", "/me/sessions"),
         service.request("POST", "/revoke"),
+        service.request("POST", "/introspect"),
         service.revocation(CLIENT, "nonsense"),
         service.as_user(&token, "DELETE", "/me/sessions"),
     ] {
@@ -80,6 +82,11 @@ async fn t80_an_unknown_method_is_405_and_says_which_are_known() {
         ),
         (
             "/revoke",
+            ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"],
+            "POST",
+        ),
+        (
+            "/introspect",
             ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "BREW"],
             "POST",
         ),

@@ -485,14 +485,18 @@ pub fn refresh_of(refresh_token: &str) -> [(&str, &str); 2] {
     ]
 }
 
+/// The SHA-256 of a secret, as `CLIENTS` has it.
+pub fn sha256_hex(secret: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+    hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// The value of `CLIENTS` for clients with these ids and secrets.
 pub fn clients(clients: &[(&str, &str)]) -> String {
     let clients: Vec<_> = clients
         .iter()
         .map(|(id, secret)| {
-            let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
-            let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-            json!({ "client_id": id, "secret_sha256": [hash], "scopes": ["orders:read", "orders:write"] })
+            json!({ "client_id": id, "secret_sha256": [sha256_hex(secret)], "scopes": ["orders:read", "orders:write"] })
         })
         .collect();
     Value::from(clients).to_string()

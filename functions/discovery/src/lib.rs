@@ -12,19 +12,17 @@ use axum::{
 };
 use serde_json::json;
 use shared::{
+    assertion,
     clock::Clock,
     config::{self, Environment},
     dynamodb,
     http::{
-        ApiError, Cache, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, document,
-        method_not_allowed, surface,
+        ApiError, CLIENT_AUTHENTICATION, Cache, GRANT_TYPE_REFRESH_TOKEN,
+        GRANT_TYPE_TOKEN_EXCHANGE, document, method_not_allowed, surface,
     },
     keys::{KeyStore, Keys},
     start::StartError,
 };
-
-/// How clients authenticate, at each endpoint that asks them to.
-const CLIENT_AUTHENTICATION: [&str; 2] = ["client_secret_basic", "client_secret_post"];
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug, FromRef)]
@@ -46,8 +44,13 @@ impl Metadata {
             "issuer": url,
             "token_endpoint": format!("{url}/token"),
             "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "token_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
             "revocation_endpoint": format!("{url}/revoke"),
             "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "revocation_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "introspection_endpoint": format!("{url}/introspect"),
+            "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "introspection_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
             "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
             "jwks_uri": format!("{url}/.well-known/jwks.json"),
             "subject_types_supported": ["public"],

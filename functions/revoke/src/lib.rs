@@ -32,15 +32,15 @@ impl Revoke {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let clients = Clients::new(config::clients(env)?);
         let issuer = Issuer::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        let clients = Clients::from_env(env, &client, &clock)?;
         let sessions = Sessions::new(client.clone(), config::table_name(env)?, clock.clone());
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
         Ok(Self {
+            tokens: TokenVerifier::new(keys, issuer, clock).with_audiences(clients.audiences()),
             clients,
-            tokens: TokenVerifier::new(keys, issuer, clock),
             sessions,
         })
     }
@@ -59,10 +59,13 @@ async fn revoke_token(
     State(revoke): State<Revoke>,
     mut form: Form,
 ) -> Result<StatusCode, OAuthError> {
-    let client = revoke.clients.authenticate(&mut form)?;
-    // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
-    let token = form.require("token")?;
-    in_time(revoke.end_session_of(&token, &client)).await?;
+    in_time(async {
+        let client = revoke.clients.authenticate(&mut form).await?;
+        // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
+        let token = form.require("token")?;
+        revoke.end_session_of(&token, &client).await
+    })
+    .await?;
     Ok(StatusCode::OK)
 }
 

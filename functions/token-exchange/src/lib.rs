@@ -47,11 +47,11 @@ impl TokenExchange {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let clients = Clients::new(config::clients(env)?);
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
         let providers = Providers::start(env, &clock)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        let clients = Clients::from_env(env, &client, &clock)?;
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
         let lifetimes = SessionLifetimes::from_env(env)?;
@@ -130,7 +130,7 @@ async fn grant(
 
 impl TokenExchange {
     async fn grant(&self, user_agent: UserAgent, mut form: Form) -> Result<Json<Answer>, ApiError> {
-        let client = self.clients.authenticate(&mut form)?;
+        let client = self.clients.authenticate(&mut form).await?;
         match form.require_plain("grant_type")?.as_str() {
             GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
             GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
@@ -145,16 +145,19 @@ impl TokenExchange {
         UserAgent(user_agent): UserAgent,
         mut form: Form,
     ) -> Result<Json<Answer>, ApiError> {
-        let exchange = Exchange::read(&mut form, &self.issuer)?;
+        let exchange = Exchange::read(&mut form)?;
         let scope = client.grant_scope(exchange.scope.as_deref())?;
+        client.audience(exchange.audience.as_deref(), &self.issuer.audience)?;
         let subject = &exchange.subject;
+        client.check_provider(self.providers.name_of(subject)?)?;
         let opening = Opening::new(
             &subject.token,
             client.id(),
             scope,
             user_agent.as_deref(),
             self.lifetimes,
-        )?;
+        )?
+        .for_audience(exchange.audience);
 
         let identity = self.providers.verify(subject).await?;
         let tokens = self.tokens.ready().await?;
@@ -170,6 +173,7 @@ impl TokenExchange {
             client_id: client.id(),
             session: session.session,
             signed_in_at: session.signed_in_at,
+            audience: client.audience(session.audience.as_deref(), &self.issuer.audience)?,
             scope: session.scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
@@ -190,6 +194,9 @@ impl TokenExchange {
         let presented = form.require("refresh_token")?;
         let token =
             RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
+        // Before anything changes: a request that asks for what it may not have uses nothing up.
+        let requested = audience(&mut form)?;
+        client.audience(requested.as_deref(), &self.issuer.audience)?;
         let tokens = self.tokens.ready().await?;
 
         // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
@@ -202,10 +209,12 @@ impl TokenExchange {
             .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;
         let scope = narrowed(session.scope, form.take_plain("scope"))?;
+        let audience = requested.or(session.audience);
         let grant = Grant {
             client_id: client.id(),
             session: session.session,
             signed_in_at: session.signed_in_at,
+            audience: client.audience(audience.as_deref(), &self.issuer.audience)?,
             scope: scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
@@ -213,6 +222,14 @@ impl TokenExchange {
         let expires_in = session.refresh_token_expires_in;
         let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(Answer { scope, ..answer }))
+    }
+}
+
+/// The API that a token is asked for: RFC 8693 §2.1 lets a client name it in two ways, and a token is for one.
+fn audience(form: &mut Form) -> Result<Option<String>, ApiError> {
+    match (form.take_plain("audience"), form.take_plain("resource")) {
+        (Some(audience), Some(resource)) if audience != resource => Err(ApiError::InvalidTarget),
+        (audience, resource) => Ok(audience.or(resource)),
     }
 }
 
@@ -236,12 +253,13 @@ fn narrowed(
 /// The parameters of a token exchange, read and understood, before anybody is asked about them.
 struct Exchange {
     subject: SubjectToken,
+    audience: Option<String>,
     scope: Option<String>,
 }
 
 impl Exchange {
     /// RFC 8693 §2.1.
-    fn read(form: &mut Form, issuer: &Issuer) -> Result<Self, ApiError> {
+    fn read(form: &mut Form) -> Result<Self, ApiError> {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
         let subject = Subject::take(form)?;
         if form.take("actor_token").is_some() || form.take("actor_token_type").is_some() {
@@ -253,16 +271,9 @@ impl Exchange {
         {
             return invalid("requested_token_type must be that of an access token");
         }
-        for target in ["audience", "resource"] {
-            if form
-                .take_plain(target)
-                .is_some_and(|target| target != *issuer.audience)
-            {
-                return Err(ApiError::InvalidTarget);
-            }
-        }
         Ok(Self {
             subject: subject.read()?,
+            audience: audience(form)?,
             scope: form.take_plain("scope"),
         })
     }

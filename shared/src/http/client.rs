@@ -1,4 +1,4 @@
-//! Client authentication (RFC 6749 §2.3.1).
+//! Client authentication: with a secret (RFC 6749 §2.3.1), or with what the client signs (RFC 7523 §2.2).
 
 use std::sync::Arc;
 
@@ -11,41 +11,94 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, Form};
-use crate::config;
+use crate::{
+    assertion::{self, Assertions},
+    clock::Clock,
+    config::{self, ConfigError, Environment},
+};
+
+/// How clients may authenticate, as metadata names it (RFC 8414 §2).
+pub const CLIENT_AUTHENTICATION: [&str; 3] = [
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+];
+
+/// The one kind of assertion that there is (RFC 7523 §2.2).
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The registered clients.
 #[derive(Clone, Debug)]
-pub struct Clients(Arc<[config::Client]>);
+pub struct Clients {
+    all: Arc<[config::Client]>,
+    assertions: Assertions,
+}
 
 /// An authenticated client: only [`Clients::authenticate`] gives one.
 #[derive(Debug)]
 pub struct Client<'a>(&'a config::Client);
 
 /// What a request presents as its client; nothing of it is proven.
-struct Presented {
+enum Presented {
+    Secret(Credentials),
+    Assertion(SecretString),
+}
+
+/// A name and what is said to be its secret.
+struct Credentials {
     client_id: String,
     secret: SecretString,
 }
 
 impl Clients {
-    /// These clients and no others.
-    pub fn new(clients: Vec<config::Client>) -> Self {
-        Self(clients.into())
+    /// Those of `CLIENTS`, whose assertions are for `ISSUER_URL` and are remembered in `TABLE_NAME`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(
+        env: &Environment,
+        dynamodb: &aws_sdk_dynamodb::Client,
+        clock: &Clock,
+    ) -> Result<Self, ConfigError> {
+        let issuer_url = config::issuer_url(env)?;
+        let table = config::table_name(env)?;
+        Ok(Self {
+            all: config::clients(env)?.into(),
+            assertions: Assertions::new(issuer_url, dynamodb.clone(), table, clock.clone()),
+        })
     }
 
-    /// The client that sent `form`, by `client_secret_basic` or `client_secret_post`.
+    /// The client that sent `form`, by `client_secret_basic`, `client_secret_post` or `private_key_jwt`.
     ///
     /// An unknown client costs as much as a wrong secret, so that nobody learns which ids exist.
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`], or [`ApiError::InvalidRequest`] for two methods at once.
-    pub fn authenticate(&self, form: &mut Form) -> Result<Client<'_>, ApiError> {
-        let presented = Presented::by(form)?;
+    /// [`ApiError::InvalidClient`] or [`ApiError::ClientAssertion`]; [`ApiError::InvalidRequest`] for two methods at once; or
+    /// whether an assertion was used before cannot be told.
+    pub async fn authenticate(&self, form: &mut Form) -> Result<Client<'_>, ApiError> {
+        match Presented::by(form)? {
+            Presented::Secret(credentials) => self.by_secret(&credentials),
+            Presented::Assertion(assertion) => {
+                let posted_id = form.take_plain("client_id");
+                self.by_assertion(assertion.expose_secret(), posted_id)
+                    .await
+            }
+        }
+    }
+
+    /// Every API that any of them may get tokens for, beside the usual one.
+    pub fn audiences(&self) -> impl Iterator<Item = &str> {
+        let all = self.all.iter().flat_map(|client| &client.audiences);
+        all.map(String::as_str)
+    }
+
+    fn find(&self, client_id: &str) -> Option<&config::Client> {
+        self.all.iter().find(|client| client.client_id == client_id)
+    }
+
+    fn by_secret(&self, presented: &Credentials) -> Result<Client<'_>, ApiError> {
         let hash = digest(&SHA256, presented.secret.expose_secret().as_bytes());
-        let client = self
-            .0
-            .iter()
-            .find(|client| client.client_id == presented.client_id);
+        let client = self.find(&presented.client_id);
         const NOBODYS: &[[u8; 32]] = &[[0; 32]];
         let accepted = client.map_or(NOBODYS, |client| &client.secret_sha256);
         // Without a short cut: all accepted secrets are compared, each in constant time.
@@ -57,12 +110,66 @@ impl Clients {
             .map(Client)
             .ok_or(ApiError::InvalidClient)
     }
+
+    async fn by_assertion(
+        &self,
+        assertion: &str,
+        posted_id: Option<String>,
+    ) -> Result<Client<'_>, ApiError> {
+        let claimed = assertion::claimed_client(assertion)?;
+        // RFC 7521 §4.2: `client_id` is unnecessary, and names the same client if it is there.
+        let client = self
+            .find(&claimed)
+            .filter(|_| posted_id.is_none_or(|id| id == claimed))
+            .ok_or(ApiError::InvalidClient)?;
+        self.assertions.prove(assertion, client).await?;
+        Ok(Client(client))
+    }
 }
 
 impl Client<'_> {
     /// The client's public name.
     pub fn id(&self) -> &str {
         &self.0.client_id
+    }
+
+    /// Whether the client may ask about tokens of others (RFC 7662 §4).
+    pub fn introspects(&self) -> bool {
+        self.0.introspects
+    }
+
+    /// Whether the client may sign users in with `provider`.
+    ///
+    /// # Errors
+    /// [`ApiError::UnauthorizedClient`].
+    pub fn check_provider(&self, provider: &str) -> Result<(), ApiError> {
+        match &self.0.providers {
+            Some(allowed) if !allowed.iter().any(|name| name == provider) => {
+                Err(ApiError::UnauthorizedClient)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The API that a token is for: `requested` if the client may have that, else its first, else `usual`.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidTarget`] for another one.
+    pub fn audience<'r>(
+        &'r self,
+        requested: Option<&'r str>,
+        usual: &'r str,
+    ) -> Result<&'r str, ApiError> {
+        let allowed = &self.0.audiences;
+        let is_allowed = |audience| match &**allowed {
+            [] => audience == usual,
+            allowed => allowed.iter().any(|other| other == audience),
+        };
+        match requested {
+            None => Ok(allowed.first().map_or(usual, String::as_str)),
+            Some(requested) if is_allowed(requested) => Ok(requested),
+            Some(_) => Err(ApiError::InvalidTarget),
+        }
     }
 
     /// What the client gets of `requested`: all of it or an error; all that it may have when it asks for nothing.
@@ -91,27 +198,42 @@ impl Client<'_> {
 impl Presented {
     fn by(form: &mut Form) -> Result<Self, ApiError> {
         let basic = basic_credentials(&form.authorization)?;
-        let posted_id = form.take_plain("client_id");
         let posted_secret = form.take("client_secret");
-        match (basic, posted_secret) {
-            (Some(_), Some(_)) => Err(ApiError::InvalidRequest(
+        let assertion = form.take("client_assertion");
+        match (basic, posted_secret, assertion) {
+            (Some(basic), None, None) => {
+                // RFC 6749 §3.2.1 lets a client name itself in the body as well, if it is the same name.
+                let posted_id = form.take_plain("client_id");
+                let is_same = posted_id.is_none_or(|id| id == basic.client_id);
+                is_same
+                    .then_some(Self::Secret(basic))
+                    .ok_or(ApiError::InvalidClient)
+            }
+            (None, Some(secret), None) => {
+                let client_id = form.take_plain("client_id");
+                Ok(Self::Secret(Credentials {
+                    client_id: client_id.ok_or(ApiError::InvalidClient)?,
+                    secret,
+                }))
+            }
+            (None, None, Some(assertion)) => {
+                let kind = form.take_plain("client_assertion_type");
+                if kind.as_deref() != Some(ASSERTION_TYPE) {
+                    let detail = format!("client_assertion_type must be {ASSERTION_TYPE}");
+                    return Err(ApiError::InvalidRequest(detail));
+                }
+                Ok(Self::Assertion(assertion))
+            }
+            (None, None, None) => Err(ApiError::InvalidClient),
+            _ => Err(ApiError::InvalidRequest(
                 "the client authenticates in two ways at once".to_owned(),
             )),
-            // RFC 6749 §3.2.1 lets a client name itself in the body as well, if it is the same name.
-            (Some(basic), None) if posted_id.as_ref().is_none_or(|id| *id == basic.client_id) => {
-                Ok(basic)
-            }
-            (None, Some(secret)) => Ok(Self {
-                client_id: posted_id.ok_or(ApiError::InvalidClient)?,
-                secret,
-            }),
-            (Some(_) | None, None) => Err(ApiError::InvalidClient),
         }
     }
 }
 
 /// `Authorization: Basic`, in which id and secret are form-urlencoded first (RFC 6749 §2.3.1).
-fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Presented>, ApiError> {
+fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Credentials>, ApiError> {
     let value = match authorization {
         [] => return Ok(None),
         [value] => value,
@@ -126,7 +248,7 @@ fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Presented>,
         .and_then(|decoded| String::from_utf8(decoded).ok())
         .and_then(|decoded| {
             let (id, secret) = decoded.split_once(':')?;
-            Some(Presented {
+            Some(Credentials {
                 client_id: form_decoded(id)?,
                 secret: form_decoded(secret)
                     .filter(|secret| !secret.is_empty())?
@@ -152,16 +274,33 @@ mod tests {
     use super::*;
 
     fn clients() -> Clients {
-        let sha256 = |secret: &str| {
-            let mut hash = [0; 32];
-            hash.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
-            hash
+        let sha256 = |secret: &str| -> String {
+            let hash = digest(&SHA256, secret.as_bytes());
+            hash.as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
         };
-        Clients::new(vec![config::Client {
-            client_id: "next js".to_owned(),
-            secret_sha256: vec![sha256("old:secret+"), sha256("new")],
-            scopes: vec!["orders:read".to_owned(), "orders:write".to_owned()],
-        }])
+        let clients = serde_json::json!([{
+            "client_id": "next js",
+            "secret_sha256": [sha256("old:secret+"), sha256("new")],
+            "scopes": ["orders:read", "orders:write"],
+        }, {
+            "client_id": "shop",
+            "secret_sha256": [sha256("shop")],
+            "providers": ["github"],
+            "audiences": ["https://shop.example.com", "https://stock.example.com"],
+        }]);
+        let env = Environment::of([
+            ("CLIENTS", clients.to_string().as_str()),
+            ("ISSUER_URL", "https://api.example.com"),
+            ("TABLE_NAME", "cambio"),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ]);
+        let dynamodb = crate::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+        Clients::from_env(&env, &dynamodb, &Clock::system()).unwrap()
     }
 
     async fn form(authorization: Option<&str>, body: &'static str) -> Form {
@@ -181,6 +320,7 @@ mod tests {
     ) -> Result<(), ApiError> {
         clients()
             .authenticate(&mut form(authorization, body).await)
+            .await
             .map(|client| assert_eq!(client.id(), "next js"))
     }
 
@@ -260,7 +400,7 @@ mod tests {
     async fn a_client_gets_the_scopes_it_may_have() {
         let clients = clients();
         let mut form = form(Some(&basic("next+js:new")), "").await;
-        let client = clients.authenticate(&mut form).unwrap();
+        let client = clients.authenticate(&mut form).await.unwrap();
 
         let all = Some("orders:read orders:write".to_owned());
         assert_eq!(client.grant_scope(None).unwrap(), all);
@@ -269,5 +409,35 @@ mod tests {
             Some("orders:read")
         );
         assert!(client.grant_scope(Some("orders:read admin")).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_gets_the_audiences_and_providers_it_may_have() {
+        const USUAL: &str = "https://api.example.com";
+        let clients = clients();
+        let by = async |credentials: &str| {
+            let mut form = form(Some(&basic(credentials)), "").await;
+            clients.authenticate(&mut form).await.unwrap()
+        };
+
+        let next = by("next+js:new").await;
+        assert_eq!(next.audience(None, USUAL).unwrap(), USUAL);
+        assert_eq!(next.audience(Some(USUAL), USUAL).unwrap(), USUAL);
+        assert!(
+            next.audience(Some("https://shop.example.com"), USUAL)
+                .is_err()
+        );
+        assert!(next.check_provider("google").is_ok());
+
+        let shop = by("shop:shop").await;
+        let stock = Some("https://stock.example.com");
+        assert_eq!(
+            shop.audience(None, USUAL).unwrap(),
+            "https://shop.example.com"
+        );
+        assert_eq!(shop.audience(stock, USUAL).ok(), stock);
+        assert!(shop.audience(Some(USUAL), USUAL).is_err());
+        assert!(shop.check_provider("github").is_ok());
+        assert!(shop.check_provider("google").is_err());
     }
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
 use crate::{
+    assertion::AssertionError,
     dynamodb::StoreError,
     keys::KeysError,
     provider::ProviderError,
@@ -31,6 +32,12 @@ pub enum ApiError {
     /// The client did not prove who it is.
     #[error("client authentication failed")]
     InvalidClient,
+    /// The client proves itself by an assertion that proves nothing (RFC 7523 §3.2).
+    #[error("client authentication failed: the assertion is not accepted: {0}")]
+    ClientAssertion(&'static str),
+    /// The client is known, and may not sign users in with this provider (RFC 6749 §5.2).
+    #[error("this client may not sign users in with this provider")]
+    UnauthorizedClient,
     /// No such grant (RFC 6749 §5.2).
     #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
     UnsupportedGrantType,
@@ -112,6 +119,7 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::InvalidRequest(_)
+            | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
@@ -120,6 +128,7 @@ impl ApiError {
             | Self::InvalidGrant(_)
             | Self::AccessDenied(_) => StatusCode::BAD_REQUEST,
             Self::InvalidClient
+            | Self::ClientAssertion(_)
             | Self::MissingToken
             | Self::InvalidToken(_)
             | Self::SignInTooOld
@@ -156,7 +165,8 @@ impl ApiError {
             // RFC 9470 §3.
             Self::SignInTooOld => "insufficient_user_authentication",
             Self::Unprocessable(_) => "unprocessable",
-            Self::InvalidClient => "invalid_client",
+            Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
+            Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -174,7 +184,7 @@ impl ApiError {
     /// RFC 6750 §3: without a token the challenge says nothing more; with a bad one it says so.
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::InvalidClient => Some(HeaderValue::from_static(
+            Self::InvalidClient | Self::ClientAssertion(_) => Some(HeaderValue::from_static(
                 r#"Basic realm="cambio", charset="UTF-8""#,
             )),
             Self::MissingToken => Some(HeaderValue::from_static(r#"Bearer realm="cambio""#)),
@@ -319,6 +329,15 @@ impl From<LinkError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::StoreUnavailable(error)
+    }
+}
+
+impl From<AssertionError> for ApiError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Rejected(why) => Self::ClientAssertion(why),
+            AssertionError::Store(error) => Self::StoreUnavailable(error),
+        }
     }
 }
 

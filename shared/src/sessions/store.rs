@@ -50,6 +50,7 @@ pub struct Opening {
     subject_token: SecretString,
     client_id: String,
     scope: Option<String>,
+    audience: Option<String>,
     user_agent: Option<String>,
     nonce: Nonce,
     lifetimes: SessionLifetimes,
@@ -64,6 +65,8 @@ pub struct Opened {
     pub refresh_token: RefreshToken,
     /// What the client may do in it.
     pub scope: Option<String>,
+    /// The API that the client asked for tokens for.
+    pub audience: Option<String>,
     /// When it was opened, which a repeated exchange does not change.
     pub signed_in_at: Timestamp,
     /// Whether this very exchange created the user.
@@ -79,6 +82,8 @@ pub struct Refreshed {
     pub refresh_token: RefreshToken,
     /// What the client may do in the session.
     pub scope: Option<String>,
+    /// The API that the client asked for tokens for.
+    pub audience: Option<String>,
     /// How long the refresh token is good if it is not used.
     pub refresh_token_expires_in: u64,
     /// Which session it is.
@@ -114,13 +119,15 @@ pub enum RefreshError {
 
 /// A session, as the table holds it.
 #[derive(Debug, Serialize, Deserialize)]
-struct SessionItem {
-    client_id: String,
+pub(super) struct SessionItem {
+    pub(super) client_id: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
+    pub(super) scope: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audience: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
-    session_version: u64,
+    pub(super) session_version: u64,
     #[serde(with = "serde_bytes")]
     family: [u8; 32],
     generation: u32,
@@ -133,7 +140,7 @@ struct SessionItem {
     /// Whether the exchange that opened it created the user.
     #[serde(default)]
     created_user: bool,
-    created_at: Timestamp,
+    pub(super) created_at: Timestamp,
     last_used_at: Timestamp,
     idle_expires_at: Timestamp,
     absolute_expires_at: Timestamp,
@@ -144,7 +151,7 @@ struct SessionItem {
 }
 
 impl SessionItem {
-    fn state(&self) -> State {
+    pub(super) fn state(&self) -> State {
         State {
             client_id: self.client_id.clone(),
             family: Hash(self.family),
@@ -163,7 +170,7 @@ impl SessionItem {
         self.over_at().saturating_sub(now)
     }
 
-    fn over_at(&self) -> Timestamp {
+    pub(super) fn over_at(&self) -> Timestamp {
         self.idle_expires_at.min(self.absolute_expires_at)
     }
 
@@ -176,6 +183,7 @@ impl SessionItem {
             },
             signed_in_at: self.created_at,
             scope: self.scope,
+            audience: self.audience,
             refresh_token,
         }
     }
@@ -201,10 +209,17 @@ impl Opening {
             subject_token: subject_token.clone(),
             client_id: client_id.to_owned(),
             scope,
+            audience: None,
             user_agent,
             nonce,
             lifetimes,
         })
+    }
+
+    /// The same, with tokens for the API that the client asks for.
+    pub fn for_audience(mut self, audience: Option<String>) -> Self {
+        self.audience = audience;
+        self
     }
 
     pub(crate) fn log_created(&self, user_id: UserId) {
@@ -226,6 +241,7 @@ impl Opening {
             is_new_user: item.created_user,
             refresh_token_expires_in: item.refresh_token_expires_in(now),
             scope: item.scope,
+            audience: item.audience,
         }
     }
 }
@@ -257,6 +273,7 @@ impl Sessions {
         let session = SessionItem {
             client_id: opening.client_id.clone(),
             scope: opening.scope.clone(),
+            audience: opening.audience.clone(),
             user_agent: opening.user_agent.clone(),
             session_version,
             family: first.family.hash().0,

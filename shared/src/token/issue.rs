@@ -39,6 +39,8 @@ pub struct Grant<'a> {
     pub session: SessionRef,
     /// When it was opened.
     pub signed_in_at: Timestamp,
+    /// The API that the token is for.
+    pub audience: &'a str,
     /// The granted scope, if any (RFC 6749 §3.3).
     pub scope: Option<&'a str>,
 }
@@ -88,7 +90,7 @@ impl ReadyIssuer<'_> {
         let now = clock.now();
         let claims = Claims {
             iss: issuer.url.to_string(),
-            aud: issuer.audience.to_string(),
+            aud: grant.audience.to_owned(),
             sub: user.id,
             client_id: grant.client_id.to_owned(),
             iat: now,

@@ -1,18 +1,8 @@
 //! A provider's public keys: found through its discovery document, kept as long as it says, and longer while it is down.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, DecodingKey,
-    jwk::{AlgorithmParameters, Jwk, PublicKeyUse},
-};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
@@ -22,6 +12,7 @@ use super::super::{Outbound, ProviderError};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
+    jwk::{self, PublicKey},
 };
 
 /// A set is read again after as long as its `Cache-Control` says, within these bounds.
@@ -33,13 +24,6 @@ const GOOD_FOR: u64 = 24 * 60 * 60;
 /// The largest sets in use have a few dozen keys.
 const MAX_KEYS: usize = 50;
 const MAX_JWKS: usize = 150_000;
-const MAX_KID: usize = 256;
-/// 2048 to 8192 bits.
-const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=1024;
-/// 65537, the one public exponent in use.
-const RSA_EXPONENT: &str = "AQAB";
-/// Members that only a private or a symmetric key has (RFC 7518 §6).
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// The keys of one provider. Clones share one cache.
 #[derive(Clone)]
@@ -57,20 +41,7 @@ struct Cache {
 struct Loaded {
     at: Timestamp,
     fresh_for: u64,
-    keys: BTreeMap<String, Arc<ProviderKey>>,
-}
-
-/// A public key of a provider.
-pub(super) struct ProviderKey {
-    pub(super) key: DecodingKey,
-    /// The one algorithm that it is for, where it says so.
-    algorithm: Option<Algorithm>,
-}
-
-impl ProviderKey {
-    pub(super) fn signs_with(&self, algorithm: Algorithm) -> bool {
-        self.key.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
-    }
+    keys: BTreeMap<String, Arc<PublicKey>>,
 }
 
 /// The part of a discovery document that we need (OpenID Connect Discovery 1.0 §3).
@@ -104,7 +75,7 @@ impl ProviderKeys {
     }
 
     /// The key named `kid`, if the provider has one.
-    pub(super) async fn find(&self, kid: &str) -> Result<Option<Arc<ProviderKey>>, ProviderError> {
+    pub(super) async fn find(&self, kid: &str) -> Result<Option<Arc<PublicKey>>, ProviderError> {
         if let Some(key) = self.fresh().await?.keys.get(kid) {
             return Ok(Some(key.clone()));
         }
@@ -191,7 +162,7 @@ impl ProviderKeys {
                 "it publishes more keys than anybody needs",
             ));
         }
-        let keys = usable(&jwks.keys);
+        let keys = jwk::usable(&jwks.keys);
         if keys.is_empty() {
             return Err(ProviderError::unavailable(
                 "it publishes no key that can be used",
@@ -243,53 +214,6 @@ impl ProviderKeys {
             parsed.map_err(|_| ProviderError::unavailable("its JSON is not what it should be"))?;
         Ok((parsed, answer.max_age))
     }
-}
-
-/// The keys that can verify, by name. What cannot be used is left out; a name that comes twice is nobody's.
-fn usable(keys: &[Value]) -> BTreeMap<String, Arc<ProviderKey>> {
-    let kid = |key: &Value| key["kid"].as_str().map(str::to_owned);
-    let mut seen = BTreeSet::new();
-    let mut ambiguous = BTreeSet::new();
-    for name in keys.iter().filter_map(kid) {
-        if !seen.insert(name.clone()) {
-            ambiguous.insert(name);
-        }
-    }
-    keys.iter()
-        .filter_map(|key| Some((kid(key)?, Arc::new(read(key)?))))
-        .filter(|(kid, _)| kid.len() <= MAX_KID && !ambiguous.contains(kid))
-        .collect()
-}
-
-fn read(key: &Value) -> Option<ProviderKey> {
-    if PRIVATE.iter().any(|member| key.get(member).is_some()) {
-        return None;
-    }
-    let jwk: Jwk = serde_json::from_value(key.clone()).ok()?;
-    let is_for_signatures = matches!(
-        jwk.common.public_key_use,
-        None | Some(PublicKeyUse::Signature)
-    );
-    let is_sound = match &jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => {
-            let modulus = URL_SAFE_NO_PAD.decode(&rsa.n).ok()?;
-            RSA_BYTES.contains(&modulus.len()) && modulus[0] != 0 && rsa.e == RSA_EXPONENT
-        }
-        AlgorithmParameters::EllipticCurve(_) => true,
-        AlgorithmParameters::OctetKeyPair(pair) => {
-            URL_SAFE_NO_PAD.decode(&pair.x).is_ok_and(|x| x.len() == 32)
-        }
-        _ => false,
-    };
-    if !is_for_signatures || !is_sound {
-        return None;
-    }
-    let algorithm = match key.get("alg") {
-        None => None,
-        Some(name) => Some(serde_json::from_value(name.clone()).ok()?),
-    };
-    let key = DecodingKey::from_jwk(&jwk).ok()?;
-    (key.family() != AlgorithmFamily::Hmac).then_some(ProviderKey { key, algorithm })
 }
 
 impl fmt::Debug for ProviderKeys {

@@ -1,0 +1,26 @@
+//! T84: a function with a wrong setting never serves, and says in one line which setting it is.
+
+use tests::start::assert_refuses_bad_settings;
+
+#[test]
+fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
+    assert_refuses_bad_settings(
+        env!("CARGO_BIN_EXE_introspect"),
+        &[
+            ("ISSUER_URL", "https://api.example.com"),
+            ("TOKEN_AUDIENCE", "https://api.example.com"),
+            ("TABLE_NAME", "cambio"),
+            ("KEYS_TABLE_NAME", "cambio-keys"),
+            (
+                "CLIENTS",
+                r#"[{"client_id":"nextjs","secret_sha256":["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"]}]"#,
+            ),
+        ],
+        &[
+            ("ISSUER_URL", "http://api.example.com"),
+            ("LOG_LEVEL", "loud"),
+            ("CLIENTS", r#"[{"client_id":"nextjs","secret":"CANARY"}]"#),
+            ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb.example.com"),
+        ],
+    );
+}

@@ -1,0 +1,220 @@
+//! Client assertions: a client proves itself by what it signs, so that no secret is shared (RFC 7523 §2.2, "private_key_jwt").
+//!
+//! Each is good once. Its name is put into the main table, on the condition that it is not there; DynamoDB deletes it when it would
+//! have expired anyway.
+
+use aws_lc_rs::{
+    digest::{SHA256, digest},
+    rand,
+};
+use aws_sdk_dynamodb::{
+    Client,
+    operation::put_item::PutItemError,
+    primitives::Blob,
+    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
+};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, Validation};
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::{
+    clock::{Clock, Timestamp},
+    config,
+    dynamodb::{StoreError, number, primary_key},
+    jws,
+};
+
+/// What a client may sign with.
+pub const ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::EdDSA,
+];
+/// How far a client's clock may be off.
+const LEEWAY: u64 = 60;
+/// An assertion is made for one request; libraries give it a minute or five.
+const MAX_LIFETIME: u64 = 10 * 60;
+const MAX_JTI: usize = 256;
+
+/// Why an assertion proves nothing.
+#[derive(Debug, Error)]
+pub enum AssertionError {
+    /// It is not what it should be.
+    #[error("{0}")]
+    Rejected(&'static str),
+    /// The table cannot be used, and whether it was used before is not known.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Proves client assertions.
+#[derive(Clone, Debug)]
+pub(crate) struct Assertions {
+    issuer_url: String,
+    client: Client,
+    table: String,
+    clock: Clock,
+}
+
+/// The header of an assertion that nobody has verified: these members and no others.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnverifiedHeader {
+    alg: Algorithm,
+    kid: String,
+    typ: Option<String>,
+}
+
+/// RFC 7523 §3.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: Audience,
+    exp: Timestamp,
+    nbf: Option<Timestamp>,
+    iat: Option<Timestamp>,
+    jti: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
+    Err(AssertionError::Rejected(why))
+}
+
+/// Whose assertion it is, as it claims: the client is chosen by it, and then it is verified.
+pub(crate) fn claimed_client(assertion: &str) -> Result<String, AssertionError> {
+    Ok(inspect(assertion)?.1.sub)
+}
+
+fn inspect(assertion: &str) -> Result<(UnverifiedHeader, Claims), AssertionError> {
+    jws::inspect(assertion).or(rejected(
+        "it is no plain JWT with alg and kid, and with iss, sub, aud, exp and jti",
+    ))
+}
+
+impl Assertions {
+    pub(crate) fn new(issuer_url: String, client: Client, table: String, clock: Clock) -> Self {
+        Self {
+            issuer_url,
+            client,
+            table,
+            clock,
+        }
+    }
+
+    /// Whether `assertion` was made by `client`, for us, for this moment, and for the first time.
+    pub(crate) async fn prove(
+        &self,
+        assertion: &str,
+        client: &config::Client,
+    ) -> Result<(), AssertionError> {
+        let (header, claims) = inspect(assertion)?;
+        if header.typ.is_some_and(|typ| !is_assertion_type(&typ)) {
+            return rejected("its typ is not JWT");
+        }
+        let key = client.jwks.find(&header.kid);
+        let key = key.filter(|key| ALGORITHMS.contains(&header.alg) && key.signs_with(header.alg));
+        let Some(key) = key else {
+            return rejected("no key of the client has its kid and alg");
+        };
+        let mut validation = Validation::new(header.alg);
+        // Their values are checked below, against the clock that was handed in.
+        validation.set_required_spec_claims(&["exp"]);
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        if jsonwebtoken::decode::<serde::de::IgnoredAny>(assertion, &key.key, &validation).is_err()
+        {
+            return rejected("its signature does not fit");
+        }
+        self.check(&claims, &client.client_id)?;
+        self.use_up(&claims).await
+    }
+
+    fn check(&self, claims: &Claims, client_id: &str) -> Result<(), AssertionError> {
+        let now = self.clock.now();
+        if claims.iss != client_id || claims.sub != client_id {
+            return rejected("its iss and sub are not both the client");
+        }
+        let is_us = |audience: &String| self.is_us(audience);
+        let is_for_us = match &claims.aud {
+            Audience::One(audience) => is_us(audience),
+            // Whoever else it is for could use it here.
+            Audience::Several(all) => !all.is_empty() && all.iter().all(is_us),
+        };
+        if !is_for_us {
+            return rejected("its aud is not this issuer");
+        }
+        if now >= claims.exp.saturating_add(LEEWAY) {
+            return rejected("it has expired");
+        }
+        if claims.exp > now + MAX_LIFETIME + LEEWAY {
+            return rejected("it lives longer than 10 minutes");
+        }
+        let starts = [claims.nbf, claims.iat].into_iter().flatten().max();
+        if starts.is_some_and(|start| start > now + LEEWAY) {
+            return rejected("it is not valid yet");
+        }
+        if claims.jti.is_empty() || claims.jti.len() > MAX_JTI {
+            return rejected("its jti is empty or longer than 256 bytes");
+        }
+        Ok(())
+    }
+
+    /// The issuer itself, or the endpoint that is called: clients in use differ (RFC 7523 §3, OpenID Connect Core 1.0 §9).
+    fn is_us(&self, audience: &str) -> bool {
+        let path = audience.strip_prefix(&self.issuer_url);
+        path.is_some_and(|path| ["", "/token", "/revoke", "/introspect"].contains(&path))
+    }
+
+    async fn use_up(&self, claims: &Claims) -> Result<(), AssertionError> {
+        let named = [claims.sub.as_bytes(), &[0], claims.jti.as_bytes()].concat();
+        let name = URL_SAFE_NO_PAD.encode(digest(&SHA256, &named));
+        // Tells a write of ours whose answer was lost, and which the SDK repeated, from somebody else's.
+        let mut attempt = [0; 16];
+        rand::fill(&mut attempt)
+            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        let attempt = AttributeValue::B(Blob::new(attempt));
+        let put = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(primary_key(format!("ASSERTION#{name}"), "ASSERTION")))
+            .item("attempt", attempt.clone())
+            .item("expires_at", number(claims.exp.saturating_add(LEEWAY)))
+            .condition_expression("attribute_not_exists(#pk)")
+            .expression_attribute_names("#pk", "pk")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        let Err(error) = put else {
+            return Ok(());
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(there))
+                if there.item().and_then(|item| item.get("attempt")) == Some(&attempt) =>
+            {
+                Ok(())
+            }
+            Some(PutItemError::ConditionalCheckFailedException(_)) => {
+                rejected("it was used before: each request takes a new one")
+            }
+            _ => Err(StoreError::from(error).into()),
+        }
+    }
+}
+
+/// What libraries set, and what RFC 7523's successor asks for. Not `at+jwt`: an access token is none.
+fn is_assertion_type(typ: &str) -> bool {
+    ["JWT", "client-authentication+jwt"]
+        .iter()
+        .any(|known| typ.eq_ignore_ascii_case(known))
+}

@@ -1,0 +1,240 @@
+//! `CLIENTS`: the applications that may call the OAuth endpoints.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{ConfigError, Environment, Found, is_vschar};
+use crate::jwk::{self, PublicKey};
+
+/// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// The public name of the client.
+    pub client_id: String,
+    /// SHA-256 of each accepted secret: at most two, while one is being replaced.
+    #[serde(default, deserialize_with = "sha256_hex_list")]
+    pub secret_sha256: Vec<[u8; 32]>,
+    /// The public keys of the client, which proves itself by what it signs (RFC 7523 §2.2), by name.
+    #[serde(default)]
+    pub(crate) jwks: ClientKeys,
+    /// What the client may ask for in `scope`; all of it is granted when it asks for nothing.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The providers that it may sign users in with; all that are configured, unless set.
+    #[serde(default)]
+    pub providers: Option<Vec<String>>,
+    /// The APIs that it may ask for tokens for; `TOKEN_AUDIENCE` unless set. The first is what it gets when it asks for none.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Whether it may ask about tokens of other clients: an API, rather than an application (RFC 7662 §4).
+    #[serde(default)]
+    pub introspects: bool,
+}
+
+/// A JWK Set (RFC 7517 §5) whose keys can all be used.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(try_from = "JwkSet")]
+pub(crate) struct ClientKeys(BTreeMap<String, Arc<PublicKey>>);
+
+#[derive(Deserialize)]
+struct JwkSet {
+    keys: Vec<Value>,
+}
+
+impl TryFrom<JwkSet> for ClientKeys {
+    type Error = &'static str;
+
+    fn try_from(set: JwkSet) -> Result<Self, Self::Error> {
+        let usable = jwk::usable(&set.keys);
+        if usable.is_empty() || usable.len() != set.keys.len() {
+            return Err("a key that is private, weak, or has no kid of its own");
+        }
+        Ok(Self(usable))
+    }
+}
+
+impl ClientKeys {
+    pub(crate) fn find(&self, kid: &str) -> Option<&PublicKey> {
+        self.0.get(kid).map(Arc::as_ref)
+    }
+}
+
+const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences" and "introspects""#;
+
+/// `CLIENTS`: the registered clients, as JSON.
+///
+/// # Errors
+/// The value is missing, no such JSON, or names a client twice; its content is not shown.
+pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
+    let refused = |problem: String| ConfigError {
+        name: "CLIENTS",
+        found: Found::Secret(problem),
+        expected: EXPECTED,
+    };
+    let value = env.required("CLIENTS", EXPECTED)?;
+    let clients: Vec<Client> = serde_json::from_str(&value).map_err(|error| {
+        // serde's message quotes the value; where it is says enough.
+        refused(format!(
+            "{} characters, wrong at line {} column {}",
+            value.len(),
+            error.line(),
+            error.column()
+        ))
+    })?;
+    if clients.is_empty() {
+        return Err(refused("no client in it".to_owned()));
+    }
+    for (index, client) in clients.iter().enumerate() {
+        let mut others = clients[..index].iter();
+        if let Some(problem) = client.problem() {
+            return Err(refused(format!("client {index} {problem}")));
+        }
+        if others.any(|other| other.client_id == client.client_id) {
+            return Err(refused(format!("client {index} repeats a client_id")));
+        }
+    }
+    Ok(clients)
+}
+
+impl Client {
+    fn problem(&self) -> Option<&'static str> {
+        let is_text = |text: &String| !text.is_empty() && text.bytes().all(is_vschar);
+        if !is_text(&self.client_id) {
+            return Some("has no usable client_id");
+        }
+        if self.secret_sha256.is_empty() && self.jwks.0.is_empty() {
+            return Some("has neither secret_sha256 nor jwks");
+        }
+        if !self.scopes.iter().all(|scope| is_scope_token(scope)) {
+            return Some("has a scope that is no scope-token of RFC 6749 §3.3");
+        }
+        if !self.audiences.iter().all(is_text) {
+            return Some("has an audience that is no visible ASCII");
+        }
+        None
+    }
+}
+
+/// RFC 6749 §3.3.
+fn is_scope_token(scope: &str) -> bool {
+    let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    !scope.is_empty() && scope.bytes().all(allowed)
+}
+
+fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<[u8; 32]>, D::Error> {
+    let hashes = Vec::<String>::deserialize(deserializer)?;
+    let decoded: Option<Vec<_>> = hashes.iter().map(|hash| sha256_from_hex(hash)).collect();
+    // What `sha256sum` says of a variable that was not set.
+    let nothing = digest(&SHA256, b"");
+    decoded
+        .filter(|hashes| (1..=2).contains(&hashes.len()))
+        .filter(|hashes| hashes.iter().all(|hash| hash != nothing.as_ref()))
+        .ok_or_else(|| serde::de::Error::custom("not one or two SHA-256 in hex"))
+}
+
+fn sha256_from_hex(hex: &str) -> Option<[u8; 32]> {
+    let mut hash = [0; 32];
+    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (index, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A_HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+
+    fn clients_of(json: &str) -> Result<Vec<Client>, ConfigError> {
+        clients(&Environment::of([("CLIENTS", json)]))
+    }
+
+    #[test]
+    fn clients_have_one_or_two_secrets() {
+        let one = clients_of(&format!(
+            r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"]}}]"#
+        ))
+        .unwrap();
+        assert_eq!(one[0].secret_sha256[0][..2], [0x9f, 0x86]);
+
+        for secrets in ["[]", &format!(r#"["{A_HASH}","{A_HASH}","{A_HASH}"]"#)] {
+            let json = format!(r#"[{{"client_id":"a","secret_sha256":{secrets}}}]"#);
+            assert!(clients_of(&json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn t84_a_wrong_client_list_is_refused_without_showing_it() {
+        let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{A_HASH}"]}}"#);
+        for json in [
+            "",
+            "[]",
+            "{}",
+            "hunter2",
+            r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
+            r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
+            &format!("[{repeated},{repeated}]"),
+            &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
+            // The hash of nothing.
+            r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
+            &format!(
+                r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
+            ),
+            &format!(
+                r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
+                &A_HASH[2..]
+            ),
+        ] {
+            let error = clients_of(json).unwrap_err().to_string();
+            assert!(error.starts_with("CLIENTS "), "{error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains(A_HASH),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_may_have_public_keys_instead_and_nothing_else_of_a_key() {
+        let key = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+        let of = |keys: &str| {
+            clients_of(&format!(
+                r#"[{{"client_id":"a","jwks":{{"keys":[{keys}]}}}}]"#
+            ))
+        };
+
+        assert!(
+            of(&format!(r#"{{{key},"kid":"one"}}"#)).unwrap()[0]
+                .jwks
+                .find("one")
+                .is_some()
+        );
+        for keys in [
+            "".to_owned(),
+            format!("{{{key}}}"),
+            format!(r#"{{{key},"kid":"one","d":"hunter2"}}"#),
+            format!(r#"{{{key},"kid":"one"}},{{{key},"kid":"one"}}"#),
+            r#"{"kty":"oct","k":"hunter2","kid":"one"}"#.to_owned(),
+        ] {
+            let error = of(&keys).unwrap_err().to_string();
+            assert!(
+                error.starts_with("CLIENTS ") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
+        assert!(
+            clients_of(r#"[{"client_id":"a"}]"#).is_err(),
+            "nothing to prove itself by"
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Whether a session is alive, for a service that wants to know it now (RFC 7662).
+
+use super::{
+    Decision, Presented, RefreshToken, SessionId, SessionRef, Sessions, decide,
+    store::{SessionItem, session_key},
+};
+use crate::{clock::Timestamp, config::SessionLifetimes, dynamodb::StoreError, users::UserId};
+
+/// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.
+#[derive(Debug)]
+pub struct Alive {
+    /// Which one it is.
+    pub session: SessionRef,
+    /// The client that opened it.
+    pub client_id: String,
+    /// What the client may do in it.
+    pub scope: Option<String>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When it ends if it is not refreshed before.
+    pub expires_at: Timestamp,
+}
+
+impl Alive {
+    fn new(id: SessionId, item: SessionItem) -> Self {
+        Self {
+            session: SessionRef {
+                id,
+                version: item.session_version,
+            },
+            created_at: item.created_at,
+            expires_at: item.over_at(),
+            client_id: item.client_id,
+            scope: item.scope,
+        }
+    }
+}
+
+impl Sessions {
+    /// The session, if it is alive as of now (strongly consistent).
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn find(&self, user_id: UserId, id: SessionId) -> Result<Option<Alive>, StoreError> {
+        let now = self.clock.now();
+        let item = self.read(user_id, id).await?;
+        let alive = item.filter(|item| item.state().is_alive(now));
+        Ok(alive.map(|item| Alive::new(id, item)))
+    }
+
+    /// The session that `token` would refresh now, whichever client presents it. Nothing is used up, and nothing ends.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn find_by_token(
+        &self,
+        token: &RefreshToken,
+        lifetimes: &SessionLifetimes,
+    ) -> Result<Option<Alive>, StoreError> {
+        let Some(item) = self.read(token.user_id, token.session_id).await? else {
+            return Ok(None);
+        };
+        let presented = Presented {
+            client_id: item.client_id.clone(),
+            family: token.family.hash(),
+            generation: token.generation,
+            secret: token.secret.hash(),
+        };
+        let window = lifetimes.reuse_window.map(|window| window.as_secs());
+        let decision = decide(&presented, &item.state(), self.clock.now(), window);
+        let is_good = matches!(decision, Decision::Rotate | Decision::Repeat(_));
+        Ok(is_good.then(|| Alive::new(token.session_id, item)))
+    }
+
+    async fn read(
+        &self,
+        user_id: UserId,
+        id: SessionId,
+    ) -> Result<Option<SessionItem>, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(session_key(user_id, id)))
+            .consistent_read(true)
+            .send()
+            .await?;
+        Ok(found.item.map(serde_dynamo::from_item).transpose()?)
+    }
+}

@@ -1,0 +1,461 @@
+//! Clients: several, each with what it may do, and some without a secret (RFC 7523).
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tests::{
+    Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE,
+    oidc::{Issuer, Key},
+    opaque::{self, Opaque},
+    proxy::{Fault, When},
+    settle,
+};
+
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+/// The client that signs instead of knowing a secret.
+const SIGNER: &str = "lambda";
+
+/// Our clients, and one that has a key.
+struct Scene {
+    service: Service,
+    key: Key,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let key = Key::new("one");
+        let mut clients: Value = serde_json::from_str(&tests::clients(&[CLIENT])).unwrap();
+        let signer = json!({ "client_id": SIGNER, "jwks": { "keys": [key.jwk] } });
+        clients.as_array_mut().unwrap().push(signer);
+        let service = Service::start_with(&[("CLIENTS", &clients.to_string())]).await;
+        Self { service, key }
+    }
+
+    fn claims(&self, jti: &str) -> Value {
+        let now = self.service.time.now();
+        json!({ "iss": SIGNER, "sub": SIGNER, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti })
+    }
+
+    /// A request that gets to the grant once the client is proven.
+    async fn authenticate(&self, path: &str, assertion: &str) -> Answer {
+        let form = [
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", assertion),
+            ("grant_type", "none"),
+            ("token", "none"),
+        ];
+        let request = self.service.request("POST", path).form(&form);
+        self.service.send(request).await
+    }
+
+    async fn accepts(&self, assertion: &str) {
+        let answer = self.authenticate("/token", assertion).await;
+        assert_eq!(
+            answer.body["error"], "unsupported_grant_type",
+            "{:?}",
+            answer.body
+        );
+    }
+
+    /// Refuses it for this reason.
+    async fn refuses(&self, assertion: &str, why: &str) {
+        let answer = self.authenticate("/token", assertion).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::UNAUTHORIZED,
+            "{why}: {:?}",
+            answer.body
+        );
+        assert_eq!(answer.body["error"], "invalid_client");
+        let description = answer.text("/error_description");
+        assert!(description.contains(why), "{description}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_signs_needs_no_secret() {
+    let scene = Scene::start().await;
+    let exchange = |jti: &str| {
+        let assertion = scene.key.sign(&scene.claims(jti));
+        let subject_token = scene.service.github_token("octocat");
+        let mut form = vec![("client_assertion_type", ASSERTION_TYPE.to_owned())];
+        form.push(("client_assertion", assertion));
+        for (name, value) in tests::exchange_of(&subject_token) {
+            form.push((name, value.to_owned()));
+        }
+        scene.service.request("POST", "/token").form(&form)
+    };
+
+    let answer = scene.service.send(exchange("a")).await;
+
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let claims = scene.service.verify(answer.text("/access_token")).await;
+    assert_eq!(claims.client_id, SIGNER);
+    for path in ["/revoke", "/introspect"] {
+        let assertion = scene.key.sign(&scene.claims(path));
+        let answer = scene.authenticate(path, &assertion).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn t11_an_assertion_is_good_once() {
+    let scene = Scene::start().await;
+    let assertion = scene.key.sign(&scene.claims("once"));
+
+    scene.accepts(&assertion).await;
+    scene.refuses(&assertion, "used before").await;
+    let again = scene.key.sign(&scene.claims("once"));
+    scene.refuses(&again, "used before").await;
+
+    scene
+        .accepts(&scene.key.sign(&scene.claims("another")))
+        .await;
+    let items = scene.service.items_of("ASSERTION#");
+    assert_eq!(items.len(), 2);
+    for item in items {
+        let expires_at: u64 = item["expires_at"]["N"].as_str().unwrap().parse().unwrap();
+        assert!(
+            expires_at > scene.service.time.now() + 60,
+            "not before it has expired"
+        );
+        assert!(!item.to_string().contains("once"));
+    }
+}
+
+#[tokio::test]
+async fn t11_of_many_who_use_an_assertion_at_once_one_does() {
+    let scene = Scene::start().await;
+    let assertion = scene.key.sign(&scene.claims("once"));
+
+    let requests = (0..30).map(|_| {
+        let form = [
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", &assertion),
+            ("grant_type", "none"),
+        ];
+        let request = scene.service.request("POST", "/token").form(&form);
+        tokio::spawn(settle(request))
+    });
+    let mut accepted = 0;
+    for request in requests.collect::<Vec<_>>() {
+        let answer = request.await.unwrap();
+        accepted += usize::from(answer.body["error"] == "unsupported_grant_type");
+    }
+
+    assert_eq!(accepted, 1);
+}
+
+#[tokio::test]
+async fn t11_an_assertion_of_anybody_for_anybody_at_any_time_is_refused() {
+    let scene = Scene::start().await;
+    let now = scene.service.time.now();
+    let with = |name: &str, value: Value| {
+        let mut claims = scene.claims("x");
+        claims[name] = value;
+        scene.key.sign(&claims)
+    };
+    let without = |name: &str| {
+        let mut claims = scene.claims("x");
+        claims.as_object_mut().unwrap().remove(name);
+        scene.key.sign(&claims)
+    };
+
+    for name in ["iss", "sub", "aud", "exp", "jti"] {
+        scene.refuses(&without(name), "no plain JWT").await;
+    }
+    scene
+        .refuses(&with("iss", "nextjs".into()), "iss and sub")
+        .await;
+    scene
+        .refuses(&with("aud", "https://evil.example".into()), "aud")
+        .await;
+    let both = json!([ISSUER, "https://evil.example"]);
+    scene.refuses(&with("aud", both), "aud").await;
+    scene.refuses(&with("aud", json!([])), "aud").await;
+    let below = format!("{ISSUER}/token/x");
+    scene.refuses(&with("aud", below.into()), "aud").await;
+    scene
+        .refuses(&with("exp", (now - 120).into()), "expired")
+        .await;
+    scene
+        .refuses(&with("exp", (now + 3600).into()), "10 minutes")
+        .await;
+    scene
+        .refuses(&with("exp", u64::MAX.into()), "10 minutes")
+        .await;
+    scene
+        .refuses(&with("nbf", (now + 300).into()), "not valid yet")
+        .await;
+    scene
+        .refuses(&with("iat", (now + 300).into()), "not valid yet")
+        .await;
+    scene.refuses(&with("jti", "".into()), "jti").await;
+    scene
+        .refuses(&with("jti", "x".repeat(257).into()), "jti")
+        .await;
+    assert!(scene.service.items().is_empty(), "nothing of it is kept");
+    for audience in [
+        json!(format!("{ISSUER}/token")),
+        json!([ISSUER]),
+        json!([ISSUER, format!("{ISSUER}/token")]),
+    ] {
+        let mut claims = scene.claims(&audience.to_string());
+        claims["aud"] = audience;
+        scene.accepts(&scene.key.sign(&claims)).await;
+    }
+}
+
+#[tokio::test]
+async fn t11_an_assertion_that_another_key_signed_is_refused() {
+    let scene = Scene::start().await;
+    let claims = scene.claims("x");
+    let header = |name: &str, value: &str| {
+        let mut header = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" });
+        header[name] = value.into();
+        scene.key.sign_with_header(&header, &claims)
+    };
+
+    scene
+        .refuses(&Key::new("one").sign(&claims), "signature")
+        .await;
+    scene
+        .refuses(&Key::new("two").sign(&claims), "kid and alg")
+        .await;
+    scene.refuses(&header("alg", "RS256"), "kid and alg").await;
+    scene.refuses(&header("alg", "HS256"), "kid and alg").await;
+    scene.refuses(&header("alg", "none"), "no plain JWT").await;
+    scene.refuses(&header("typ", "at+jwt"), "typ").await;
+    scene
+        .refuses(&header("jku", "https://evil.example"), "no plain JWT")
+        .await;
+    scene.refuses("nonsense", "no plain JWT").await;
+    // Our own access token, of this very client.
+    let token = scene.service.access_token("octocat").await;
+    scene.refuses(&token, "client authentication failed").await;
+    // Of clients that are not there, or have no key, as much is said as of a wrong secret.
+    for client in ["nobody", CLIENT.0] {
+        let mut claims = claims.clone();
+        claims["iss"] = client.into();
+        claims["sub"] = client.into();
+        scene
+            .refuses(&scene.key.sign(&claims), "client authentication failed")
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn t74_an_assertion_and_a_secret_at_once_are_refused() {
+    let scene = Scene::start().await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let form = |more: &[(&str, &str)]| {
+        let mut form = vec![
+            ("client_assertion", assertion.as_str()),
+            ("grant_type", "none"),
+        ];
+        form.extend_from_slice(more);
+        scene.service.request("POST", "/token").form(&form)
+    };
+    let typed = ("client_assertion_type", ASSERTION_TYPE);
+
+    for request in [
+        form(&[typed]).basic_auth(CLIENT.0, Some(CLIENT.1)),
+        form(&[typed, ("client_id", CLIENT.0), ("client_secret", CLIENT.1)]),
+        form(&[]),
+        form(&[(
+            "client_assertion_type",
+            "urn:ietf:params:oauth:client-assertion-type:saml2-bearer",
+        )]),
+    ] {
+        let answer = scene.service.send(request).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert_eq!(answer.body["error"], "invalid_request");
+    }
+    let other = scene
+        .service
+        .send(form(&[typed, ("client_id", CLIENT.0)]))
+        .await;
+    assert_eq!(other.status, StatusCode::UNAUTHORIZED);
+    let same = scene
+        .service
+        .send(form(&[typed, ("client_id", SIGNER)]))
+        .await;
+    assert_eq!(same.body["error"], "unsupported_grant_type");
+}
+
+#[tokio::test]
+async fn t72_an_assertion_whose_write_was_repeated_by_the_sdk_is_not_used_twice() {
+    let scene = Scene::start().await;
+    scene.service.dynamodb.clear();
+    scene
+        .service
+        .dynamodb
+        .fault(When::Nth(1), Fault::ResetAfterForwarding);
+
+    scene.accepts(&scene.key.sign(&scene.claims("x"))).await;
+
+    assert_eq!(scene.service.dynamodb.calls().len(), 2);
+}
+
+#[tokio::test]
+async fn t70_while_the_table_is_down_no_client_is_called_wrong() {
+    let scene = Scene::start().await;
+    scene.service.dynamodb.down().await;
+
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let answer = scene.authenticate("/token", &assertion).await;
+
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.body["error"], "temporarily_unavailable");
+    scene.service.dynamodb.heal();
+    scene.accepts(&assertion).await;
+}
+
+/// Two of our clients: one for any provider and the usual API, one with bounds.
+async fn bounded() -> (Service, Opaque) {
+    let others = Opaque::start().await;
+    let mut clients: Value =
+        serde_json::from_str(&tests::clients(&[CLIENT, tests::OTHER_CLIENT])).unwrap();
+    clients[1]["providers"] = json!(["github"]);
+    clients[1]["audiences"] = json!(["https://shop.example.com", "https://stock.example.com"]);
+    let settings = [
+        ("CLIENTS", &*clients.to_string()),
+        ("OAUTH_PROVIDERS", &others.settings()),
+    ];
+    (Service::start_with(&settings).await, others)
+}
+
+#[tokio::test]
+async fn a_client_signs_users_in_with_its_own_providers_only() {
+    let (service, others) = bounded().await;
+    let discord = format!("{}~ada~identify", opaque::APP);
+    let exchange = |client: (&str, &str), provider: &str, token: &str| {
+        let form = [
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", token),
+            ("subject_token_type", tests::ACCESS_TOKEN),
+            ("subject_issuer", provider),
+        ];
+        let request = service.request("POST", "/token").form(&form);
+        service.send(request.basic_auth(client.0, Some(client.1)))
+    };
+
+    let refused = exchange(tests::OTHER_CLIENT, "discord", &discord).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(refused.body["error"], "unauthorized_client");
+    assert!(others.proxy.calls().is_empty(), "nobody was asked");
+
+    let github = exchange(
+        tests::OTHER_CLIENT,
+        "github",
+        &service.github_token("octocat"),
+    )
+    .await;
+    assert_eq!(github.status, StatusCode::OK, "{:?}", github.body);
+    assert_eq!(
+        exchange(CLIENT, "discord", &discord).await.status,
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn a_client_gets_tokens_for_its_own_apis_only() {
+    let (service, _others) = bounded().await;
+    let (shop, stock) = ("https://shop.example.com", "https://stock.example.com");
+    let post = |form: &[(&str, &str)]| {
+        let request = service.request("POST", "/token").form(form);
+        service.send(request.basic_auth(tests::OTHER_CLIENT.0, Some(tests::OTHER_CLIENT.1)))
+    };
+    let exchange = |more: &[(&'static str, &'static str)]| {
+        let token = service.github_token("octocat");
+        let form = [&tests::exchange_of(&token)[..], more].concat();
+        post(&form)
+    };
+    assert_eq!(audience(&exchange(&[]).await), shop);
+    assert_eq!(audience(&exchange(&[("audience", stock)]).await), stock);
+    assert_eq!(
+        audience(&exchange(&[("resource", stock), ("audience", stock)]).await),
+        stock
+    );
+    for more in [
+        &[("audience", ISSUER)][..],
+        &[("resource", "https://evil.example")],
+        &[("resource", stock), ("audience", shop)],
+    ] {
+        let refused = exchange(more).await;
+        assert_eq!(refused.body["error"], "invalid_target", "{more:?}");
+    }
+
+    // A refresh goes on with what was asked for, and may ask for another (RFC 8707 §2.2).
+    let first = exchange(&[("audience", stock)]).await;
+    let refresh = |token: String, more: &[(&'static str, &'static str)]| {
+        let form = [&tests::refresh_of(&token)[..], more].concat();
+        post(&form)
+    };
+    let token = first.text("/refresh_token").to_owned();
+    let wrong = refresh(token.clone(), &[("resource", ISSUER)]).await;
+    assert_eq!(wrong.body["error"], "invalid_target");
+    assert_eq!(
+        service
+            .sessions()
+            .iter()
+            .filter(|s| s["generation"]["N"] != "0")
+            .count(),
+        0
+    );
+    let second = refresh(token, &[]).await;
+    assert_eq!(audience(&second), stock);
+    let third = refresh(
+        second.text("/refresh_token").to_owned(),
+        &[("resource", shop)],
+    )
+    .await;
+    assert_eq!(audience(&third), shop);
+    let fourth = refresh(third.text("/refresh_token").to_owned(), &[]).await;
+    assert_eq!(audience(&fourth), stock);
+
+    // A token for another API opens nothing here; it can be given back all the same.
+    let token = fourth.text("/access_token");
+    assert_eq!(service.me(token).await.status, StatusCode::UNAUTHORIZED);
+    service
+        .send(service.revocation(tests::OTHER_CLIENT, token))
+        .await;
+    let ended = refresh(fourth.text("/refresh_token").to_owned(), &[]).await;
+    assert_eq!(ended.body["error"], "invalid_grant");
+}
+
+fn audience(answer: &Answer) -> String {
+    let payload = answer.text("/access_token").split('.').nth(1).unwrap();
+    let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    claims["aud"].as_str().unwrap().to_owned()
+}
+
+/// A client of the OpenID kind needs no more than others.
+#[tokio::test]
+async fn an_id_token_is_refused_before_its_provider_is_asked_where_the_client_may_not() {
+    let key = Key::new("one");
+    let issuer = Issuer::start(&key).await;
+    let mut clients: Value = serde_json::from_str(&tests::clients(&[CLIENT])).unwrap();
+    clients[0]["providers"] = json!(["github"]);
+    let settings = [
+        ("CLIENTS", &*clients.to_string()),
+        ("OIDC_PROVIDERS", &issuer.settings()),
+    ];
+    let service = Service::start_with(&settings).await;
+
+    let token = key.sign(&issuer.claims("ada", service.time.now()));
+    let refused = service
+        .token(&[
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", &token),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:id_token",
+            ),
+        ])
+        .await;
+
+    assert_eq!(refused.body["error"], "unauthorized_client");
+    assert_eq!(issuer.key_requests(), 0);
+}
