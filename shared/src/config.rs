@@ -6,11 +6,13 @@
 mod clients;
 mod oauth;
 mod oidc;
+mod route_scopes;
 mod sign_up;
 
 pub use clients::{Client, clients};
 pub use oauth::{OAuthProvider, UserInfo};
 pub use oidc::OidcProvider;
+pub use route_scopes::RouteScopes;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
 use std::{collections::HashMap, fmt, net::IpAddr, sync::Arc, time::Duration};

@@ -13,7 +13,7 @@ mod subject;
 mod surface;
 mod user_agent;
 
-pub use caller::{Caller, RecentSignIn};
+pub use caller::{Caller, RecentSignIn, bearer_token};
 pub use client::{CLIENT_AUTHENTICATION, Client, Clients};
 pub use document::document;
 pub use error::{ApiError, OAuthError};

@@ -38,10 +38,12 @@ MB = 1_000_000
 LIMITS = {
     "token-exchange": 10 * MB,
     "revoke": 9 * MB,
+    "introspect": 9 * MB,
     "me": 9 * MB,
     "sessions": 9 * MB,
     "identities": 10 * MB,
     "discovery": 9 * MB,
+    "authorizer": 9 * MB,
     "rotate-keys": 9 * MB,
 }
 
@@ -53,6 +55,10 @@ SETTINGS = {
         "OIDC_PROVIDERS", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME", "TOKEN_AUDIENCE",
     },
     "revoke": {"CLIENTS", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
+    "introspect": {
+        "CLIENTS", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL",
+        "TABLE_NAME", "TOKEN_AUDIENCE",
+    },
     "me": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "sessions": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "TABLE_NAME", "TOKEN_AUDIENCE"},
     "identities": {
@@ -60,6 +66,7 @@ SETTINGS = {
         "OAUTH_PROVIDERS", "OIDC_PROVIDERS", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME", "TOKEN_AUDIENCE",
     },
     "discovery": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL"},
+    "authorizer": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "ROUTE_SCOPES", "TOKEN_AUDIENCE"},
     "rotate-keys": {"KEYS_TABLE_NAME", "LOG_LEVEL", "SIGNING_KEY_TTL", "SIGNING_KEY_TYPE"},
 }  # fmt: skip
 # What the Lambda service sets, and the way to the embedded DynamoDB.
@@ -75,6 +82,7 @@ DEFAULTS = {
     "OAUTH_PROVIDERS": "",
     "OIDC_PROVIDERS": "",
     "REFRESH_REUSE_WINDOW": "",
+    "ROUTE_SCOPES": "",
     "SESSION_ABSOLUTE_TTL": "15552000",
     "SESSION_IDLE_TTL": "2592000",
     "SIGNING_KEY_TTL": "7776000",
@@ -124,15 +132,23 @@ EVENTS = {
         request("POST", "/revoke", {**FORM, **BASIC}, "token=nonsense"),
         lambda answer: answer["statusCode"] == 200,
     ),
+    "introspect": (
+        request("POST", "/introspect", {**FORM, **BASIC}, "token=nonsense"),
+        lambda answer: answer["statusCode"] == 200 and json.loads(answer["body"]) == {"active": False},
+    ),
     "sessions": (request("GET", "/me/sessions"), lambda answer: answer["statusCode"] == 401),
     "identities": (request("GET", "/me/identities"), lambda answer: answer["statusCode"] == 401),
     "discovery": (
         request("GET", "/.well-known/jwks.json"),
-        lambda answer: answer["statusCode"] == 200 and len(json.loads(answer["body"])["keys"]) == 1,
+        lambda answer: answer["statusCode"] == 200 and len(json.loads(answer["body"])["keys"]) == 2,
+    ),
+    "authorizer": (
+        request("GET", "/orders", {"authorization": "Bearer nonsense"}),
+        lambda answer: answer["isAuthorized"] is False,
     ),
     "rotate-keys": (
-        {"source": "aws.events", "detail-type": "Scheduled Event"},
-        lambda answer: isinstance(answer, dict),
+        {"rotate": "when-due"},
+        lambda answer: answer["changed"] is False and [key["state"] for key in answer["keys"]] == ["current", "next"],
     ),
 }
 

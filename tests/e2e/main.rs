@@ -10,6 +10,7 @@
 
 mod account;
 mod admin;
+mod authorizer;
 mod budgets;
 mod clients;
 mod discovery;

@@ -30,10 +30,17 @@ ITEMS = {
     "token-exchange": [
         ("Table", {READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
         ("Table", {READ, PUT, DELETE}, {"EMAIL#*"}),
+        ("Table", {PUT}, {"ASSERTION#*"}),
         ("KeysTable", {READ}, {"KEYSET", "KEY#*"}),
     ],
     "revoke": [
         ("Table", {UPDATE}, {"USER#*"}),
+        ("Table", {PUT}, {"ASSERTION#*"}),
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "introspect": [
+        ("Table", {READ}, {"USER#*"}),
+        ("Table", {PUT}, {"ASSERTION#*"}),
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "me": [
@@ -52,6 +59,9 @@ ITEMS = {
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "discovery": [
+        ("KeysTable", {READ}, {"KEYSET"}),
+    ],
+    "authorizer": [
         ("KeysTable", {READ}, {"KEYSET"}),
     ],
     "rotate-keys": [
@@ -265,7 +275,7 @@ def a_setting_means_the_same_to_every_function(template):
     }
     exchange = functions(template)["token-exchange"][1]["Environment"]["Variables"]
     providers = {"GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS", "OIDC_PROVIDERS"}
-    for variable in providers | {"CLIENTS", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL"}:
+    for variable in providers | {"CLIENTS", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL"}:
         common[variable] = exchange[variable]
     for binary, (_, properties) in functions(template).items():
         for variable, value in properties["Environment"]["Variables"].items():
@@ -447,7 +457,9 @@ def every_parameter_and_condition_is_used(template):
 @check
 def the_client_is_composed_as_json(template):
     _, properties = functions(template)["token-exchange"]
-    condition, two, one = properties["Environment"]["Variables"]["CLIENTS"]["Fn::If"]
+    given, whole, composed_of = properties["Environment"]["Variables"]["CLIENTS"]["Fn::If"]
+    assert (given, whole) == ("HasClients", {"Ref": "Clients"})
+    condition, two, one = composed_of["Fn::If"]
     assert condition == "HasNextSecret"
     values = {"ClientId": "nextjs", "ClientSecretSha256": "a" * 64, "ClientSecretSha256Next": "b" * 64}
 
@@ -462,7 +474,7 @@ def the_client_is_composed_as_json(template):
 def a_bad_parameter_is_refused_before_anything_is_made(template):
     examples = {
         "ClientId": (["nextjs", "my-app.v2"], ["", 'a"', "a b", "x" * 65, "a,b"]),
-        "ClientSecretSha256": (["0" * 64], ["", "A" * 64, "0" * 63, "0" * 65, "secret"]),
+        "ClientSecretSha256": (["", "0" * 64], ["A" * 64, "0" * 63, "0" * 65, "secret"]),
         "ClientSecretSha256Next": (["", "f" * 64], ["0" * 63]),
         "IssuerUrl": (
             ["", "https://auth.example.com"],

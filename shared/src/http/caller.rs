@@ -1,7 +1,7 @@
 //! Sign-in as an extractor.
 
 use axum::extract::{FromRef, FromRequestParts};
-use http::{header::AUTHORIZATION, request::Parts};
+use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 
 use super::ApiError;
 use crate::{
@@ -55,7 +55,7 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let token = bearer_token(parts)?;
+        let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
         Ok(Self {
             user_id: claims.sub,
@@ -89,10 +89,10 @@ where
 
 /// The token of the one `Authorization: Bearer` header. API Gateway joins several headers with a comma, which no
 /// token contains.
-fn bearer_token(parts: &Parts) -> Result<&str, ApiError> {
-    let mut headers = parts.headers.get_all(AUTHORIZATION).iter();
+pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut headers = headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else {
-        return Err(ApiError::MissingToken);
+        return None;
     };
     header
         .to_str()
@@ -101,5 +101,4 @@ fn bearer_token(parts: &Parts) -> Result<&str, ApiError> {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim_matches(' '))
         .filter(|token| !token.is_empty())
-        .ok_or(ApiError::MissingToken)
 }

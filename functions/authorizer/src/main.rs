@@ -1,0 +1,17 @@
+//! The Lambda entry point of the authorizer.
+
+use authorizer::Authorizer;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use shared::{clock::Clock, config::Environment, telemetry};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    let env = Environment::process();
+    telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
+    let authorizer = &Authorizer::start(&env, Clock::system()).await?;
+    // What fails here is answered with a 5xx by API Gateway, and let through by nobody.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<_>| async move {
+        Ok::<_, Error>(authorizer.authorize(&event.payload).await?)
+    }))
+    .await
+}
