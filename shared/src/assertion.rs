@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::{
     clock::{Clock, Timestamp},
-    config,
+    config::{self, ConfigError, Environment},
     dynamodb::{StoreError, number, primary_key},
     jws,
 };
@@ -53,6 +53,7 @@ pub enum AssertionError {
 #[derive(Clone, Debug)]
 pub(crate) struct Assertions {
     issuer_url: String,
+    api_url: String,
     client: Client,
     table: String,
     clock: Clock,
@@ -102,13 +103,19 @@ fn inspect(assertion: &str) -> Result<(UnverifiedHeader, Claims), AssertionError
 }
 
 impl Assertions {
-    pub(crate) fn new(issuer_url: String, client: Client, table: String, clock: Clock) -> Self {
-        Self {
-            issuer_url,
-            client,
-            table,
-            clock,
-        }
+    /// Reads `ISSUER_URL`, `API_URL` and `TABLE_NAME`.
+    pub(crate) fn from_env(
+        env: &Environment,
+        client: &Client,
+        clock: &Clock,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            issuer_url: config::issuer_url(env)?,
+            api_url: config::api_url(env)?,
+            table: config::table_name(env)?,
+            client: client.clone(),
+            clock: clock.clone(),
+        })
     }
 
     /// Whether `assertion` was made by `client`, for us, for this moment, and for the first time.
@@ -171,8 +178,9 @@ impl Assertions {
 
     /// The issuer itself, or the endpoint that is called: clients in use differ (RFC 7523 §3, OpenID Connect Core 1.0 §9).
     fn is_us(&self, audience: &str) -> bool {
-        let path = audience.strip_prefix(&self.issuer_url);
-        path.is_some_and(|path| ["", "/token", "/revoke", "/introspect"].contains(&path))
+        let path = audience.strip_prefix(&self.api_url);
+        audience == self.issuer_url
+            || path.is_some_and(|path| ["/token", "/revoke", "/introspect"].contains(&path))
     }
 
     async fn use_up(&self, claims: &Claims) -> Result<(), AssertionError> {

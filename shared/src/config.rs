@@ -206,6 +206,20 @@ pub fn issuer_url(env: &Environment) -> Result<String, ConfigError> {
     Ok(url)
 }
 
+/// `API_URL`: where our endpoints are, if not below `ISSUER_URL`, as when the documents are published somewhere else.
+///
+/// # Errors
+/// The variable is wrong, or `ISSUER_URL` is missing or wrong.
+pub fn api_url(env: &Environment) -> Result<String, ConfigError> {
+    const URL: &str =
+        "the https URL of this API without a slash at the end, or nothing where it is ISSUER_URL";
+    let Some(url) = env.optional("API_URL") else {
+        return issuer_url(env);
+    };
+    env.base_url("API_URL", &url, URL)?;
+    Ok(url)
+}
+
 /// How long access tokens live.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessTokenTtl(
@@ -320,6 +334,33 @@ pub fn keys_table_name(env: &Environment) -> Result<String, ConfigError> {
         "KEYS_TABLE_NAME",
         "the name of the DynamoDB table of signing keys",
     )
+}
+
+/// Where the documents are published as files.
+#[derive(Clone, Debug)]
+pub struct DocumentsBucket {
+    /// `DOCUMENTS_BUCKET`: the name of the bucket.
+    pub name: String,
+    /// `AWS_ENDPOINT_URL_S3`: another address than the region's own, as the AWS SDKs define it.
+    pub endpoint: Option<Url>,
+}
+
+impl DocumentsBucket {
+    /// Reads `DOCUMENTS_BUCKET` and `AWS_ENDPOINT_URL_S3`; `None` where the documents are no files.
+    ///
+    /// # Errors
+    /// Names the variable that is wrong.
+    pub fn from_env(env: &Environment) -> Result<Option<Self>, ConfigError> {
+        const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9003, without a slash at the end";
+        let Some(name) = env.optional("DOCUMENTS_BUCKET") else {
+            return Ok(None);
+        };
+        let endpoint = env
+            .optional("AWS_ENDPOINT_URL_S3")
+            .map(|value| env.base_url("AWS_ENDPOINT_URL_S3", &value, ENDPOINT))
+            .transpose()?;
+        Ok(Some(Self { name, endpoint }))
+    }
 }
 
 /// How signing keys are made.

@@ -7,8 +7,8 @@ use std::{collections::HashMap, error::Error as StdError, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     config::{
-        BehaviorVersion, Config, Credentials, Region, http::HttpResponse, retry::RetryConfig,
-        timeout::TimeoutConfig,
+        BehaviorVersion, Config, Credentials, Region, SharedHttpClient, http::HttpResponse,
+        retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{BuildError, ProvideErrorMetadata, SdkError},
     types::AttributeValue,
@@ -19,6 +19,7 @@ use aws_smithy_http_client::{
 };
 use secrecy::ExposeSecret;
 use thiserror::Error;
+use url::Url;
 
 use crate::{config, telemetry, users::UserId};
 use retry::RetryWhatPasses;
@@ -38,45 +39,12 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 ///
 /// It is built by hand instead of by `aws-config`, whose credential chain costs more at cold start than the whole
 /// request: a Lambda has its credentials in the environment.
-#[expect(
-    clippy::expect_used,
-    reason = "the certificates are part of the program, and a test builds this client"
-)]
 pub fn client(config: &config::DynamoDb) -> Client {
-    let plain_text = config
-        .endpoint
-        .as_ref()
-        .is_some_and(|endpoint| endpoint.scheme() == "http");
-    let http_client = if plain_text {
-        Builder::new().build_http()
-    } else {
-        let roots = TrustStore::empty()
-            .with_native_roots(false)
-            .with_pem_certificate(AMAZON_ROOTS);
-        let context = TlsContext::builder()
-            .with_trust_store(roots)
-            .build()
-            .expect("the embedded certificates are well-formed");
-        Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .tls_context(context)
-            .build_https()
-    };
-    let credentials = Credentials::new(
-        &config.access_key_id,
-        config.secret_access_key.expose_secret(),
-        config
-            .session_token
-            .as_ref()
-            .map(|token| token.expose_secret().to_owned()),
-        None,
-        "environment",
-    );
     let mut sdk = Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(config.region.clone()))
-        .credentials_provider(credentials)
-        .http_client(http_client)
+        .credentials_provider(credentials(config))
+        .http_client(http_client(config.endpoint.as_ref()))
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(TRIES)
@@ -94,6 +62,40 @@ pub fn client(config: &config::DynamoDb) -> Client {
         sdk = sdk.endpoint_url(endpoint.as_str());
     }
     Client::from_conf(sdk.build())
+}
+
+/// What carries requests to AWS, or in plain text to a stand-in at `endpoint` on this machine.
+#[expect(
+    clippy::expect_used,
+    reason = "the certificates are part of the program, and a test builds this client"
+)]
+pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
+    if endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") {
+        return Builder::new().build_http();
+    }
+    let roots = TrustStore::empty()
+        .with_native_roots(false)
+        .with_pem_certificate(AMAZON_ROOTS);
+    let context = TlsContext::builder()
+        .with_trust_store(roots)
+        .build()
+        .expect("the embedded certificates are well-formed");
+    Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(context)
+        .build_https()
+}
+
+/// Who we are at AWS.
+pub fn credentials(config: &config::DynamoDb) -> Credentials {
+    let session_token = config.session_token.as_ref();
+    Credentials::new(
+        &config.access_key_id,
+        config.secret_access_key.expose_secret(),
+        session_token.map(|token| token.expose_secret().to_owned()),
+        None,
+        "environment",
+    )
 }
 
 /// An item, or the key of one, as DynamoDB has it.

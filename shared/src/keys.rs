@@ -19,7 +19,7 @@ use aws_lc_rs::{
 };
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
-    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
+    jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -144,6 +144,17 @@ impl KeySet {
         let turns = self.keys.iter().map(|other| other.sign_from);
         let next_turn = turns.filter(|turn| *turn > key.sign_from).min();
         next_turn.map(|turn| turn.saturating_add(KEPT_AFTER))
+    }
+
+    /// The same as [`Self::published`], as a JWK Set.
+    ///
+    /// # Errors
+    /// A stored key cannot be used.
+    pub fn jwks(&self, now: Timestamp) -> Result<JwkSet, KeyError> {
+        let keys = self.published(now).map(|key| Ok(key.read()?.0));
+        Ok(JwkSet {
+            keys: keys.collect::<Result<_, KeyError>>()?,
+        })
     }
 
     /// The keys that verify at `now`, and those published ahead of their turn.

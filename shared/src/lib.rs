@@ -7,6 +7,7 @@
 pub mod assertion;
 pub mod clock;
 pub mod config;
+pub mod documents;
 pub mod dynamodb;
 pub mod http;
 mod jwk;

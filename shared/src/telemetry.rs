@@ -18,7 +18,7 @@ use crate::{
 static VERSION: OnceLock<String> = OnceLock::new();
 
 /// What each error of a chain says of itself, and nothing that it holds.
-pub(crate) fn causes(error: &dyn Error) -> String {
+pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

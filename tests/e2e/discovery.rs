@@ -39,6 +39,59 @@ async fn the_metadata_says_what_there_is_and_nothing_empty() {
 }
 
 #[tokio::test]
+async fn the_metadata_says_how_clients_prove_themselves_and_what_we_sign_with() {
+    for (key_type, algorithm) in [("RSA-3072", "RS256"), ("Ed25519", "EdDSA")] {
+        let service = Service::start_with(&[("SIGNING_KEY_TYPE", key_type)]).await;
+        for path in METADATA {
+            let answer = service.send(service.request("GET", path)).await;
+            for endpoint in ["token", "revocation", "introspection"] {
+                let methods = &answer.body[format!("{endpoint}_endpoint_auth_methods_supported")];
+                assert_eq!(
+                    *methods,
+                    json!([
+                        "client_secret_basic",
+                        "client_secret_post",
+                        "private_key_jwt"
+                    ])
+                );
+                let algorithms =
+                    &answer.body[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")];
+                assert_eq!(*algorithms, json!(["RS256", "PS256", "ES256", "EdDSA"]));
+            }
+            let signed = &answer.body["id_token_signing_alg_values_supported"];
+            let is_openid = path == METADATA[0];
+            assert_eq!(
+                *signed,
+                if is_openid {
+                    json!([algorithm])
+                } else {
+                    Value::Null
+                }
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_endpoints_may_be_elsewhere_than_the_documents() {
+    let api = "https://api.example.com";
+    let service = Service::start_with(&[("API_URL", api)]).await;
+    let answer = service.send(service.request("GET", METADATA[1])).await;
+    assert_eq!(answer.text("/issuer"), ISSUER);
+    assert_eq!(answer.text("/jwks_uri"), format!("{ISSUER}{KEYS}"));
+    for (name, path) in [
+        ("token", "token"),
+        ("revocation", "revoke"),
+        ("introspection", "introspect"),
+    ] {
+        assert_eq!(
+            answer.text(&format!("/{name}_endpoint")),
+            format!("{api}/{path}")
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_keys_are_public_and_only_public() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;

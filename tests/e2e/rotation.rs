@@ -1,7 +1,14 @@
 //! Keys that rotate while everybody uses them: made once, known in time, gone when nobody needs them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
+use axum::http::{HeaderMap, Method, Uri};
 use jsonwebtoken::{
     DecodingKey, Validation,
     jwk::{Jwk, JwkSet},
@@ -9,7 +16,7 @@ use jsonwebtoken::{
 use reqwest::StatusCode;
 use rotate_keys::{Order, Report, RotateKeys, RotateKeysError, State, When as Turn};
 use serde_json::Value;
-use shared::{config::Environment, keys::KeySet};
+use shared::{config::Environment, documents::Document, keys::KeySet};
 use tests::{
     Service,
     proxy::{Fault, When},
@@ -453,4 +460,78 @@ async fn t86_no_verifier_ever_meets_a_key_that_it_cannot_know() {
 
     assert!(verified > 8_000, "{verified}");
     check_keys(&service).await;
+}
+
+/// What was put into a bucket: path → content type, cache control and body.
+type Bucket = Arc<Mutex<BTreeMap<String, (String, String, String)>>>;
+
+/// A stand-in for S3 that takes what it gets, while it is not told to fail.
+async fn start_s3(bucket: Bucket, fails: Arc<AtomicBool>) -> String {
+    let put = async move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
+        if fails.load(Ordering::SeqCst) || method != Method::PUT {
+            return StatusCode::FORBIDDEN;
+        }
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        // The SDK may send the body in chunks, between lines about their size and sum.
+        let body = body.lines().find(|line| line.starts_with('{')).unwrap();
+        bucket.lock().unwrap().insert(
+            uri.path().to_owned(),
+            (
+                header("content-type"),
+                header("cache-control"),
+                body.to_owned(),
+            ),
+        );
+        StatusCode::OK
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(put)).await });
+    url
+}
+
+#[tokio::test]
+async fn t88_the_documents_are_files_that_say_what_the_function_says() {
+    let (bucket, fails) = (Bucket::default(), Arc::new(AtomicBool::new(true)));
+    let s3 = start_s3(bucket.clone(), fails.clone()).await;
+    let service = Service::start().await;
+    let mut variables = service.variables.clone();
+    for (name, value) in [
+        ("DOCUMENTS_BUCKET", "documents"),
+        ("AWS_ENDPOINT_URL_S3", &s3),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    let env = Environment::of(variables);
+    let rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
+    service.time.pass(DAY as i64);
+
+    let failed = rotate_keys.run(&NOW).await;
+    assert!(
+        matches!(failed, Err(RotateKeysError::Files(_))),
+        "{failed:?}"
+    );
+    assert_eq!(
+        check_keys(&service).await.keys.len(),
+        3,
+        "the keys are as they should be"
+    );
+    fails.store(false, Ordering::SeqCst);
+    let report = rotate_keys.run(&Order::default()).await.unwrap();
+
+    assert!(!report.changed);
+    service.time.pass(5 * 60 + 1);
+    let files = bucket.lock().unwrap().clone();
+    assert_eq!(files.len(), 3);
+    for document in Document::ALL {
+        let (content_type, cache_control, body) = &files[&format!("/documents{}", document.path())];
+        let served = service.send(service.request("GET", document.path())).await;
+        assert_eq!(
+            served.body.to_string(),
+            serde_json::from_str::<Value>(body).unwrap().to_string()
+        );
+        assert_eq!(served.header("content-type"), content_type);
+        assert_eq!(served.header("cache-control"), cache_control);
+        assert!(body.len() < 150_000, "what API Gateway reads at most");
+    }
 }

@@ -107,7 +107,9 @@ def role_of(template, properties):
 
 
 def statements(policies):
-    return [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+    """Also those that depend on a condition, as if it held."""
+    found = [s for policy in policies for s in policy["PolicyDocument"]["Statement"]]
+    return [s["Fn::If"][1] if "Fn::If" in s else s for s in found]
 
 
 def dynamodb_statements(role):
@@ -190,8 +192,11 @@ def no_permission_is_broader_than_one_resource(template):
             statement
         )  # no NotAction, NotResource
         assert not any("*" in action for action in statement["Action"]), statement["Sid"]
-        # A resource of this template or a parameter, never a pattern.
+        # A resource of this template or a parameter, never a pattern; but for the files of one folder.
         resource = statement["Resource"]
+        if resource == {"Fn::Sub": "${DocumentsBucket.Arn}/.well-known/*"}:
+            assert statement["Action"] == ["s3:PutObject"]
+            continue
         assert isinstance(resource, dict) and len(resource) == 1, statement["Sid"]
         assert resource.keys() <= {"Fn::GetAtt", "Ref"}, statement["Sid"]
     known = {"AWS::IAM::Role", "AWS::IAM::Policy"}
@@ -265,8 +270,13 @@ def a_function_gets_the_settings_that_it_uses_and_no_more(template):
 @check
 def a_setting_means_the_same_to_every_function(template):
     issuer = template["Outputs"]["IssuerUrl"]["Value"]
-    assert issuer == {"Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}]}
+    api = {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}
+    files = {"Fn::Sub": "https://${Distribution.DomainName}"}
+    assert issuer == {
+        "Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, {"Fn::If": ["PublishesDocuments", files, api]}]
+    }
     common = {
+        "API_URL": {"Fn::If": ["PublishesDocuments", api, {"Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, api]}]},
         "ISSUER_URL": issuer,
         "TOKEN_AUDIENCE": {"Fn::If": ["HasTokenAudience", {"Ref": "TokenAudience"}, issuer]},
         "TABLE_NAME": {"Ref": "Table"},
@@ -368,6 +378,29 @@ def keys_are_looked_after_every_day(template):
         a["Properties"]["MetricName"] == "Errors" and name in refs(a["Properties"]["Dimensions"]) for a in alarms
     )
     assert name in template["Outputs"]["MakeFirstKey"]["Value"]["Fn::Sub"]
+
+
+@check
+def the_documents_are_read_through_cloudfront_only(template):
+    bucket = template["Resources"]["DocumentsBucket"]["Properties"]
+    blocks = bucket["PublicAccessBlockConfiguration"]
+    assert set(blocks) == {"BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"}
+    assert all(value is True for value in blocks.values())
+    (read,) = statements([template["Resources"]["DocumentsBucketPolicy"]["Properties"]])
+    assert read["Principal"] == {"Service": "cloudfront.amazonaws.com"} and read["Action"] == ["s3:GetObject"]
+    assert "${Distribution}" in read["Condition"]["StringEquals"]["aws:SourceArn"]["Fn::Sub"]
+    behavior = template["Resources"]["Distribution"]["Properties"]["DistributionConfig"]["DefaultCacheBehavior"]
+    assert behavior["ViewerProtocolPolicy"] == "https-only"
+    assert behavior["AllowedMethods"] == ["GET", "HEAD"]
+    writers = {
+        binary
+        for binary, (_, properties) in functions(template).items()
+        if any("s3:PutObject" in s["Action"] for s in statements(role_of(template, properties)[1]["Policies"]))
+    }
+    assert writers == {"rotate-keys"}
+    for name in ("DocumentsBucket", "DocumentsBucketPolicy", "DocumentsAccess", "Distribution"):
+        assert template["Resources"][name]["Condition"] == "PublishesDocuments", name
+    assert template["Parameters"]["PublishDocuments"]["Default"] == "false"
 
 
 @check
@@ -488,6 +521,10 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         "GitHubApiUrl": (
             ["https://api.github.com", "https://github.example.com/api/v3"],
             ["http://api.github.com", "https://api.github.com/", "", "https://x.example.com?a=b"],
+        ),
+        "DocumentsCertificateArn": (
+            ["", "arn:aws:acm:us-east-1:123456789012:certificate/0a-1b"],
+            ["arn:aws:acm:eu-central-1:123456789012:certificate/0a-1b", "0a-1b"],
         ),
         "KeysKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/keys", "0a-1b"]),
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
@@ -690,6 +727,19 @@ BREAKS = [
         put("RotateKeysFunction/Properties/Events/Daily/Properties/Input", '{"rotate":"now"}'),
     ),
     (keys_are_looked_after_every_day, drop("RotateKeysFailingAlarm")),
+    (
+        the_documents_are_read_through_cloudfront_only,
+        put("DocumentsBucket/Properties/PublicAccessBlockConfiguration/BlockPublicPolicy", False),
+    ),
+    (
+        the_documents_are_read_through_cloudfront_only,
+        put("DocumentsBucketPolicy/Properties/PolicyDocument/Statement/0/Principal", "*"),
+    ),
+    (
+        the_documents_are_read_through_cloudfront_only,
+        drop("DocumentsBucketPolicy/Properties/PolicyDocument/Statement/0/Condition"),
+    ),
+    (the_documents_are_read_through_cloudfront_only, put("/Parameters/PublishDocuments/Default", "true")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/DeletionPolicy")),
     (the_tables_are_kept_backed_up_and_encrypted, put("KeysTable/UpdateReplacePolicy", "Delete")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/Properties/TimeToLiveSpecification")),

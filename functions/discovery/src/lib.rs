@@ -1,7 +1,4 @@
-//! The documents by which others find out how to use and check our tokens: RFC 8414, and OpenID Connect Discovery 1.0
-//! as far as it fits a server that issues no ID tokens.
-
-use std::sync::Arc;
+//! The documents by which others find out how to use and check our tokens.
 
 use axum::{
     Router,
@@ -10,16 +7,12 @@ use axum::{
     response::Response,
     routing::get,
 };
-use serde_json::json;
 use shared::{
-    assertion,
     clock::Clock,
     config::{self, Environment},
+    documents::{Document, Documents},
     dynamodb,
-    http::{
-        ApiError, CLIENT_AUTHENTICATION, Cache, GRANT_TYPE_REFRESH_TOKEN,
-        GRANT_TYPE_TOKEN_EXCHANGE, document, method_not_allowed, surface,
-    },
+    http::{ApiError, Cache, document, in_time, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     start::StartError,
 };
@@ -29,34 +22,8 @@ use shared::{
 pub struct Discovery {
     /// Our public keys.
     pub keys: Keys,
-    /// The metadata document, which changes only with the settings.
-    pub metadata: Metadata,
-}
-
-/// The authorization server metadata (RFC 8414 §2), as JSON.
-#[derive(Clone, Debug)]
-pub struct Metadata(Arc<str>);
-
-impl Metadata {
-    /// What the issuer with this URL offers. What it does not is left out: RFC 8414 §3.2 forbids empty lists.
-    pub fn new(url: &str) -> Self {
-        let metadata = json!({
-            "issuer": url,
-            "token_endpoint": format!("{url}/token"),
-            "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "token_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
-            "revocation_endpoint": format!("{url}/revoke"),
-            "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "revocation_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
-            "introspection_endpoint": format!("{url}/introspect"),
-            "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "introspection_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
-            "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
-            "jwks_uri": format!("{url}/.well-known/jwks.json"),
-            "subject_types_supported": ["public"],
-        });
-        Self(metadata.to_string().into())
-    }
+    /// What there is to say.
+    pub documents: Documents,
 }
 
 impl Discovery {
@@ -65,37 +32,30 @@ impl Discovery {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let metadata = Metadata::new(&config::issuer_url(env)?);
+        let documents = Documents::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock, env.is_local()).await?;
-        Ok(Self { keys, metadata })
+        Ok(Self { keys, documents })
     }
 }
 
 /// The routes, ready to be mounted by Lambda, by `local`, or by a test.
 pub fn router(discovery: Discovery) -> Router {
-    let metadata = || get(show_metadata).fallback(method_not_allowed);
-    let routes = Router::new()
-        .route("/.well-known/openid-configuration", metadata())
-        .route("/.well-known/oauth-authorization-server", metadata())
-        .route(
-            "/.well-known/jwks.json",
-            get(show_keys).fallback(method_not_allowed),
-        )
-        .with_state(discovery);
-    surface(routes, "discovery", Cache::Public)
+    let mut routes = Router::new();
+    for which in Document::ALL {
+        let show = async move |State(discovery): State<Discovery>, request: HeaderMap| {
+            in_time(discovery.show(which, &request)).await
+        };
+        routes = routes.route(which.path(), get(show).fallback(method_not_allowed));
+    }
+    surface(routes.with_state(discovery), "discovery", Cache::Public)
 }
 
-async fn show_metadata(State(Metadata(metadata)): State<Metadata>, request: HeaderMap) -> Response {
-    document(metadata.to_string(), "application/json", &request)
-}
-
-async fn show_keys(State(keys): State<Keys>, request: HeaderMap) -> Result<Response, ApiError> {
-    let keys = json!(keys.jwks().await?);
-    Ok(document(
-        keys.to_string(),
-        "application/jwk-set+json",
-        &request,
-    ))
+impl Discovery {
+    async fn show(&self, which: Document, request: &HeaderMap) -> Result<Response, ApiError> {
+        let keys = self.keys.jwks().await?;
+        let text = self.documents.text(which, &keys);
+        Ok(document(text, which.content_type(), request))
+    }
 }

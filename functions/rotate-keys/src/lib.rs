@@ -1,5 +1,6 @@
 //! Sees to the signing keys: makes them, lets each sign in its turn, and takes them away when nobody needs them any more.
 
+mod files;
 mod plan;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,8 @@ use shared::{
 };
 use thiserror::Error;
 
+use files::Files;
+pub use files::FilesError;
 use plan::{PUBLISHED_AHEAD, Plan, Wanted};
 
 /// How often a run that others overtake looks again; each time, one of them has done something.
@@ -21,6 +24,7 @@ const TRIES: usize = 10;
 #[derive(Clone, Debug)]
 pub struct RotateKeys {
     keys: KeyStore,
+    files: Option<Files>,
     settings: SigningKeys,
     kid_prefix: &'static str,
     clock: Clock,
@@ -93,6 +97,9 @@ pub enum RotateKeysError {
     /// No key could be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The keys are as they should be, and the files that show them are not; the next run writes them.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The key that is to be revoked is none of those that are published.
     #[error("there is no key {kid:?} to revoke; there are: {}", published.join(", "))]
     UnknownKey {
@@ -120,6 +127,7 @@ impl RotateKeys {
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         Ok(Self {
             keys: KeyStore::new(client, config::keys_table_name(env)?),
+            files: Files::from_env(env, clock.clone())?,
             settings: SigningKeys::from_env(env)?,
             // So that a key that leaves a developer's machine is known for what it is.
             kid_prefix: if env.is_local() {
@@ -136,6 +144,28 @@ impl RotateKeys {
     /// # Errors
     /// The table cannot be used, no key could be made, or there is no such key to revoke.
     pub async fn run(&self, order: &Order) -> Result<Report, RotateKeysError> {
+        let report = self.see_to_keys(order).await?;
+        if let Some(files) = &self.files {
+            self.write(files).await?;
+        }
+        Ok(report)
+    }
+
+    /// Until what was written is what there is: a run that was overtaken does not leave old files behind.
+    async fn write(&self, files: &Files) -> Result<(), RotateKeysError> {
+        let mut written = None;
+        for _ in 0..TRIES {
+            let set = self.keys.find_set().await?.unwrap_or_default();
+            if written == Some(set.version) {
+                return Ok(());
+            }
+            files.write(&set).await?;
+            written = Some(set.version);
+        }
+        Err(RotateKeysError::Overtaken)
+    }
+
+    async fn see_to_keys(&self, order: &Order) -> Result<Report, RotateKeysError> {
         for nth in 0..TRIES {
             let found = self.keys.find_set().await?;
             let replaced = found.as_ref().map(|set| set.version);

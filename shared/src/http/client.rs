@@ -60,11 +60,9 @@ impl Clients {
         dynamodb: &aws_sdk_dynamodb::Client,
         clock: &Clock,
     ) -> Result<Self, ConfigError> {
-        let issuer_url = config::issuer_url(env)?;
-        let table = config::table_name(env)?;
         Ok(Self {
             all: config::clients(env)?.into(),
-            assertions: Assertions::new(issuer_url, dynamodb.clone(), table, clock.clone()),
+            assertions: Assertions::from_env(env, dynamodb, clock)?,
         })
     }
 

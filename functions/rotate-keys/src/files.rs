@@ -1,0 +1,99 @@
+//! The documents as files in a bucket, for readers that do not wait for a function: API Gateway reads them when an authorizer is
+//! made, and gives up after 1.5 s.
+
+use std::time::Duration;
+
+use aws_sdk_s3::{
+    Client,
+    config::{BehaviorVersion, Config, Region, timeout::TimeoutConfig},
+    primitives::ByteStream,
+};
+use shared::{
+    clock::Clock,
+    config::{self, DocumentsBucket, Environment},
+    documents::{Document, Documents},
+    dynamodb,
+    keys::{KeyError, KeySet},
+    start::StartError,
+    telemetry,
+};
+use thiserror::Error;
+
+/// For as long as the same documents are good where a function answers with them.
+const CACHE_CONTROL: &str = "public, max-age=300";
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The bucket where the documents are files.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    client: Client,
+    bucket: String,
+    documents: Documents,
+    clock: Clock,
+}
+
+/// The documents could not be written.
+#[derive(Debug, Error)]
+pub enum FilesError {
+    /// A key could not be shown.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// S3 did not take a file.
+    #[error("{path} could not be written: {cause}")]
+    S3 {
+        /// Which one.
+        path: &'static str,
+        /// Why.
+        cause: String,
+    },
+}
+
+impl Files {
+    /// Reads the settings; `None` where the documents are no files.
+    pub(crate) fn from_env(env: &Environment, clock: Clock) -> Result<Option<Self>, StartError> {
+        let Some(bucket) = DocumentsBucket::from_env(env)? else {
+            return Ok(None);
+        };
+        let aws = config::DynamoDb::from_env(env)?;
+        let mut sdk = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(aws.region.clone()))
+            .credentials_provider(dynamodb::credentials(&aws))
+            .http_client(dynamodb::http_client(bucket.endpoint.as_ref()))
+            .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build());
+        if let Some(endpoint) = &bucket.endpoint {
+            // A stand-in has one name for all buckets.
+            sdk = sdk.endpoint_url(endpoint.as_str()).force_path_style(true);
+        }
+        Ok(Some(Self {
+            client: Client::from_conf(sdk.build()),
+            bucket: bucket.name,
+            documents: Documents::from_env(env)?,
+            clock,
+        }))
+    }
+
+    /// Writes all documents as `set` has them. Safe to repeat.
+    pub(crate) async fn write(&self, set: &KeySet) -> Result<(), FilesError> {
+        let keys = set.jwks(self.clock.now())?;
+        for document in Document::ALL {
+            let path = document.path();
+            self.client
+                .put_object()
+                .bucket(&self.bucket)
+                .key(path.trim_start_matches('/'))
+                .content_type(document.content_type())
+                .cache_control(CACHE_CONTROL)
+                .body(ByteStream::from(
+                    self.documents.text(document, &keys).into_bytes(),
+                ))
+                .send()
+                .await
+                .map_err(|error| FilesError::S3 {
+                    path,
+                    cause: telemetry::causes(&error),
+                })?;
+        }
+        Ok(())
+    }
+}

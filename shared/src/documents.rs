@@ -1,0 +1,116 @@
+//! The documents by which others find out how to use and check our tokens: RFC 8414, and OpenID Connect Discovery 1.0 as far as
+//! it fits a server that issues no ID tokens. The same wherever they are published.
+
+use jsonwebtoken::jwk::JwkSet;
+use serde_json::{Value, json};
+
+use crate::{
+    assertion,
+    config::{self, ConfigError, Environment},
+    http::{CLIENT_AUTHENTICATION, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
+};
+
+/// A document, with where it is found below the issuer's URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// OpenID Connect Discovery 1.0 §4.
+    OpenIdConfiguration,
+    /// RFC 8414 §3.
+    AuthorizationServer,
+    /// RFC 7517 §5.
+    Jwks,
+}
+
+impl Document {
+    /// All of them.
+    pub const ALL: [Self; 3] = [
+        Self::OpenIdConfiguration,
+        Self::AuthorizationServer,
+        Self::Jwks,
+    ];
+
+    /// The path, with a slash at its start.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::OpenIdConfiguration => "/.well-known/openid-configuration",
+            Self::AuthorizationServer => "/.well-known/oauth-authorization-server",
+            Self::Jwks => "/.well-known/jwks.json",
+        }
+    }
+
+    /// The media type.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenIdConfiguration | Self::AuthorizationServer => "application/json",
+            Self::Jwks => "application/jwk-set+json",
+        }
+    }
+}
+
+/// What the documents say of us.
+#[derive(Clone, Debug)]
+pub struct Documents {
+    issuer_url: String,
+    api_url: String,
+}
+
+impl Documents {
+    /// Reads `ISSUER_URL` and `API_URL`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            issuer_url: config::issuer_url(env)?,
+            api_url: config::api_url(env)?,
+        })
+    }
+
+    /// The text of `document`, which publishes `keys`.
+    pub fn text(&self, document: Document, keys: &JwkSet) -> String {
+        match document {
+            Document::OpenIdConfiguration => {
+                let mut metadata = self.metadata();
+                // §3 asks for it, and libraries that check our access tokens read it: there is nothing else that we sign.
+                metadata["id_token_signing_alg_values_supported"] = algorithms(keys).into();
+                metadata.to_string()
+            }
+            Document::AuthorizationServer => self.metadata().to_string(),
+            Document::Jwks => json!(keys).to_string(),
+        }
+    }
+
+    /// What we do not offer is left out: RFC 8414 §3.2 forbids empty lists.
+    fn metadata(&self) -> Value {
+        let Self {
+            issuer_url,
+            api_url,
+        } = self;
+        json!({
+            "issuer": issuer_url,
+            "token_endpoint": format!("{api_url}/token"),
+            "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "token_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "revocation_endpoint": format!("{api_url}/revoke"),
+            "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "revocation_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "introspection_endpoint": format!("{api_url}/introspect"),
+            "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
+            "introspection_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
+            "jwks_uri": format!("{issuer_url}{}", Document::Jwks.path()),
+            "subject_types_supported": ["public"],
+        })
+    }
+}
+
+fn algorithms(keys: &JwkSet) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    for algorithm in keys.keys.iter().filter_map(|key| key.common.key_algorithm) {
+        let algorithm = json!(algorithm);
+        if !all.contains(&algorithm) {
+            all.push(algorithm);
+        }
+    }
+    all
+}
