@@ -583,6 +583,40 @@ CFN_LINT = ("cfn-lint", "--regions", "eu-central-1", "us-east-1", "--", "{}")
 SAM_VALIDATE = ("sam", "validate", "--lint", "--template-file", "{}")
 
 
+EXAMPLES = sorted([*ROOT.glob("examples/protect/*.yaml"), ROOT / "examples/orders/template.yaml"])
+
+
+@pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
+@pytest.mark.parametrize("template", EXAMPLES, ids=lambda path: path.stem)
+def test_the_linter_has_no_complaint_about_an_example(linter, template):
+    result = run(*linter, template=template)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
+    example = cfn_yaml.load(str(ROOT / "examples/orders/template.yaml"))
+    (policy,) = example["Resources"]["OrdersFunction"]["Properties"]["Policies"]
+    (statement,) = policy["Statement"]
+    assert statement["Action"] == [READ]
+    assert "table/${KeysTableName}" in statement["Resource"]["Fn::Sub"]
+    assert statement["Condition"] == {
+        "Null": {"dynamodb:LeadingKeys": "false"},
+        "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["KEYSET"]},
+    }
+
+
+def test_no_answer_of_the_authorizer_is_kept_for_another_route():
+    example = cfn_yaml.load(str(ROOT / "examples/protect/lambda-authorizer.yaml"))
+    authorizer = example["Resources"]["Authorizer"]["Properties"]
+    assert authorizer["IdentitySource"] == ["$request.header.Authorization", "$context.routeKey"]
+    assert authorizer["EnableSimpleResponses"] is True
+    assert authorizer["AuthorizerPayloadFormatVersion"] == "2.0"
+    seconds = example["Parameters"]["AuthorizerCacheSeconds"]
+    assert (seconds["Default"], seconds["MaxValue"]) == (0, 300)
+    for name in ("OrdersRoute",):
+        assert example["Resources"][name]["Properties"]["AuthorizerId"] == {"Ref": "Authorizer"}
+
+
 @pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
 def test_the_linter_has_no_complaint(linter):
     result = run(*linter)

@@ -24,6 +24,10 @@ pub struct Caller {
     pub session: SessionRef,
     /// When that was, with a provider.
     pub signed_in_at: Timestamp,
+    /// What the application may do, separated by spaces (RFC 6749 §3.3).
+    pub scope: Option<String>,
+    /// What the user may do.
+    pub roles: Vec<String>,
 }
 
 /// A signed-in user who signed in with a provider a moment ago (RFC 9470).
@@ -47,6 +51,26 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Requires that the application may do this (RFC 6750 §3.1).
+    ///
+    /// # Errors
+    /// [`ApiError::InsufficientScope`].
+    pub fn require_scope(&self, scope: &'static str) -> Result<(), ApiError> {
+        let granted = self.scope.as_deref().unwrap_or_default();
+        if granted.split(' ').any(|granted| granted == scope) {
+            Ok(())
+        } else {
+            Err(ApiError::InsufficientScope(scope))
+        }
+    }
+
+    /// Whether the user had this role when the token was issued.
+    pub fn has_role(&self, role: &str) -> bool {
+        self.roles.iter().any(|other| other == role)
+    }
+}
+
 impl<S> FromRequestParts<S> for Caller
 where
     S: Send + Sync,
@@ -61,6 +85,8 @@ where
             user_id: claims.sub,
             client_id: claims.client_id,
             signed_in_at: claims.auth_time,
+            scope: claims.scope,
+            roles: claims.roles,
             session: SessionRef {
                 id: claims.sid,
                 version: claims.session_version,

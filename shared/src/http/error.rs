@@ -74,6 +74,9 @@ pub enum ApiError {
     /// The token is good, and its user is gone or disabled.
     #[error("the access token is not valid")]
     UnknownUser,
+    /// The token is good, and not for this (RFC 6750 §3.1). A scope has no character that a quoted text could not have.
+    #[error("the access token is not good for this: it needs the scope {0}")]
+    InsufficientScope(&'static str),
     /// No such thing of the caller's.
     #[error("{0} not found")]
     NotFound(&'static str),
@@ -133,6 +136,7 @@ impl ApiError {
             | Self::InvalidToken(_)
             | Self::SignInTooOld
             | Self::UnknownUser => StatusCode::UNAUTHORIZED,
+            Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -157,6 +161,7 @@ impl ApiError {
             | Self::UnsupportedMediaType(_)
             | Self::TooLarge
             | Self::MethodNotAllowed => "invalid_request",
+            Self::InsufficientScope(_) => "insufficient_scope",
             Self::NotFound(_) => "not_found",
             Self::Conflict(Conflict::BelongsToAnother) => "identity_in_use",
             Self::Conflict(Conflict::ProviderLinked) => "provider_already_linked",
@@ -194,6 +199,10 @@ impl ApiError {
             Self::SignInTooOld => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="insufficient_user_authentication", error_description="a more recent sign-in is required", max_age="300""#,
             )),
+            Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(
+                r#"Bearer realm="cambio", error="insufficient_scope", scope="{scope}""#
+            ))
+            .ok(),
             _ => None,
         }
     }
