@@ -34,8 +34,8 @@ pub const ALGORITHMS: [Algorithm; 4] = [
 ];
 /// How far a client's clock may be off.
 const LEEWAY: u64 = 60;
-/// An assertion is made for one request; libraries give it a minute or five.
-const MAX_LIFETIME: u64 = 10 * 60;
+/// An assertion is made for one request; most libraries give it a minute, and Authlib an hour.
+const MAX_LIFETIME: u64 = 60 * 60;
 const MAX_JTI: usize = 256;
 
 /// Why an assertion proves nothing.
@@ -164,7 +164,7 @@ impl Assertions {
             return rejected("it has expired");
         }
         if claims.exp > now + MAX_LIFETIME + LEEWAY {
-            return rejected("it lives longer than 10 minutes");
+            return rejected("it lives longer than an hour");
         }
         let starts = [claims.nbf, claims.iat].into_iter().flatten().max();
         if starts.is_some_and(|start| start > now + LEEWAY) {

@@ -2,6 +2,7 @@
 /** Starts what the tests talk to, waits until it answers, and takes all of it down again. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
@@ -13,7 +14,7 @@ import { fileURLToPath } from "node:url";
 import { parseEnv } from "node:util";
 import { APP } from "./stand-in.mjs";
 
-const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const EXAMPLE = join(ROOT, "examples/nextjs");
 const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
 
@@ -36,6 +37,9 @@ const MINUTE = 60_000;
 /** @type {Process[]} */
 const processes = [];
 
+/** What `cargo lambda watch` runs, and what it needs around it. */
+const BINARIES = ["cambio", "token-exchange", "revoke", "introspect", "me", "sessions", "identities", "discovery", "rotate-keys"];
+
 /**
  * The real Lambda binaries under `cargo lambda watch`, on a DynamoDB of their own and the given GitHub.
  * @param {string} name of the test; its logs are `<name>.<process>.log`
@@ -45,7 +49,7 @@ const processes = [];
 export async function startApi(name, github, settings = {}) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
   // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
-  const bins = ["cambio", "token-exchange", "revoke", "me", "sessions", "identities", "discovery"].flatMap((bin) => ["--bin", bin]);
+  const bins = BINARIES.flatMap((bin) => ["--bin", bin]);
   await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
 
   const [dynamodb, port] = [await freePort(), await freePort()];
@@ -68,17 +72,68 @@ export async function startApi(name, github, settings = {}) {
     await fetch(`http://127.0.0.1:${dynamodb}`);
   });
 
+  const env = /** @type {Record<string, string>} */ (parseEnv(readFileSync(envFile, "utf8")));
   const watch = ["lambda", "watch", "--ignore-changes", "--disable-cors", "-A", "127.0.0.1", "-P", `${port}`, "--env-file", envFile];
-  start(`${name}.lambda`, CARGO_LAMBDA, watch);
-  // A function starts at its first request; what follows should not wait for that.
+  let nth = 0;
+  const startWatch = () => start(`${name}.lambda${nth++ || ""}`, CARGO_LAMBDA, watch);
+  let lambda = startWatch();
+  await warmUp(url);
+
+  /** Starts all functions anew, as Lambda does now and then. */
+  async function restart() {
+    await stop(lambda);
+    processes.splice(processes.indexOf(lambda), 1);
+    lambda = startWatch();
+    await warmUp(url);
+  }
+  return { url, env, dynamodb: `http://127.0.0.1:${dynamodb}`, restart };
+}
+
+/** A function starts at its first request; what follows should not wait for that. @param {string} url */
+async function warmUp(url) {
   await answers(`${url}/.well-known/openid-configuration`, 200);
   await answers(`${url}/me`, 401);
   await answers(`${url}/me/sessions`, 401);
   await answers(`${url}/me/identities`, 401);
   await answers(`${url}/revoke`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
+  await answers(`${url}/introspect`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
   await answers(`${url}/token`, 401, { method: "POST", body: new URLSearchParams({ grant_type: "none" }) });
+}
 
-  return { url, env: /** @type {Record<string, string>} */ (parseEnv(readFileSync(envFile, "utf8"))) };
+/**
+ * Lets the next signing key sign. It was published a moment ago, which has to be longer ago for that; and the functions know of it
+ * within five minutes, which starting anew makes shorter.
+ * @param {Awaited<ReturnType<typeof startApi>>} api
+ */
+export async function rotateKeys(api) {
+  const yesterday = Math.floor(Date.now() / 1000) - 25 * 60 * 60;
+  const update = {
+    TableName: api.env.KEYS_TABLE_NAME,
+    Key: { pk: { S: "KEYSET" } },
+    UpdateExpression: "SET #keys[1].published_at = :yesterday",
+    ExpressionAttributeNames: { "#keys": "keys" },
+    ExpressionAttributeValues: { ":yesterday": { N: `${yesterday}` } },
+  };
+  const aged = await fetch(api.dynamodb, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/x-amz-json-1.0",
+      "X-Amz-Target": "DynamoDB_20120810.UpdateItem",
+      "X-Amz-Date": "20260101T000000Z",
+      // The embedded DynamoDB wants a signature, and takes any.
+      Authorization: "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+    },
+    body: JSON.stringify(update),
+  });
+  assert.equal(aged.status, 200, await aged.text());
+  const invoked = await fetch(`${api.url}/2015-03-31/functions/rotate-keys/invocations`, {
+    method: "POST",
+    body: JSON.stringify({ rotate: "now" }),
+  });
+  const report = /** @type {{ changed: boolean, keys: { kid: string, state: string }[] }} */ (await invoked.json());
+  assert.deepEqual(report.keys?.map((key) => key.state), ["retired", "current", "next"], JSON.stringify(report));
+  await api.restart();
+  return report;
 }
 
 /**
@@ -152,6 +207,11 @@ export async function freePort() {
   const { port } = /** @type {net.AddressInfo} */ (server.address());
   server.close();
   return port;
+}
+
+/** The SHA-256 of a client's secret, as `CLIENTS` has it. @param {string} secret */
+export function secretHash(secret) {
+  return createHash("sha256").update(secret).digest("hex");
 }
 
 /** @param {string} url @param {number} status @param {RequestInit} [init] */
