@@ -51,7 +51,7 @@ impl Scene {
 }
 
 /// As the documentation of API Gateway shows it (payload format 2.0).
-const EVENT: &str = r#"{
+pub(crate) const EVENT: &str = r#"{
   "version": "2.0",
   "type": "REQUEST",
   "routeArn": "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/request",

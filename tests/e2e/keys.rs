@@ -109,7 +109,7 @@ async fn t82_a_clock_that_goes_backwards_makes_the_keys_stale() {
 }
 
 #[tokio::test]
-async fn keys_are_read_again_after_five_minutes() {
+async fn t82_keys_are_read_again_after_five_minutes_awake_or_frozen() {
     let service = Service::start().await;
     let get_keys = || service.request("GET", "/.well-known/jwks.json");
     service.dynamodb.clear();

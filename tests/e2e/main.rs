@@ -24,6 +24,7 @@ mod logs;
 mod me;
 mod oidc;
 mod opaque;
+mod permissions;
 mod provider;
 mod random;
 mod rotation;

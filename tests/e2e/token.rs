@@ -368,3 +368,37 @@ async fn a_client_with_two_secrets_may_use_either() {
         assert_eq!(answer.status, StatusCode::OK);
     }
 }
+
+#[tokio::test]
+async fn t83_a_clock_that_is_off_neither_extends_a_session_nor_refuses_a_fresh_token() {
+    let service = Service::start().await;
+    let signed_in = service.sign_in("octocat").await;
+    let ends = |service: &Service| {
+        let session = service.sessions().remove(0);
+        ["idle_expires_at", "absolute_expires_at"].map(|name| {
+            let at = session[name]["N"].as_str().unwrap();
+            at.parse::<u64>().unwrap()
+        })
+    };
+    let [idle, absolute] = ends(&service);
+
+    // The function that checks is a few seconds behind the one that issued.
+    service.time.pass(-4);
+    let checked = service.me(signed_in.text("/access_token")).await;
+    // The one that refreshes is half a minute behind, and then an hour.
+    service.time.pass(-26);
+    let next = service.refresh(signed_in.text("/refresh_token")).await;
+    let slightly = ends(&service);
+    service.time.pass(-3600);
+    let last = service.refresh(next.text("/refresh_token")).await;
+    let wildly = ends(&service);
+
+    assert_eq!(checked.status, StatusCode::OK);
+    for answer in [next, last] {
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    }
+    for [idle_then, absolute_then] in [slightly, wildly] {
+        assert!(idle_then <= idle, "longer than it would have lived");
+        assert_eq!(absolute_then, absolute);
+    }
+}

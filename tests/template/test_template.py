@@ -25,48 +25,12 @@ BIN = Path(sys.executable).parent
 READ, PUT, UPDATE = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
 DELETE, QUERY = "dynamodb:DeleteItem", "dynamodb:Query"
 
-# What each function may do: (table, verbs, leading keys), a line for each statement.
+# What each function may do: (table, verbs, leading keys), a line for each statement. tests/e2e/permissions.rs sees that each does
+# so, and nothing else.
+PERMISSIONS = json.loads((Path(__file__).parent / "permissions.json").read_text())
 ITEMS = {
-    "token-exchange": [
-        ("Table", {READ, PUT, UPDATE}, {"USER#*", "IDENTITY#*"}),
-        ("Table", {READ, PUT, DELETE}, {"EMAIL#*"}),
-        ("Table", {PUT}, {"ASSERTION#*"}),
-        ("KeysTable", {READ}, {"KEYSET", "KEY#*"}),
-    ],
-    "revoke": [
-        ("Table", {UPDATE}, {"USER#*"}),
-        ("Table", {PUT}, {"ASSERTION#*"}),
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "introspect": [
-        ("Table", {READ}, {"USER#*"}),
-        ("Table", {PUT}, {"ASSERTION#*"}),
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "me": [
-        ("Table", {READ, UPDATE, DELETE, QUERY}, {"USER#*"}),
-        ("Table", {DELETE}, {"IDENTITY#*", "EMAIL#*"}),
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "sessions": [
-        ("Table", {READ, UPDATE, QUERY}, {"USER#*"}),
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "identities": [
-        ("Table", {READ, PUT, UPDATE}, {"USER#*"}),
-        ("Table", {PUT, DELETE}, {"IDENTITY#*"}),
-        ("Table", {DELETE}, {"EMAIL#*"}),
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "discovery": [
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "authorizer": [
-        ("KeysTable", {READ}, {"KEYSET"}),
-    ],
-    "rotate-keys": [
-        ("KeysTable", {READ, PUT, DELETE}, {"KEYSET", "KEY#*"}),
-    ],
+    function: [(table, {f"dynamodb:{verb}" for verb in verbs}, set(keys)) for table, verbs, keys in lines]
+    for function, lines in PERMISSIONS.items()
 }
 
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.

@@ -1,5 +1,10 @@
 //! The route, asked with tokens that Cambio issued.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach their helpers"
+)]
+
 use axum::{
     body::Body,
     http::{Request, StatusCode, header},

@@ -34,8 +34,8 @@ pub enum KeysError {
     /// The table answers, and has no key that could sign.
     #[error("there is no signing key yet; the function rotate-keys makes one")]
     None,
-    /// There are keys, and it is no key's turn to sign.
-    #[error("no signing key is current")]
+    /// There is a key set, and no key in it.
+    #[error("the key set has no key that could sign")]
     NoneCurrent,
     /// A published key has no private half.
     #[error("the private key {0} is missing")]
@@ -175,7 +175,9 @@ impl Keys {
 
     async fn current(&self) -> Result<PublishedKey, KeysError> {
         let loaded = self.fresh().await?;
-        let current = loaded.set.current(self.0.clock.now());
+        let (set, now) = (&loaded.set, self.0.clock.now());
+        // Where it is nobody's turn yet, a key was made a moment ago by a clock that is ahead of ours.
+        let current = set.current(now).or_else(|| set.next(now));
         current.cloned().ok_or(KeysError::NoneCurrent)
     }
 

@@ -1,0 +1,325 @@
+//! T92: each function asks DynamoDB for what its role in the template allows, and the role allows nothing else.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+use authorizer::Authorizer;
+use rotate_keys::{Order, RotateKeys, When};
+use serde_json::{Value, json};
+use shared::config::Environment;
+use tests::{
+    Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE,
+    oidc::{Issuer, Key},
+    proxy::Proxy,
+};
+
+/// Table, verbs, leading keys: a line for each statement of a role. `tests/template` holds the template against the same.
+type Lines = Vec<(String, BTreeSet<String>, BTreeSet<String>)>;
+
+fn permissions() -> BTreeMap<String, Lines> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/template/permissions.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// What a call of the SDK needs to be allowed: a verb on a leading key of a table, or several of them.
+fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
+    let need = |verb: &str, request: &Value| {
+        let keys = [
+            "/Key/pk/S",
+            "/Item/pk/S",
+            "/ExpressionAttributeValues/:pk/S",
+        ];
+        let key = keys
+            .iter()
+            .find_map(|pointer| request.pointer(pointer)?.as_str());
+        let text = |value: Option<&str>| value.unwrap().to_owned();
+        (
+            text(request["TableName"].as_str()),
+            verb.to_owned(),
+            text(key),
+        )
+    };
+    if operation != "TransactWriteItems" {
+        return vec![need(operation, body)];
+    }
+    let items = body["TransactItems"].as_array().unwrap().iter();
+    items
+        .map(|item| {
+            let (verb, request) = item.as_object().unwrap().iter().next().unwrap();
+            // A transaction needs the verbs of its items, and none of its own.
+            need(&format!("{verb}Item"), request)
+        })
+        .collect()
+}
+
+fn matches(pattern: &str, key: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(prefix) => key.starts_with(prefix),
+        None => key == pattern,
+    }
+}
+
+/// A function of its own: only what is asked of it goes through its proxy.
+struct Function {
+    url: String,
+    env: Environment,
+    dynamodb: Proxy,
+}
+
+struct Scene {
+    service: Service,
+    issuer: Issuer,
+    key: Key,
+    functions: BTreeMap<String, Function>,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let key = Key::new("one");
+        let issuer = Issuer::start(&key).await;
+        let clients = json!([{ "client_id": CLIENT.0, "jwks": { "keys": [key.jwk] } }]);
+        let settings = [
+            ("CLIENTS", &*clients.to_string()),
+            ("OIDC_PROVIDERS", &issuer.settings()),
+            // Who has an account at the other provider only, joins by address or not at all.
+            (
+                "ALLOWED_SIGNUPS",
+                r#"{"identities":["github:583231","github:2"]}"#,
+            ),
+            ("LINK_BY_VERIFIED_EMAIL", "link"),
+            ("LINK_EMAIL_PROVIDERS", "github,acme"),
+        ];
+        let service = Service::start_with(&settings).await;
+        let mut functions = BTreeMap::new();
+        for name in permissions().into_keys() {
+            let dynamodb = Proxy::start(&service.dynamodb.url()).await;
+            let mut variables = service.variables.clone();
+            variables.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.url());
+            let env = Environment::of(variables);
+            let api = local::api::start(&env, service.time.clock()).await.unwrap();
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            tokio::spawn(async { axum::serve(listener, api).await });
+            functions.insert(name, Function { url, env, dynamodb });
+        }
+        // All of it was started with each of them; from now on, each does its own work.
+        for function in functions.values() {
+            function.dynamodb.clear();
+        }
+        Self {
+            service,
+            issuer,
+            key,
+            functions,
+        }
+    }
+
+    fn request(&self, function: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("{}{path}", self.functions[function].url);
+        reqwest::Client::new().request(method.parse().unwrap(), url)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = self.service.send(request).await;
+        assert!(
+            answer.status.is_success(),
+            "{}: {:?}",
+            answer.status,
+            answer.body
+        );
+        answer
+    }
+
+    /// A request to an OAuth endpoint, from the client that signs.
+    async fn post(&self, function: &str, path: &str, form: &[(&str, &str)]) -> Answer {
+        let now = self.service.time.now();
+        let jti = uuid::Uuid::new_v4().to_string();
+        let claims =
+            json!({ "iss": CLIENT.0, "sub": CLIENT.0, "aud": ISSUER, "exp": now + 60, "jti": jti });
+        let assertion = self.key.sign(&claims);
+        let mut form = form.to_vec();
+        form.push(("client_assertion", &assertion));
+        let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+        form.push(("client_assertion_type", kind));
+        self.send(self.request(function, "POST", path).form(&form))
+            .await
+    }
+
+    async fn exchange(&self, token: &str) -> Answer {
+        let form = tests::exchange_of(token);
+        self.post("token-exchange", "/token", &form).await
+    }
+
+    async fn as_user(&self, function: &str, token: &str, method: &str, path: &str) -> Answer {
+        self.send(self.request(function, method, path).bearer_auth(token))
+            .await
+    }
+
+    fn id_token(&self, email: &str) -> String {
+        let mut claims = self.issuer.claims("ada", self.service.time.now());
+        claims["email"] = email.into();
+        claims["jti"] = uuid::Uuid::new_v4().to_string().into();
+        self.key.sign(&claims)
+    }
+
+    async fn rotate(&self, order: Order) {
+        let env = &self.functions["rotate-keys"].env;
+        let rotate_keys = RotateKeys::new(env, self.service.time.clock()).unwrap();
+        assert!(rotate_keys.run(&order).await.unwrap().changed);
+    }
+
+    /// Everything that there is to do, once.
+    async fn do_everything(&self) {
+        let time = &self.service.time;
+        let now = Order {
+            rotate: When::Now,
+            ..Order::default()
+        };
+        time.pass(24 * 60 * 60);
+        self.rotate(now).await;
+        time.pass(26 * 60 * 60);
+        self.rotate(Order::default()).await;
+        for document in ["openid-configuration", "jwks.json"] {
+            let path = format!("/.well-known/{document}");
+            self.send(self.request("discovery", "GET", &path)).await;
+        }
+
+        // A first sign-in, and one by the same address at another provider; then the address changes.
+        let octocat = self.exchange(&self.service.github_token("octocat")).await;
+        self.exchange(&self.service.github_token("octocat")).await;
+        let exchange_id_token = async |email: &str| {
+            let token = self.id_token(email);
+            let form = [
+                ("grant_type", TOKEN_EXCHANGE),
+                ("subject_token", &token),
+                (
+                    "subject_token_type",
+                    "urn:ietf:params:oauth:token-type:id_token",
+                ),
+            ];
+            self.post("token-exchange", "/token", &form).await
+        };
+        let joined = exchange_id_token("octocat@example.com").await;
+        assert_eq!(joined.text("/user/id"), octocat.text("/user/id"));
+        exchange_id_token("ada@example.com").await;
+        let refreshed = self
+            .post(
+                "token-exchange",
+                "/token",
+                &tests::refresh_of(octocat.text("/refresh_token")),
+            )
+            .await;
+        let token = refreshed.text("/access_token");
+        for good in [token, refreshed.text("/refresh_token")] {
+            let answer = self
+                .post("introspect", "/introspect", &[("token", good)])
+                .await;
+            assert_eq!(answer.body["active"], true);
+        }
+        let authorizer = Authorizer::start(&self.functions["authorizer"].env, time.clock());
+        let mut event: Value = serde_json::from_str(crate::authorizer::EVENT).unwrap();
+        event["headers"]["authorization"] = format!("Bearer {token}").into();
+        let event = serde_json::from_value(event).unwrap();
+        let passes = authorizer.await.unwrap().authorize(&event).await.unwrap();
+        assert!(passes.is_authorized);
+
+        // Accounts.
+        self.as_user("me", token, "GET", "/me").await;
+        let patch = self.request("me", "PATCH", "/me").bearer_auth(token);
+        self.send(patch.json(&json!({ "name": "Mona" }))).await;
+        self.as_user("identities", token, "GET", "/me/identities")
+            .await;
+        self.as_user("identities", token, "DELETE", "/me/identities/acme")
+            .await;
+        time.pass(1);
+        let link = self
+            .request("identities", "POST", "/me/identities")
+            .bearer_auth(token);
+        let id_token = self.id_token("new@example.com");
+        let body = json!({
+            "subject_token": id_token, "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        });
+        self.send(link.json(&body)).await;
+
+        // Sessions.
+        self.as_user("sessions", token, "GET", "/me/sessions").await;
+        let other = self.exchange(&self.service.github_token("octocat")).await;
+        self.post(
+            "revoke",
+            "/revoke",
+            &[("token", other.text("/access_token"))],
+        )
+        .await;
+        self.post(
+            "revoke",
+            "/revoke",
+            &[("token", other.text("/refresh_token"))],
+        )
+        .await;
+        self.as_user("sessions", token, "DELETE", "/me/sessions?except=current")
+            .await;
+        let other = self.exchange(&self.service.github_token("hubot")).await;
+        let sid = self.service.verify(other.text("/access_token")).await.sid;
+        let path = format!("/me/sessions/{sid}");
+        self.as_user("sessions", other.text("/access_token"), "DELETE", &path)
+            .await;
+        self.as_user("me", token, "DELETE", "/me").await;
+    }
+}
+
+#[tokio::test]
+async fn t92_a_function_does_what_its_role_allows_and_the_role_allows_no_more() {
+    let scene = Scene::start().await;
+    scene.do_everything().await;
+    // What goes on after an answer is done as well.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let tables = BTreeMap::from([
+        (local::dynamodb::TABLE, "Table"),
+        (local::dynamodb::KEYS_TABLE, "KeysTable"),
+    ]);
+
+    for (name, lines) in permissions() {
+        let mut used = vec![(BTreeSet::new(), BTreeSet::new()); lines.len()];
+        for call in scene.functions[&name].dynamodb.calls() {
+            for (table, verb, key) in needs(call.operation.as_deref().unwrap(), &call.body) {
+                let allowed =
+                    lines
+                        .iter()
+                        .enumerate()
+                        .find_map(|(nth, (resource, verbs, patterns))| {
+                            let pattern = patterns.iter().find(|pattern| matches(pattern, &key))?;
+                            let fits = tables[&*table] == resource && verbs.contains(&verb);
+                            fits.then(|| (nth, pattern.clone()))
+                        });
+                let Some((nth, pattern)) = allowed else {
+                    panic!("{name} may not {verb} {key} of {table}");
+                };
+                used[nth].0.insert(verb);
+                used[nth].1.insert(pattern);
+            }
+        }
+        for ((_, verbs, patterns), used) in lines.into_iter().zip(used) {
+            assert_eq!(
+                (verbs, patterns),
+                used,
+                "{name} is allowed more than it does"
+            );
+        }
+    }
+}
+
+#[test]
+fn t92_a_call_that_is_not_allowed_would_be_noticed() {
+    let body = json!({ "TransactItems": [
+        { "Put": { "TableName": "t", "Item": { "pk": { "S": "USER#1" } } } },
+        { "Delete": { "TableName": "t", "Key": { "pk": { "S": "KEY#1" } } } },
+    ] });
+    let needed = needs("TransactWriteItems", &body);
+    let verbs: Vec<&str> = needed.iter().map(|(_, verb, _)| &**verb).collect();
+    assert_eq!(verbs, ["PutItem", "DeleteItem"]);
+    assert!(matches("USER#*", &needed[0].2) && !matches("USER#*", &needed[1].2));
+    assert!(!matches("KEYSET", "KEYSET2") && matches("KEYSET", "KEYSET"));
+}
