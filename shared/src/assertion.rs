@@ -51,7 +51,7 @@ pub enum AssertionError {
 
 /// Proves client assertions.
 #[derive(Clone, Debug)]
-pub(crate) struct Assertions {
+pub struct Assertions {
     issuer_url: String,
     api_url: String,
     client: Client,
@@ -103,8 +103,11 @@ fn inspect(assertion: &str) -> Result<(UnverifiedHeader, Claims), AssertionError
 }
 
 impl Assertions {
-    /// Reads `ISSUER_URL`, `API_URL` and `TABLE_NAME`.
-    pub(crate) fn from_env(
+    /// Reads `ISSUER_URL` and `API_URL`, whom they are for, and `TABLE_NAME`, where they are remembered.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(
         env: &Environment,
         client: &Client,
         clock: &Clock,

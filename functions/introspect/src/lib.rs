@@ -4,6 +4,7 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use shared::{
+    assertion::Assertions,
     clock::{Clock, Timestamp},
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
@@ -43,7 +44,7 @@ impl Introspect {
         let issuer = Issuer::from_env(env)?;
         let lifetimes = SessionLifetimes::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, &client, &clock)?;
+        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
         let sessions = Sessions::new(client.clone(), table, clock.clone());

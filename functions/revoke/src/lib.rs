@@ -3,6 +3,7 @@
 use axum::{Router, extract::State, http::StatusCode, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
+    assertion::Assertions,
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
@@ -34,7 +35,7 @@ impl Revoke {
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let issuer = Issuer::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, &client, &clock)?;
+        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
         let sessions = Sessions::new(client.clone(), config::table_name(env)?, clock.clone());
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;

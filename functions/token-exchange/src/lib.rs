@@ -4,6 +4,7 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
+    assertion::Assertions,
     clock::Clock,
     config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     dynamodb,
@@ -51,7 +52,7 @@ impl TokenExchange {
         let ttl = AccessTokenTtl::from_env(env)?;
         let providers = Providers::start(env, &clock)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, &client, &clock)?;
+        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
         let table = config::table_name(env)?;
         let users = Users::new(client.clone(), table.clone(), clock.clone());
         let lifetimes = SessionLifetimes::from_env(env)?;

@@ -13,7 +13,6 @@ use secrecy::{ExposeSecret, SecretString};
 use super::{ApiError, Form};
 use crate::{
     assertion::{self, Assertions},
-    clock::Clock,
     config::{self, ConfigError, Environment},
 };
 
@@ -51,18 +50,14 @@ struct Credentials {
 }
 
 impl Clients {
-    /// Those of `CLIENTS`, whose assertions are for `ISSUER_URL` and are remembered in `TABLE_NAME`.
+    /// Those of `CLIENTS`, with what proves the assertions of some of them.
     ///
     /// # Errors
-    /// Names the variable that is missing or wrong.
-    pub fn from_env(
-        env: &Environment,
-        dynamodb: &aws_sdk_dynamodb::Client,
-        clock: &Clock,
-    ) -> Result<Self, ConfigError> {
+    /// The variable is missing or wrong.
+    pub fn from_env(env: &Environment, assertions: Assertions) -> Result<Self, ConfigError> {
         Ok(Self {
             all: config::clients(env)?.into(),
-            assertions: Assertions::from_env(env, dynamodb, clock)?,
+            assertions,
         })
     }
 
@@ -298,7 +293,8 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "secret"),
         ]);
         let dynamodb = crate::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        Clients::from_env(&env, &dynamodb, &Clock::system()).unwrap()
+        let assertions = Assertions::from_env(&env, &dynamodb, &crate::clock::Clock::system());
+        Clients::from_env(&env, assertions.unwrap()).unwrap()
     }
 
     async fn form(authorization: Option<&str>, body: &'static str) -> Form {
