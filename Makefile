@@ -62,6 +62,8 @@ lint: setup ## Check formats, lints, documentation and types
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 	.venv/bin/cfn-lint template.yaml
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
+	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 

@@ -1,5 +1,7 @@
 //! The documents by which others use and check our tokens.
 
+use std::collections::BTreeSet;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{ISSUER, Service};
@@ -89,6 +91,39 @@ async fn the_endpoints_may_be_elsewhere_than_the_documents() {
             format!("{api}/{path}")
         );
     }
+}
+
+#[tokio::test]
+async fn openapi_describes_every_route_and_no_other() {
+    let service = Service::start_with(&[("API_URL", "https://auth.example.org")]).await;
+
+    let answer = service.send(service.request("GET", "/openapi.json")).await;
+
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("content-type"), "application/json");
+    assert_eq!(answer.text("/servers/0/url"), "https://auth.example.org");
+    assert_eq!(answer.text("/info/version"), env!("CARGO_PKG_VERSION"));
+    let mut described = BTreeSet::new();
+    for (path, operations) in answer.body["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys() {
+            described.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    // The routes of `cargo lambda watch`, which tests/template holds against those of API Gateway.
+    let cargo = include_str!("../../Cargo.toml");
+    let routes = cargo.lines().filter(|line| line.starts_with("\"/"));
+    let routes: BTreeSet<String> = routes
+        .flat_map(|line| {
+            let (path, methods) = line.split_once(" = ").unwrap();
+            let methods = methods.split("method = \"").skip(1);
+            let methods = methods.map(|rest| rest.split('"').next().unwrap());
+            methods.map(move |method| format!("{method} {}", path.trim_matches('"')))
+        })
+        // Like GET, without a body.
+        .filter(|route| !route.starts_with("HEAD "))
+        .collect();
+    assert!(routes.len() > 10, "{routes:?}");
+    assert_eq!(described, routes);
 }
 
 #[tokio::test]

@@ -241,6 +241,7 @@ async fn t87_a_lost_private_key_is_followed_by_the_next_and_what_it_signed_stays
     let session = service.sign_in("octocat").await;
     let token = session.text("/access_token").to_owned();
     let lost = kid(&token);
+    service.time.pass(60);
     let items = service.scan(local::dynamodb::KEYS_TABLE);
     service.delete_key(items.iter().find(|item| item["kid"]["S"] == *lost).unwrap());
     service.url = service.another_process().await;

@@ -4,6 +4,7 @@ pub mod forge;
 mod logs;
 pub mod oidc;
 pub mod opaque;
+mod openapi;
 pub mod proxy;
 pub mod start;
 
@@ -232,12 +233,7 @@ impl Service {
 
     /// `POST /token` with these parameters, as our client.
     pub async fn token(&self, parameters: &[(&str, &str)]) -> Answer {
-        self.token_request(parameters)
-            .send()
-            .await
-            .map(Answer::of)
-            .expect("an answer")
-            .await
+        self.send(self.token_request(parameters)).await
     }
 
     /// The request of [`Self::token`], to be changed or sent.
@@ -340,9 +336,14 @@ impl Service {
         KeyStore::new(client, dynamodb::KEYS_TABLE.to_owned())
     }
 
-    /// Sends a request that gets an answer.
+    /// Sends a request that gets an answer, which must be one that `openapi.yaml` has.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
-        Answer::of(request.send().await.expect("an answer")).await
+        let request = request.build().expect("a request");
+        let asked = openapi::Asked::of(&request);
+        let response = self.http.execute(request).await.expect("an answer");
+        let answer = Answer::of(response).await;
+        asked.check(&answer);
+        answer
     }
 
     /// All items of the main table, as DynamoDB writes them.

@@ -310,7 +310,7 @@ def the_routes_are_those_of_cargo_lambda_watch(template):
 
 @check
 def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
-    granted = {}
+    granted = set()
     for name, permission in resources(template, "AWS::Lambda::Permission").items():
         properties = permission["Properties"]
         assert properties["Principal"] == "apigateway.amazonaws.com", name
@@ -318,7 +318,7 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
         prefix = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${HttpApi}/*/"
         source = properties["SourceArn"]["Fn::Sub"]
         assert source.startswith(prefix), name
-        granted[properties["FunctionName"]["Ref"]] = source.removeprefix(prefix)
+        granted.add((properties["FunctionName"]["Ref"], source.removeprefix(prefix)))
     for integration in resources(template, "AWS::ApiGatewayV2::Integration").values():
         assert integration["Properties"]["PayloadFormatVersion"] == "2.0"
     integrations = resources(template, "AWS::ApiGatewayV2::Integration")
@@ -327,7 +327,7 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
         function = integrations[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]
         path = route["Properties"]["RouteKey"].replace(" ", "")
         # Its own function, and no other one.
-        assert {f for f, pattern in granted.items() if fnmatch.fnmatchcase(path, pattern)} == {function}, path
+        assert {f for f, pattern in granted if fnmatch.fnmatchcase(path, pattern)} == {function}, path
 
 
 @check

@@ -1,5 +1,7 @@
 //! The documents by which others find out how to use and check our tokens.
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     extract::{FromRef, State},
@@ -24,6 +26,24 @@ pub struct Discovery {
     pub keys: Keys,
     /// What there is to say.
     pub documents: Documents,
+    /// What there is to call, as OpenAPI has it.
+    pub openapi: OpenApi,
+}
+
+/// `openapi.yaml`, as JSON.
+pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
+
+/// The same, with the URL of this very server.
+#[derive(Clone, Debug)]
+pub struct OpenApi(Arc<str>);
+
+impl OpenApi {
+    /// The server's URL in `openapi.yaml`, where it is the first of its kind.
+    const EXAMPLE: &str = "https://api.cambio.invalid";
+
+    fn of(api_url: &str) -> Self {
+        Self(OPENAPI.replacen(Self::EXAMPLE, api_url, 1).into())
+    }
 }
 
 impl Discovery {
@@ -33,16 +53,22 @@ impl Discovery {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let documents = Documents::from_env(env)?;
+        let openapi = OpenApi::of(&config::api_url(env)?);
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let store = KeyStore::new(client, config::keys_table_name(env)?);
         let keys = Keys::start(store, clock, env.is_local()).await?;
-        Ok(Self { keys, documents })
+        Ok(Self {
+            keys,
+            documents,
+            openapi,
+        })
     }
 }
 
 /// The routes, ready to be mounted by Lambda, by `local`, or by a test.
 pub fn router(discovery: Discovery) -> Router {
-    let mut routes = Router::new();
+    let openapi = get(show_openapi).fallback(method_not_allowed);
+    let mut routes = Router::new().route("/openapi.json", openapi);
     for which in Document::ALL {
         let show = async move |State(discovery): State<Discovery>, request: HeaderMap| {
             in_time(discovery.show(which, &request)).await
@@ -50,6 +76,10 @@ pub fn router(discovery: Discovery) -> Router {
         routes = routes.route(which.path(), get(show).fallback(method_not_allowed));
     }
     surface(routes.with_state(discovery), "discovery", Cache::Public)
+}
+
+async fn show_openapi(State(OpenApi(openapi)): State<OpenApi>, request: HeaderMap) -> Response {
+    document(openapi.to_string(), "application/json", &request)
 }
 
 impl Discovery {

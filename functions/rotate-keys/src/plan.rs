@@ -56,11 +56,15 @@ impl Plan {
                 key.sign_from
             }
             _ => {
+                // After the one that cannot go on: of two turns that come in the same second, neither is the later.
+                let turns = plan.keys.iter().map(|key| key.sign_from);
+                let last = turns.filter(|turn| *turn <= now).max();
+                let turn = last.map_or(now, |last| now.max(last + 1));
                 match plan.next(now) {
-                    Some(next) => next.sign_from = now,
-                    None => plan.make.push(now),
+                    Some(next) => next.sign_from = turn,
+                    None => plan.make.push(turn),
                 }
-                now
+                turn
             }
         };
 
@@ -278,6 +282,26 @@ mod tests {
         assert_eq!(without_current.make, [NOW + TTL]);
         assert_eq!(without_next.remove, ["next"]);
         assert_eq!(without_next.make.len(), 1);
+    }
+
+    #[test]
+    fn a_key_that_is_lost_in_its_first_second_is_followed_all_the_same() {
+        let lost = [String::from("current")];
+        let lost = Wanted {
+            lost: &lost,
+            ..wanted()
+        };
+        let fresh = set(&[key("current", NOW, NOW), key("next", NOW, NOW + TTL)]);
+
+        let first = Plan::new(&fresh, &lost, NOW);
+        let again = set(&first.keys);
+        let repeated = Plan::new(&again, &lost, NOW);
+        let later = Plan::new(&again, &wanted(), NOW + 1);
+
+        assert_eq!(turns(&first), [("current", NOW), ("next", NOW + 1)]);
+        assert_eq!(repeated.keys, first.keys, "once is enough");
+        assert_eq!(later.keys, first.keys);
+        assert_eq!(later.make, [NOW + 1 + TTL]);
     }
 
     #[test]
