@@ -11,10 +11,10 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := tests/browser examples/nextjs
+NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template rust browser release logs
+TESTS := template client rust browser release logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -38,6 +38,11 @@ test: setup ## Run every test
 test-template: ## Hold template.yaml against the routes, the permissions and the linters
 	@tests/setup.sh python
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
+
+.PHONY: test-client
+test-client: ## Build the TypeScript package and test it against a server of its own
+	@tests/setup.sh npm
+	cd clients/next-auth && npm test
 
 .PHONY: test-rust
 test-rust: ## Run the unit and end-to-end tests, which need only Rust
@@ -70,4 +75,4 @@ lint: setup ## Check formats, lints, documentation and types
 .PHONY: clean
 clean: ## Remove what was built and installed here (and leave .cambio, the local data)
 	cargo clean
-	rm -rf .venv .aws-sam $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next)
+	rm -rf .venv .aws-sam $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next $(project)/dist)

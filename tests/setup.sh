@@ -58,7 +58,7 @@ install_npm() {
     node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
-    for folder in tests/browser examples/nextjs; do
+    for folder in clients/next-auth tests/browser examples/nextjs; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
             continue

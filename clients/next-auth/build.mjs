@@ -1,0 +1,24 @@
+// Compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
+import { execFileSync } from "node:child_process";
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+
+/** The second sees next-auth 5 where the first sees next-auth 4. */
+const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
+
+const tsc = (project) => execFileSync("node_modules/.bin/tsc", ["-p", project], { stdio: "inherit" });
+const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
+
+for (const folder of ["dist", ".cjs"]) rmSync(folder, { recursive: true, force: true });
+for (const project of PROJECTS) tsc(project);
+// What TypeScript makes of a file follows the package.json that is nearest to it.
+mkdirSync(".cjs");
+cpSync("src", ".cjs/src", { recursive: true });
+json(".cjs/package.json", { type: "commonjs" });
+const compilerOptions = { rootDir: "src", outDir: "../dist/cjs", verbatimModuleSyntax: false };
+for (const project of PROJECTS) {
+  const { exclude } = JSON.parse(readFileSync(project));
+  json(`.cjs/${project}`, { extends: `../${project}`, compilerOptions, include: ["src"], exclude });
+  tsc(`.cjs/${project}`);
+}
+json("dist/cjs/package.json", { type: "commonjs" });
+rmSync(".cjs", { recursive: true });

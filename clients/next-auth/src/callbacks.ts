@@ -1,0 +1,90 @@
+import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
+import { keeper, type Kept, kept, type SessionProblem, state } from "./keep.js";
+
+/** How to reach Cambio, and how sign-ins and sessions behave. */
+export interface SessionOptions extends CambioOptions {
+  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set. */
+  refreshBefore?: number;
+  /**
+   * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
+   * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
+   */
+  errorPage?: string;
+  /** The browser of whoever signs in, for their list of sessions: `async () => (await headers()).get("user-agent")`. */
+  userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
+}
+
+/** What Cambio adds to a session. */
+export interface CambioSession {
+  /** For calls to your own API, while it is good. */
+  accessToken?: string;
+  /** `SessionEnded`: sign in again. `Unavailable`: still signed in, and Cambio cannot be reached. */
+  error?: SessionProblem;
+}
+
+type Token = { cambio?: Kept | undefined };
+
+/** What each callback does, whatever the version of next-auth calls its parameters. */
+export function steps(options: SessionOptions) {
+  const { refreshBefore = 60_000, errorPage = "/api/auth/error", userAgent } = options;
+  const client = createClient(options);
+  const keep = keeper(client, refreshBefore);
+
+  return {
+    client,
+
+    /** Cambio decides who this is. A refusal is a page, because what is thrown here ends in the URL. */
+    async signIn(user: { cambio?: Grant }, account: ProviderTokens | null | undefined): Promise<true | string> {
+      const grant = await exchanged(client, account, await userAgent?.());
+      if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
+      user.cambio = grant;
+      return true;
+    },
+
+    /** `user` is there at sign-in only; from then on, the encrypted session cookie holds what it brought. */
+    async jwt<T extends Token>(token: T, user: { cambio?: Grant } | undefined): Promise<T> {
+      const cambio = user?.cambio ? kept(user.cambio) : token.cambio && (await keep(token.cambio));
+      return cambio ? { ...token, ...claims(cambio.user), cambio } : token;
+    },
+
+    session<S extends { user?: object | undefined }>(session: S, token: Token): S {
+      if (!token.cambio) return session;
+      const { id, name, email, picture } = token.cambio.user;
+      return { ...session, ...state(token.cambio), user: { ...session.user, id, name, email, image: picture } };
+    },
+
+    async signOut(token: Token | null | undefined): Promise<void> {
+      const refreshToken = token?.cambio?.refreshToken;
+      if (refreshToken) await client.revoke(refreshToken).catch(report);
+    },
+  };
+}
+
+function claims({ id, name, email, picture }: User) {
+  return { sub: id, name, email, picture };
+}
+
+/** The grant, or the name of the error page's error. */
+async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | string> {
+  if (!account) return "CambioMisconfigured";
+  try {
+    return await client.exchange(account, userAgent ? { userAgent } : {});
+  } catch (error) {
+    report(error);
+    switch (error instanceof CambioError ? error.kind : "misconfigured") {
+      case "denied":
+        return "AccessDenied";
+      case "unavailable":
+        return "CambioUnavailable";
+      case "refused":
+      case "ended":
+        return "CambioRefused";
+      case "misconfigured":
+        return "CambioMisconfigured";
+    }
+  }
+}
+
+function report(error: unknown): void {
+  console.error("[cambio]", error instanceof Error ? error.message : error);
+}

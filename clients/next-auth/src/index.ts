@@ -1,0 +1,204 @@
+/** Calls to Cambio: what an app's server needs, and nothing that belongs into a browser. Web APIs only, so it runs anywhere. */
+
+/** How to reach Cambio, and how it knows this app. */
+export interface CambioOptions {
+  /** Where Cambio is: `https://auth.example.com`. */
+  url: string;
+  /** The name of this app at Cambio. */
+  clientId: string;
+  /** Its secret. */
+  clientSecret: string;
+  /** How long to wait for an answer, in milliseconds; 10,000 unless set. */
+  timeout?: number;
+  /** Another `fetch`; the global one unless set. */
+  fetch?: typeof globalThis.fetch;
+}
+
+/** An account at a provider that may sign in as the user. */
+export interface Identity {
+  provider: string;
+  /** The unchanging id at the provider. */
+  subject: string;
+  username: string | null;
+}
+
+/** A user, as Cambio knows them. */
+export interface User {
+  /** The same for ever. */
+  id: string;
+  name: string | null;
+  email: string | null;
+  email_verified: boolean;
+  picture: string | null;
+  roles: string[];
+  identities: Identity[];
+}
+
+/** The signed-in user's own account. */
+export interface Account extends User {
+  /** What an app keeps with the user. */
+  metadata: Record<string, unknown>;
+}
+
+/** Tokens of our own API, and whose they are. */
+export interface Grant {
+  accessToken: string;
+  /** When the access token expires, in milliseconds since the epoch, by the clock of this machine. */
+  expiresAt: number;
+  refreshToken: string;
+  scope?: string;
+  user: User;
+  /** Whether this sign-in created the user; only after a sign-in. */
+  isNewUser?: boolean;
+  /** Whether another user has the same verified address; only after a sign-in. */
+  emailInUse?: boolean;
+}
+
+/** What a provider gave out at a sign-in: next-auth's `account` is one. */
+export interface ProviderTokens {
+  provider: string;
+  id_token?: string | null;
+  access_token?: string | null;
+}
+
+/**
+ * Why there is no answer as wished:
+ *
+ * - `refused`: the provider's token was not accepted; signing in again may help.
+ * - `denied`: this user is not let in.
+ * - `ended`: the session is over, or the access token not good any more.
+ * - `unavailable`: Cambio or the provider does not answer; the same call may be repeated.
+ * - `misconfigured`: Cambio and this app do not agree on something that is no user's fault.
+ */
+export type CambioErrorKind = "refused" | "denied" | "ended" | "unavailable" | "misconfigured";
+
+/** Why a call failed. No token is in its message. */
+export class CambioError extends Error {
+  override readonly name = "CambioError";
+
+  constructor(
+    readonly kind: CambioErrorKind,
+    message: string,
+    /** The status of the answer, if there was one. */
+    readonly status?: number,
+    /** Cambio's own word for it: `invalid_grant`, … */
+    readonly code?: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What Cambio does for an app's server. Every call fails with a {@link CambioError} and with nothing else. */
+export interface CambioClient {
+  /** Trades what a provider gave out at a sign-in for a grant (RFC 8693). */
+  exchange(tokens: ProviderTokens, options?: { userAgent?: string }): Promise<Grant>;
+  /**
+   * Trades a refresh token for the next grant (RFC 6749, section 6). Any number of requests may do so with the same one, at the
+   * same time or again after a lost answer: all of them get the same next one.
+   */
+  refresh(refreshToken: string): Promise<Grant>;
+  /** Ends the session of a token (RFC 7009). */
+  revoke(token: string): Promise<void>;
+  /** The user of an access token. */
+  me(accessToken: string): Promise<Account>;
+}
+
+const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange";
+const TOKEN_TYPE = "urn:ietf:params:oauth:token-type:";
+/** A request that may be repeated is repeated once, after at most so many milliseconds. */
+const LONGEST_WAIT = 2000;
+
+/** The kinds of those errors that are about a user; any other 4xx is about this app. */
+const KINDS: Record<string, CambioErrorKind> = {
+  access_denied: "denied",
+  invalid_grant: "ended",
+  invalid_request: "refused",
+  temporarily_unavailable: "unavailable",
+  server_error: "unavailable",
+};
+
+/** A client of Cambio. */
+export function createClient({ url, clientId, clientSecret, timeout = 10_000, fetch = globalThis.fetch }: CambioOptions): CambioClient {
+  const base = url.replace(/\/+$/, "");
+  // RFC 6749, section 2.3.1: each is form-urlencoded first.
+  const credentials = [clientId, clientSecret].map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+  const authorization = `Basic ${btoa(credentials.join(":"))}`;
+
+  async function send(path: string, init: RequestInit): Promise<Response> {
+    try {
+      // Never from a cache: Next.js would keep what `fetch` answers.
+      return await fetch(`${base}${path}`, { ...init, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(timeout) });
+    } catch (cause) {
+      throw Object.assign(new CambioError("unavailable", `Cambio does not answer ${path}`), { cause });
+    }
+  }
+
+  async function post(path: string, form: Record<string, string>, headers?: Record<string, string>): Promise<Response> {
+    const init = { method: "POST", headers: { ...headers, Authorization: authorization }, body: new URLSearchParams(form) };
+    for (let attempt = 0; ; attempt++) {
+      const answer = await send(path, init).catch((error: CambioError) => error);
+      const failure = answer instanceof CambioError ? answer : answer.ok ? undefined : await failureOf(path, answer);
+      if (!failure) return answer as Response;
+      if (failure.kind !== "unavailable" || attempt > 0) throw failure;
+      const seconds = answer instanceof CambioError ? 0 : Number(answer.headers.get("Retry-After") ?? 0);
+      if (!(seconds * 1000 <= LONGEST_WAIT)) throw failure;
+      await new Promise((resolve) => setTimeout(resolve, Math.max(seconds * 1000, 100)));
+    }
+  }
+
+  async function grant(form: Record<string, string>, headers?: Record<string, string>): Promise<Grant> {
+    const askedAt = Date.now();
+    const answer = await json(await post("/token", form, headers), "/token");
+    return {
+      accessToken: answer.access_token,
+      expiresAt: askedAt + answer.expires_in * 1000,
+      refreshToken: answer.refresh_token,
+      user: answer.user,
+      ...(answer.scope && { scope: answer.scope }),
+      ...(answer.is_new_user !== undefined && { isNewUser: answer.is_new_user }),
+      ...(answer.email_in_use && { emailInUse: true }),
+    };
+  }
+
+  return {
+    async exchange({ provider, id_token, access_token }, { userAgent } = {}) {
+      // An ID token says whose it is and for which app; an access token is for its provider to read.
+      const subject: Record<string, string> = id_token
+        ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
+        : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
+      if (!subject.subject_token) throw new CambioError("misconfigured", `next-auth has no token of ${provider}`);
+      return grant({ grant_type: GRANT_TYPE, ...subject }, userAgent ? { "User-Agent": userAgent } : undefined);
+    },
+    async refresh(refreshToken) {
+      return grant({ grant_type: "refresh_token", refresh_token: refreshToken });
+    },
+    async revoke(token) {
+      await post("/revoke", { token });
+    },
+    async me(accessToken) {
+      const answer = await send("/me", { headers: { Authorization: `Bearer ${accessToken}` } });
+      if (answer.ok) return json(answer, "/me");
+      throw answer.status === 401 ? new CambioError("ended", "the access token is not good any more", 401) : await failureOf("/me", answer);
+    },
+  };
+}
+
+/** The token endpoint's own answers; whatever is not one of them is about what is in between. */
+async function failureOf(path: string, answer: Response): Promise<CambioError> {
+  const body = await answer.json().catch(() => undefined);
+  const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
+  const isOurs = answer.status < 500 && answer.status !== 429 && answer.status !== 408;
+  const kind = (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
+  const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
+  return new CambioError(kind, `Cambio answers ${path} with ${answer.status} ${code ?? ""}${detail}`, answer.status, code);
+}
+
+// What Cambio answers is described by its openapi.yaml; it is read where it is used.
+// eslint-disable-next-line @typescript-eslint/no-explicit-any
+async function json(answer: Response, path: string): Promise<any> {
+  try {
+    return await answer.json();
+  } catch {
+    throw new CambioError("unavailable", `the answer of ${path} broke off`, answer.status);
+  }
+}

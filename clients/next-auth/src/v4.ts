@@ -1,0 +1,68 @@
+/** For next-auth 4. */
+import type { NextAuthOptions } from "next-auth";
+import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
+import type { CambioClient, Grant } from "./index.js";
+import type { Kept } from "./keep.js";
+
+declare module "next-auth" {
+  interface Session extends CambioSession {}
+  interface User {
+    /** There in the callbacks of a sign-in, and nowhere else. */
+    cambio?: Grant;
+  }
+}
+declare module "next-auth/jwt" {
+  interface JWT {
+    cambio?: Kept;
+  }
+}
+
+/** How to reach Cambio, and what your app does beside it. */
+export interface NextAuthCambioOptions extends SessionOptions {
+  /** Your own callbacks. `signIn` is asked first, and may refuse; the others get what these made, and have the last word. */
+  callbacks?: NextAuthOptions["callbacks"];
+  /** Your own events, after these. */
+  events?: NextAuthOptions["events"];
+}
+
+/** The parts of `NextAuthOptions` that Cambio brings. */
+export interface NextAuthCambio {
+  /** Both of the parts below, to be spread into yours. */
+  options: { callbacks: NonNullable<NextAuthOptions["callbacks"]>; events: NonNullable<NextAuthOptions["events"]> };
+  callbacks: NonNullable<NextAuthOptions["callbacks"]>;
+  events: NonNullable<NextAuthOptions["events"]>;
+  /** The calls themselves, for the rest of your server. */
+  client: CambioClient;
+}
+
+/** Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out. */
+export function cambio(options: NextAuthCambioOptions): NextAuthCambio {
+  const { callbacks: own = {}, events = {} } = options;
+  const { client, ...step } = steps(options);
+
+  const parts: NextAuthCambio["options"] = {
+    callbacks: {
+      ...own,
+      async signIn(parameters) {
+        const allowed = (await own.signIn?.(parameters)) ?? true;
+        return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
+      },
+      async jwt(parameters) {
+        const token = await step.jwt(parameters.token, parameters.user);
+        return own.jwt ? own.jwt({ ...parameters, token }) : token;
+      },
+      async session(parameters) {
+        const session = step.session(parameters.session, parameters.token);
+        return own.session ? own.session({ ...parameters, session }) : session;
+      },
+    },
+    events: {
+      ...events,
+      async signOut(message) {
+        await step.signOut(message.token);
+        await events.signOut?.(message);
+      },
+    },
+  };
+  return { client, options: parts, ...parts };
+}

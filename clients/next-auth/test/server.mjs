@@ -1,0 +1,54 @@
+// @ts-check
+/** A Cambio of one's own: it answers as it is told, and remembers what it was asked. */
+import { once } from "node:events";
+import http from "node:http";
+
+export const USER = { id: "01a20d4b-4851-7307-bbca-e78d2750008b", name: "Ada", email: "ada@example.com", email_verified: true, picture: null, roles: [], identities: [] };
+
+/** A grant as Cambio answers it. @param {number} nth @param {object} [more] */
+export function grant(nth, more) {
+  return {
+    access_token: `access-${nth}`,
+    issued_token_type: "urn:ietf:params:oauth:token-type:access_token",
+    token_type: "Bearer",
+    expires_in: 900,
+    refresh_token: `refresh-${nth}`,
+    refresh_token_expires_in: 2592000,
+    user: USER,
+    ...more,
+  };
+}
+
+/**
+ * @typedef {{ path: string, headers: http.IncomingHttpHeaders, form: Record<string, string> }} Request
+ * @typedef {{ status?: number, body?: unknown, headers?: Record<string, string>, raw?: string, hang?: boolean }} Answer
+ */
+
+export async function startServer() {
+  /** @type {Request[]} */
+  const requests = [];
+  const state = {
+    url: "",
+    requests,
+    /** What the next requests are answered. @type {(request: Request) => Answer} */
+    answer: () => ({ body: grant(1) }),
+    close: () => {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+  const server = http.createServer(async (message, response) => {
+    const chunks = [];
+    for await (const chunk of message) chunks.push(chunk);
+    const form = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString()));
+    const request = { path: message.url ?? "", headers: message.headers, form };
+    requests.push(request);
+    const { status = 200, body, headers, raw, hang } = state.answer(request);
+    if (hang) return;
+    response.writeHead(status, { "Content-Type": "application/json", ...headers });
+    response.end(raw ?? (body === undefined ? "" : JSON.stringify(body)));
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  state.url = `http://127.0.0.1:${/** @type {import("node:net").AddressInfo} */ (server.address()).port}`;
+  return state;
+}

@@ -1,0 +1,207 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { after, before, beforeEach, mock, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import * as v4 from "@cambio/next-auth/v4";
+import * as v5 from "@cambio/next-auth/v5";
+import { grant, startServer, USER } from "./server.mjs";
+
+/** @type {Awaited<ReturnType<typeof startServer>>} */
+let server;
+
+before(async () => {
+  server = await startServer();
+  // What goes wrong here on purpose is reported on purpose.
+  mock.method(console, "error", () => {});
+});
+after(() => server.close());
+beforeEach(() => {
+  server.requests.length = 0;
+  server.answer = () => ({ body: grant(1) });
+});
+
+const ended = { status: 400, body: { error: "invalid_grant", error_description: "the refresh token is not valid" } };
+const down = { status: 503, body: { error: "temporarily_unavailable" } };
+
+/** @param {typeof v4.cambio} cambio @param {Partial<Parameters<typeof v4.cambio>[0]>} [options] */
+function startWith(cambio, options) {
+  const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...options });
+  const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
+  // What next-auth passes to callbacks, as far as these look at it.
+  /** @type {Record<"signIn" | "jwt" | "session", (parameters: object) => any>} */
+  const call = /** @type {any} */ (callbacks);
+  return {
+    client,
+    call,
+    async signIn() {
+      const user = { id: "random" };
+      return { user, allowed: await call.signIn({ user, account }) };
+    },
+    /** The cookie after a sign-in. */
+    async cookie() {
+      const { user } = await this.signIn();
+      return call.jwt({ token: { sub: "random", mine: 1 }, user, account });
+    },
+    /** @param {object} token */
+    jwt: (token) => call.jwt({ token }),
+    /** @param {object} token */
+    session: (token) => call.session({ session: { user: {}, expires: "" }, token }),
+    /** @param {object} token */
+    signOut: (token) => /** @type {any} */ (events).signOut({ token }),
+  };
+}
+
+/** The same cookie, when its access token has so many seconds left. @param {any} token @param {number} seconds */
+function with_left(token, seconds) {
+  return { ...token, cambio: { ...token.cambio, expiresAt: Date.now() + seconds * 1000 } };
+}
+
+// Both have the same callbacks, and callbacks of both are called with the same, as far as these look at it.
+for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
+  ["v4", v4.cambio],
+  ["v5", v5.cambio],
+])) {
+  /** @param {Parameters<typeof startWith>[1]} [options] */
+  const start = (options) => startWith(cambio, options);
+
+  test(`${version}: a sign-in is traded, and the session shows the user of the API`, async () => {
+    const app = start({ userAgent: async () => "Firefox" });
+
+    const token = await app.cookie();
+    const session = await app.session(token);
+
+    assert.equal(server.requests[0].headers["user-agent"], "Firefox");
+    assert.equal(token.sub, USER.id, "and not the random one of a sign-in");
+    assert.equal(token.mine, 1);
+    assert.equal(session.accessToken, "access-1");
+    assert.equal(session.error, undefined);
+    assert.deepEqual(session.user, { id: USER.id, name: "Ada", email: "ada@example.com", image: null });
+    assert.ok(!JSON.stringify(session).includes("refresh-1"), "a refresh token is not for browsers");
+  });
+
+  for (const [error, page] of [
+    ["access_denied", "AccessDenied"],
+    ["invalid_request", "CambioRefused"],
+    ["temporarily_unavailable", "CambioUnavailable"],
+    ["invalid_client", "CambioMisconfigured"],
+  ]) {
+    test(`${version}: a sign-in that fails with ${error} ends on a page that can say so`, async () => {
+      server.answer = () => ({ status: error === "temporarily_unavailable" ? 503 : 400, body: { error } });
+      assert.equal((await start().signIn()).allowed, `/api/auth/error?error=${page}`);
+      assert.equal((await start({ errorPage: "/oops?a=b" }).signIn()).allowed, `/oops?a=b&error=${page}`);
+    });
+  }
+
+  test(`${version}: a token that is good for longer is left alone`, async () => {
+    const app = start();
+    const token = with_left(await app.cookie(), 90);
+    assert.deepEqual(await app.jwt(token), token);
+    assert.equal(server.requests.length, 1);
+  });
+
+  test(`${version}: a minute before it expires, ten requests at once refresh it once`, async () => {
+    const app = start();
+    const token = with_left(await app.cookie(), 50);
+    server.answer = ({ form }) => ({ body: grant(form.refresh_token === "refresh-1" ? 2 : 3) });
+
+    const next = await Promise.all(Array.from({ length: 10 }, () => app.jwt(token)));
+
+    assert.equal(server.requests.length, 2);
+    for (const one of next) assert.equal(one.cambio.accessToken, "access-2");
+    // A server component could not store it: the next one asks again, with the same token.
+    assert.equal((await app.jwt(token)).cambio.accessToken, "access-2");
+    assert.equal(server.requests[2].form.refresh_token, "refresh-1");
+  });
+
+  test(`${version}: only Cambio's own word ends a session`, async () => {
+    const app = start();
+    const token = with_left(await app.cookie(), -1);
+    server.answer = () => ended;
+
+    const over = await app.jwt(token);
+
+    const session = await app.session(over);
+    assert.equal(session.error, "SessionEnded");
+    assert.equal(session.accessToken, undefined);
+    const asked = server.requests.length;
+    assert.deepEqual(await app.jwt(over), over);
+    assert.equal(server.requests.length, asked, "there is nothing more to ask");
+  });
+
+  test(`${version}: while Cambio is down the session stays, and goes on afterwards`, async () => {
+    const app = start();
+    const [early, late] = [50, -1];
+    const cookie = await app.cookie();
+    server.answer = () => down;
+
+    const stillGood = await app.jwt(with_left(cookie, early));
+    const expired = await app.jwt(with_left(cookie, late));
+
+    assert.equal((await app.session(stillGood)).accessToken, "access-1");
+    const session = await app.session(expired);
+    assert.equal(session.error, "Unavailable");
+    assert.equal(session.accessToken, undefined);
+    assert.equal(session.user.name, "Ada", "still signed in");
+    server.answer = () => ({ body: grant(2) });
+    assert.equal((await app.session(await app.jwt(expired))).accessToken, "access-2");
+  });
+
+  test(`${version}: a wrong secret of the app logs nobody out`, async () => {
+    const app = start();
+    const cookie = await app.cookie();
+    server.answer = () => ({ status: 401, body: { error: "invalid_client" } });
+    const kept = await app.jwt(with_left(cookie, -1));
+    assert.equal(kept.cambio.refreshToken, "refresh-1");
+    assert.equal((await app.session(kept)).error, "Unavailable");
+  });
+
+  test(`${version}: signing out gives the token back, and does not fail`, async () => {
+    const app = start();
+    const token = await app.cookie();
+    server.answer = () => ({});
+    await app.signOut(token);
+    assert.deepEqual(server.requests.at(-1)?.form, { token: "refresh-1" });
+    server.answer = () => down;
+    await app.signOut(token);
+    await app.signOut({});
+  });
+
+  test(`${version}: callbacks and events of the app's own go together with these`, async () => {
+    /** @type {string[]} */
+    const seen = [];
+    const app = start({
+      callbacks: {
+        signIn: ({ user }) => (user.name === "nobody" ? false : true),
+        jwt: ({ token }) => ({ ...token, theme: token.cambio ? "dark" : "none" }),
+        session: ({ session, token }) => Object.assign(session, { theme: token.theme }),
+        redirect: ({ baseUrl }) => baseUrl,
+      },
+      events: { signOut: () => void seen.push("signOut"), signIn: () => void seen.push("signIn") },
+    });
+
+    const token = await app.cookie();
+
+    assert.equal(token.theme, "dark");
+    assert.equal((await app.session(token)).theme, "dark");
+    assert.equal(await app.call.signIn({ user: { name: "nobody" }, account: null }), false);
+    assert.equal(server.requests.length, 1, "whom the app refuses, Cambio is not asked about");
+    await app.signOut(token);
+    assert.deepEqual(seen, ["signOut"]);
+  });
+
+  test(`${version}: a session without Cambio, of before it was added, stays as it is`, async () => {
+    const app = start();
+    assert.deepEqual(await app.jwt({ sub: "1" }), { sub: "1" });
+    assert.deepEqual(await app.session({ sub: "1" }), { user: {}, expires: "" });
+  });
+}
+
+test("it is there for require as well, and small", () => {
+  const require = createRequire(import.meta.url);
+  for (const version of ["v4", "v5"]) assert.equal(typeof require(`@cambio/next-auth/${version}`).cambio, "function");
+  const code = ["index", "keep", "callbacks", "v4"].map((name) => readFileSync(new URL(`../dist/esm/${name}.js`, import.meta.url)));
+  const size = gzipSync(Buffer.concat(code)).length;
+  assert.ok(size <= 4096, `${size} bytes`);
+});

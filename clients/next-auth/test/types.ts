@@ -1,0 +1,13 @@
+// Only compiled: what an app can rely on without declaring anything.
+import type { NextAuthOptions, Session } from "next-auth";
+import { cambioOptions } from "./app.js";
+
+export const options: NextAuthOptions = { providers: [], ...cambioOptions };
+
+export function header(session: Session): string {
+  const token: string | undefined = session.accessToken;
+  const problem: "SessionEnded" | "Unavailable" | undefined = session.error;
+  // @ts-expect-error a refresh token is not for browsers
+  session.refreshToken;
+  return problem ?? `Bearer ${token}`;
+}
