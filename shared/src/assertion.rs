@@ -38,6 +38,9 @@ const LEEWAY: u64 = 60;
 const MAX_LIFETIME: u64 = 60 * 60;
 const MAX_JTI: usize = 256;
 
+/// Said of a client that is not there as well, so that nobody learns which ids exist.
+pub(crate) const NO_KEY: &str = "no key of such a client has its kid and alg";
+
 /// Why an assertion proves nothing.
 #[derive(Debug, Error)]
 pub enum AssertionError {
@@ -134,7 +137,7 @@ impl Assertions {
         let key = client.jwks.find(&header.kid);
         let key = key.filter(|key| ALGORITHMS.contains(&header.alg) && key.signs_with(header.alg));
         let Some(key) = key else {
-            return rejected("no key of the client has its kid and alg");
+            return rejected(NO_KEY);
         };
         let mut validation = Validation::new(header.alg);
         // Their values are checked below, against the clock that was handed in.

@@ -2,6 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use shared::users::OwnClaims;
 use tests::{
     Answer, CLIENT, ISSUER, OTHER_CLIENT, Service,
     proxy::{Fault, When},
@@ -56,6 +57,11 @@ async fn a_good_token_is_told_with_what_it_says() {
     assert_eq!(access.text("/token_type"), "Bearer");
     assert_eq!(access.text("/aud"), ISSUER);
     assert_eq!(access.text("/sid"), refresh.text("/sid"));
+    // An operator's own claims stand beside these, and can be none of them.
+    for name in access.body.as_object().unwrap().keys() {
+        let own = serde_json::Map::from_iter([(name.clone(), json!(true))]);
+        assert!(OwnClaims::new(own).is_err(), "{name}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, Form};
 use crate::{
-    assertion::{self, Assertions},
+    assertion::{self, AssertionError, Assertions},
     config::{self, ConfigError, Environment},
 };
 
@@ -114,7 +114,7 @@ impl Clients {
         let client = self
             .find(&claimed)
             .filter(|_| posted_id.is_none_or(|id| id == claimed))
-            .ok_or(ApiError::InvalidClient)?;
+            .ok_or(AssertionError::Rejected(assertion::NO_KEY))?;
         self.assertions.prove(assertion, client).await?;
         Ok(Client(client))
     }

@@ -15,9 +15,13 @@ const MAX_DEPTH: usize = 8;
 
 /// The claims that mean something to us or to a standard (RFC 7519, RFC 8693, RFC 9068, OpenID Connect Core 1.0): whoever could
 /// set them could say who somebody is, or what a token is good for. The last ones are special to JavaScript.
-const RESERVED: [&str; 29] = [
+const RESERVED: [&str; 32] = [
     "acr",
     "act",
+    // The answer of an introspection has these beside the claims (RFC 7662 §2.2).
+    "active",
+    "token_type",
+    "username",
     "amr",
     "at_hash",
     "aud",
