@@ -183,6 +183,27 @@ export function createClient({ url, clientId, clientSecret, timeout = 10_000, fe
   };
 }
 
+/**
+ * `fetch` for your own API at `url`, with the session's access token, which goes nowhere else.
+ *
+ * Fails with a {@link CambioError} where the session has no token: `ended` says sign in again, `unavailable` try again later.
+ */
+export function cambioFetch(
+  session: { accessToken?: string; error?: string } | null | undefined,
+  url: string,
+  fetch: typeof globalThis.fetch = globalThis.fetch,
+): (path: string, init?: RequestInit) => Promise<Response> {
+  return async (path, init) => {
+    const target = new URL(path, url);
+    if (target.origin !== new URL(url).origin) throw new CambioError("misconfigured", `${target.origin} is not the API at ${url}`);
+    const token = session?.accessToken;
+    if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+    const headers = new Headers(init?.headers);
+    headers.set("Authorization", `Bearer ${token}`);
+    return fetch(target, { ...init, headers });
+  };
+}
+
 /** The token endpoint's own answers; whatever is not one of them is about what is in between. */
 async function failureOf(path: string, answer: Response): Promise<CambioError> {
   const body = await answer.json().catch(() => undefined);

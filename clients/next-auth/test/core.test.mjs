@@ -1,7 +1,7 @@
 // @ts-check
 import assert from "node:assert/strict";
 import { after, before, beforeEach, test } from "node:test";
-import { CambioError, createClient } from "@cambio/next-auth";
+import { CambioError, cambioFetch, createClient } from "@cambio/next-auth";
 import { grant, startServer, USER } from "./server.mjs";
 
 /** @type {Awaited<ReturnType<typeof startServer>>} */
@@ -132,4 +132,17 @@ test("the user of an access token, or why there is none", async () => {
   await failsWith(client.me("access-1"), "ended");
   server.answer = () => ({ status: 503 });
   await failsWith(client.me("access-1"), "unavailable");
+});
+
+test("calls to the API carry the token, and nobody else gets it", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, server.url);
+  await call("/orders?page=2", { headers: { Accept: "text/plain" } });
+  assert.equal(server.requests[0].path, "/orders?page=2");
+  assert.equal(server.requests[0].headers.authorization, "Bearer access-1");
+  assert.equal(server.requests[0].headers.accept, "text/plain");
+  for (const elsewhere of ["https://evil.example/", "//evil.example/", "http://127.0.0.1:1/"]) await failsWith(call(elsewhere), "misconfigured");
+  await failsWith(cambioFetch(null, server.url)("/orders"), "ended");
+  await failsWith(cambioFetch({ error: "SessionEnded" }, server.url)("/orders"), "ended");
+  await failsWith(cambioFetch({ error: "Unavailable" }, server.url)("/orders"), "unavailable");
+  assert.equal(server.requests.length, 1);
 });
