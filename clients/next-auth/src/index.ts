@@ -1,5 +1,11 @@
 /** Calls to Cambio: what an app's server needs, and nothing that belongs into a browser. Web APIs only, so it runs anywhere. */
 
+import type { components, paths } from "./openapi.js";
+
+/** Every request and answer of the API, as its openapi.yaml describes them. */
+export type { components, paths };
+type Schemas = components["schemas"];
+
 /** How to reach Cambio, and how it knows this app. */
 export interface CambioOptions {
   /** Where Cambio is: `https://auth.example.com`. */
@@ -14,31 +20,10 @@ export interface CambioOptions {
   fetch?: typeof globalThis.fetch;
 }
 
-/** An account at a provider that may sign in as the user. */
-export interface Identity {
-  provider: string;
-  /** The unchanging id at the provider. */
-  subject: string;
-  username: string | null;
-}
-
-/** A user, as Cambio knows them. */
-export interface User {
-  /** The same for ever. */
-  id: string;
-  name: string | null;
-  email: string | null;
-  email_verified: boolean;
-  picture: string | null;
-  roles: string[];
-  identities: Identity[];
-}
-
-/** The signed-in user's own account. */
-export interface Account extends User {
-  /** What an app keeps with the user. */
-  metadata: Record<string, unknown>;
-}
+/** A user, as Cambio knows them: `id` is the same for ever. */
+export type User = Schemas["User"];
+/** The signed-in user's own account, with what an app keeps with it. */
+export type Account = Schemas["Account"];
 
 /** Tokens of our own API, and whose they are. */
 export interface Grant {
@@ -148,7 +133,7 @@ export function createClient({ url, clientId, clientSecret, timeout = 10_000, fe
 
   async function grant(form: Record<string, string>, headers?: Record<string, string>): Promise<Grant> {
     const askedAt = Date.now();
-    const answer = await json(await post("/token", form, headers), "/token");
+    const answer = await json<Schemas["Grant"]>(await post("/token", form, headers), "/token");
     return {
       accessToken: answer.access_token,
       expiresAt: askedAt + answer.expires_in * 1000,
@@ -177,7 +162,7 @@ export function createClient({ url, clientId, clientSecret, timeout = 10_000, fe
     },
     async me(accessToken) {
       const answer = await send("/me", { headers: { Authorization: `Bearer ${accessToken}` } });
-      if (answer.ok) return json(answer, "/me");
+      if (answer.ok) return json<Account>(answer, "/me");
       throw answer.status === 401 ? new CambioError("ended", "the access token is not good any more", 401) : await failureOf("/me", answer);
     },
   };
@@ -214,9 +199,7 @@ async function failureOf(path: string, answer: Response): Promise<CambioError> {
   return new CambioError(kind, `Cambio answers ${path} with ${answer.status} ${code ?? ""}${detail}`, answer.status, code);
 }
 
-// What Cambio answers is described by its openapi.yaml; it is read where it is used.
-// eslint-disable-next-line @typescript-eslint/no-explicit-any
-async function json(answer: Response, path: string): Promise<any> {
+async function json<T>(answer: Response, path: string): Promise<T> {
   try {
     return await answer.json();
   } catch {
