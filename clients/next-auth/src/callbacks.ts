@@ -41,9 +41,12 @@ export function steps(options: SessionOptions) {
       return true;
     },
 
-    /** `user` is there at sign-in only; from then on, the encrypted session cookie holds what it brought. */
-    async jwt<T extends Token>(token: T, user: { cambio?: Grant } | undefined): Promise<T> {
-      const cambio = user?.cambio ? kept(user.cambio) : token.cambio && (await keep(token.cambio));
+    /** `user` and `account` are there at sign-in only; from then on, the encrypted session cookie holds what they brought. */
+    async jwt<T extends Token>(token: T, user: { cambio?: Grant } | undefined, account: ProviderTokens | null | undefined): Promise<T> {
+      let grant: Grant | string | undefined = user?.cambio;
+      // With a database adapter, this is not the user of `signIn`. The same exchange within a minute gets the same session again.
+      if (!grant && account) grant = await exchanged(client, account, await userAgent?.());
+      const cambio = typeof grant === "object" ? kept(grant) : token.cambio && (await keep(token.cambio));
       return cambio ? { ...token, ...claims(cambio.user), cambio } : token;
     },
 

@@ -48,7 +48,7 @@ export function cambio(options: NextAuthCambioOptions): NextAuthCambio {
         return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
       },
       async jwt(parameters) {
-        const token = await step.jwt(parameters.token, parameters.user);
+        const token = await step.jwt(parameters.token, parameters.user, parameters.account);
         return own.jwt ? own.jwt({ ...parameters, token }) : token;
       },
       async session(parameters) {

@@ -25,10 +25,11 @@ beforeEach(() => {
 const ended = { status: 400, body: { error: "invalid_grant", error_description: "the refresh token is not valid" } };
 const down = { status: 503, body: { error: "temporarily_unavailable" } };
 
+const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
+
 /** @param {typeof v4.cambio} cambio @param {Partial<Parameters<typeof v4.cambio>[0]>} [options] */
 function startWith(cambio, options) {
   const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...options });
-  const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
   // What next-auth passes to callbacks, as far as these look at it.
   /** @type {Record<"signIn" | "jwt" | "session", (parameters: object) => any>} */
   const call = /** @type {any} */ (callbacks);
@@ -93,6 +94,15 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
       assert.equal((await start({ errorPage: "/oops?a=b" }).signIn()).allowed, `/oops?a=b&error=${page}`);
     });
   }
+
+  test(`${version}: with a database adapter, whose user is another object, the same exchange is made again`, async () => {
+    const app = start();
+    const { allowed } = await app.signIn();
+    const token = await app.call.jwt({ token: {}, user: { id: "of the database" }, account });
+    assert.equal(allowed, true);
+    assert.deepEqual(server.requests[1].form, server.requests[0].form);
+    assert.equal((await app.session(token)).accessToken, "access-1");
+  });
 
   test(`${version}: a token that is good for longer is left alone`, async () => {
     const app = start();
