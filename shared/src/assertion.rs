@@ -22,7 +22,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment},
     dynamodb::{StoreError, number, primary_key},
-    jws,
+    jws::{self, Audience, Header},
 };
 
 /// What a client may sign with.
@@ -62,15 +62,6 @@ pub struct Assertions {
     clock: Clock,
 }
 
-/// The header of an assertion that nobody has verified: these members and no others.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UnverifiedHeader {
-    alg: Algorithm,
-    kid: String,
-    typ: Option<String>,
-}
-
 /// RFC 7523 §3.
 #[derive(Deserialize)]
 struct Claims {
@@ -83,13 +74,6 @@ struct Claims {
     jti: String,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
 fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
     Err(AssertionError::Rejected(why))
 }
@@ -99,7 +83,7 @@ pub(crate) fn claimed_client(assertion: &str) -> Result<String, AssertionError> 
     Ok(inspect(assertion)?.1.sub)
 }
 
-fn inspect(assertion: &str) -> Result<(UnverifiedHeader, Claims), AssertionError> {
+fn inspect(assertion: &str) -> Result<(Header, Claims), AssertionError> {
     jws::inspect(assertion).or(rejected(
         "it is no plain JWT with alg and kid, and with iss, sub, aud, exp and jti",
     ))

@@ -54,6 +54,14 @@ pub struct Claims {
     pub own: Map<String, Value>,
 }
 
+/// Whether `scope` is one of those that were granted, which are separated by spaces (RFC 6749 §3.3).
+pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
+    granted
+        .unwrap_or_default()
+        .split(' ')
+        .any(|granted| granted == scope)
+}
+
 /// Why an access token was not accepted.
 #[derive(Debug, Error)]
 pub enum TokenError {

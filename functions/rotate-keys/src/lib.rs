@@ -8,7 +8,7 @@ use shared::{
     clock::{Clock, Timestamp, rfc3339},
     config::{self, Environment, SigningKeys},
     dynamodb::{self, StoreError},
-    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey},
+    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey},
     start::StartError,
 };
 use thiserror::Error;
@@ -195,13 +195,13 @@ impl RotateKeys {
                 published: names().cloned().collect(),
             });
         }
-        let is_foreign = |name: &&String| {
-            name.starts_with(DEVELOPMENT_PREFIX)
+        let is_foreign = |key: &&PublishedKey| {
+            key.is_development()
                 && self.kid_prefix.is_empty()
-                && order.revoke.as_ref() != Some(name)
+                && order.revoke.as_ref() != Some(&key.kid)
         };
-        match names().find(is_foreign) {
-            Some(kid) => Err(RotateKeysError::Development(kid.clone())),
+        match set.keys.iter().find(is_foreign) {
+            Some(key) => Err(RotateKeysError::Development(key.kid.clone())),
             None => Ok(()),
         }
     }
@@ -222,9 +222,8 @@ impl RotateKeys {
             lost: &lost,
         };
         let plan = Plan::new(set, &wanted, now);
-        let unknown = |key: &&shared::keys::PublishedKey| {
-            key.sign_from == now && key.published_at + PUBLISHED_AHEAD > now
-        };
+        let unknown =
+            |key: &&PublishedKey| key.sign_from == now && key.published_at + PUBLISHED_AHEAD > now;
         if let Some(key) = plan.keys.iter().find(unknown) {
             tracing::warn!(
                 event = "key.unknown",
@@ -280,10 +279,12 @@ impl Report {
         keys.sort_by_key(|key| key.sign_from);
         let keys = keys.into_iter().map(|key| ReportedKey {
             kid: key.kid.clone(),
-            state: match () {
-                () if key.sign_from > now => State::Next,
-                () if Some(&key.kid) == current => State::Current,
-                () => State::Retired,
+            state: if key.sign_from > now {
+                State::Next
+            } else if Some(&key.kid) == current {
+                State::Current
+            } else {
+                State::Retired
             },
             sign_from: rfc3339(key.sign_from),
             verify_until: set.verify_until(key).map(rfc3339),

@@ -17,7 +17,7 @@ use shared::{
     provider::{Providers, SubjectToken},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
-    token::{Grant, IssuedToken, TokenIssuer},
+    token::{Grant, IssuedToken, TokenIssuer, has_scope},
     users::{SignIn, User, Users},
 };
 
@@ -242,8 +242,7 @@ fn narrowed(
     let Some(requested) = requested else {
         return Ok(granted);
     };
-    let granted = granted.unwrap_or_default();
-    let is_granted = |scope: &str| granted.split(' ').any(|other| other == scope);
+    let is_granted = |scope| has_scope(granted.as_deref(), scope);
     if requested.split(' ').all(is_granted) {
         Ok(Some(requested))
     } else {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::{ConfigError, Environment, Found, clients::is_scope_token};
+use crate::token::has_scope;
 
 /// Every route that is not named.
 const ANY: &str = "*";
@@ -43,8 +44,7 @@ impl RouteScopes {
         let Some(needed) = self.0.get(route).or_else(|| self.0.get(ANY)) else {
             return true;
         };
-        let granted: Vec<&str> = scope.unwrap_or_default().split(' ').collect();
-        needed.iter().all(|scope| granted.contains(&&**scope))
+        needed.iter().all(|needed| has_scope(scope, needed))
     }
 }
 

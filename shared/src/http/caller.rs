@@ -7,7 +7,7 @@ use super::ApiError;
 use crate::{
     clock::{Clock, Timestamp},
     sessions::SessionRef,
-    token::TokenVerifier,
+    token::{TokenVerifier, has_scope},
     users::{User, UserId, Users},
 };
 
@@ -57,8 +57,7 @@ impl Caller {
     /// # Errors
     /// [`ApiError::InsufficientScope`].
     pub fn require_scope(&self, scope: &'static str) -> Result<(), ApiError> {
-        let granted = self.scope.as_deref().unwrap_or_default();
-        if granted.split(' ').any(|granted| granted == scope) {
+        if has_scope(self.scope.as_deref(), scope) {
             Ok(())
         } else {
             Err(ApiError::InsufficientScope(scope))

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
-    jws,
+    jws::{self, Audience, Header},
 };
 use keys::ProviderKeys;
 
@@ -32,15 +32,6 @@ pub(super) struct Oidc {
     config: Arc<OidcProvider>,
     keys: ProviderKeys,
     clock: Clock,
-}
-
-/// The header of an ID token that nobody has verified: these members and no others.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UnverifiedHeader {
-    alg: Algorithm,
-    kid: String,
-    typ: Option<String>,
 }
 
 /// What a token that nobody has verified says of its origin: enough to choose whose keys it is to be verified with.
@@ -70,13 +61,6 @@ struct Claims {
     picture: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
 /// Apple writes its booleans as text.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
@@ -103,9 +87,7 @@ pub(super) fn claimed_issuer(token: &str) -> Result<String, ProviderError> {
     Ok(origin.iss)
 }
 
-fn inspect<P: serde::de::DeserializeOwned>(
-    token: &str,
-) -> Result<(UnverifiedHeader, P), ProviderError> {
+fn inspect<P: serde::de::DeserializeOwned>(token: &str) -> Result<(Header, P), ProviderError> {
     jws::inspect(token).map_err(|_| ProviderError::Rejected("it is no plain ID token"))
 }
 
