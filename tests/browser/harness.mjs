@@ -185,6 +185,19 @@ export async function startNextApp(name, { port, github, api, oidc }) {
   return url;
 }
 
+/**
+ * A browser as after its installation, in which nothing but this machine can be reached.
+ * @param {import("playwright-core").Browser} browser @param {import("playwright-core").BrowserContextOptions} [options]
+ */
+export async function freshBrowser(browser, options) {
+  const context = await browser.newContext(options);
+  context.setDefaultTimeout(30_000);
+  await context.route("**", (route) =>
+    ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
+  );
+  return context;
+}
+
 /** Like `test`, and a failure ends with what the processes last said. @param {string} name @param {() => Promise<void>} body */
 export function scenario(name, body) {
   test(name, () => body().catch(fail));

@@ -5,7 +5,7 @@ import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as client from "openid-client";
 import { chromium } from "playwright-core";
-import { CHROMIUM, CLIENT, freePort, scenario, setup, startApi, startNextApp, stopAll } from "./harness.mjs";
+import { CHROMIUM, CLIENT, freePort, freshBrowser, scenario, setup, startApi, startNextApp, stopAll } from "./harness.mjs";
 import { FOREIGN, OURS, startProvider } from "./provider.mjs";
 import { OCTOCAT, startStandIn } from "./stand-in.mjs";
 
@@ -143,11 +143,7 @@ scenario("when the provider rotates its keys, sign-ins go on", async () => {
 
 /** Somebody with a browser of their own, which never leaves this machine. */
 async function visitor() {
-  const context = await browser.newContext();
-  context.setDefaultTimeout(30_000);
-  await context.route("**", (route) =>
-    ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
-  );
+  const context = await freshBrowser(browser);
   await context.route(`${NOWHERE}*`, (route) => route.fulfill({ body: "The end." }));
   return context.newPage();
 }

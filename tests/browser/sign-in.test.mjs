@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
-import { CHROMIUM, CLIENT, freePort, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
+import { CHROMIUM, CLIENT, freePort, freshBrowser, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
 import { CANARY, HUBOT, OCTOCAT, PUBLIC_URL, startStandIn } from "./stand-in.mjs";
 
 const { decode, encode } = createRequire(new URL("../../examples/nextjs/package.json", import.meta.url))("next-auth/jwt");
@@ -295,11 +295,7 @@ scenario("signing out ends the session at the API as well", async () => {
 async function visitor(userAgent) {
   github.failWith = undefined;
   api.isShut = api.losesAnswers = false;
-  const context = await browser.newContext({ viewport: { width: 640, height: 480 }, userAgent });
-  context.setDefaultTimeout(30_000);
-  await context.route("**", (route) =>
-    ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
-  );
+  const context = await freshBrowser(browser, { viewport: { width: 640, height: 480 }, userAgent });
   // The pictures that the stand-in names are nowhere.
   await context.route(`${PUBLIC_URL}/avatars/**`, (route) => route.fulfill({ contentType: "image/svg+xml", body: PICTURE }));
   return context.newPage();

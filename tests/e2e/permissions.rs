@@ -92,19 +92,21 @@ impl Scene {
             ("LINK_BY_VERIFIED_EMAIL", "link"),
             ("LINK_EMAIL_PROVIDERS", "github,acme"),
         ];
-        let service = Service::start_with(&settings).await;
+        let mut service = Service::start_with(&settings).await;
+        let usual = service.variables.clone();
         let mut functions = BTreeMap::new();
         for name in permissions().into_keys() {
             let dynamodb = Proxy::start(&service.dynamodb.url()).await;
-            let mut variables = service.variables.clone();
-            variables.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), dynamodb.url());
-            let env = Environment::of(variables);
-            let api = local::api::start(&env, service.time.clock()).await.unwrap();
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}", listener.local_addr().unwrap());
-            tokio::spawn(async { axum::serve(listener, api).await });
-            functions.insert(name, Function { url, env, dynamodb });
+            let endpoint = "AWS_ENDPOINT_URL_DYNAMODB".to_owned();
+            service.variables.insert(endpoint, dynamodb.url());
+            let function = Function {
+                url: service.another_process().await,
+                env: Environment::of(service.variables.clone()),
+                dynamodb,
+            };
+            functions.insert(name, function);
         }
+        service.variables = usual;
         // All of it was started with each of them; from now on, each does its own work.
         for function in functions.values() {
             function.dynamodb.clear();

@@ -20,7 +20,9 @@ use shared::{config::Environment, documents::Document, keys::KeySet};
 use tests::{
     Service,
     proxy::{Fault, When},
+    serve,
 };
+use tokio::task::JoinSet;
 
 const DAY: u64 = 24 * 60 * 60;
 const NOW: Order = Order {
@@ -467,7 +469,7 @@ async fn t86_no_verifier_ever_meets_a_key_that_it_cannot_know() {
 type Bucket = Arc<Mutex<BTreeMap<String, (String, String, String)>>>;
 
 /// A stand-in for S3 that takes what it gets, while it is not told to fail.
-async fn start_s3(bucket: Bucket, fails: Arc<AtomicBool>) -> String {
+async fn start_s3(bucket: Bucket, fails: Arc<AtomicBool>) -> (String, JoinSet<()>) {
     let put = async move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
         if fails.load(Ordering::SeqCst) || method != Method::PUT {
             return StatusCode::FORBIDDEN;
@@ -485,16 +487,15 @@ async fn start_s3(bucket: Bucket, fails: Arc<AtomicBool>) -> String {
         );
         StatusCode::OK
     };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async { axum::serve(listener, axum::Router::new().fallback(put)).await });
-    url
+    let mut running = JoinSet::new();
+    let url = serve(&mut running, axum::Router::new().fallback(put)).await;
+    (url, running)
 }
 
 #[tokio::test]
 async fn t88_the_documents_are_files_that_say_what_the_function_says() {
     let (bucket, fails) = (Bucket::default(), Arc::new(AtomicBool::new(true)));
-    let s3 = start_s3(bucket.clone(), fails.clone()).await;
+    let (s3, _running) = start_s3(bucket.clone(), fails.clone()).await;
     let service = Service::start().await;
     let mut variables = service.variables.clone();
     for (name, value) in [

@@ -512,7 +512,8 @@ async fn listen() -> (TcpListener, String) {
     (listener, format!("http://{address}"))
 }
 
-async fn serve(running: &mut JoinSet<()>, router: Router) -> String {
+/// Serves `router` at the URL that it answers, for as long as `running` is there.
+pub async fn serve(running: &mut JoinSet<()>, router: Router) -> String {
     let (listener, url) = listen().await;
     running.spawn(async move {
         // It ends with the test.
