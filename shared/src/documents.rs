@@ -75,9 +75,14 @@ impl Documents {
                 metadata["id_token_signing_alg_values_supported"] = algorithms(keys).into();
                 metadata.to_string()
             }
-            Document::AuthorizationServer => self.metadata().to_string(),
+            Document::AuthorizationServer => self.authorization_server(),
             Document::Jwks => json!(keys).to_string(),
         }
+    }
+
+    /// The text of [`Document::AuthorizationServer`], which is the one that needs no keys.
+    pub fn authorization_server(&self) -> String {
+        self.metadata().to_string()
     }
 
     /// What we do not offer is left out: RFC 8414 §3.2 forbids empty lists.

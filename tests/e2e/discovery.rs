@@ -191,4 +191,6 @@ async fn an_outage_is_not_kept_by_anybody() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.header("cache-control"), "no-store");
     assert_eq!(answer.header("retry-after"), "1");
+    let metadata = service.send(service.request("GET", METADATA[1])).await;
+    assert_eq!(metadata.status, StatusCode::OK, "it names no keys");
 }
