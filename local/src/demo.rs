@@ -1,18 +1,16 @@
 //! `cargo run -- demo`: the whole flow, once, over HTTP, for a person to read.
 #![expect(clippy::print_stdout, reason = "this is what the demo is for")]
 
-use reqwest::{Client, Method, StatusCode, header, redirect::Policy};
+use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
-use shared::{
-    config::Environment,
-    http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
-};
+use shared::config::Environment;
 use thiserror::Error;
 use url::Url;
 
 use crate::{
+    next_app::{Answer, NextApp},
     server::{Options, ServerError, Services},
-    settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GitHub},
+    settings::{GITHUB_CLIENT_ID, GitHub},
 };
 
 /// Why the demo did not hold.
@@ -46,18 +44,14 @@ pub async fn run() -> Result<(), DemoError> {
         return Err(broken("no stand-in GitHub"));
     };
     let api = services.start_api(0, &shell).await?;
-    let http = Client::builder()
-        .no_proxy()
-        .redirect(Policy::none())
-        .build()?;
-    let demo = Demo { http, github, api };
+    let app = NextApp::new(&github, &api)?;
 
     println!("1. Sign in at the stand-in GitHub as octocat, as next-auth would");
-    let first_token = demo.sign_in_at_github().await?;
+    let first_token = sign_in_at_github(&app).await?;
     println!("   GitHub gave an access token for the app {GITHUB_CLIENT_ID}\n");
 
-    println!("2. POST {}/token with that token", demo.api);
-    let first = demo.exchange(&first_token).await?;
+    println!("2. POST {}/token with that token", api);
+    let first = exchange(&app, &first_token).await?;
     show(&first, "/user/id", "user")?;
     show(&first, "/user/name", "name")?;
     show(&first, "/user/email", "e-mail")?;
@@ -68,8 +62,8 @@ pub async fn run() -> Result<(), DemoError> {
     )?;
     println!("   a new user, and an access token of your own\n");
 
-    println!("3. GET {}/me with the access token", demo.api);
-    let (_, me) = demo.me(Method::GET, "/me", &first).await?;
+    println!("3. GET {}/me with the access token", api);
+    let me = as_user(&app, Method::GET, "/me", &first).await?.body;
     require(
         me["id"] == first["user"]["id"],
         "GET /me shows the user of the sign-in",
@@ -78,11 +72,11 @@ pub async fn run() -> Result<(), DemoError> {
 
     println!(
         "4. POST {}/token with the refresh token, twice, as a client does that lost the answer",
-        demo.api
+        api
     );
     let refresh_token = text(&first, "/refresh_token")?;
-    let (_, refreshed) = demo.refresh(refresh_token).await?;
-    let (_, again) = demo.refresh(refresh_token).await?;
+    let refreshed = app.refresh(refresh_token).await?.body;
+    let again = app.refresh(refresh_token).await?.body;
     require(
         refreshed["user"] == first["user"],
         "a refresh goes on with the same user",
@@ -95,7 +89,7 @@ pub async fn run() -> Result<(), DemoError> {
     println!("   the same next refresh token each time: nobody is logged out\n");
 
     println!("5. Sign in again");
-    let second = demo.exchange(&demo.sign_in_at_github().await?).await?;
+    let second = exchange(&app, &sign_in_at_github(&app).await?).await?;
     require(
         second["is_new_user"] == false,
         "the second sign-in creates nobody",
@@ -107,27 +101,33 @@ pub async fn run() -> Result<(), DemoError> {
     println!("   the same user, not a second one\n");
 
     println!("6. A made-up GitHub token");
-    let refused = demo.post_token("gho_madeup").await?;
+    let refused = app.exchange("gho_madeup", None).await?;
     require(
-        refused.0 == StatusCode::BAD_REQUEST && refused.1["error"] == "invalid_request",
+        refused.status == StatusCode::BAD_REQUEST && refused.body["error"] == "invalid_request",
         "a made-up token is refused",
     )?;
-    println!("   refused: {}\n", text(&refused.1, "/error_description")?);
+    println!(
+        "   refused: {}\n",
+        text(&refused.body, "/error_description")?
+    );
 
     println!(
         "7. DELETE {}/me/sessions: sign out everywhere, by one write",
-        demo.api
+        api
     );
-    let (_, list) = demo.me(Method::GET, "/me/sessions", &second).await?;
+    let list = as_user(&app, Method::GET, "/me/sessions", &second)
+        .await?
+        .body;
     let count = list["sessions"].as_array().map_or(0, Vec::len);
     require(count == 2, "each of the two sign-ins is a session")?;
-    demo.me(Method::DELETE, "/me/sessions", &second).await?;
-    let (status, _) = demo.me(Method::GET, "/me", &first).await?;
+    as_user(&app, Method::DELETE, "/me/sessions", &second).await?;
+    let status = as_user(&app, Method::GET, "/me", &first).await?.status;
     require(
         status == StatusCode::UNAUTHORIZED,
         "GET /me refuses the other access token at once",
     )?;
-    let (status, _) = demo.refresh(text(&refreshed, "/refresh_token")?).await?;
+    let refresh_token = text(&refreshed, "/refresh_token")?;
+    let status = app.refresh(refresh_token).await?.status;
     require(
         status == StatusCode::BAD_REQUEST,
         "and its session cannot be refreshed",
@@ -139,109 +139,45 @@ pub async fn run() -> Result<(), DemoError> {
     Ok(())
 }
 
-struct Demo {
-    http: Client,
-    github: String,
-    api: String,
+/// What a browser and next-auth do: authorize, be sent back with a code, and trade the code for a token.
+async fn sign_in_at_github(app: &NextApp) -> Result<String, DemoError> {
+    let redirect_uri = "http://localhost:3000/api/auth/callback/github";
+    let authorize = app
+        .authorize_url(&[
+            ("redirect_uri", redirect_uri),
+            ("state", "demo"),
+            ("login", "octocat"),
+        ])
+        .map_err(|_| broken("the URL of the stand-in"))?;
+    let sent_back = app.visit(authorize).await?;
+    let code = sent_back
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|location| Url::parse(location.to_str().ok()?).ok())
+        .and_then(|url| {
+            let mut query = url.query_pairs();
+            Some(query.find(|(name, _)| name == "code")?.1.into_owned())
+        })
+        .ok_or_else(|| broken("the stand-in sends the browser back with a code"))?;
+    let answer = app.redeem(&code, redirect_uri, None).await?;
+    Ok(text(&answer.body, "/access_token")?.to_owned())
 }
 
-impl Demo {
-    /// What a browser and next-auth do: authorize, be sent back with a code, and trade the code for a token.
-    async fn sign_in_at_github(&self) -> Result<String, DemoError> {
-        let redirect_uri = "http://localhost:3000/api/auth/callback/github";
-        let authorize = Url::parse_with_params(
-            &format!("{}/login/oauth/authorize", self.github),
-            [
-                ("client_id", GITHUB_CLIENT_ID),
-                ("redirect_uri", redirect_uri),
-                ("scope", "read:user user:email"),
-                ("state", "demo"),
-                ("login", "octocat"),
-            ],
-        )
-        .map_err(|_| broken("the URL of the stand-in"))?;
-        let sent_back = self.http.get(authorize).send().await?;
-        let code = sent_back
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|location| Url::parse(location.to_str().ok()?).ok())
-            .and_then(|url| {
-                let mut query = url.query_pairs();
-                Some(query.find(|(name, _)| name == "code")?.1.into_owned())
-            })
-            .ok_or_else(|| broken("the stand-in sends the browser back with a code"))?;
-        let answer: Value = self
-            .http
-            .post(format!("{}/login/oauth/access_token", self.github))
-            .header(header::ACCEPT, "application/json")
-            .form(&[
-                ("client_id", GITHUB_CLIENT_ID),
-                ("client_secret", GITHUB_CLIENT_SECRET),
-                ("code", &code),
-                ("redirect_uri", redirect_uri),
-            ])
-            .send()
-            .await?
-            .json()
-            .await?;
-        Ok(text(&answer, "/access_token")?.to_owned())
-    }
+async fn exchange(app: &NextApp, github_token: &str) -> Result<Value, DemoError> {
+    let answer = app.exchange(github_token, None).await?;
+    require(answer.status == StatusCode::OK, "POST /token answers 200")?;
+    Ok(answer.body)
+}
 
-    async fn post_token(&self, subject_token: &str) -> Result<(StatusCode, Value), DemoError> {
-        self.post(&[
-            ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
-            ("subject_token", subject_token),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            ),
-            ("subject_issuer", "github"),
-        ])
-        .await
-    }
-
-    async fn refresh(&self, refresh_token: &str) -> Result<(StatusCode, Value), DemoError> {
-        let parameters = [
-            ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
-            ("refresh_token", refresh_token),
-        ];
-        self.post(&parameters).await
-    }
-
-    async fn post(&self, parameters: &[(&str, &str)]) -> Result<(StatusCode, Value), DemoError> {
-        let response = self
-            .http
-            .post(format!("{}/token", self.api))
-            .basic_auth(CLIENT_ID, Some(CLIENT_SECRET))
-            .form(parameters)
-            .send()
-            .await?;
-        Ok((response.status(), response.json().await?))
-    }
-
-    async fn exchange(&self, subject_token: &str) -> Result<Value, DemoError> {
-        let (status, answer) = self.post_token(subject_token).await?;
-        require(status == StatusCode::OK, "POST /token answers 200")?;
-        Ok(answer)
-    }
-
-    /// What the API answers to the user of a sign-in.
-    async fn me(
-        &self,
-        method: Method,
-        path: &str,
-        signed_in: &Value,
-    ) -> Result<(StatusCode, Value), DemoError> {
-        let response = self
-            .http
-            .request(method, format!("{}{path}", self.api))
-            .bearer_auth(text(signed_in, "/access_token")?)
-            .send()
-            .await?;
-        let status = response.status();
-        // A deletion is answered with nothing.
-        Ok((status, response.json().await.unwrap_or_default()))
-    }
+/// What the API answers to the user of a sign-in.
+async fn as_user(
+    app: &NextApp,
+    method: Method,
+    path: &str,
+    signed_in: &Value,
+) -> Result<Answer, DemoError> {
+    let access_token = text(signed_in, "/access_token")?;
+    Ok(app.call(method, path, access_token).await?)
 }
 
 fn broken(what: &str) -> DemoError {

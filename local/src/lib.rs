@@ -5,6 +5,7 @@ pub mod api;
 pub mod demo;
 pub mod dynamodb;
 pub mod github;
+mod next_app;
 pub mod server;
 pub mod settings;
 

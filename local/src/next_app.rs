@@ -1,0 +1,138 @@
+//! What the server of a Next.js app does with GitHub and with the API. The demo plays its part, and knows no more than it
+//! would: the settings that `cargo run` prints.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, RequestBuilder, StatusCode, header, redirect::Policy};
+use serde_json::Value;
+use shared::http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
+use url::Url;
+
+use crate::settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET};
+
+/// Longer than the API itself takes before it answers that it cannot.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The server of an app that signs people in.
+pub(crate) struct NextApp {
+    http: Client,
+    github: String,
+    api: String,
+}
+
+/// What came back, whatever it was.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// `null` where there is none.
+    pub(crate) body: Value,
+}
+
+impl NextApp {
+    /// An app that signs people in at `github`, and trades that at `api`.
+    pub(crate) fn new(github: &str, api: &str) -> Result<Self, reqwest::Error> {
+        let http = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(TIMEOUT)
+            .build()?;
+        Ok(Self {
+            http,
+            github: github.to_owned(),
+            api: api.to_owned(),
+        })
+    }
+
+    /// Where the browser is sent to sign in, with whatever else the app asks for.
+    pub(crate) fn authorize_url(&self, more: &[(&str, &str)]) -> Result<Url, url::ParseError> {
+        let mut url = Url::parse(&format!("{}/login/oauth/authorize", self.github))?;
+        url.query_pairs_mut()
+            .append_pair("client_id", GITHUB_CLIENT_ID)
+            .append_pair("scope", "read:user user:email")
+            .extend_pairs(more);
+        Ok(url)
+    }
+
+    /// Asks for a page as a browser does, and is not led on by its redirect.
+    pub(crate) async fn visit(&self, url: Url) -> Result<reqwest::Response, reqwest::Error> {
+        self.http.get(url).send().await
+    }
+
+    /// Trades the code that the browser came back with for GitHub's access token. A refusal is a 200, as at GitHub.
+    pub(crate) async fn redeem(
+        &self,
+        code: &str,
+        redirect_uri: &str,
+        verifier: Option<&str>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut form = vec![
+            ("client_id", GITHUB_CLIENT_ID),
+            ("client_secret", GITHUB_CLIENT_SECRET),
+            ("code", code),
+            ("redirect_uri", redirect_uri),
+        ];
+        form.extend(verifier.map(|verifier| ("code_verifier", verifier)));
+        let request = self
+            .http
+            .post(format!("{}/login/oauth/access_token", self.github))
+            .header(header::ACCEPT, "application/json")
+            .form(&form);
+        answer(request).await
+    }
+
+    /// Trades GitHub's access token for one of the API.
+    pub(crate) async fn exchange(
+        &self,
+        github_token: &str,
+        user_agent: Option<&str>,
+    ) -> Result<Answer, reqwest::Error> {
+        let request = self.as_client("/token").form(&[
+            ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
+            ("subject_token", github_token),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
+            ("subject_issuer", "github"),
+        ]);
+        let request = match user_agent {
+            Some(user_agent) => request.header(header::USER_AGENT, user_agent),
+            None => request,
+        };
+        answer(request).await
+    }
+
+    /// Trades a refresh token for the next one, and for a fresh access token.
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Answer, reqwest::Error> {
+        let request = self.as_client("/token").form(&[
+            ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
+            ("refresh_token", refresh_token),
+        ]);
+        answer(request).await
+    }
+
+    /// What the API answers to the user of an access token.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        access_token: &str,
+    ) -> Result<Answer, reqwest::Error> {
+        let url = format!("{}{path}", self.api);
+        answer(self.http.request(method, url).bearer_auth(access_token)).await
+    }
+
+    fn as_client(&self, path: &str) -> RequestBuilder {
+        self.http
+            .post(format!("{}{path}", self.api))
+            .basic_auth(CLIENT_ID, Some(CLIENT_SECRET))
+    }
+}
+
+async fn answer(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+    let response = request.send().await?;
+    let status = response.status();
+    let body = response.bytes().await?;
+    // A deletion is answered with nothing.
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Answer { status, body })
+}
