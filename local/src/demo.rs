@@ -212,6 +212,8 @@ fn show(value: &Value, pointer: &str, label: &str) -> Result<(), DemoError> {
 mod tests {
     #[tokio::test]
     async fn the_demo_holds() {
+        crate::scene::all_threads_listen();
+
         super::run().await.unwrap();
     }
 }

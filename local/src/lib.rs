@@ -6,6 +6,9 @@ pub mod demo;
 pub mod dynamodb;
 pub mod github;
 mod next_app;
+pub mod requests;
+#[cfg(test)]
+mod scene;
 pub mod server;
 pub mod settings;
 

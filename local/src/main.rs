@@ -17,10 +17,11 @@ use clap::{Args, Parser, Subcommand};
 use local::{
     demo,
     dynamodb::make_private_folder,
+    requests::RequestLog,
     server::{Options, Services},
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
 };
-use shared::{config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
+use shared::{clock::Clock, config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Nothing to set up.
@@ -128,7 +129,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             until_stopped(services).await?;
         }
         None => {
-            telemetry::init(&shell, &local::CRATES)?;
+            RequestLog::start(&shell, Clock::system())?;
             let mut services = Services::start(&cli.services.options(0), &shell).await?;
             let url = services.start_api(cli.port, &shell).await?;
             print_next_steps(&url, &services.github, &shell);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, StatusCode, header, redirect::Policy};
 use serde_json::Value;
-use shared::http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
+use shared::http::{ACCESS_TOKEN_TYPE, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
 use url::Url;
 
 use crate::settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET};
@@ -88,10 +88,7 @@ impl NextApp {
         let request = self.as_client("/token").form(&[
             ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
             ("subject_token", github_token),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            ),
+            ("subject_token_type", ACCESS_TOKEN_TYPE),
             ("subject_issuer", "github"),
         ]);
         let request = match user_agent {

@@ -1,0 +1,82 @@
+//! What the tests of several modules begin with: the API in memory, and a listener.
+
+use std::{io, sync::Once};
+
+use reqwest::StatusCode;
+use shared::{clock::Clock, config::Environment};
+use tracing::{Level, subscriber::DefaultGuard};
+
+use crate::{
+    next_app::NextApp,
+    requests::RequestLog,
+    server::{Options, Services},
+    settings::GitHub,
+};
+
+/// The API and the stand-in, all of it on this thread.
+pub(crate) struct Scene {
+    pub(crate) app: NextApp,
+    pub(crate) github: String,
+    pub(crate) requests: RequestLog,
+    _services: Services,
+    _listening: DefaultGuard,
+}
+
+impl Scene {
+    pub(crate) async fn start() -> Self {
+        let requests = RequestLog::new(Clock::system());
+        let listening = listen(&requests, Level::ERROR, io::sink);
+        let options = Options {
+            folder: None,
+            dynamodb_port: 0,
+            github_port: 0,
+        };
+        let shell = Environment::of::<String, String>([]);
+        let mut services = Services::start(&options, &shell).await.unwrap();
+        let api = services.start_api(0, &shell).await.unwrap();
+        let GitHub::StandIn(github) = services.github.clone() else {
+            panic!("a stand-in");
+        };
+        Self {
+            app: NextApp::new(&github, &api).unwrap(),
+            github,
+            requests,
+            _services: services,
+            _listening: listening,
+        }
+    }
+
+    pub(crate) async fn github_token(&self, login: &str) -> String {
+        let url = format!("{}/stand-in/tokens?login={login}", self.github);
+        let token = reqwest::Client::new().post(url).send().await.unwrap();
+        token.text().await.unwrap()
+    }
+
+    /// The access token and the refresh token of a sign-in.
+    pub(crate) async fn sign_in(&self, login: &str) -> (String, String) {
+        let token = self.github_token(login).await;
+        let answer = self.app.exchange(&token, None).await.unwrap();
+        assert_eq!(answer.status, StatusCode::OK);
+        let text = |name: &str| answer.body[name].as_str().unwrap().to_owned();
+        (text("access_token"), text("refresh_token"))
+    }
+}
+
+/// Lets this log hear what happens on this thread.
+pub(crate) fn listen<W>(requests: &RequestLog, level: Level, writer: W) -> DefaultGuard
+where
+    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
+{
+    all_threads_listen();
+    tracing::subscriber::set_default(requests.subscriber(level, writer))
+}
+
+/// `tracing` remembers for the whole process whether anybody wants a span, and may ask only the thread that comes first:
+/// one without a listener would answer for all.
+pub(crate) fn all_threads_listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let nobody = RequestLog::new(Clock::system()).subscriber(Level::ERROR, io::sink);
+        tracing::subscriber::set_global_default(nobody).unwrap();
+    });
+}
