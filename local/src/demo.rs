@@ -3,12 +3,13 @@
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::Value;
-use shared::config::Environment;
+use shared::{clock::Clock, config::Environment};
 use thiserror::Error;
 use url::Url;
 
 use crate::{
     next_app::{Answer, NextApp},
+    requests::RequestLog,
     server::{Options, ServerError, Services},
     settings::{GITHUB_CLIENT_ID, GitHub},
 };
@@ -43,7 +44,8 @@ pub async fn run() -> Result<(), DemoError> {
     let GitHub::StandIn(github) = services.github.clone() else {
         return Err(broken("no stand-in GitHub"));
     };
-    let api = services.start_api(0, &shell).await?;
+    let requests = RequestLog::new(Clock::system());
+    let api = services.start_api(0, &shell, requests).await?;
     let app = NextApp::new(&github, &api)?;
 
     println!("1. Sign in at the stand-in GitHub as octocat, as next-auth would");

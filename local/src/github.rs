@@ -23,6 +23,8 @@ use axum::{
 use serde::Deserialize;
 
 pub use accounts::{Account, App, Email};
+pub(crate) use oauth::{header_text, s256};
+pub(crate) use tokens::random_characters;
 use tokens::{Records, Scopes};
 
 /// A GitHub of our own. Clones share what they know.

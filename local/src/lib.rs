@@ -1,11 +1,12 @@
-//! The whole of Cambio on this machine: the same handlers as in the Lambdas, an embedded DynamoDB, and a stand-in
-//! GitHub, so that nothing has to be set up to try it.
+//! The whole of Cambio on this machine: the same handlers as in the Lambdas, an embedded DynamoDB, a stand-in GitHub, and
+//! a page that shows what happens, so that nothing has to be set up to try it.
 
 pub mod api;
 pub mod demo;
 pub mod dynamodb;
 pub mod github;
 mod next_app;
+mod page;
 pub mod requests;
 #[cfg(test)]
 mod scene;

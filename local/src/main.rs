@@ -129,9 +129,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             until_stopped(services).await?;
         }
         None => {
-            RequestLog::start(&shell, Clock::system())?;
+            let requests = RequestLog::start(&shell, Clock::system())?;
             let mut services = Services::start(&cli.services.options(0), &shell).await?;
-            let url = services.start_api(cli.port, &shell).await?;
+            let url = services.start_api(cli.port, &shell, requests).await?;
             print_next_steps(&url, &services.github, &shell);
             until_stopped(services).await?;
         }
@@ -163,6 +163,7 @@ fn print_github(github: &GitHub) {
 }
 
 fn print_next_steps(url: &str, github: &GitHub, shell: &Environment) {
+    println!("Open {url} in your browser to see what happens.\n");
     println!("Cambio       {url}");
     print_github(github);
     let subject_token = match github {

@@ -1,5 +1,5 @@
-//! What the server of a Next.js app does with GitHub and with the API. The demo plays its part, and knows no more than it
-//! would: the settings that `cargo run` prints.
+//! What the server of a Next.js app does with GitHub and with the API. The demo and the page play its part, and know no
+//! more than it would: the settings that `cargo run` prints.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The server of an app that signs people in.
+#[derive(Clone)]
 pub(crate) struct NextApp {
     http: Client,
     github: String,
@@ -105,6 +106,11 @@ impl NextApp {
             ("refresh_token", refresh_token),
         ]);
         answer(request).await
+    }
+
+    /// Ends the session of a token.
+    pub(crate) async fn revoke(&self, token: &str) -> Result<Answer, reqwest::Error> {
+        answer(self.as_client("/revoke").form(&[("token", token)])).await
     }
 
     /// What the API answers to the user of an access token.

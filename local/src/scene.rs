@@ -16,7 +16,9 @@ use crate::{
 /// The API and the stand-in, all of it on this thread.
 pub(crate) struct Scene {
     pub(crate) app: NextApp,
+    pub(crate) api: String,
     pub(crate) github: String,
+    pub(crate) dynamodb: String,
     pub(crate) requests: RequestLog,
     _services: Services,
     _listening: DefaultGuard,
@@ -24,6 +26,11 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn start() -> Self {
+        Self::with([]).await
+    }
+
+    /// With these variables in the shell.
+    pub(crate) async fn with<const N: usize>(shell: [(&str, &str); N]) -> Self {
         let requests = RequestLog::new(Clock::system());
         let listening = listen(&requests, Level::ERROR, io::sink);
         let options = Options {
@@ -31,15 +38,21 @@ impl Scene {
             dynamodb_port: 0,
             github_port: 0,
         };
-        let shell = Environment::of::<String, String>([]);
+        let shell = Environment::of(shell);
         let mut services = Services::start(&options, &shell).await.unwrap();
-        let api = services.start_api(0, &shell).await.unwrap();
-        let GitHub::StandIn(github) = services.github.clone() else {
-            panic!("a stand-in");
+        let api = services
+            .start_api(0, &shell, requests.clone())
+            .await
+            .unwrap();
+        let github = match &services.github {
+            GitHub::StandIn(github) => github.clone(),
+            GitHub::Real => "http://localhost:1".to_owned(),
         };
         Self {
             app: NextApp::new(&github, &api).unwrap(),
+            api,
             github,
+            dynamodb: services.dynamodb_url.clone(),
             requests,
             _services: services,
             _listening: listening,

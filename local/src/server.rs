@@ -11,6 +11,9 @@ use crate::{
     api::{self, ApiStartError},
     dynamodb::{self, DatabaseError},
     github::{App, StandIn},
+    next_app::NextApp,
+    page::{self, Page, SignIn},
+    requests::RequestLog,
     settings::{self, GitHub},
 };
 
@@ -37,6 +40,9 @@ pub enum ServerError {
     /// The API does not start.
     #[error(transparent)]
     Api(#[from] ApiStartError),
+    /// The page cannot make requests.
+    #[error("the page has no HTTP client: {0}")]
+    Page(#[from] reqwest::Error),
 }
 
 /// What to start, and where. Port 0 lets the system choose.
@@ -146,7 +152,7 @@ impl Services {
         Ok(())
     }
 
-    /// Starts the API behind one port, and answers its URL.
+    /// Starts the API behind one port, with the page that shows these requests, and answers its URL.
     ///
     /// # Errors
     /// The port is taken, or a setting is wrong.
@@ -154,12 +160,19 @@ impl Services {
         &mut self,
         port: u16,
         shell: &Environment,
+        requests: RequestLog,
     ) -> Result<String, ServerError> {
         let (listener, port) = listen(port, "--port").await?;
         let url = format!("http://localhost:{port}");
         let variables = settings::variables(shell, &url, &self.dynamodb_url, &self.github);
         let router = api::start(&Environment::of(variables), Clock::system()).await?;
-        self.tasks.serve(listener, router);
+        let sign_in = match &self.github {
+            GitHub::Real => SignIn::REAL_GITHUB,
+            GitHub::StandIn(_) if shell.optional("CLIENTS").is_some() => SignIn::OWN_CLIENTS,
+            GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
+        };
+        let page = page::router(Page::new(port, sign_in, requests));
+        self.tasks.serve(listener, router.merge(page));
         Ok(url)
     }
 

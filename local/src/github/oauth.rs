@@ -252,7 +252,7 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((name.to_owned(), password.to_owned()))
 }
 
-pub(super) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
+pub(crate) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     let value = headers.get(name).and_then(|value| value.to_str().ok());
     value.unwrap_or_default()
 }
@@ -267,7 +267,7 @@ fn form_decoded(text: &str) -> String {
 }
 
 /// The challenge that belongs to a PKCE verifier (RFC 7636).
-fn s256(verifier: &str) -> String {
+pub(crate) fn s256(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
 }
 

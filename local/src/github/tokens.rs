@@ -151,7 +151,7 @@ fn now() -> SystemTime {
 }
 
 /// At most 64 of them; each carries almost four bits from the operating system's generator.
-fn random_characters(count: usize) -> String {
+pub(crate) fn random_characters(count: usize) -> String {
     let mut text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     text.truncate(count);
     text

@@ -1,0 +1,469 @@
+//! The page that `cargo run` shows: signing in, the token that comes of it, and what the API did for it.
+//!
+//! It plays the part of a Next.js app. What the app's server would keep, the client's secret and the tokens, is kept here
+//! and never reaches the browser, which holds the name of its visit in a cookie. Only the page itself may make requests, and
+//! only under this machine's own name: whoever else is open in the browser reaches this port as well.
+
+mod view;
+mod visits;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use axum::{
+    Json, Router,
+    extract::{FromRequestParts, Path, Query, Request, State, rejection::PathRejection},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use serde::Deserialize;
+use shared::sessions::SessionId;
+use thiserror::Error;
+
+use crate::{
+    github::{header_text, s256},
+    next_app::{Answer, NextApp},
+    requests::{Answered, RequestLog},
+};
+use view::{ShownAnswer, View, words_for};
+use visits::{Attempt, Grant, Notice, Visits};
+
+/// The page loads nothing from elsewhere, and nobody frames it.
+const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+         form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::CACHE_CONTROL, "no-store"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// Who signs in, for the page.
+#[derive(Clone)]
+pub(crate) enum SignIn {
+    /// The page itself, as this app.
+    Here(NextApp),
+    /// Only an app of the developer's own: the page knows no secret, and says why.
+    Elsewhere(&'static str),
+}
+
+impl SignIn {
+    pub(crate) const REAL_GITHUB: Self = Self::Elsewhere(
+        "GITHUB_CLIENT_ID is set, so the API asks the real GitHub. Sign in with your own app: what the API does for it is \
+         listed below.",
+    );
+    pub(crate) const OWN_CLIENTS: Self = Self::Elsewhere(
+        "CLIENTS is set, and this page is none of them. Sign in with your own app: what the API does for it is listed \
+         below.",
+    );
+}
+
+/// What the page needs. Clones share what they know.
+#[derive(Clone)]
+pub(crate) struct Page {
+    /// Where the browser finds it, and nowhere else.
+    url: String,
+    port: u16,
+    sign_in: SignIn,
+    visits: Arc<Mutex<Visits>>,
+    requests: RequestLog,
+}
+
+impl Page {
+    pub(crate) fn new(port: u16, sign_in: SignIn, requests: RequestLog) -> Self {
+        Self {
+            url: format!("http://localhost:{port}"),
+            port,
+            sign_in,
+            visits: Arc::default(),
+            requests,
+        }
+    }
+
+    fn app(&self) -> Result<&NextApp, Problem> {
+        match &self.sign_in {
+            SignIn::Here(app) => Ok(app),
+            SignIn::Elsewhere(_) => Err(Problem::SignInIsElsewhere),
+        }
+    }
+
+    fn callback(&self) -> String {
+        format!("{}/try/callback", self.url)
+    }
+
+    fn visits(&self) -> MutexGuard<'_, Visits> {
+        // No code panics half-way through a change, so a poisoned lock still guards whole visits.
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With the port in its name: a browser sends the cookies of `localhost` to every port.
+    fn cookie_name(&self) -> String {
+        format!("cambio-page-{}", self.port)
+    }
+
+    fn cookie(&self, visit: &str) -> String {
+        let name = self.cookie_name();
+        format!("{name}={visit}; Path=/try; HttpOnly; SameSite=Lax")
+    }
+
+    /// The name of the visit that a browser holds.
+    fn visit_of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let name = self.cookie_name();
+        headers
+            .get_all(header::COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|cookies| cookies.split(';'))
+            .filter_map(|cookie| cookie.trim().split_once('='))
+            .find_map(|(other, visit)| (other == name).then_some(visit))
+    }
+
+    fn view(&self, visit: Option<&str>) -> View {
+        let grant = visit.and_then(|visit| self.visits().grant(visit));
+        View::of(&self.sign_in, grant.as_ref())
+    }
+}
+
+/// The routes of the page, for the port of the API.
+pub(crate) fn router(page: Page) -> Router {
+    Router::new()
+        .route("/", get(html))
+        .route("/try/page.js", get(script))
+        .route("/try/page.css", get(style))
+        .route("/try/icon.svg", get(icon))
+        .route("/try/sign-in", get(begin_sign_in))
+        .route("/try/callback", get(finish_sign_in))
+        .route("/try/state", get(state))
+        .route("/try/requests", get(requests))
+        .route("/try/me", post(me))
+        .route("/try/refresh", post(refresh))
+        .route("/try/sessions", post(sessions))
+        .route("/try/sessions/{session_id}/end", post(end_session))
+        .route("/try/sign-out", post(sign_out))
+        .route("/try/sign-out-everywhere", post(sign_out_everywhere))
+        .layer(middleware::from_fn_with_state(page.clone(), guard))
+        .with_state(page)
+}
+
+/// Keeps everybody else out, and says to the browser what the page may do.
+async fn guard(State(page): State<Page>, request: Request, next: Next) -> Response {
+    let mut response = match page.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal,
+    };
+    for (name, value) in SECURITY_HEADERS {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+impl Page {
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is the answer, and made once for each request"
+    )]
+    fn admit(&self, request: &Request) -> Result<(), Response> {
+        let headers = request.headers();
+        let host = header_text(headers, header::HOST);
+        let is_page = request.uri().path() == "/";
+        // One name for all: cookies and the callback belong to it. Any other may be a stranger's that points here.
+        if host == format!("127.0.0.1:{}", self.port) && is_page {
+            return Err(Redirect::temporary(&format!("{}/", self.url)).into_response());
+        }
+        if host != format!("localhost:{}", self.port) {
+            return Err(Problem::OtherHost.into_response());
+        }
+        let site = header_text(headers, HeaderName::from_static("sec-fetch-site"));
+        let is_own = match site {
+            // Not every browser says it.
+            "" => header_text(headers, header::ORIGIN) == self.url,
+            site => site == "same-origin",
+        };
+        // Every site may link to the page. The stand-in, on this machine as well, leads to the callback.
+        let is_admitted = is_page
+            || is_own
+            || matches!(*request.method(), Method::GET | Method::HEAD) && site != "cross-site";
+        if is_admitted {
+            Ok(())
+        } else {
+            Err(Problem::OtherOrigin.into_response())
+        }
+    }
+}
+
+/// Why the page's own server does not go on. In words, for the person in front of it.
+#[derive(Clone, Copy, Debug, Error)]
+enum Problem {
+    #[error(
+        "This server answers under its own name only. It is in the line that `cargo run` prints."
+    )]
+    OtherHost,
+    #[error("Only the page itself may ask for this.")]
+    OtherOrigin,
+    #[error("This page does not sign in by itself.")]
+    SignInIsElsewhere,
+    #[error(
+        "This sign-in was not started in this browser, or too long ago. Go back to the page, and start again."
+    )]
+    NotStarted,
+    #[error("You are not signed in. Perhaps the server was started anew since.")]
+    NotSignedIn,
+    #[error("There is no such session.")]
+    NoSuchSession,
+    #[error("No answer came in time.")]
+    NoAnswer,
+}
+
+impl Problem {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::OtherHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::OtherOrigin => StatusCode::FORBIDDEN,
+            Self::SignInIsElsewhere | Self::NoSuchSession => StatusCode::NOT_FOUND,
+            Self::NotStarted => StatusCode::BAD_REQUEST,
+            Self::NotSignedIn => StatusCode::UNAUTHORIZED,
+            Self::NoAnswer => StatusCode::BAD_GATEWAY,
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status(), self.to_string()).into_response()
+    }
+}
+
+impl From<reqwest::Error> for Problem {
+    fn from(error: reqwest::Error) -> Self {
+        // Without the URL, which is nobody's business in a log.
+        let error = error.without_url();
+        tracing::warn!(error.cause = %error, "the page got no answer");
+        Self::NoAnswer
+    }
+}
+
+async fn html() -> impl IntoResponse {
+    file("text/html; charset=utf-8", include_str!("page/page.html"))
+}
+
+async fn script() -> impl IntoResponse {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/page.js"),
+    )
+}
+
+async fn style() -> impl IntoResponse {
+    file("text/css; charset=utf-8", include_str!("page/page.css"))
+}
+
+async fn icon() -> impl IntoResponse {
+    file("image/svg+xml", include_str!("page/icon.svg"))
+}
+
+fn file(media_type: &'static str, content: &'static str) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, media_type)], content)
+}
+
+async fn begin_sign_in(State(page): State<Page>, headers: HeaderMap) -> Result<Response, Problem> {
+    let attempt = Attempt::new(Instant::now());
+    let authorize = page.app()?.authorize_url(&[
+        ("redirect_uri", &page.callback()),
+        ("state", &attempt.state),
+        ("code_challenge", &s256(&attempt.verifier)),
+        ("code_challenge_method", "S256"),
+    ]);
+    let authorize = authorize.map_err(|_| Problem::NoAnswer)?;
+    let visit = page.visits().begin(page.visit_of(&headers), attempt);
+    Ok(go_to(authorize.as_str(), &page.cookie(&visit)))
+}
+
+/// What the browser brings back from GitHub.
+#[derive(Deserialize)]
+struct Callback {
+    #[serde(default)]
+    state: String,
+    code: Option<String>,
+}
+
+async fn finish_sign_in(
+    State(page): State<Page>,
+    headers: HeaderMap,
+    Query(callback): Query<Callback>,
+) -> Result<Response, Problem> {
+    let app = page.app()?;
+    let visit = page.visit_of(&headers).ok_or(Problem::NotStarted)?;
+    let attempt = page
+        .visits()
+        .take_attempt(visit, &callback.state, Instant::now())
+        .ok_or(Problem::NotStarted)?;
+
+    let user_agent = header_text(&headers, header::USER_AGENT);
+    let granted = trade(app, &page.callback(), callback.code, &attempt, user_agent).await;
+    let visit = match granted {
+        Ok(grant) => page.visits().sign_in(visit, grant),
+        Err(notice) => {
+            page.visits().leave_notice(visit, notice);
+            visit.to_owned()
+        }
+    };
+    Ok(go_to("/", &page.cookie(&visit)))
+}
+
+/// Trades what the browser brought for a token of GitHub, and that for one of the API.
+async fn trade(
+    app: &NextApp,
+    callback: &str,
+    code: Option<String>,
+    attempt: &Attempt,
+    user_agent: &str,
+) -> Result<Grant, Notice> {
+    let unreachable = |_| Notice::from(Problem::NoAnswer.to_string());
+    // What GitHub says of it is in the URL, where anybody can write.
+    let code = code.ok_or_else(|| {
+        "GitHub sent you back without a sign-in: you said no, or it did.".to_owned()
+    })?;
+    let github = app.redeem(&code, callback, Some(&attempt.verifier)).await;
+    let github = github.map_err(Problem::from).map_err(unreachable)?;
+    let github_token = github.body["access_token"].as_str();
+    let github_token =
+        github_token.ok_or_else(|| "GitHub gave no token for this sign-in.".to_owned())?;
+
+    let answer = app.exchange(github_token, Some(user_agent)).await;
+    let answer = answer.map_err(Problem::from).map_err(unreachable)?;
+    Grant::of(&answer).ok_or_else(|| Notice {
+        words: words_for(&answer, "").to_owned(),
+        answer: Some(ShownAnswer::new("POST /token", answer)),
+    })
+}
+
+/// A redirect that also tells the browser which visit is its own.
+fn go_to(url: &str, cookie: &str) -> Response {
+    ([(header::SET_COOKIE, cookie)], Redirect::to(url)).into_response()
+}
+
+/// What to show when the page opens.
+async fn state(State(page): State<Page>, headers: HeaderMap) -> Json<View> {
+    let visit = page.visit_of(&headers);
+    let view = page.view(visit);
+    let notice = visit.and_then(|visit| page.visits().take_notice(visit));
+    Json(match notice {
+        Some(notice) => view.saying(notice.words, notice.answer),
+        None => view,
+    })
+}
+
+async fn requests(State(page): State<Page>) -> Json<Vec<Answered>> {
+    Json(page.requests.latest())
+}
+
+/// The person whose browser asks, signed in.
+///
+/// Taking one as a handler argument is what makes a route require that.
+struct Visitor {
+    visit: String,
+    grant: Grant,
+    app: NextApp,
+}
+
+impl FromRequestParts<Page> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, page: &Page) -> Result<Self, Problem> {
+        let app = page.app()?.clone();
+        let visit = page.visit_of(&parts.headers).ok_or(Problem::NotSignedIn)?;
+        let grant = page.visits().grant(visit).ok_or(Problem::NotSignedIn)?;
+        Ok(Self {
+            visit: visit.to_owned(),
+            grant,
+            app,
+        })
+    }
+}
+
+impl Visitor {
+    /// What the API answers to this user.
+    async fn call(&self, method: Method, path: &str) -> Result<Answer, Problem> {
+        let access_token = &self.grant.access_token;
+        Ok(self.app.call(method, path, access_token).await?)
+    }
+
+    /// What the page shows after a request of this visitor's.
+    fn sees(&self, page: &Page, request: &str, answer: Answer, success: &str) -> Json<View> {
+        let words = words_for(&answer, success).to_owned();
+        let answer = ShownAnswer::new(request, answer);
+        Json(page.view(Some(&self.visit)).saying(words, Some(answer)))
+    }
+}
+
+async fn me(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let answer = visitor.call(Method::GET, "/me").await?;
+    let words = "The API took the access token, and read the user: one call to DynamoDB.";
+    Ok(visitor.sees(&page, "GET /me", answer, words))
+}
+
+async fn refresh(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let presented = &visitor.grant.refresh_token;
+    let answer = visitor.app.refresh(presented).await?;
+    if let Some(grant) = Grant::of(&answer) {
+        page.visits().renew(&visitor.visit, presented, grant);
+    } else if answer.body["error"] == "invalid_grant" {
+        page.visits().forget(&visitor.visit);
+    }
+    let words = "A new access token and a new refresh token, in the same session.";
+    Ok(visitor.sees(&page, "POST /token", answer, words))
+}
+
+async fn sessions(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let answer = visitor.call(Method::GET, "/me/sessions").await?;
+    let words = "These are the sessions of this user.";
+    Ok(visitor.sees(&page, "GET /me/sessions", answer, words))
+}
+
+async fn end_session(
+    State(page): State<Page>,
+    visitor: Visitor,
+    session_id: Result<Path<SessionId>, PathRejection>,
+) -> Result<Json<View>, Problem> {
+    let Path(session_id) = session_id.map_err(|_| Problem::NoSuchSession)?;
+    let path = format!("/me/sessions/{session_id}");
+    let answer = visitor.call(Method::DELETE, &path).await?;
+    let words = "That session is over: it cannot be refreshed. Its last access token is good for minutes more.";
+    Ok(visitor.sees(&page, "DELETE /me/sessions/{session_id}", answer, words))
+}
+
+async fn sign_out(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let answer = visitor.app.revoke(&visitor.grant.refresh_token).await?;
+    if answer.status.is_success() {
+        page.visits().forget(&visitor.visit);
+    }
+    let words = "Signed out. The session is over at the API as well.";
+    Ok(visitor.sees(&page, "POST /revoke", answer, words))
+}
+
+async fn sign_out_everywhere(
+    State(page): State<Page>,
+    visitor: Visitor,
+) -> Result<Json<View>, Problem> {
+    let answer = visitor.call(Method::DELETE, "/me/sessions").await?;
+    if answer.status.is_success() {
+        page.visits().forget(&visitor.visit);
+    }
+    let words =
+        "Signed out in every browser, by one write: /me refuses the access tokens of all at once.";
+    Ok(visitor.sees(&page, "DELETE /me/sessions", answer, words))
+}
+
+#[cfg(test)]
+mod tests;

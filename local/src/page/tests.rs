@@ -1,0 +1,428 @@
+use axum::body::Body;
+use reqwest::{Client, RequestBuilder, redirect::Policy};
+use serde_json::Value;
+use shared::{clock::Clock, config::Environment};
+use tower::ServiceExt as _;
+use url::Url;
+
+use super::*;
+use crate::{
+    api,
+    scene::Scene,
+    settings::{self, CLIENT_SECRET, GITHUB_CLIENT_SECRET, GitHub},
+};
+
+/// A browser that follows nothing by itself, and remembers all that it was sent.
+struct Browser<'a> {
+    scene: &'a Scene,
+    http: Client,
+    cookie: Option<String>,
+    seen: Vec<String>,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}", self.text))
+    }
+
+    fn location(&self) -> &str {
+        header_text(&self.headers, header::LOCATION)
+    }
+}
+
+impl<'a> Browser<'a> {
+    fn new(scene: &'a Scene) -> Self {
+        let http = Client::builder().no_proxy().redirect(Policy::none());
+        Self {
+            scene,
+            http: http.build().unwrap(),
+            cookie: None,
+            seen: Vec::new(),
+        }
+    }
+
+    async fn send(&mut self, mut request: RequestBuilder) -> Answer {
+        if let Some(cookie) = &self.cookie {
+            request = request.header(header::COOKIE, format!("other=1; {cookie}"));
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let Some(cookie) = headers.get(header::SET_COOKIE) {
+            let cookie = cookie.to_str().unwrap();
+            assert!(cookie.ends_with("; Path=/try; HttpOnly; SameSite=Lax"));
+            self.cookie = cookie.split(';').next().map(str::to_owned);
+        }
+        let text = response.text().await.unwrap();
+        self.seen.push(format!("{headers:?}\n{text}"));
+        Answer {
+            status,
+            headers,
+            text,
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.scene.api)
+    }
+
+    async fn get(&mut self, path: &str) -> Answer {
+        self.send(self.http.get(self.url(path))).await
+    }
+
+    /// As the page's script does it.
+    async fn post(&mut self, path: &str) -> Answer {
+        let request = self.http.post(self.url(path));
+        self.send(request.header("sec-fetch-site", "same-origin"))
+            .await
+    }
+
+    /// Leaves for the stand-in, and comes back as this user: the callback's path and query.
+    async fn return_from_github(&mut self, login: &str) -> String {
+        let away = self.get("/try/sign-in").await;
+        assert_eq!(away.status, StatusCode::SEE_OTHER);
+        let mut authorize = Url::parse(away.location()).unwrap();
+        authorize.query_pairs_mut().append_pair("login", login);
+        let back = self.http.get(authorize).send().await.unwrap();
+        let back = back.headers()[header::LOCATION].to_str().unwrap();
+        back.strip_prefix(&self.scene.api).unwrap().to_owned()
+    }
+
+    async fn sign_in(&mut self, login: &str) -> Value {
+        let callback = self.return_from_github(login).await;
+        let back = self.get(&callback).await;
+        assert_eq!((back.status, back.location()), (StatusCode::SEE_OTHER, "/"));
+        self.get("/try/state").await.json()
+    }
+}
+
+#[tokio::test]
+async fn a_visitor_signs_in_refreshes_and_signs_out() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+
+    let first = browser.sign_in("octocat").await;
+    let me = browser.post("/try/me").await.json();
+    let refreshed = browser.post("/try/refresh").await.json();
+    let out = browser.post("/try/sign-out").await.json();
+
+    assert_eq!(first["grant"]["user"]["email"], "octocat@example.com");
+    assert_eq!(first["grant"]["is_new_user"], true);
+    assert_eq!(first["grant"]["header"]["typ"], "at+jwt");
+    assert_eq!(first["no_sign_in"], Value::Null);
+    assert_eq!(me["answer"]["request"], "GET /me");
+    assert_eq!(me["answer"]["status"], 200);
+    assert_eq!(me["answer"]["body"]["name"], "The Octocat");
+    assert_eq!(refreshed["grant"]["is_new_user"], true);
+    let (before, after) = (&first["grant"]["claims"], &refreshed["grant"]["claims"]);
+    assert_eq!(before["sid"], after["sid"]);
+    assert_ne!(before["jti"], after["jti"]);
+    assert_eq!(out["answer"]["status"], 200);
+    assert_eq!(out["grant"], Value::Null);
+    let gone = browser.post("/try/me").await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED);
+    let requests = browser.get("/try/requests").await.json();
+    assert_eq!(requests[3]["route"], "/token");
+    assert_eq!(requests[3]["calls"][1]["operation"], "TransactWriteItems");
+}
+
+#[tokio::test]
+async fn one_browser_ends_the_sessions_of_another() {
+    let scene = Scene::start().await;
+    let (mut here, mut there) = (Browser::new(&scene), Browser::new(&scene));
+    here.sign_in("octocat").await;
+    let claims = there.sign_in("octocat").await["grant"]["claims"].take();
+    let sid = claims["sid"].as_str().unwrap();
+
+    let list = here.post("/try/sessions").await.json();
+    let no_id = here.post("/try/sessions/..%2F..%2Fme/end").await;
+    let path = format!("/try/sessions/{sid}/end");
+    let ended = here.post(&path).await.json();
+    let made_up = "/try/sessions/AAAAAAAAAAAAAAAAAAAAAA/end";
+    let made_up = here.post(made_up).await.json();
+    let me = there.post("/try/me").await.json();
+    let refresh = there.post("/try/refresh").await.json();
+
+    let sessions = list["answer"]["body"]["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2);
+    assert_eq!(no_id.status, StatusCode::NOT_FOUND);
+    assert_eq!(ended["answer"]["status"], 204);
+    assert_eq!(made_up["answer"]["status"], 404);
+    // The access token outlives its session by minutes.
+    assert_eq!(me["answer"]["status"], 200);
+    assert_eq!(refresh["answer"]["body"]["error"], "invalid_grant");
+    assert_eq!(refresh["grant"], Value::Null);
+
+    there.sign_in("octocat").await;
+    let out = here.post("/try/sign-out-everywhere").await.json();
+    let me = there.post("/try/me").await.json();
+
+    assert_eq!(out["answer"]["status"], 204);
+    assert_eq!(out["grant"], Value::Null);
+    assert_eq!(me["answer"]["status"], 401);
+}
+
+#[tokio::test]
+async fn neither_a_secret_nor_a_token_reaches_the_browser() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+
+    browser.sign_in("octocat").await;
+    for path in [
+        "/",
+        "/try/page.js",
+        "/try/page.css",
+        "/try/icon.svg",
+        "/try/state",
+    ] {
+        assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
+    }
+    for path in ["me", "refresh", "sessions", "sign-out"] {
+        let answer = browser.post(&format!("/try/{path}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    }
+    browser.get("/try/requests").await;
+
+    let seen = browser.seen.concat();
+    assert!(
+        seen.contains("octocat@example.com"),
+        "the answers were looked at"
+    );
+    // The page names the kinds of tokens, and goes on with dots.
+    let seen = seen.replace("eyJ…", "").replace("cbr_…", "");
+    let seen = seen.replace("gho_…", "");
+    for secret in ["eyJ", "cbr_", "gho_", CLIENT_SECRET, GITHUB_CLIENT_SECRET] {
+        assert!(!seen.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_did_not_start_a_sign_in_here_does_not_finish_it() {
+    let scene = Scene::start().await;
+    let (mut browser, mut other) = (Browser::new(&scene), Browser::new(&scene));
+    let callback = browser.return_from_github("octocat").await;
+    other.get("/try/sign-in").await;
+
+    let mut stranger = Browser::new(&scene);
+    let forged = callback.replace("state=", "state=x");
+    for refused in [
+        stranger.get(&callback).await,
+        other.get(&callback).await,
+        browser.get(&forged).await,
+        browser.get("/try/callback").await,
+    ] {
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        assert!(!refused.headers.contains_key(header::SET_COOKIE));
+    }
+
+    assert_eq!(browser.get(&callback).await.location(), "/");
+    let twice = browser.get(&callback).await;
+    assert_eq!(twice.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn only_the_page_itself_may_post() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+
+    for headers in [
+        &[] as &[_],
+        &[("sec-fetch-site", "same-site")],
+        &[("sec-fetch-site", "cross-site")],
+        &[("sec-fetch-site", "none")],
+        &[("origin", "http://localhost:3000")],
+        &[("origin", "null")],
+        &[
+            ("sec-fetch-site", "cross-site"),
+            ("origin", scene.api.as_str()),
+        ],
+    ] {
+        for path in [
+            "me",
+            "refresh",
+            "sessions",
+            "sign-out",
+            "sign-out-everywhere",
+        ] {
+            let mut request = browser.http.post(browser.url(&format!("/try/{path}")));
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let refused = browser.send(request).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{path} {headers:?}");
+        }
+    }
+
+    let old_browser = browser.http.post(browser.url("/try/me"));
+    let old_browser = old_browser.header("origin", &scene.api);
+    assert_eq!(browser.send(old_browser).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn other_sites_may_link_to_the_page_and_to_nothing_else() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+
+    for (path, status) in [
+        ("/", StatusCode::OK),
+        ("/try/sign-in", StatusCode::FORBIDDEN),
+        ("/try/state", StatusCode::FORBIDDEN),
+        ("/try/requests", StatusCode::FORBIDDEN),
+    ] {
+        let request = browser.http.get(browser.url(path));
+        let request = request.header("sec-fetch-site", "cross-site");
+        assert_eq!(browser.send(request).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_name_for_this_machine_is_refused() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    let port = scene.api.rsplit(':').next().unwrap();
+
+    for host in [
+        "evil.example".to_owned(),
+        format!("evil.example:{port}"),
+        "localhost".to_owned(),
+        "localhost:1".to_owned(),
+        format!("localhost:{port}.evil.example"),
+    ] {
+        for path in ["/", "/try/page.js", "/try/state", "/try/requests"] {
+            let request = browser.http.get(browser.url(path));
+            let refused = browser.send(request.header(header::HOST, &host)).await;
+            assert_eq!(
+                refused.status,
+                StatusCode::MISDIRECTED_REQUEST,
+                "{host} {path}"
+            );
+        }
+    }
+
+    let by_number = format!("127.0.0.1:{port}");
+    let request = browser.http.get(browser.url("/"));
+    let led = browser.send(request.header(header::HOST, by_number)).await;
+    assert_eq!(led.location(), format!("{}/", scene.api));
+}
+
+#[tokio::test]
+async fn every_answer_says_what_the_page_may_do() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+
+    for answer in [
+        browser.get("/").await,
+        browser.get("/try/state").await,
+        browser.get("/try/sign-in").await,
+        browser.get("/try/callback").await,
+        browser.post("/try/me").await,
+    ] {
+        let policy = header_text(&answer.headers, header::CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'none';"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for (name, value) in SECURITY_HEADERS {
+            assert_eq!(header_text(&answer.headers, name), value);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_sign_in_is_said_once_and_in_our_own_words() {
+    let scene = Scene::with([("ALLOWED_SIGNUPS", "nobody")]).await;
+    let mut browser = Browser::new(&scene);
+
+    let refused = browser.sign_in("octocat").await;
+    let later = browser.get("/try/state").await.json();
+
+    assert_eq!(refused["grant"], Value::Null);
+    assert_eq!(refused["answer"]["body"]["error"], "access_denied");
+    assert!(
+        refused["words"]
+            .as_str()
+            .unwrap()
+            .contains("ALLOWED_SIGNUPS")
+    );
+    assert_eq!(later["words"], Value::Null);
+
+    browser.get("/try/sign-in").await;
+    let callback = browser.return_from_github("octocat").await;
+    let state = callback.split("state=").nth(1).unwrap();
+    let path = format!("/try/callback?error=access_denied&error_description=CANARY&state={state}");
+    browser.get(&path).await;
+    let cancelled = browser.get("/try/state").await;
+    assert!(cancelled.text.contains("you said no"), "{}", cancelled.text);
+    assert!(!cancelled.text.contains("CANARY"));
+}
+
+#[tokio::test]
+async fn a_sign_in_that_fails_leaves_whoever_was_signed_in() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+
+    let callback = browser.return_from_github("hubot").await;
+    let state = callback.split("state=").nth(1).unwrap();
+    browser
+        .get(&format!("/try/callback?state={state}&code=madeup"))
+        .await;
+
+    let after = browser.get("/try/state").await.json();
+    assert_eq!(after["grant"]["user"]["name"], "The Octocat");
+    assert_eq!(after["words"], "GitHub gave no token for this sign-in.");
+}
+
+#[tokio::test]
+async fn without_a_stand_in_or_its_client_the_page_only_looks_on() {
+    let clients = format!(r#"[{{"client_id":"mine","secret_sha256":["{:064}"]}}]"#, 1);
+    let real = [
+        ("GITHUB_CLIENT_ID", "real"),
+        ("GITHUB_CLIENT_SECRET", "real-secret"),
+    ];
+    for shell in [real, [("CLIENTS", &clients), ("LOG_LEVEL", "info")]] {
+        let reason = shell[0].0;
+        // One at a time: they listen on this thread.
+        let scene = Scene::with(shell).await;
+        let mut browser = Browser::new(&scene);
+        browser.http.get(browser.url("/me")).send().await.unwrap();
+
+        let state = browser.get("/try/state").await.json();
+        let away = browser.get("/try/sign-in").await;
+        let back = browser.get("/try/callback?state=x&code=x").await;
+        let me = browser.post("/try/me").await;
+        let requests = browser.get("/try/requests").await.json();
+
+        assert!(state["no_sign_in"].as_str().unwrap().starts_with(reason));
+        for refused in [away, back, me] {
+            assert_eq!(refused.status, StatusCode::NOT_FOUND, "{}", refused.text);
+        }
+        assert_eq!(browser.cookie, None);
+        assert_eq!(requests[0]["route"], "/me", "{requests}");
+    }
+}
+
+#[tokio::test]
+async fn the_api_by_itself_has_no_page() {
+    let scene = Scene::start().await;
+    let shell = Environment::of::<String, String>([]);
+    let github = GitHub::StandIn(scene.github.clone());
+    let url = "http://localhost:9000";
+    let variables = settings::variables(&shell, url, &scene.dynamodb, &github);
+    let api = api::start(&Environment::of(variables), Clock::system())
+        .await
+        .unwrap();
+
+    for path in ["/", "/try/page.js", "/try/sign-in", "/try/state"] {
+        let request = Request::get(path).header(header::HOST, "localhost:9000");
+        let answer = api
+            .clone()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await;
+        assert_eq!(answer.unwrap().status(), StatusCode::NOT_FOUND, "{path}");
+    }
+}

@@ -1,0 +1,162 @@
+//! What the browser gets to see: everything but the tokens.
+
+use axum::http::StatusCode;
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{SignIn, visits::Grant};
+use crate::next_app::Answer;
+
+/// All that the page shows, but for the requests.
+#[derive(Serialize)]
+pub(super) struct View {
+    /// Why the page does not sign in by itself; nothing where it does.
+    no_sign_in: Option<&'static str>,
+    /// What happened, for a person.
+    words: Option<String>,
+    answer: Option<ShownAnswer>,
+    grant: Option<ShownGrant>,
+}
+
+impl View {
+    pub(super) fn of(sign_in: &SignIn, grant: Option<&Grant>) -> Self {
+        Self {
+            no_sign_in: match sign_in {
+                SignIn::Here(_) => None,
+                SignIn::Elsewhere(why) => Some(why),
+            },
+            words: None,
+            answer: None,
+            grant: grant.map(ShownGrant::new),
+        }
+    }
+
+    pub(super) fn saying(self, words: String, answer: Option<ShownAnswer>) -> Self {
+        Self {
+            words: Some(words),
+            answer,
+            ..self
+        }
+    }
+}
+
+/// An answer of the API.
+#[derive(Serialize)]
+pub(super) struct ShownAnswer {
+    request: String,
+    status: u16,
+    body: Value,
+}
+
+impl ShownAnswer {
+    pub(super) fn new(request: &str, answer: Answer) -> Self {
+        let mut body = answer.body;
+        for (name, start) in [("access_token", "eyJ"), ("refresh_token", "cbr_")] {
+            if let Some(token) = body.get_mut(name) {
+                *token = format!("{start}… (stays on the server)").into();
+            }
+        }
+        Self {
+            request: request.to_owned(),
+            status: answer.status.as_u16(),
+            body,
+        }
+    }
+}
+
+/// What a sign-in brought.
+#[derive(Serialize)]
+struct ShownGrant {
+    user: Value,
+    is_new_user: Option<bool>,
+    refresh_token_expires_in: Value,
+    /// Of the access token.
+    header: Value,
+    /// Of the access token.
+    claims: Value,
+}
+
+impl ShownGrant {
+    fn new(grant: &Grant) -> Self {
+        // For the eye only: nothing is decided by it. Whoever takes such a token as proof verifies it first.
+        let mut parts = grant.access_token.split('.').map(|part| {
+            let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
+            serde_json::from_slice(&json).ok()
+        });
+        let mut next = || parts.next().flatten().unwrap_or(Value::Null);
+        Self {
+            header: next(),
+            claims: next(),
+            user: grant.user.clone(),
+            is_new_user: grant.is_new_user,
+            refresh_token_expires_in: grant.refresh_token_expires_in.clone(),
+        }
+    }
+}
+
+/// What an answer means to a person; `success` where the request did what was asked.
+pub(super) fn words_for<'a>(answer: &Answer, success: &'a str) -> &'a str {
+    let code = answer.body["error"].as_str().unwrap_or_default();
+    match (answer.status, code) {
+        (status, _) if status.is_success() => success,
+        (status, _) if status.is_server_error() => {
+            "The API cannot answer at the moment. Nobody is signed out by that: try again."
+        }
+        (_, "access_denied") => {
+            "GitHub confirmed who you are, but ALLOWED_SIGNUPS does not let you become a user."
+        }
+        (_, "invalid_grant") => "The session is over. Sign in again.",
+        (StatusCode::UNAUTHORIZED, _) => {
+            "The access token is no longer good. Refresh it; where the session is over, that says so."
+        }
+        (StatusCode::NOT_FOUND, _) => "There is no such session any more.",
+        _ => "The API refused. Its answer says why.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(status: u16, body: Value) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            body,
+        }
+    }
+
+    #[test]
+    fn no_token_is_shown() {
+        let grant = answer(
+            200,
+            json!({
+                "access_token": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.CANARY",
+                "refresh_token": "cbr_CANARY",
+                "user": { "id": "u" },
+            }),
+        );
+
+        let view = View::of(&SignIn::OWN_CLIENTS, Grant::of(&grant).as_ref());
+        let view = view.saying(String::new(), Some(ShownAnswer::new("POST /token", grant)));
+        let shown = serde_json::to_value(&view).unwrap();
+
+        assert_eq!(shown["grant"]["header"], json!({ "alg": "none" }));
+        assert_eq!(shown["grant"]["claims"], json!({ "sub": "u" }));
+        assert_eq!(shown["answer"]["body"]["user"]["id"], "u");
+        let text = shown.to_string();
+        assert!(!text.contains("CANARY"), "{text}");
+    }
+
+    #[test]
+    fn an_api_that_cannot_answer_is_not_taken_for_one_that_refuses() {
+        let down = answer(503, json!({ "error": "temporarily_unavailable" }));
+        let refused = answer(403, json!({ "error": "access_denied" }));
+
+        assert!(words_for(&down, "").contains("try again"));
+        assert!(words_for(&refused, "").contains("ALLOWED_SIGNUPS"));
+        assert_eq!(words_for(&answer(204, Value::Null), "done"), "done");
+    }
+}
