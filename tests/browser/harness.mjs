@@ -89,6 +89,18 @@ export async function startApi(name, github, settings = {}) {
   return { url, env, dynamodb: `http://127.0.0.1:${dynamodb}`, restart };
 }
 
+/**
+ * `cargo run`: the API, the stand-in GitHub and the page that shows what happens.
+ * @param {string} name of the test; its log is `<name>.local.log`
+ */
+export async function startLocal(name) {
+  const [port, githubPort] = [await freePort(), await freePort()];
+  const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
+  start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
+  await answers(url, 200);
+  return { url, github };
+}
+
 /** A function starts at its first request; what follows should not wait for that. @param {string} url */
 async function warmUp(url) {
   await answers(`${url}/.well-known/openid-configuration`, 200);

@@ -1,0 +1,252 @@
+// @ts-check
+/** The page that `cargo run` shows, as whoever tries Cambio sees it. */
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before } from "node:test";
+import { chromium } from "playwright-core";
+import { CHROMIUM, freshBrowser, OUTPUT, scenario, setup, startLocal, stopAll } from "./harness.mjs";
+
+/** @typedef {import("playwright-core").Page} Page */
+
+/** @type {Awaited<ReturnType<typeof startLocal>>} */
+let local;
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** What the browsers complained of: errors of scripts, violations of the policy. @type {string[]} */
+const complaints = [];
+
+before(
+  setup(async () => {
+    local = await startLocal("page");
+    browser = await chromium.launch(CHROMIUM);
+  }),
+);
+after(async () => {
+  await browser?.close();
+  await stopAll();
+});
+
+scenario("a visitor signs in, sees the token, uses it, refreshes it and signs out", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  assert.equal(await page.getByRole("button", { name: "GET /me", exact: true }).count(), 0);
+
+  await signIn(page, "octocat");
+  await page.getByText("The Octocat", { exact: true }).waitFor();
+  await page.getByText("made a new user").waitFor();
+  const first = await claims(page);
+  assert.equal(first.iss, local.url);
+  assert.equal(first.client_id, "nextjs");
+
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+  await says(page, "The API took the access token");
+  const answer = JSON.parse(await page.getByRole("region", { name: "The last answer" }).innerText());
+  assert.equal(answer.id, first.sub);
+  assert.equal(answer.email, "octocat@example.com");
+
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await says(page, "in the same session");
+  const refreshed = await claims(page);
+  assert.notEqual(refreshed.jti, first.jti);
+  assert.equal(refreshed.sid, first.sid);
+  assert.equal(refreshed.sub, first.sub);
+  await page.getByRole("row", { name: "jti" }).getByText("changed").waitFor();
+
+  const exchange = request(page, "POST /token").last();
+  await exchange.getByText(/GetItem \d+\.\d\sms, TransactWriteItems \d+\.\d\sms/).waitFor();
+  await request(page, "POST /token").first().getByText(/UpdateItem \d+\.\d\sms with GetItem/).waitFor();
+  await request(page, "GET /me").first().getByText(/GetItem \d+\.\d\sms/).waitFor();
+  await page.screenshot({ path: join(OUTPUT, "page.png"), fullPage: true });
+
+  await page.reload();
+  await page.getByText("The Octocat", { exact: true }).waitFor();
+  assert.deepEqual(await claims(page), refreshed);
+
+  await page.getByRole("button", { name: "Sign out", exact: true }).click();
+  await says(page, "Signed out");
+  assert.equal(await page.getByRole("button", { name: "GET /me", exact: true }).count(), 0);
+  assert.equal(await focused(page), "Sign in with GitHub");
+  await request(page, "POST /revoke").first().waitFor();
+
+  await page.reload();
+  await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
+});
+
+scenario("a browser sees the session of another, and ends it", async () => {
+  const [here, there] = [await visitor(), await visitor({ userAgent: "A telephone" })];
+  for (const page of [here, there]) {
+    await page.goto(local.url);
+    await signIn(page, "hubot");
+    await page.getByText("Hubot", { exact: true }).waitFor();
+  }
+
+  await here.getByRole("button", { name: "GET /me/sessions" }).click();
+  const telephone = here.getByRole("listitem").filter({ hasText: "A telephone" });
+  await here.getByRole("listitem").filter({ hasText: "this one" }).waitFor();
+  await telephone.getByRole("button", { name: /^End the session/ }).click();
+  await says(here, "That session is over");
+  await telephone.waitFor({ state: "detached" });
+
+  await there.getByRole("button", { name: "Refresh" }).click();
+  await says(there, "The session is over. Sign in again.");
+  await there.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
+});
+
+scenario("signing out everywhere ends the other browser's token at once", async () => {
+  const [here, there] = [await visitor(), await visitor()];
+  for (const page of [here, there]) {
+    await page.goto(local.url);
+    await signIn(page, "octocat");
+    await page.getByText("found the user").waitFor();
+  }
+
+  await here.getByRole("button", { name: "Sign out everywhere" }).click();
+  await says(here, "Signed out in every browser");
+
+  await there.getByRole("button", { name: "GET /me", exact: true }).click();
+  await says(there, "The access token is no longer good");
+  assert.equal(await there.locator("#answer-status").innerText(), "401");
+});
+
+scenario("a sign-in that is called off is said, and nobody is signed in", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+
+  await page.getByRole("link", { name: "Sign in with GitHub" }).click();
+  await page.getByRole("button", { name: "Cancel" }).click();
+
+  await says(page, "GitHub sent you back without a sign-in");
+  await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
+});
+
+scenario("a telephone in the dark sees all of it without scrolling sideways, by keyboard alone", async () => {
+  const page = await visitor({ viewport: { width: 360, height: 740 }, colorScheme: "dark" });
+  await page.goto(local.url);
+  await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
+  await fits(page);
+
+  await tabTo(page, "Sign in with GitHub");
+  await page.keyboard.press("Enter");
+  await page.waitForURL((url) => url.origin === local.github);
+  await tabTo(page, "Continue as mona");
+  await page.keyboard.press("Enter");
+  await page.getByText("Mona Lisa", { exact: true }).waitFor();
+  await tabTo(page, "GET /me");
+  await page.keyboard.press("Enter");
+  await says(page, "The API took the access token");
+  await tabTo(page, "Refresh");
+  await page.keyboard.press("Space");
+  await says(page, "in the same session");
+
+  await request(page, "POST /token").first().getByText(/with GetItem/).waitFor();
+  await fits(page);
+  await page.screenshot({ path: join(OUTPUT, "page-mobile-dark.png"), fullPage: true });
+});
+
+scenario("the page lists the requests of others as well, while it is open", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await page.getByRole("heading", { name: "The last requests" }).waitFor();
+
+  await fetch(`${local.url}/.well-known/jwks.json`);
+
+  await request(page, "GET /.well-known/jwks.json").first().waitFor();
+
+  for (let nth = 0; nth < 12; nth++) await fetch(`${local.url}/openapi.json`);
+  await page.getByRole("button", { name: "Show all" }).click();
+  await request(page, "GET /openapi.json").nth(11).waitFor();
+  assert.equal(await focused(page), "The last requests");
+});
+
+scenario("a tab whose visitor signed out in another says so at its next step", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await signIn(page, "octocat");
+  await page.getByText("The Octocat", { exact: true }).waitFor();
+  const other = await page.context().newPage();
+  await other.goto(local.url);
+  await other.getByRole("button", { name: "Sign out", exact: true }).click();
+  await says(other, "Signed out");
+  const before = complaints.length;
+
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+
+  await says(page, "You are not signed in");
+  await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
+  // Chromium writes down each 401.
+  assert.match(complaints.splice(before).join(), /^Failed to load resource: .* 401/);
+});
+
+scenario("without scripts, the page says what is missing", async () => {
+  const page = await visitor({ javaScriptEnabled: false });
+
+  await page.goto(local.url);
+
+  // `getByText` does not look into a `noscript`.
+  await page.locator("noscript p").waitFor();
+});
+
+scenario("no browser complained of anything", async () => {
+  assert.deepEqual(complaints, []);
+});
+
+/** A person with a fresh browser. @param {import("playwright-core").BrowserContextOptions} [options] */
+async function visitor(options) {
+  const context = await freshBrowser(browser, { viewport: { width: 800, height: 900 }, colorScheme: "light", ...options });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => complaints.push(error.message));
+  // A violation of the policy is an error of the console too.
+  page.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  return page;
+}
+
+/** @param {Page} page @param {string} login */
+async function signIn(page, login) {
+  await page.getByRole("link", { name: "Sign in with GitHub" }).click();
+  await page.waitForURL((url) => url.origin === local.github);
+  await page.getByRole("button", { name: login }).click();
+  await page.waitForURL((url) => url.origin === local.url);
+}
+
+/** To whoever hears the page instead of seeing it as well. @param {Page} page @param {string} text */
+async function says(page, text) {
+  await page.getByRole("status").filter({ hasText: text }).waitFor();
+}
+
+/** @param {Page} page @returns {Promise<Record<string, string>>} */
+async function claims(page) {
+  const rows = page.locator("#claims").getByRole("row");
+  const pairs = await rows.evaluateAll((rows) => rows.map((row) => [row.querySelector("th"), row.querySelector("code")].map((cell) => cell?.textContent)));
+  return Object.fromEntries(pairs);
+}
+
+/** Rows of the list of requests, the newest first. @param {Page} page @param {string} line */
+function request(page, line) {
+  const table = page.getByRole("table", { name: "The last requests" });
+  return table.getByRole("row").filter({ has: page.getByText(line, { exact: true }) });
+}
+
+/** @param {Page} page @returns {Promise<string>} */
+function focused(page) {
+  return page.evaluate(() => document.activeElement?.textContent ?? "");
+}
+
+/** As whoever has no mouse gets there. @param {Page} page @param {string} name */
+async function tabTo(page, name) {
+  for (let steps = 0; steps < 30; steps++) {
+    if ((await focused(page)).startsWith(name)) {
+      assert.ok(await page.evaluate(() => document.activeElement?.matches(":focus-visible")), `${name} does not look focused`);
+      return;
+    }
+    await page.keyboard.press("Tab");
+  }
+  assert.fail(`no Tab leads to ${name}`);
+}
+
+/** @param {Page} page */
+async function fits(page) {
+  const [content, window] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
+  assert.ok(content <= window, `${content} px of content in ${window} px`);
+}
