@@ -4,6 +4,8 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 
 /** The second sees next-auth 5 where the first sees next-auth 4. */
 const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
+/** There is no better-auth for `require`. */
+const ESM_ONLY = ["src/better-auth.ts", "src/better-auth-client.ts"];
 
 const tsc = (project) => execFileSync("node_modules/.bin/tsc", ["-p", project], { stdio: "inherit" });
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
@@ -17,6 +19,7 @@ json(".cjs/package.json", { type: "commonjs" });
 const compilerOptions = { rootDir: "src", outDir: "../dist/cjs", verbatimModuleSyntax: false };
 for (const project of PROJECTS) {
   const { exclude } = JSON.parse(readFileSync(project));
+  exclude.push(...ESM_ONLY);
   json(`.cjs/${project}`, { extends: `../${project}`, compilerOptions, include: ["src"], exclude });
   tsc(`.cjs/${project}`);
 }

@@ -1,10 +1,14 @@
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, kept, type SessionProblem, state } from "./keep.js";
+import { keeper, type Kept, type SessionProblem, state } from "./keep.js";
+
+/** When sessions are refreshed. */
+export interface RefreshOptions {
+  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
+  refreshBefore?: number;
+}
 
 /** How to reach Cambio, and how sign-ins and sessions behave. */
-export interface SessionOptions extends CambioOptions {
-  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set. */
-  refreshBefore?: number;
+export interface SessionOptions extends CambioOptions, RefreshOptions {
   /**
    * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
    * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
@@ -26,7 +30,7 @@ type Token = { cambio?: Kept | undefined };
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore = 60_000, errorPage = "/api/auth/error", userAgent } = options;
+  const { refreshBefore, errorPage = "/api/auth/error", userAgent } = options;
   const client = createClient(options);
   const keep = keeper(client, refreshBefore);
 
@@ -46,7 +50,7 @@ export function steps(options: SessionOptions) {
       let grant: Grant | string | undefined = user?.cambio;
       // With a database adapter, this is not the user of `signIn`. The same exchange within a minute gets the same session again.
       if (!grant && account) grant = await exchanged(client, account, await userAgent?.());
-      const cambio = typeof grant === "object" ? kept(grant) : token.cambio && (await keep(token.cambio));
+      const cambio = typeof grant === "object" ? keep.opened(grant) : token.cambio && (await keep.fresh(token.cambio));
       return cambio ? { ...token, ...claims(cambio.user), cambio } : token;
     },
 
@@ -67,8 +71,11 @@ function claims({ id, name, email, picture }: User) {
   return { sub: id, name, email, picture };
 }
 
+/** Why a sign-in failed, in the word that its error page gets. */
+export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
+
 /** The grant, or the name of the error page's error. */
-async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | string> {
+export async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | Refusal> {
   if (!account) return "CambioMisconfigured";
   try {
     return await client.exchange(account, userAgent ? { userAgent } : {});
@@ -88,6 +95,6 @@ async function exchanged(client: CambioClient, account: ProviderTokens | null | 
   }
 }
 
-function report(error: unknown): void {
+export function report(error: unknown): void {
   console.error("[cambio]", error instanceof Error ? error.message : error);
 }

@@ -8,12 +8,12 @@ type Schemas = components["schemas"];
 
 /** How to reach Cambio, and how it knows this app. */
 export interface CambioOptions {
-  /** Where Cambio is: `https://auth.example.com`. */
-  url: string;
-  /** The name of this app at Cambio. */
-  clientId: string;
-  /** Its secret. */
-  clientSecret: string;
+  /** Where Cambio is, like `https://auth.example.com`; the environment's `CAMBIO_URL` unless set. */
+  url?: string | undefined;
+  /** The name of this app at Cambio; `CAMBIO_CLIENT_ID` unless set. */
+  clientId?: string | undefined;
+  /** Its secret; `CAMBIO_CLIENT_SECRET` unless set. */
+  clientSecret?: string | undefined;
   /** How long to wait for an answer, in milliseconds; 10,000 unless set. */
   timeout?: number;
   /** Another `fetch`; the global one unless set. */
@@ -102,14 +102,28 @@ const KINDS: Record<string, CambioErrorKind> = {
   server_error: "unavailable",
 };
 
+/** Not everywhere, and then without these variables. */
+declare const process: { env: Record<string, string | undefined> } | undefined;
+
+/** Asked for at a call, so that an app can be built where its settings are not. */
+function setting(option: string | undefined, variable: string): string {
+  const value = option || (typeof process === "object" && process.env[variable]);
+  if (!value) throw new CambioError("misconfigured", `${variable} is not set`);
+  return value;
+}
+
 /** A client of Cambio. */
-export function createClient({ url, clientId, clientSecret, timeout = 10_000, fetch = globalThis.fetch }: CambioOptions): CambioClient {
-  const base = url.replace(/\/+$/, "");
-  // RFC 6749, section 2.3.1: each is form-urlencoded first.
-  const credentials = [clientId, clientSecret].map((text) => new URLSearchParams({ "": text }).toString().slice(1));
-  const authorization = `Basic ${btoa(credentials.join(":"))}`;
+export function createClient({ timeout = 10_000, fetch = globalThis.fetch, ...options }: CambioOptions = {}): CambioClient {
+  function authorization(): string {
+    const credentials = [setting(options.clientId, "CAMBIO_CLIENT_ID"), setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
+    // RFC 6749, section 2.3.1: each is form-urlencoded first.
+    const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+    return `Basic ${btoa(encoded.join(":"))}`;
+  }
 
   async function send(path: string, init: RequestInit): Promise<Response> {
+    const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
+    if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
     try {
       // Never from a cache: Next.js would keep what `fetch` answers.
       return await fetch(`${base}${path}`, { ...init, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(timeout) });
@@ -119,7 +133,7 @@ export function createClient({ url, clientId, clientSecret, timeout = 10_000, fe
   }
 
   async function post(path: string, form: Record<string, string>, headers?: Record<string, string>): Promise<Response> {
-    const init = { method: "POST", headers: { ...headers, Authorization: authorization }, body: new URLSearchParams(form) };
+    const init = { method: "POST", headers: { ...headers, Authorization: authorization() }, body: new URLSearchParams(form) };
     for (let attempt = 0; ; attempt++) {
       const answer = await send(path, init).catch((error: CambioError) => error);
       const failure = answer instanceof CambioError ? answer : answer.ok ? undefined : await failureOf(path, answer);

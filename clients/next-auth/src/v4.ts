@@ -36,7 +36,7 @@ export interface NextAuthCambio {
 }
 
 /** Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out. */
-export function cambio(options: NextAuthCambioOptions): NextAuthCambio {
+export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
   const { callbacks: own = {}, events = {} } = options;
   const { client, ...step } = steps(options);
 

@@ -37,7 +37,7 @@ export interface AuthCambio {
 }
 
 /** Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out. */
-export function cambio(options: AuthCambioOptions): AuthCambio {
+export function cambio(options: AuthCambioOptions = {}): AuthCambio {
   const { callbacks: own = {}, events = {} } = options;
   const { client, ...step } = steps(options);
 

@@ -111,6 +111,17 @@ test("silence, a broken answer and nobody there are unavailable", async () => {
   await failsWith(nobody.refresh("refresh-1"), "unavailable");
 });
 
+test("what is not set comes from the environment, and is missed at a call and not before", async () => {
+  const bare = createClient();
+  await failsWith(bare.refresh("refresh-1"), "misconfigured");
+  await assert.rejects(bare.me("access-1"), /CAMBIO_URL is not set/);
+  await failsWith(createClient({ url: "auth.example.com" }).me("access-1"), "misconfigured");
+  assert.equal(server.requests.length, 0);
+  Object.assign(process.env, { CAMBIO_URL: server.url, CAMBIO_CLIENT_ID: "id", CAMBIO_CLIENT_SECRET: "secret" });
+  await bare.refresh("refresh-1");
+  assert.equal(server.requests[0].headers.authorization, `Basic ${btoa("id:secret")}`);
+});
+
 test("a redirect is not followed with the client's secret", async () => {
   server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere` } });
   await failsWith(client.refresh("refresh-1"), "unavailable");

@@ -1,9 +1,10 @@
 // @ts-check
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, beforeEach, mock, test } from "node:test";
 import { gzipSync } from "node:zlib";
+import ts from "typescript";
 import * as v4 from "@cambio/next-auth/v4";
 import * as v5 from "@cambio/next-auth/v5";
 import { grant, startServer, USER } from "./server.mjs";
@@ -56,7 +57,8 @@ function startWith(cambio, options) {
 
 /** The same cookie, when its access token has so many seconds left. @param {any} token @param {number} seconds */
 function with_left(token, seconds) {
-  return { ...token, cambio: { ...token.cambio, expiresAt: Date.now() + seconds * 1000 } };
+  const expiresAt = Date.now() + seconds * 1000;
+  return { ...token, cambio: { ...token.cambio, expiresAt, refreshAt: expiresAt - 60_000 } };
 }
 
 // Both have the same callbacks, and callbacks of both are called with the same, as far as these look at it.
@@ -120,9 +122,21 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
 
     assert.equal(server.requests.length, 2);
     for (const one of next) assert.equal(one.cambio.accessToken, "access-2");
-    // A server component could not store it: the next one asks again, with the same token.
+    // A server component could not store it: who comes a moment later gets the same, and later asks again, with the same token.
     assert.equal((await app.jwt(token)).cambio.accessToken, "access-2");
+    assert.equal(server.requests.length, 2);
+    mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
+    assert.equal((await app.jwt(token)).cambio.accessToken, "access-2");
+    mock.timers.reset();
     assert.equal(server.requests[2].form.refresh_token, "refresh-1");
+  });
+
+  test(`${version}: a token with a short life is refreshed in its last quarter`, async () => {
+    server.answer = () => ({ body: grant(1, { expires_in: 60 }) });
+    const { cambio } = await start().cookie();
+    assert.ok(Math.abs(cambio.expiresAt - cambio.refreshAt - 15_000) < 1_000);
+    const long = await start({ refreshBefore: 5_000 }).cookie();
+    assert.equal(long.cambio.expiresAt - long.cambio.refreshAt, 5_000);
   });
 
   test(`${version}: only Cambio's own word ends a session`, async () => {
@@ -211,7 +225,26 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
 test("it is there for require as well, and small", () => {
   const require = createRequire(import.meta.url);
   for (const version of ["v4", "v5"]) assert.equal(typeof require(`@cambio/next-auth/${version}`).cambio, "function");
-  const code = ["index", "keep", "callbacks", "v4"].map((name) => readFileSync(new URL(`../dist/esm/${name}.js`, import.meta.url)));
-  const size = gzipSync(Buffer.concat(code)).length;
+  // As a bundler ships it: without the comments.
+  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, removeComments: true };
+  const code = ["index", "keep", "callbacks", "v4"].map((name) => {
+    const source = readFileSync(new URL(`../dist/esm/${name}.js`, import.meta.url), "utf8");
+    return ts.transpileModule(source, { compilerOptions }).outputText;
+  });
+  const size = gzipSync(code.join("")).length;
   assert.ok(size <= 4096, `${size} bytes`);
+});
+
+test("no public type is any", () => {
+  const folder = new URL("../dist/esm/", import.meta.url);
+  const declarations = readdirSync(folder).filter((name) => name.endsWith(".d.ts"));
+  assert.ok(declarations.length > 5);
+  for (const name of declarations) {
+    /** @param {ts.Node} node */
+    const visit = (node) => {
+      assert.notEqual(node.kind, ts.SyntaxKind.AnyKeyword, `${name}: ${node.parent?.getText()}`);
+      ts.forEachChild(node, visit);
+    };
+    visit(ts.createSourceFile(name, readFileSync(new URL(name, folder), "utf8"), ts.ScriptTarget.ES2022, true));
+  }
 });

@@ -1,0 +1,189 @@
+/** For better-auth. */
+import type { BetterAuthPlugin, GenericEndpointContext } from "better-auth";
+import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
+import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
+import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT } from "better-auth/crypto";
+import { type CambioSession, exchanged, type RefreshOptions, type Refusal, report } from "./callbacks.js";
+import { type CambioClient, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
+import { type Keeper, keeper, type Kept, state } from "./keep.js";
+
+/** How to reach Cambio, and how sessions behave. */
+export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {}
+
+/** A session at Cambio, beside the one of better-auth. */
+export interface CambioSessionAnswer extends CambioSession {
+  /** The user as your API knows them; not there for a session that Cambio never knew. */
+  user?: User;
+}
+
+/** What a request has brought so far on its way to a session. */
+interface SignIn {
+  tokens?: ProviderTokens;
+  grant?: Grant;
+  createsUser?: boolean;
+}
+
+/** What better-auth stores of an account at a sign-in, as far as it is looked at here. */
+interface Account {
+  providerId?: string | undefined;
+  idToken?: string | null | undefined;
+  accessToken?: string | null | undefined;
+}
+
+/** What our cookie holds: whoever holds another session of better-auth has no use for it. */
+interface Cookie {
+  sessionId: string;
+  kept: Kept;
+}
+
+/** Each is the `?error=` of the page that a refused sign-in ends on. */
+const REFUSALS: Record<Refusal, ConstructorParameters<typeof APIError>[0]> = {
+  AccessDenied: "FORBIDDEN",
+  CambioRefused: "UNAUTHORIZED",
+  CambioUnavailable: "SERVICE_UNAVAILABLE",
+  CambioMisconfigured: "INTERNAL_SERVER_ERROR",
+};
+const MESSAGES: Record<Refusal, string> = {
+  AccessDenied: "This account may not sign in here",
+  CambioRefused: "This sign-in was not confirmed",
+  CambioUnavailable: "Signing in is unavailable for the moment",
+  CambioMisconfigured: "This app is not set up correctly",
+};
+const SALT = "cambio";
+
+/** What Cambio adds to better-auth. */
+export interface CambioPlugin {
+  id: "cambio";
+  /** The calls themselves, for the rest of your server. */
+  client: CambioClient;
+  init: NonNullable<BetterAuthPlugin["init"]>;
+  endpoints: { cambioSession: ReturnType<typeof sessionEndpoint> };
+  hooks: NonNullable<BetterAuthPlugin["hooks"]>;
+}
+
+/**
+ * Trades each sign-in for a token of your own API, keeps it fresh, and gives it back at sign-out.
+ *
+ * The grant is in an encrypted cookie of its own, so neither a database nor a migration is needed.
+ */
+export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
+  const client = createClient(options);
+  const keep = keeper(client, options.refreshBefore);
+  const signIns = new WeakMap<object, SignIn>();
+
+  /** The sign-in that a request is about; better-auth makes a context for each request. */
+  function signInOf({ context }: GenericEndpointContext): SignIn {
+    const signIn = signIns.get(context) ?? {};
+    signIns.set(context, signIn);
+    return signIn;
+  }
+
+  /** @throws APIError, which better-auth turns into its error page's URL. */
+  async function exchange(signIn: SignIn, context: GenericEndpointContext): Promise<void> {
+    if (!signIn.tokens || signIn.grant) return;
+    const grant = await exchanged(client, signIn.tokens, context.headers?.get("user-agent"));
+    if (typeof grant === "string") throw new APIError(REFUSALS[grant], { code: grant, message: MESSAGES[grant] });
+    signIn.grant = grant;
+  }
+
+  /** better-auth stores an account at each sign-in: that is where the provider's tokens pass by. */
+  async function passes(account: Account, context: GenericEndpointContext | null): Promise<void> {
+    if (!context || !account.providerId || !(account.idToken || account.accessToken)) return;
+    const signIn = signInOf(context);
+    const { options, secretConfig } = context.context;
+    const isEncrypted = options.account?.encryptOAuthTokens && account.accessToken;
+    const access_token = isEncrypted ? await symmetricDecrypt({ key: secretConfig, data: account.accessToken ?? "" }) : account.accessToken;
+    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token: access_token ?? null };
+    // In the transaction that creates the user: who is refused leaves nothing behind.
+    if (signIn.createsUser) await exchange(signIn, context);
+  }
+
+  return {
+    id: "cambio",
+    client,
+    init({ options }) {
+      if (options.account?.updateAccountOnSignIn === false) {
+        throw new Error("Cambio needs the provider's token of each sign-in: leave account.updateAccountOnSignIn as it is");
+      }
+      return {
+        options: {
+          databaseHooks: {
+            user: {
+              create: {
+                async before(_, context) {
+                  if (context) signInOf(context).createsUser = true;
+                },
+              },
+            },
+            account: { create: { before: passes }, update: { before: passes } },
+            session: {
+              create: {
+                async before(_, context) {
+                  if (context) await exchange(signInOf(context), context);
+                },
+                async after({ id }, context) {
+                  const grant = context && signInOf(context).grant;
+                  if (grant) await store(context, { sessionId: id, kept: keep.opened(grant) });
+                },
+              },
+            },
+          },
+        },
+      };
+    },
+    endpoints: { cambioSession: sessionEndpoint(keep) },
+    hooks: {
+      after: [
+        {
+          matcher: ({ path }) => path === "/sign-out",
+          handler: createAuthMiddleware(async (context) => {
+            if (isAPIError(context.context.returned)) return;
+            const refreshToken = (await read(context))?.kept.refreshToken;
+            clear(context);
+            if (refreshToken) await client.revoke(refreshToken).catch(report);
+          }),
+        },
+      ],
+    },
+  };
+}
+
+/** The session at Cambio, refreshed in time; `null` for who is not signed in. */
+function sessionEndpoint(keep: Keeper) {
+  return createAuthEndpoint(
+    "/cambio/session",
+    { method: "GET", requireHeaders: true, metadata: { noStore: true } },
+    async (context): Promise<CambioSessionAnswer | null> => {
+      const current = await getSessionFromCtx(context);
+      if (!current) return null;
+      const held = await read(context);
+      // Signed in before Cambio was there, or without a provider.
+      if (held?.sessionId !== current.session.id) return { error: "SessionEnded" };
+      const next = await keep.fresh(held.kept);
+      if (next !== held.kept) await store(context, { ...held, kept: next });
+      return { ...state(next), user: next.user };
+    },
+  );
+}
+
+function cookieOf({ context }: GenericEndpointContext) {
+  return context.createAuthCookie("cambio", { maxAge: context.sessionConfig.expiresIn });
+}
+
+async function read(context: GenericEndpointContext): Promise<Cookie | null> {
+  const value = getChunkedCookie(context, cookieOf(context).name);
+  return value ? symmetricDecodeJWT<Cookie>(value, context.context.secretConfig, SALT) : null;
+}
+
+async function store(context: GenericEndpointContext, cookie: Cookie): Promise<void> {
+  const { name, attributes } = cookieOf(context);
+  const value = await symmetricEncodeJWT(cookie, context.context.secretConfig, SALT, attributes.maxAge);
+  const chunks = createSessionStore(name, attributes, context);
+  chunks.setCookies(chunks.chunk(value));
+}
+
+function clear(context: GenericEndpointContext): void {
+  const { name, attributes } = cookieOf(context);
+  const chunks = createSessionStore(name, attributes, context);
+  chunks.setCookies(chunks.clean());
+}
