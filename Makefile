@@ -11,7 +11,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs
+NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
 TESTS := template client rust browser release logs

@@ -58,18 +58,25 @@ install_npm() {
     node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
-    for folder in clients/next-auth tests/browser examples/nextjs; do
+    # The package first: the examples get a copy of it.
+    for folder in clients/next-auth tests/browser examples/nextjs examples/better-auth; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
             continue
         fi
         say "installing the npm packages of $folder into $folder/node_modules"
+        # npm takes a copy that is there for the package as it is now.
+        rm -rf "$folder/node_modules/@cambio"
         # Not `npm ci`: it fails on locked optional packages of other platforms that a registry does not carry.
         (cd "$folder" && npm install --no-audit --no-fund --loglevel=error </dev/null)
         npm_stamp "$folder" >"$folder/node_modules/.stamp"
     done
 }
-npm_stamp() { stamp_of "$(node --version)" "$1/package.json" "$1/package-lock.json"; }
+npm_stamp() { # <folder>
+    local package=()
+    case $1 in examples/*) package=(clients/next-auth/package.json clients/next-auth/README.md clients/next-auth/src/*) ;; esac
+    stamp_of "$(node --version)" "$1/package.json" "$1/package-lock.json" "${package[@]}"
+}
 
 install_chromium() {
     local name

@@ -4,7 +4,7 @@ import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, 
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT } from "better-auth/crypto";
 import { type CambioSession, exchanged, type RefreshOptions, type Refusal, report } from "./callbacks.js";
-import { type CambioClient, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
+import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, state } from "./keep.js";
 
 /** How to reach Cambio, and how sessions behave. */
@@ -54,8 +54,6 @@ const SALT = "cambio";
 /** What Cambio adds to better-auth. */
 export interface CambioPlugin {
   id: "cambio";
-  /** The calls themselves, for the rest of your server. */
-  client: CambioClient;
   init: NonNullable<BetterAuthPlugin["init"]>;
   endpoints: { cambioSession: ReturnType<typeof sessionEndpoint> };
   hooks: NonNullable<BetterAuthPlugin["hooks"]>;
@@ -100,7 +98,6 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
 
   return {
     id: "cambio",
-    client,
     init({ options }) {
       if (options.account?.updateAccountOnSignIn === false) {
         throw new Error("Cambio needs the provider's token of each sign-in: leave account.updateAccountOnSignIn as it is");

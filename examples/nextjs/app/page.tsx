@@ -1,6 +1,7 @@
+import type { Account } from "@cambio/next-auth";
 import { getServerSession } from "next-auth";
+import { me, type Session, sessions } from "@/lib/api";
 import { authOptions } from "@/lib/auth";
-import { me, type Session, sessions, type User } from "@/lib/cambio";
 import { env } from "@/lib/env";
 import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 
@@ -16,7 +17,7 @@ export default async function Home({ searchParams }: PageProps<"/">) {
     return error ? <SignedOut notice="Signing in did not complete. Please try again." /> : <SignedOut />;
   }
 
-  const [user, devices] = await Promise.all([me(session.accessToken), sessions(session.accessToken)]);
+  const [user, devices] = await Promise.all([me(session), sessions(session)]);
   // Signed out on another device, a moment ago: the access token lives on, and opens nothing here.
   if (user === "signed-out" || devices === "signed-out") return <SignedOut notice="Your session has ended. Please sign in again." />;
   if (user === "unavailable" || devices === "unavailable") return <Unavailable />;
@@ -44,7 +45,7 @@ function Unavailable() {
   );
 }
 
-function Profile({ user, devices }: { user: User; devices: Session[] }) {
+function Profile({ user, devices }: { user: Account; devices: Session[] }) {
   return (
     <>
       {user.picture && <img src={user.picture} alt="" width={72} height={72} referrerPolicy="no-referrer" />}

@@ -1,10 +1,15 @@
+import { cambio } from "@cambio/next-auth/v4";
 import type { NextAuthOptions } from "next-auth";
-import type { JWT } from "next-auth/jwt";
 import GitHubProvider from "next-auth/providers/github";
 import type { OAuthConfig } from "next-auth/providers/oauth";
 import { headers } from "next/headers";
-import { exchange, type Grant, refresh, revoke } from "@/lib/cambio";
 import { env } from "@/lib/env";
+
+/** Once for the whole process: requests that refresh at the same time share one call. */
+const { options } = cambio({
+  errorPage: "/auth/error",
+  userAgent: async () => (await headers()).get("user-agent"),
+});
 
 /** A function, so that building the app needs no settings. */
 export function authOptions(): NextAuthOptions {
@@ -31,35 +36,7 @@ export function authOptions(): NextAuthOptions {
       }),
     ],
     pages: { signIn: "/", error: "/auth/error" },
-    callbacks: {
-      /** Cambio decides who this is. A refusal returns a page, because a throw would put its message into the URL. */
-      async signIn({ user, account }) {
-        const userAgent = (await headers()).get("user-agent") ?? "unknown";
-        if (!account) return false;
-        const grant = await exchange(account, userAgent);
-        if (typeof grant === "string") return `/auth/error?reason=${grant}`;
-        user.cambio = grant;
-        return true;
-      },
-
-      /** `user` is there at sign-in only; from then on, the encrypted session cookie holds what it brought. */
-      async jwt({ token, user }) {
-        if (user?.cambio) return kept(user.cambio);
-        return token.hasEnded || Date.now() < token.refreshAt ? token : refreshed(token);
-      },
-
-      session({ session, token }) {
-        if (token.hasEnded) session.error = "SessionEnded";
-        else if (Date.now() < token.expiresAt) session.accessToken = token.accessToken;
-        else session.error = "Unavailable";
-        return session;
-      },
-    },
-    events: {
-      async signOut({ token }) {
-        if (token?.refreshToken) await revoke(token.refreshToken);
-      },
-    },
+    ...options,
   };
 }
 
@@ -81,22 +58,4 @@ function openIdProviders(): OAuthConfig<{ sub: string; name?: string; email?: st
       profile: ({ sub, name, email }) => ({ id: sub, name: name ?? null, email: email ?? null }),
     },
   ];
-}
-
-function kept({ accessToken, expiresAt, refreshAt, refreshToken, user }: Grant): JWT {
-  return { sub: user.id, name: user.name, email: user.email, picture: user.picture, accessToken, expiresAt, refreshAt, refreshToken };
-}
-
-/**
- * What the session goes on with. Only Cambio's own word ends it: when it cannot be reached, all stays as it is, and the next
- * request tries again.
- *
- * A server component cannot write the cookie, so what it gets here is good for its one page, and the next page asks again with
- * the same refresh token, which Cambio answers with the same successor. That is stored, and only then ever used, when the
- * browser next asks for /api/auth/session; `SessionProvider` sees to that.
- */
-async function refreshed(token: JWT): Promise<JWT> {
-  const grant = await refresh(token.refreshToken);
-  if (typeof grant !== "string") return kept(grant);
-  return grant === "refused" ? { ...token, accessToken: "", refreshToken: "", hasEnded: true } : token;
 }

@@ -1,12 +1,18 @@
 import Link from "next/link";
 import { SignInButton } from "@/app/buttons";
-import type { Failure } from "@/lib/cambio";
+
+type Failure = "denied" | "refused" | "unavailable" | "misconfigured";
 
 /** The URL chooses between these texts, and can bring none of its own. */
 const TEXTS: Record<Failure, { title: string; text: string; retry: boolean }> = {
+  denied: {
+    title: "This account may not sign in here",
+    text: "Another account of yours may. Who runs this app decides who may sign in.",
+    retry: false,
+  },
   refused: {
     title: "We could not accept this sign-in",
-    text: "GitHub did not confirm it, or this account may not sign in here. You can sign in once more from the start page.",
+    text: "It was not confirmed where you signed in. You can sign in once more from the start page.",
     retry: false,
   },
   unavailable: {
@@ -21,9 +27,17 @@ const TEXTS: Record<Failure, { title: string; text: string; retry: boolean }> = 
   },
 };
 
+/** The package's words, and of next-auth's own the one that trying again cannot help. */
+const FAILURES = new Map<unknown, Failure>([
+  ["AccessDenied", "denied"],
+  ["CambioRefused", "refused"],
+  ["CambioMisconfigured", "misconfigured"],
+  ["Configuration", "misconfigured"],
+]);
+
 export default async function AuthError({ searchParams }: PageProps<"/auth/error">) {
-  const { reason, error } = await searchParams;
-  const { title, text, retry } = TEXTS[failure(reason, error)];
+  const { error } = await searchParams;
+  const { title, text, retry } = TEXTS[FAILURES.get(error) ?? "unavailable"];
   return (
     <>
       <h1>{title}</h1>
@@ -34,12 +48,4 @@ export default async function AuthError({ searchParams }: PageProps<"/auth/error
       </p>
     </>
   );
-}
-
-type Parameter = string | string[] | undefined;
-
-/** `reason` is ours; `error` is next-auth's own, of which `Configuration` is the one that trying again cannot help. */
-function failure(reason: Parameter, error: Parameter): Failure {
-  if (reason === "refused" || reason === "misconfigured") return reason;
-  return error === "Configuration" ? "misconfigured" : "unavailable";
 }

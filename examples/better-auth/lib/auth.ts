@@ -1,0 +1,53 @@
+import { createClient } from "@cambio/next-auth";
+import { cambio } from "@cambio/next-auth/better-auth";
+import { betterAuth } from "better-auth";
+import { type GenericOAuthConfig, genericOAuth } from "better-auth/plugins";
+
+const { GITHUB_URL = "https://github.com", GITHUB_API_URL = "https://api.github.com", OIDC_ISSUER } = process.env;
+
+const DAY = 24 * 60 * 60;
+
+export const auth = betterAuth({
+  plugins: [cambio(), genericOAuth({ config: [github(), ...openId()] })],
+  // Who two accounts belong to is for the API to say.
+  account: { accountLinking: { enabled: false } },
+  session: { expiresIn: 30 * DAY },
+  onAPIError: { errorURL: "/error" },
+});
+
+/** Calls to the API as a user. */
+export const api = createClient();
+
+/** better-auth's own provider knows github.com alone; this one also reaches GitHub Enterprise and a local stand-in. */
+function github(): GenericOAuthConfig {
+  return {
+    providerId: "github",
+    clientId: process.env.GITHUB_ID ?? "",
+    clientSecret: process.env.GITHUB_SECRET,
+    authorizationUrl: `${GITHUB_URL}/login/oauth/authorize`,
+    tokenUrl: `${GITHUB_URL}/login/oauth/access_token`,
+    scopes: ["read:user", "user:email"],
+    async getUserInfo({ accessToken }) {
+      const headers = { Authorization: `Bearer ${accessToken}`, "User-Agent": "cambio-example" };
+      const [profile, emails] = await Promise.all(
+        ["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()),
+      );
+      const primary = emails.find((email: { primary: boolean }) => email.primary);
+      return { id: profile.id, name: profile.name ?? profile.login, email: primary?.email, emailVerified: primary?.verified === true };
+    },
+  };
+}
+
+/** Any OpenID provider; better-auth's own (Google, Microsoft, ...) work the same. */
+function openId(): GenericOAuthConfig[] {
+  if (!OIDC_ISSUER) return [];
+  return [
+    {
+      providerId: "oidc",
+      discoveryUrl: `${OIDC_ISSUER}/.well-known/openid-configuration`,
+      clientId: process.env.OIDC_CLIENT_ID ?? "",
+      clientSecret: process.env.OIDC_CLIENT_SECRET,
+      scopes: ["openid", "profile", "email"],
+    },
+  ];
+}
