@@ -15,7 +15,6 @@ import { parseEnv } from "node:util";
 import { APP } from "./stand-in.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
-const EXAMPLE = join(ROOT, "examples/nextjs");
 const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
 
 /** Where logs and screenshots stay. */
@@ -170,29 +169,43 @@ export async function startGate(url) {
   return gate;
 }
 
+/** How the examples keep their sessions, each by the names that it has for that. @param {string} url */
+function sessionSettings(url) {
+  return { NEXTAUTH_URL: url, NEXTAUTH_SECRET: SESSION_SECRET, BETTER_AUTH_URL: url, BETTER_AUTH_SECRET: SESSION_SECRET };
+}
+
+/** How an app reaches Cambio. @param {string} api */
+export function cambioSettings(api) {
+  return { CAMBIO_URL: api, CAMBIO_CLIENT_ID: CLIENT.id, CAMBIO_CLIENT_SECRET: CLIENT.secret };
+}
+
 /**
- * The example, built as for production.
- * @param {string} name @param {{ port: number, github: string, api: string, oidc?: { issuer: string, id: string, secret: string } }} options
+ * One of the examples, built as for production.
+ * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer: string, id: string, secret: string } }} options
  */
-export async function startNextApp(name, { port, github, api, oidc }) {
-  const next = join(EXAMPLE, "node_modules/.bin/next");
-  assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
-  const url = `http://localhost:${port}`;
-  const env = {
-    NEXT_TELEMETRY_DISABLED: "1",
-    NEXTAUTH_URL: url,
-    NEXTAUTH_SECRET: SESSION_SECRET,
+export async function startNextApp(name, { example = "nextjs", port, github, api, oidc }) {
+  return startNext(name, join(ROOT, "examples", example), port, {
+    ...sessionSettings(`http://localhost:${port}`),
     GITHUB_ID: APP.client_id,
     GITHUB_SECRET: APP.client_secret,
     GITHUB_URL: github,
     GITHUB_API_URL: github,
     ...(oidc && { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: oidc.id, OIDC_CLIENT_SECRET: oidc.secret }),
-    CAMBIO_URL: api,
-    CAMBIO_CLIENT_ID: CLIENT.id,
-    CAMBIO_CLIENT_SECRET: CLIENT.secret,
-  };
-  await run(`${name}.next-build`, next, ["build"], { cwd: EXAMPLE, env, timeout: 10 * MINUTE });
-  start(`${name}.next`, next, ["start", "--hostname", "127.0.0.1", "--port", `${port}`], { cwd: EXAMPLE, env });
+    ...cambioSettings(api),
+  });
+}
+
+/**
+ * Builds a Next.js app and starts it.
+ * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} settings
+ */
+export async function startNext(name, folder, port, settings) {
+  const next = join(folder, "node_modules/.bin/next");
+  assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
+  const env = { NEXT_TELEMETRY_DISABLED: "1", ...settings };
+  await run(`${name}.next-build`, next, ["build"], { cwd: folder, env, timeout: 10 * MINUTE });
+  start(`${name}.next`, next, ["start", "--hostname", "127.0.0.1", "--port", `${port}`], { cwd: folder, env });
+  const url = `http://localhost:${port}`;
   await answers(url, 200);
   return url;
 }
@@ -264,7 +277,7 @@ async function eventually(what, timeout, attempt) {
 /** @typedef {{ cwd?: string, env?: Record<string, string> }} Where */
 
 /** Runs a command to its end. @param {string} name @param {string} command @param {string[]} args @param {Where & { timeout: number }} options */
-async function run(name, command, args, { timeout, ...where }) {
+export async function run(name, command, args, { timeout, ...where }) {
   const started = start(name, command, args, where);
   const timer = setTimeout(() => signal(started, "SIGTERM"), timeout);
   const [code] = await once(started.child, "exit");

@@ -1,14 +1,48 @@
 // @ts-check
-/** The main job, as a person sees it: a GitHub sign-in in a Next.js app becomes a user of your own API. */
+/** The main job, as a person sees it, in both examples: a sign-in in a Next.js app becomes a user of your own API. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import { chromium } from "playwright-core";
 import { CHROMIUM, CLIENT, freePort, freshBrowser, OUTPUT, scenario, SESSION_SECRET, setup, startApi, startGate, startNextApp, stopAll } from "./harness.mjs";
-import { CANARY, HUBOT, OCTOCAT, PUBLIC_URL, startStandIn } from "./stand-in.mjs";
+import { CANARY, HUBOT, OCTOCAT, PUBLIC_URL, STRANGER, startStandIn } from "./stand-in.mjs";
 
-const { decode, encode } = createRequire(new URL("../../examples/nextjs/package.json", import.meta.url))("next-auth/jwt");
+const EXAMPLES = new URL("../../examples/", import.meta.url);
+const jwt = createRequire(new URL("nextjs/package.json", EXAMPLES))("next-auth/jwt");
+const { symmetricDecodeJWT, symmetricEncodeJWT } = await import(new URL("better-auth/node_modules/better-auth/dist/crypto/index.mjs", EXAMPLES).href);
+
+/** @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held what a cookie holds of a session */
+
+/**
+ * What differs between the examples: where they tell the session, and how their cookie holds it.
+ * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key: string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
+ */
+
+/** @type {Example} */
+const nextAuth = {
+  name: "next-auth 4",
+  folder: "nextjs",
+  url: "",
+  session: "/api/auth/session",
+  errorPage: "/auth/error",
+  cookie: "next-auth.session-token",
+  key: "cambio",
+  decode: (token) => jwt.decode({ token, secret: SESSION_SECRET }),
+  encode: (token) => jwt.encode({ token, secret: SESSION_SECRET }),
+};
+/** @type {Example} */
+const betterAuth = {
+  name: "better-auth",
+  folder: "better-auth",
+  url: "",
+  session: "/api/auth/cambio/session",
+  errorPage: "/error",
+  cookie: "better-auth.cambio",
+  key: "kept",
+  decode: (value) => symmetricDecodeJWT(value, SESSION_SECRET, "cambio"),
+  encode: (content) => symmetricEncodeJWT(content, SESSION_SECRET, "cambio", 3600),
+};
 
 const PICTURE = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path fill="#8a94ad" d="M4 1a2 2 0 0 0 0 4a2 2 0 0 0 0-4M1 8a3 3 0 0 1 6 0z"/></svg>`;
 
@@ -16,17 +50,21 @@ const PICTURE = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path
 let github;
 /** Between the app and the API. @type {Awaited<ReturnType<typeof startGate>>} */
 let api;
-/** @type {string} */
-let app;
+/** The example that a scenario is about. */
+let app = nextAuth;
 /** @type {import("playwright-core").Browser} */
 let browser;
 
 before(
   setup(async () => {
-    const port = await freePort();
-    github = await startStandIn({ redirectUris: [`http://localhost:${port}/api/auth/callback/github`] });
-    api = await startGate((await startApi("sign-in", github.url)).url);
-    app = await startNextApp("sign-in", { port, github: github.url, api: api.url });
+    const ports = [await freePort(), await freePort()];
+    github = await startStandIn({ redirectUris: ports.map((port) => `http://localhost:${port}/api/auth/callback/github`) });
+    const members = { emails: [OCTOCAT.email, HUBOT.email] };
+    api = await startGate((await startApi("sign-in", github.url, { ALLOWED_SIGNUPS: JSON.stringify(members) })).url);
+    for (const [nth, example] of [nextAuth, betterAuth].entries()) {
+      const options = { example: example.folder, port: ports[nth], github: github.url, api: api.url };
+      example.url = await startNextApp(`sign-in.${example.folder}`, options);
+    }
     browser = await chromium.launch(CHROMIUM);
   }),
 );
@@ -37,13 +75,32 @@ after(async () => {
   await github?.close();
 });
 
-scenario("a GitHub sign-in shows the user of the API, and the next one the same user", async () => {
+/** A scenario for each example. @param {string} name @param {() => Promise<void>} body */
+function inBoth(name, body) {
+  inExample(nextAuth, name, body);
+  inExample(betterAuth, name, body);
+}
+
+/** One that needs what only the larger example has: its list of sessions. @param {string} name @param {() => Promise<void>} body */
+function inNextAuth(name, body) {
+  inExample(nextAuth, name, body);
+}
+
+/** @param {Example} example @param {string} name @param {() => Promise<void>} body */
+function inExample(example, name, body) {
+  scenario(`${example.name}: ${name}`, () => {
+    app = example;
+    return body();
+  });
+}
+
+inBoth("a GitHub sign-in shows the user of the API, and the next one the same user", async () => {
   const page = await visitor();
 
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
   const id = await userId(page);
-  await page.screenshot({ path: join(OUTPUT, "signed-in.png") });
+  await page.screenshot({ path: join(OUTPUT, `signed-in.${app.folder}.png`) });
 
   await page.getByRole("button", { name: "Sign out", exact: true }).click();
   await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
@@ -54,7 +111,7 @@ scenario("a GitHub sign-in shows the user of the API, and the next one the same 
   assert.equal(await userId(page), id);
 });
 
-scenario("another GitHub user is another user", async () => {
+inBoth("another GitHub user is another user", async () => {
   const [one, other] = [await visitor(), await visitor()];
 
   await signIn(one, OCTOCAT);
@@ -64,7 +121,7 @@ scenario("another GitHub user is another user", async () => {
   assert.notEqual(await userId(other), await userId(one));
 });
 
-scenario("a sign-in that GitHub does not confirm is refused, and leaves nobody signed in", async () => {
+inBoth("a sign-in that GitHub does not confirm is refused, and leaves nobody signed in", async () => {
   const page = await visitor();
   const asked = github.calls.length;
   github.failWith = 404;
@@ -77,7 +134,7 @@ scenario("a sign-in that GitHub does not confirm is refused, and leaves nobody s
   assert.ok(github.calls.slice(asked).some((call) => call.startsWith("POST /applications/")), "GitHub was asked");
 });
 
-scenario("while GitHub is down, the page says so, and trying again works", async () => {
+inBoth("while GitHub is down, the page says so, and trying again works", async () => {
   const page = await visitor();
   github.failWith = 502;
 
@@ -92,18 +149,44 @@ scenario("while GitHub is down, the page says so, and trying again works", async
   await shows(page, OCTOCAT);
 });
 
-scenario("the error page says nothing that its URL brings along", async () => {
+inBoth("who is not let in is told so, and another account may", async () => {
+  const page = await visitor();
+
+  await signIn(page, STRANGER);
+
+  await page.getByRole("heading", { name: "This account may not sign in here" }).waitFor();
+  assert.equal(new URL(page.url()).searchParams.get("error"), "AccessDenied");
+  assert.deepEqual(await session(page), {});
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+});
+
+inBoth("while the API is down, signing in says so, and trying again works", async () => {
+  const page = await visitor();
+  api.isShut = true;
+
+  await signIn(page, OCTOCAT);
+
+  await page.getByRole("heading", { name: "Please try again in a moment" }).waitFor();
+  assert.deepEqual(await session(page), {});
+  api.isShut = false;
+  await page.getByRole("button", { name: "Try again" }).click();
+  await choose(page, OCTOCAT);
+  await shows(page, OCTOCAT);
+});
+
+inBoth("the error page says nothing that its URL brings along", async () => {
   const page = await visitor();
   const text = "call 555 0100 to get your money back";
 
   for (const name of ["reason", "error", "error_description"]) {
-    await page.goto(`${app}/auth/error?${new URLSearchParams({ [name]: text })}`);
+    await page.goto(`${app.url}${app.errorPage}?${new URLSearchParams({ [name]: text })}`);
     await page.getByRole("heading", { name: "Please try again in a moment" }).waitFor();
     assert.doesNotMatch(await page.locator("body").innerText(), /555/);
   }
 });
 
-scenario("tokens stay out of pages and URLs: only next-auth's session knows the API's, and nothing GitHub's", async () => {
+inBoth("tokens stay out of pages and URLs: only next-auth's session knows the API's, and nothing GitHub's", async () => {
   const page = await visitor();
   /** @type {Promise<string>[]} */
   const seen = [];
@@ -122,11 +205,13 @@ scenario("tokens stay out of pages and URLs: only next-auth's session knows the 
   assert.doesNotMatch(everything + JSON.stringify(await session(page)), /gho_|cbr_/);
 });
 
-scenario("when the session has ended, the page offers to sign in again", async () => {
+inBoth("when the session has ended, the page offers to sign in again", async () => {
   const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
   await holds(page, { accessToken: "ended", expiresAt: 0, refreshAt: 0, refreshToken: "made-up" });
 
-  await page.goto(app);
+  await page.reload();
 
   await hasEnded(page);
   await page.getByRole("button", { name: "Sign in with GitHub" }).click();
@@ -134,17 +219,19 @@ scenario("when the session has ended, the page offers to sign in again", async (
   await shows(page, OCTOCAT);
 });
 
-scenario("an access token that the API does not accept shows nobody's profile", async () => {
+inBoth("an access token that the API does not accept shows nobody's profile", async () => {
   const page = await visitor();
+  await signIn(page, OCTOCAT);
+  await shows(page, OCTOCAT);
   const later = Date.now() + 60_000;
   await holds(page, { accessToken: "made.up.token", expiresAt: later, refreshAt: later, refreshToken: "made-up" });
 
-  await page.goto(app);
+  await page.reload();
 
   await page.getByText("Your session has ended").waitFor();
 });
 
-scenario("after the access token has ended, whoever reloads the page is still signed in, in the same session", async () => {
+inBoth("after the access token has ended, whoever reloads the page is still signed in, in the same session", async () => {
   const page = await visitor();
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -160,7 +247,7 @@ scenario("after the access token has ended, whoever reloads the page is still si
   assert.deepEqual(await sessions(page), list);
 });
 
-scenario("ten requests at the moment of expiry log nobody out, and leave one session", async () => {
+inBoth("ten requests at the moment of expiry log nobody out, and leave one session", async () => {
   const page = await visitor();
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -168,10 +255,10 @@ scenario("ten requests at the moment of expiry log nobody out, and leave one ses
 
   for (const _ of ["once", "and again with what came of it"]) {
     await expires(page);
-    const statuses = await page.evaluate(() => {
-      const paths = Array.from({ length: 10 }, (_, nth) => (nth % 2 ? "/" : "/api/auth/session"));
+    const statuses = await page.evaluate((session) => {
+      const paths = Array.from({ length: 10 }, (_, nth) => (nth % 2 ? "/" : session));
       return Promise.all(paths.map((path) => fetch(path, { cache: "no-store" }).then(({ status }) => status)));
-    });
+    }, app.session);
     assert.deepEqual(statuses, Array(10).fill(200));
     await page.reload();
     await shows(page, OCTOCAT);
@@ -181,11 +268,11 @@ scenario("ten requests at the moment of expiry log nobody out, and leave one ses
   assert.deepEqual(await sessions(page), list);
 });
 
-scenario("renderings that cannot store what they refreshed log nobody out", async () => {
+inBoth("renderings that cannot store what they refreshed log nobody out", async () => {
   const page = await visitor();
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
-  await page.route("**/api/auth/session", (route) => route.abort());
+  await page.route(`**${app.session}`, (route) => route.abort());
 
   await expires(page);
   const { refreshToken } = await held(page);
@@ -195,7 +282,7 @@ scenario("renderings that cannot store what they refreshed log nobody out", asyn
   }
 
   assert.equal((await held(page)).refreshToken, refreshToken, "nothing was stored");
-  await page.unroute("**/api/auth/session");
+  await page.unroute(`**${app.session}`);
   await page.reload();
   await shows(page, OCTOCAT);
   await session(page);
@@ -203,7 +290,7 @@ scenario("renderings that cannot store what they refreshed log nobody out", asyn
 });
 
 for (const fault of /** @type {const} */ (["isShut", "losesAnswers"])) {
-  scenario(`an expired token ends no session while the API ${fault}`, async () => {
+  inBoth(`an expired token ends no session while the API ${fault}`, async () => {
     const page = await visitor();
     await signIn(page, OCTOCAT);
     await shows(page, OCTOCAT);
@@ -222,7 +309,7 @@ for (const fault of /** @type {const} */ (["isShut", "losesAnswers"])) {
   });
 }
 
-scenario("what cannot be done while the API is down says so, and signing out here works all the same", async () => {
+inNextAuth("what cannot be done while the API is down says so, and signing out here works all the same", async () => {
   const page = await visitor();
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -236,7 +323,7 @@ scenario("what cannot be done while the API is down says so, and signing out her
   assert.deepEqual(await session(page), {});
 });
 
-scenario("signing out everywhere in one browser ends the other at once", async () => {
+inNextAuth("signing out everywhere in one browser ends the other at once", async () => {
   const [here, there] = [await visitor(), await visitor()];
   for (const page of [here, there]) {
     await signIn(page, OCTOCAT);
@@ -255,7 +342,7 @@ scenario("signing out everywhere in one browser ends the other at once", async (
   assert.deepEqual(await session(here), {});
 });
 
-scenario("another device is in the list by its own name, and can be ended there", async () => {
+inNextAuth("another device is in the list by its own name, and can be ended there", async () => {
   const [here, there] = [await visitor(), await visitor("A telephone")];
   for (const page of [there, here]) {
     await signIn(page, HUBOT);
@@ -274,7 +361,7 @@ scenario("another device is in the list by its own name, and can be ended there"
   await shows(here, HUBOT);
 });
 
-scenario("signing out ends the session at the API as well", async () => {
+inBoth("signing out ends the session at the API as well", async () => {
   const page = await visitor();
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -291,11 +378,16 @@ scenario("signing out ends the session at the API as well", async () => {
   assert.equal((await response.json()).error, "invalid_grant");
 });
 
+let visitors = 0;
+
 /** A person with a fresh browser, in which nothing but this machine can be reached. @param {string} [userAgent] */
 async function visitor(userAgent) {
   github.failWith = undefined;
   api.isShut = api.losesAnswers = false;
-  const context = await freshBrowser(browser, { viewport: { width: 640, height: 480 }, userAgent });
+  visitors += 1;
+  // better-auth lets one address sign in three times in ten seconds.
+  const extraHTTPHeaders = { "x-forwarded-for": `192.0.2.${visitors}` };
+  const context = await freshBrowser(browser, { viewport: { width: 640, height: 480 }, userAgent, extraHTTPHeaders });
   // The pictures that the stand-in names are nowhere.
   await context.route(`${PUBLIC_URL}/avatars/**`, (route) => route.fulfill({ contentType: "image/svg+xml", body: PICTURE }));
   return context.newPage();
@@ -305,7 +397,7 @@ async function visitor(userAgent) {
 
 /** @param {Page} page @param {{ login: string }} user */
 async function signIn(page, user) {
-  await page.goto(app);
+  await page.goto(app.url);
   await page.getByRole("button", { name: "Sign in with GitHub" }).click();
   await choose(page, user);
 }
@@ -314,14 +406,14 @@ async function signIn(page, user) {
 async function choose(page, { login }) {
   await page.waitForURL((url) => url.origin === github.url);
   await page.getByRole("button", { name: login }).click();
-  await page.waitForURL((url) => url.origin === app);
+  await page.waitForURL((url) => url.origin === app.url);
 }
 
 /** @param {Page} page @param {{ login: string, name: string, email: string }} user */
 async function shows(page, { login, name, email }) {
   await page.getByRole("heading", { name }).waitFor();
   assert.equal(await page.getByTestId("email").innerText(), email);
-  assert.equal(await page.locator("img").getAttribute("src"), `${PUBLIC_URL}/avatars/u/${login}`);
+  if (app === nextAuth) assert.equal(await page.locator("img").getAttribute("src"), `${PUBLIC_URL}/avatars/u/${login}`);
   assert.ok(!(await page.content()).includes(CANARY.login), "a made-up token was trusted");
 }
 
@@ -332,15 +424,15 @@ async function userId(page) {
   return id;
 }
 
-/** What next-auth tells the app's own scripts. @param {Page} page */
+/** What the app tells its own scripts. @param {Page} page */
 async function session(page) {
-  const response = await page.request.get(`${app}/api/auth/session`);
-  return response.json();
+  const response = await page.request.get(`${app.url}${app.session}`);
+  return (await response.json()) ?? {};
 }
 
-/** Whether a response is next-auth's own to the app's scripts. @param {import("playwright-core").Response} response */
+/** Whether a response is what the app tells its own scripts. @param {import("playwright-core").Response} response */
 function isSession(response) {
-  return new URL(response.url()).pathname === "/api/auth/session";
+  return new URL(response.url()).pathname === app.session;
 }
 
 /** What an access token says. @param {{ accessToken: string }} session */
@@ -364,25 +456,29 @@ async function hasEnded(page) {
   assert.deepEqual({ error, accessToken }, { error: "SessionEnded", accessToken: undefined });
 }
 
-/** @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held */
+/** All that the session's cookie holds. @param {Page} page */
+async function cookie(page) {
+  const cookies = await page.context().cookies(app.url);
+  const chunks = cookies.filter(({ name }) => name.startsWith(app.cookie)).sort((a, b) => a.name.localeCompare(b.name));
+  return app.decode(chunks.map(({ value }) => value).join(""));
+}
 
-/** What the session cookie holds. @param {Page} page @returns {Promise<Held>} */
+/** @param {Page} page @returns {Promise<Held>} */
 async function held(page) {
-  const cookies = await page.context().cookies(app);
-  const chunks = cookies.filter(({ name }) => name.startsWith("next-auth.session-token")).sort((a, b) => a.name.localeCompare(b.name));
-  return decode({ token: chunks.map(({ value }) => value).join(""), secret: SESSION_SECRET });
+  return (await cookie(page))[app.key];
 }
 
 /** The app's access token is over. @param {Page} page */
 async function expires(page) {
-  // What the page itself asks for would bring the old cookie back.
-  await page.waitForLoadState("networkidle");
-  await holds(page, { ...(await held(page)), accessToken: "expired", expiresAt: Date.now() - 1000, refreshAt: Date.now() - 2000 });
+  await holds(page, { accessToken: "expired", expiresAt: Date.now() - 1000, refreshAt: Date.now() - 2000 });
 }
 
-/** Gives the browser a session as next-auth keeps it. @param {Page} page @param {Held} token */
-async function holds(page, token) {
-  const value = await encode({ token, secret: SESSION_SECRET });
+/** Changes what the app's cookie holds of the session. @param {Page} page @param {Partial<Held>} change */
+async function holds(page, change) {
+  // What the page itself asks for would bring the old cookie back.
+  await page.waitForLoadState("networkidle");
+  const content = await cookie(page);
+  const value = await app.encode({ ...content, [app.key]: { ...content[app.key], ...change } });
   assert.ok(value.length < 4000, "a cookie has room for it");
-  await page.context().addCookies([{ name: "next-auth.session-token", value, url: app }]);
+  await page.context().addCookies([{ name: app.cookie, value, url: app.url }]);
 }

@@ -24,6 +24,8 @@ export const OTHER_APP = { client_id: "other-app", client_secret: "other-app-sec
 /** `emulate` takes every unknown bearer token for its first user. Nobody signs in as this one: whoever sees them, trusted such a token. */
 export const CANARY = { login: "canary", name: "Nobody Should See Me", email: "canary@example.com" };
 export const OCTOCAT = { login: "octocat", name: "Mona Lisa Octocat", email: "octocat@example.com" };
+/** Whom nobody has invited. */
+export const STRANGER = { login: "stranger", name: "A Stranger", email: "stranger@elsewhere.example" };
 export const HUBOT = { login: "hubot", name: "Hubot", email: "hubot@example.com" };
 
 /** What `emulate` calls itself in its answers: like GitHub's, its pictures have https addresses. */
@@ -61,7 +63,7 @@ export class StandIn {
     await once(this.#front, "listening");
     this.url = `http://localhost:${portOf(this.#front)}`;
     const apps = [APP, OTHER_APP].map((app) => ({ ...app, redirect_uris: redirectUris }));
-    const seed = { github: { users: [CANARY, OCTOCAT, HUBOT], oauth_apps: apps } };
+    const seed = { github: { users: [CANARY, OCTOCAT, HUBOT, STRANGER], oauth_apps: apps } };
     const { emulator, port } = await onLoopback(() => createEmulator({ service: "github", baseUrl: PUBLIC_URL, seed }));
     this.#emulator = emulator;
     this.#port = port;
