@@ -282,8 +282,8 @@ export async function run(name, command, args, { timeout, ...where }) {
   const timer = setTimeout(() => signal(started, "SIGTERM"), timeout);
   const [code] = await once(started.child, "exit");
   clearTimeout(timer);
-  assert.equal(code, 0, `${name} failed`);
   processes.splice(processes.indexOf(started), 1);
+  assert.equal(code, 0, `${name} failed\n${tail(started)}`);
 }
 
 /** Starts a process in a group of its own. @param {string} name @param {string} command @param {string[]} args @param {Where} [where] */
@@ -302,6 +302,11 @@ function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
 /** @param {Process} started */
 function output({ log }) {
   return readFileSync(log, "utf8");
+}
+
+/** @param {Process} started */
+function tail(started) {
+  return output(started).trimEnd().split("\n").slice(-25).join("\n");
 }
 
 /** Politely first: `cargo lambda watch` then takes its functions down. @param {Process} started */
@@ -327,7 +332,7 @@ function signal({ child }, name) {
 
 /** @param {Error} error @returns {never} */
 function fail(error) {
-  const tails = processes.map((started) => `--- ${started.name}: ${started.log}\n${output(started).trimEnd().split("\n").slice(-25).join("\n")}`);
+  const tails = processes.map((started) => `--- ${started.name}: ${started.log}\n${tail(started)}`);
   throw new Error([error.message, ...tails].join("\n"), { cause: error });
 }
 

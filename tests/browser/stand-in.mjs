@@ -95,7 +95,8 @@ export class StandIn {
   async #handle(request, response) {
     const { pathname } = new URL(request.url ?? "/", this.url);
     this.calls.push(`${request.method} ${pathname}`);
-    const body = await buffer(request);
+    let body = await buffer(request);
+    if (pathname === "/login/oauth/access_token") body = withCredentials(request.headers, body);
 
     const check = /^\/applications\/([^/]+)\/token$/.exec(pathname);
     if (check && request.method === "POST") {
@@ -187,6 +188,16 @@ export class StandIn {
       },
     ];
   }
+}
+
+/** GitHub takes an app's secret from either place, `emulate` from the form alone. @param {http.IncomingHttpHeaders} headers @param {Buffer} body */
+function withCredentials(headers, body) {
+  const [, basic] = /^Basic (.+)$/i.exec(headers.authorization ?? "") ?? [];
+  if (!basic) return body;
+  const [id, secret] = Buffer.from(basic, "base64").toString().split(":");
+  const form = Buffer.from(`${body}&${new URLSearchParams({ client_id: id, client_secret: secret })}`);
+  headers["content-length"] = `${form.length}`;
+  return form;
 }
 
 /** GitHub answers check-a-token with its short form of a user, without name and e-mail. @param {Record<string, unknown>} profile */

@@ -1,0 +1,136 @@
+// @ts-check
+/**
+ * The README of the TypeScript package, taken at its word: a fresh app of create-next-app, the packages that it names and the files
+ * that it shows, unchanged, and somebody signs in.
+ */
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { after, before } from "node:test";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { cambioSettings, CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, SESSION_SECRET, setup, startApi, startNext, stopAll } from "./harness.mjs";
+import { APP, OCTOCAT, startStandIn } from "./stand-in.mjs";
+
+const PACKAGE = join(ROOT, "clients/next-auth");
+const NETWORK = fileURLToPath(new URL("github-network.cjs", import.meta.url));
+
+/** Each with a section of the README. @type {{ name: string, section: string, creator: string, session: string }[]} */
+const APPS = [
+  { name: "next-16-next-auth-4", section: "next-auth 4", creator: "create-next-app", session: "/api/auth/session" },
+  { name: "next-15-next-auth-4", section: "next-auth 4", creator: "create-next-app-15", session: "/api/auth/session" },
+  { name: "next-16-auth-js-5", section: "Auth.js 5", creator: "create-next-app", session: "/api/auth/session" },
+  { name: "next-16-better-auth", section: "better-auth", creator: "create-next-app", session: "/api/auth/cambio/session" },
+];
+
+const folder = mkdtempSync(join(tmpdir(), "cambio-readme-"));
+const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
+/** @type {string} */
+let tarball;
+/** @type {import("./stand-in.mjs").StandIn} */
+let github;
+/** @type {Awaited<ReturnType<typeof startApi>>} */
+let api;
+/** @type {import("playwright-core").Browser} */
+let browser;
+/** By the name of the app. @type {Map<string, number>} */
+const ports = new Map();
+
+before(
+  setup(async () => {
+    tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
+    for (const { name } of APPS) ports.set(name, await freePort());
+    github = await startStandIn({ redirectUris: [...ports.values()].map((port) => `http://localhost:${port}/api/auth/callback/github`) });
+    api = await startApi("readme", github.url);
+    browser = await chromium.launch(CHROMIUM);
+  }),
+);
+after(async () => {
+  await browser?.close();
+  await stopAll();
+  await github?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+for (const { name, section, creator, session } of APPS) {
+  scenario(`${name}: what the README shows is a whole app`, async () => {
+    const port = ports.get(name) ?? 0;
+    const app = await create(name, section, creator);
+    const url = await startNext(`readme.${name}`, app, port, settings(port));
+    const context = await freshBrowser(browser);
+    await context.route("https://github.com/**", (route) => {
+      const { pathname, search } = new URL(route.request().url());
+      return route.fulfill({ status: 302, headers: { location: `${github.url}${pathname}${search}` } });
+    });
+    const page = await context.newPage();
+
+    await page.goto(url);
+    // next-auth has a page of its own for that.
+    if (section !== "better-auth") await page.getByRole("link", { name: "Sign in" }).click();
+    await page.getByRole("button", { name: "Sign in with GitHub" }).click();
+    await page.waitForURL((address) => address.origin === github.url);
+    await page.getByRole("button", { name: OCTOCAT.login }).click();
+    await page.getByText(`Hello ${OCTOCAT.name}`).waitFor();
+
+    const answer = await page.request.get(`${url}${session}`);
+    const { accessToken, user } = await answer.json();
+    assert.equal(user.name, OCTOCAT.name);
+    const me = await fetch(`${api.url}/me`, { headers: { Authorization: `Bearer ${accessToken}` } });
+    assert.equal(me.status, 200);
+
+    if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
+    else {
+      await page.getByRole("link", { name: "Sign out" }).click();
+      await page.getByRole("button", { name: "Sign out" }).click();
+    }
+    await page.getByText("Sign in").first().waitFor();
+    assert.equal(await page.getByText("Hello").count(), 0);
+    await context.close();
+  });
+}
+
+/** A fresh app with what a section of the README says. @param {string} name @param {string} section @param {string} creator */
+async function create(name, section, creator) {
+  const cli = fileURLToPath(import.meta.resolve(`${creator}/dist/index.js`));
+  // Empty, because the usual one downloads fonts when it is built.
+  const options = ["--yes", "--empty", "--use-npm", "--disable-git", "--skip-install"];
+  await run(`readme.${name}.create`, process.execPath, [cli, name, ...options], { cwd: folder, timeout: 60_000 });
+  const app = join(folder, name);
+
+  const text = readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+  const packages = /^ {4}npm install (.+)$/m.exec(text)?.[1].split(" ") ?? [];
+  assert.ok(packages.includes("@cambio/next-auth"), section);
+  const wanted = packages.map((each) => (each === "@cambio/next-auth" ? tarball : each));
+  await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
+
+  const files = [...text.matchAll(/```tsx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
+  assert.ok(files.length >= 3, `${section} shows ${files.length} files`);
+  for (const [, path, content] of files) {
+    mkdirSync(dirname(join(app, path)), { recursive: true });
+    writeFileSync(join(app, path), content);
+  }
+  return app;
+}
+
+/** By the names that each section's library has for them. @param {number} port */
+function settings(port) {
+  const url = `http://localhost:${port}`;
+  const [id, secret] = [APP.client_id, APP.client_secret];
+  return {
+    NODE_OPTIONS: `--require ${NETWORK}`,
+    GITHUB_STAND_IN: github.url,
+    GITHUB_ID: id,
+    GITHUB_SECRET: secret,
+    AUTH_GITHUB_ID: id,
+    AUTH_GITHUB_SECRET: secret,
+    NEXTAUTH_URL: url,
+    NEXTAUTH_SECRET: SESSION_SECRET,
+    AUTH_URL: url,
+    AUTH_SECRET: SESSION_SECRET,
+    BETTER_AUTH_URL: url,
+    BETTER_AUTH_SECRET: SESSION_SECRET,
+    ...cambioSettings(api.url),
+  };
+}
