@@ -22,7 +22,7 @@ export const OUTPUT = join(ROOT, "target/browser");
 /** How the Next.js app authenticates to Cambio; `cambio services` knows it. */
 export const CLIENT = { id: "nextjs", secret: "local-client-secret-not-for-production" };
 /** Encrypts the Next.js app's session cookies. */
-export const SESSION_SECRET = "browser-tests-session-secret";
+export const SESSION_SECRET = "browser-tests-session-secret-of-no-use-elsewhere";
 
 /** How to start Chromium: quietly, and without calling home. */
 export const CHROMIUM = {

@@ -22,19 +22,22 @@ let provider;
 let api;
 /** @type {string} */
 let app;
+/** The example with better-auth. @type {string} */
+let betterAuth;
 /** @type {import("playwright-core").Browser} */
 let browser;
 
 before(
   setup(async () => {
-    const port = await freePort();
-    const callback = (/** @type {string} */ name) => `http://localhost:${port}/api/auth/callback/${name}`;
-    github = await startStandIn({ redirectUris: [callback("github")] });
-    provider = await startProvider({ redirectUris: [callback("oidc"), NOWHERE] });
+    const [port, other] = [await freePort(), await freePort()];
+    const callback = (/** @type {number} */ port, /** @type {string} */ name) => `http://localhost:${port}/api/auth/callback/${name}`;
+    github = await startStandIn({ redirectUris: [callback(port, "github")] });
+    provider = await startProvider({ redirectUris: [callback(port, "oidc"), callback(other, "oidc"), NOWHERE] });
     const trusted = [{ name: "acme", issuer: provider.issuer, client_ids: [OURS.id] }];
     api = await startApi("oidc", github.url, { OIDC_PROVIDERS: JSON.stringify(trusted) });
     const oidc = { issuer: provider.issuer, ...OURS };
     app = await startNextApp("oidc", { port, github: github.url, api: api.url, oidc });
+    betterAuth = await startNextApp("oidc.better-auth", { example: "better-auth", port: other, github: github.url, api: api.url, oidc });
     browser = await chromium.launch(CHROMIUM);
   }),
 );
@@ -55,6 +58,17 @@ scenario("a sign-in with the OpenID provider shows the user of the API, and the 
   await signIn(page, "ada");
 
   assert.equal(await shows(page, "ada"), id);
+});
+
+scenario("by way of better-auth, the same account is the same user", async () => {
+  const [one, other] = [await visitor(), await visitor()];
+
+  await signIn(one, "mary");
+  await signIn(other, "mary", betterAuth);
+
+  assert.equal(await shows(other, "mary"), await shows(one, "mary"));
+  await other.getByRole("button", { name: "Sign out" }).click();
+  await other.getByRole("button", { name: "Sign in with OpenID" }).waitFor();
 });
 
 scenario("another person, and the same address at GitHub, are other users", async () => {
@@ -150,12 +164,12 @@ async function visitor() {
 
 /** @typedef {import("playwright-core").Page} Page */
 
-/** @param {Page} page @param {string} person */
-async function signIn(page, person) {
-  await page.goto(app);
+/** @param {Page} page @param {string} person @param {string} [where] */
+async function signIn(page, person, where = app) {
+  await page.goto(where);
   await page.getByRole("button", { name: "Sign in with OpenID" }).click();
   await choose(page, person);
-  await page.waitForURL((url) => url.origin === app);
+  await page.waitForURL((url) => url.origin === where);
 }
 
 /** On the provider's own pages; who is known there already is asked for nothing. @param {Page} page @param {string} person */

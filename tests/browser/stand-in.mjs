@@ -95,6 +95,7 @@ export class StandIn {
   async #handle(request, response) {
     const { pathname } = new URL(request.url ?? "/", this.url);
     this.calls.push(`${request.method} ${pathname}`);
+    /** @type {Buffer} */
     let body = await buffer(request);
     if (pathname === "/login/oauth/access_token") body = withCredentials(request.headers, body);
 

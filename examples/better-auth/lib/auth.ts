@@ -48,6 +48,8 @@ function openId(): GenericOAuthConfig[] {
       clientId: process.env.OIDC_CLIENT_ID ?? "",
       clientSecret: process.env.OIDC_CLIENT_SECRET,
       scopes: ["openid", "profile", "email"],
+      // Who signs out of this app stays signed in at the provider, as with GitHub.
+      disableProviderLogout: true,
     },
   ];
 }
