@@ -1,28 +1,18 @@
 // @ts-check
 /** The plugin in a real better-auth, whose provider answers from here. */
 import assert from "node:assert/strict";
-import { after, before, beforeEach, mock, test } from "node:test";
+import { beforeEach, mock, test } from "node:test";
 import { cambio } from "@cambio/next-auth/better-auth";
 import { betterAuth } from "better-auth";
 import { genericOAuth } from "better-auth/plugins";
-import { grant, startServer, USER } from "./server.mjs";
+import { grant, serverOfTests, USER } from "./server.mjs";
 
 const APP = "http://localhost:3000";
 
-/** @type {Awaited<ReturnType<typeof startServer>>} */
-let server;
-
-before(async () => {
-  server = await startServer();
-  // What goes wrong here on purpose is reported on purpose.
-  mock.method(console, "error", () => {});
-});
-after(() => server.close());
+const server = await serverOfTests();
 beforeEach(() => {
   mock.timers.reset();
   mock.timers.enable({ apis: ["Date"], now: Date.now() });
-  server.requests.length = 0;
-  server.answer = () => ({ body: grant(1) });
 });
 
 /** @param {Record<string, any>} [options] @param {object} [tokens] that the provider gives out */

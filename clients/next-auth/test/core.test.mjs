@@ -1,23 +1,11 @@
 // @ts-check
 import assert from "node:assert/strict";
-import { after, before, beforeEach, test } from "node:test";
+import { test } from "node:test";
 import { CambioError, cambioFetch, createClient } from "@cambio/next-auth";
-import { grant, startServer, USER } from "./server.mjs";
+import { grant, serverOfTests, USER } from "./server.mjs";
 
-/** @type {Awaited<ReturnType<typeof startServer>>} */
-let server;
-/** @type {import("@cambio/next-auth").CambioClient} */
-let client;
-
-before(async () => {
-  server = await startServer();
-  client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
-});
-after(() => server.close());
-beforeEach(() => {
-  server.requests.length = 0;
-  server.answer = () => ({ body: grant(1) });
-});
+const server = await serverOfTests();
+const client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
 
 /** @param {Promise<unknown>} call @param {string} kind */
 async function failsWith(call, kind) {

@@ -2,6 +2,7 @@
 /** A Cambio of one's own: it answers as it is told, and remembers what it was asked. */
 import { once } from "node:events";
 import http from "node:http";
+import { after, before, beforeEach, mock } from "node:test";
 
 export const USER = { id: "01a20d4b-4851-7307-bbca-e78d2750008b", name: "Ada", email: "ada@example.com", email_verified: true, picture: null, roles: [], identities: [] };
 
@@ -24,7 +25,23 @@ export function grant(nth, more) {
  * @typedef {{ status?: number, body?: unknown, headers?: Record<string, string>, raw?: string, hang?: boolean }} Answer
  */
 
-export async function startServer() {
+/** One for all tests of a file, which begin with no requests and with a Cambio that grants. @returns {Promise<Server>} */
+export function serverOfTests() {
+  const server = startServer();
+  // What goes wrong here on purpose is reported on purpose.
+  before(() => void mock.method(console, "error", () => {}));
+  after(async () => (await server).close());
+  beforeEach(async () => {
+    const { requests } = await server;
+    requests.length = 0;
+    (await server).answer = () => ({ body: grant(1) });
+  });
+  return server;
+}
+
+/** @typedef {Awaited<ReturnType<typeof startServer>>} Server */
+
+async function startServer() {
   /** @type {Request[]} */
   const requests = [];
   const state = {

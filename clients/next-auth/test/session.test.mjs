@@ -2,26 +2,14 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { after, before, beforeEach, mock, test } from "node:test";
+import { mock, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import ts from "typescript";
 import * as v4 from "@cambio/next-auth/v4";
 import * as v5 from "@cambio/next-auth/v5";
-import { grant, startServer, USER } from "./server.mjs";
+import { grant, serverOfTests, USER } from "./server.mjs";
 
-/** @type {Awaited<ReturnType<typeof startServer>>} */
-let server;
-
-before(async () => {
-  server = await startServer();
-  // What goes wrong here on purpose is reported on purpose.
-  mock.method(console, "error", () => {});
-});
-after(() => server.close());
-beforeEach(() => {
-  server.requests.length = 0;
-  server.answer = () => ({ body: grant(1) });
-});
+const server = await serverOfTests();
 
 const ended = { status: 400, body: { error: "invalid_grant", error_description: "the refresh token is not valid" } };
 const down = { status: 503, body: { error: "temporarily_unavailable" } };

@@ -8,7 +8,7 @@ export function env() {
     GITHUB_URL: url("GITHUB_URL", "https://github.com"),
     GITHUB_API_URL: url("GITHUB_API_URL", "https://api.github.com"),
     openId: openId(),
-    CAMBIO_URL: url("CAMBIO_URL", "http://localhost:9000"),
+    CAMBIO_URL: url("CAMBIO_URL", ""),
     CAMBIO_CLIENT_ID: required("CAMBIO_CLIENT_ID"),
     CAMBIO_CLIENT_SECRET: required("CAMBIO_CLIENT_SECRET"),
   };
