@@ -56,7 +56,8 @@ function startProcess() {
 
 /** @param {any} cookie */
 function expired(cookie) {
-  return { ...cookie, cambio: { ...cookie.cambio, expiresAt: Date.now() - 1 } };
+  const past = Date.now() - 1;
+  return { ...cookie, cambio: { ...cookie.cambio, expiresAt: past, refreshAt: past } };
 }
 
 async function signIn() {
@@ -71,9 +72,10 @@ scenario(`in ${RUNS} random runs of parallel requests, lost answers and outages 
   let refreshes = 0;
   for (let run = 0; run < RUNS; run++) {
     const roll = dice(run);
-    const processes = [startProcess(), startProcess()];
     let cookie = await signIn();
     for (let round = 0; round < 3; round++) {
+      // New ones: what the last ones remember would spare the server the question.
+      const processes = [startProcess(), startProcess()];
       // Everybody who comes now finds the token expired, in whichever process; what they get may not be stored.
       const weather = roll(4);
       gate.losesAnswers = weather === 0;
@@ -89,10 +91,11 @@ scenario(`in ${RUNS} random runs of parallel requests, lost answers and outages 
       gate.losesAnswers = gate.isShut = false;
     }
 
-    const final = await processes[0].callbacks.jwt({ token: expired(cookie) });
-    const session = await processes[0].callbacks.session({ session: { user: {}, expires: "" }, token: final });
+    const app = startProcess();
+    const final = await app.callbacks.jwt({ token: expired(cookie) });
+    const session = await app.callbacks.session({ session: { user: {}, expires: "" }, token: final });
     assert.equal(session.error, undefined, `run ${run}`);
-    assert.equal((await processes[0].client.me(session.accessToken)).name, OCTOCAT.name);
+    assert.equal((await app.client.me(session.accessToken)).name, OCTOCAT.name);
     refreshes += Number(final.cambio.refreshToken !== cookie.cambio.refreshToken);
   }
   assert.equal(refreshes, RUNS, "each ended with a refresh");
