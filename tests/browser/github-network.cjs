@@ -1,3 +1,4 @@
+// @ts-check
 // Loaded before an app: the network of a test, in which GitHub's hosts are its stand-in. The app itself is unchanged.
 "use strict";
 const http = require("node:http");
@@ -13,14 +14,14 @@ function here(address) {
 }
 
 const { request } = https;
-https.request = (...parameters) => {
+https.request = (/** @type {any[]} */ ...parameters) => {
   const [address, options, answered] = parameters;
   const moved = typeof address === "string" || address instanceof URL ? here(address) : undefined;
-  // @ts-ignore of the overloads, the one with a URL
   return moved ? http.request(moved, options, answered) : Reflect.apply(request, https, parameters);
 };
 
 const { fetch } = globalThis;
+/** @param {RequestInfo | URL} input @param {RequestInit} [init] */
 globalThis.fetch = (input, init) => {
   const moved = here(input instanceof Request ? input.url : input);
   if (!moved) return fetch(input, init);

@@ -169,9 +169,13 @@ export async function startGate(url) {
   return gate;
 }
 
-/** How the examples keep their sessions, each by the names that it has for that. @param {string} url */
-function sessionSettings(url) {
-  return { NEXTAUTH_URL: url, NEXTAUTH_SECRET: SESSION_SECRET, BETTER_AUTH_URL: url, BETTER_AUTH_SECRET: SESSION_SECRET };
+/** How an app keeps its sessions, by the names that next-auth, Auth.js and better-auth have for that. @param {string} url */
+export function sessionSettings(url) {
+  const settings = ["NEXTAUTH", "AUTH", "BETTER_AUTH"].flatMap((name) => [
+    [`${name}_URL`, url],
+    [`${name}_SECRET`, SESSION_SECRET],
+  ]);
+  return Object.fromEntries(settings);
 }
 
 /** How an app reaches Cambio. @param {string} api */

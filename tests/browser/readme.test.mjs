@@ -11,7 +11,7 @@ import { dirname, join } from "node:path";
 import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { cambioSettings, CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, SESSION_SECRET, setup, startApi, startNext, stopAll } from "./harness.mjs";
+import { cambioSettings, CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, sessionSettings, setup, startApi, startNext, stopAll } from "./harness.mjs";
 import { APP, OCTOCAT, startStandIn } from "./stand-in.mjs";
 
 const PACKAGE = join(ROOT, "clients/next-auth");
@@ -116,7 +116,6 @@ async function create(name, section, creator) {
 
 /** By the names that each section's library has for them. @param {number} port */
 function settings(port) {
-  const url = `http://localhost:${port}`;
   const [id, secret] = [APP.client_id, APP.client_secret];
   return {
     NODE_OPTIONS: `--require ${NETWORK}`,
@@ -125,12 +124,7 @@ function settings(port) {
     GITHUB_SECRET: secret,
     AUTH_GITHUB_ID: id,
     AUTH_GITHUB_SECRET: secret,
-    NEXTAUTH_URL: url,
-    NEXTAUTH_SECRET: SESSION_SECRET,
-    AUTH_URL: url,
-    AUTH_SECRET: SESSION_SECRET,
-    BETTER_AUTH_URL: url,
-    BETTER_AUTH_SECRET: SESSION_SECRET,
+    ...sessionSettings(`http://localhost:${port}`),
     ...cambioSettings(api.url),
   };
 }

@@ -36,18 +36,12 @@ interface Cookie {
   kept: Kept;
 }
 
-/** Each is the `?error=` of the page that a refused sign-in ends on. */
-const REFUSALS: Record<Refusal, ConstructorParameters<typeof APIError>[0]> = {
-  AccessDenied: "FORBIDDEN",
-  CambioRefused: "UNAUTHORIZED",
-  CambioUnavailable: "SERVICE_UNAVAILABLE",
-  CambioMisconfigured: "INTERNAL_SERVER_ERROR",
-};
-const MESSAGES: Record<Refusal, string> = {
-  AccessDenied: "This account may not sign in here",
-  CambioRefused: "This sign-in was not confirmed",
-  CambioUnavailable: "Signing in is unavailable for the moment",
-  CambioMisconfigured: "This app is not set up correctly",
+/** What better-auth is told of a sign-in that failed; each name is the `?error=` of the page that it ends on. */
+const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>[0]; message: string }> = {
+  AccessDenied: { status: "FORBIDDEN", message: "This account may not sign in here" },
+  CambioRefused: { status: "UNAUTHORIZED", message: "This sign-in was not confirmed" },
+  CambioUnavailable: { status: "SERVICE_UNAVAILABLE", message: "Signing in is unavailable for the moment" },
+  CambioMisconfigured: { status: "INTERNAL_SERVER_ERROR", message: "This app is not set up correctly" },
 };
 const SALT = "cambio";
 
@@ -80,7 +74,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   async function exchange(signIn: SignIn, context: GenericEndpointContext): Promise<void> {
     if (!signIn.tokens || signIn.grant) return;
     const grant = await exchanged(client, signIn.tokens, context.headers?.get("user-agent"));
-    if (typeof grant === "string") throw new APIError(REFUSALS[grant], { code: grant, message: MESSAGES[grant] });
+    if (typeof grant === "string") throw new APIError(REFUSALS[grant].status, { code: grant, message: REFUSALS[grant].message });
     signIn.grant = grant;
   }
 
@@ -89,9 +83,9 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     if (!context || !account.providerId || !(account.idToken || account.accessToken)) return;
     const signIn = signInOf(context);
     const { options, secretConfig } = context.context;
-    const isEncrypted = options.account?.encryptOAuthTokens && account.accessToken;
-    const access_token = isEncrypted ? await symmetricDecrypt({ key: secretConfig, data: account.accessToken ?? "" }) : account.accessToken;
-    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token: access_token ?? null };
+    let access_token = account.accessToken ?? null;
+    if (access_token && options.account?.encryptOAuthTokens) access_token = await symmetricDecrypt({ key: secretConfig, data: access_token });
+    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token };
     // In the transaction that creates the user: who is refused leaves nothing behind.
     if (signIn.createsUser) await exchange(signIn, context);
   }
