@@ -35,6 +35,11 @@ const TRY_TIMEOUT: Duration = Duration::from_millis(1000);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
+/// Fewer than a request has tries: however many connections died while the function was frozen, its last try opens a new one.
+const IDLE_CONNECTIONS: usize = 2;
+/// DynamoDB and the network in between close idle connections, and not always with a word.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A DynamoDB client for `config`.
 ///
 /// It is built by hand instead of by `aws-config`, whose credential chain costs more at cold start than the whole
@@ -70,8 +75,11 @@ pub fn client(config: &config::DynamoDb) -> Client {
     reason = "the certificates are part of the program, and a test builds this client"
 )]
 pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
+    let builder = Builder::new()
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIMEOUT);
     if endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") {
-        return Builder::new().build_http();
+        return builder.build_http();
     }
     let roots = TrustStore::empty()
         .with_native_roots(false)
@@ -80,7 +88,7 @@ pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
         .with_trust_store(roots)
         .build()
         .expect("the embedded certificates are well-formed");
-    Builder::new()
+    builder
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .tls_context(context)
         .build_https()
@@ -168,6 +176,16 @@ impl From<serde_dynamo::Error> for StoreError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Barrier,
+    };
+
     use super::*;
 
     #[test]
@@ -180,6 +198,59 @@ mod tests {
             session_token: None,
         };
         client(&config);
+    }
+
+    /// Answers each request once as many have arrived as there are clients, and counts the connections that are open.
+    async fn serve(listener: tokio::net::TcpListener, clients: usize, open: Arc<AtomicUsize>) {
+        let together = Arc::new(Barrier::new(clients));
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let (open, together) = (open.clone(), together.clone());
+            open.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut request = [0; 8192];
+                while connection.read(&mut request).await.is_ok_and(|n| n > 0) {
+                    together.wait().await;
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                    if connection.write_all(answer).await.is_err() {
+                        break;
+                    }
+                }
+                open.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn t103_no_more_connections_stay_open_than_a_request_has_tries() {
+        const PARALLEL: usize = 16;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let open = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(serve(listener, PARALLEL, open.clone()));
+        let client = client(&config::DynamoDb {
+            endpoint: Some(endpoint.parse().unwrap()),
+            region: "eu-west-1".to_owned(),
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        });
+
+        let requests = (0..PARALLEL).map(|_| {
+            let request = client.get_item().table_name("table");
+            request.key("pk", string("USER#a")).send()
+        });
+        for answer in futures_util::future::join_all(requests).await {
+            answer.unwrap();
+        }
+
+        // Connections are closed behind the answers.
+        for _ in 0..500 {
+            if open.load(Ordering::SeqCst) < TRIES as usize {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{} connections stay open", open.load(Ordering::SeqCst));
     }
 
     #[test]

@@ -14,7 +14,7 @@ mod surface;
 mod user_agent;
 
 pub use caller::{Caller, RecentSignIn, bearer_token};
-pub use client::{CLIENT_AUTHENTICATION, Client, Clients};
+pub use client::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
 pub use document::document;
 pub use error::{ApiError, OAuthError};
 pub use form::Form;

@@ -9,9 +9,11 @@ mod refresh_token;
 mod store;
 
 pub use alive::Alive;
+pub(crate) use alive::{is_alive, still_alive};
 pub use decide::{Decision, Presented, State, decide};
 pub use ending::EndReason;
 pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
+pub(crate) use store::session_key;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};

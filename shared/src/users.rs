@@ -10,6 +10,7 @@ mod object;
 mod operator;
 mod same_email;
 mod sign_up;
+mod signed_in;
 mod store;
 mod transaction;
 
@@ -17,7 +18,7 @@ pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
-pub use identities::{Conflict, LinkError};
+pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
 pub use operator::{Cursor, Page, Roles, RolesError};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
@@ -72,6 +73,12 @@ pub struct User {
     /// The session in which the user last signed out everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_out_in: Option<SessionId>,
+    /// How often the user tried to link an account of late.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link_attempts: Option<LinkAttempts>,
+    /// The account that the user last unlinked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unlinked: Option<Unlinked>,
     /// When the user first signed in.
     pub created_at: Timestamp,
 }

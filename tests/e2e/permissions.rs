@@ -42,6 +42,18 @@ fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
             text(key),
         )
     };
+    if operation == "BatchGetItem" {
+        let tables = body["RequestItems"].as_object().unwrap().iter();
+        return tables
+            .flat_map(|(table, read)| {
+                let keys = read["Keys"].as_array().unwrap().iter();
+                keys.map(|key| {
+                    let key = key["pk"]["S"].as_str().unwrap();
+                    (table.clone(), operation.to_owned(), key.to_owned())
+                })
+            })
+            .collect();
+    }
     if operation != "TransactWriteItems" {
         return vec![need(operation, body)];
     }

@@ -1,6 +1,6 @@
 //! Signing out: a client gives its token back, a user ends one session or all of them; and what has ended stays so.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -49,16 +49,41 @@ impl Device {
         assert_eq!(answer.text("/error"), "invalid_grant");
     }
 
-    /// The access token, which lives on by itself, is refused where the user's own item is read.
+    /// The access token, which has not expired yet, is refused by every route that takes one, and nothing changes.
     async fn is_out_at_once(&self, service: &Service) {
         self.is_over(service).await;
-        assert_unauthorized(&service.me(&self.access).await);
-        assert_unauthorized(&service.my_sessions(&self.access).await);
-        assert_unauthorized(&service.patch_me(&self.access, &json!({})).await);
-        for path in ["/me", "/me/sessions?except=current"] {
-            assert_unauthorized(&service.delete_as_user(&self.access, path).await);
+        let before = service.items();
+        service.github.clear();
+        let other_session = "/me/sessions/AAAAAAAAAAAAAAAAAAAAAA";
+        for (method, path, body) in [
+            ("GET", "/me", None),
+            ("PATCH", "/me", Some(json!({ "name": "Mallory" }))),
+            ("DELETE", "/me", None),
+            ("GET", "/me/sessions", None),
+            ("DELETE", "/me/sessions?except=current", None),
+            ("DELETE", other_session, None),
+            ("GET", "/me/identities", None),
+            ("POST", "/me/identities", Some(mallorys_account(service))),
+            ("DELETE", "/me/identities/github", None),
+        ] {
+            let request = service.as_user(&self.access, method, path);
+            let answer = service
+                .send(match &body {
+                    Some(body) => request.json(body),
+                    None => request,
+                })
+                .await;
+            assert_unauthorized(&answer);
         }
+        assert_eq!(service.items(), before);
+        assert!(service.github.calls().is_empty(), "nobody is asked");
     }
+}
+
+/// What links the account of an attacker, whose token is good, to whoever asks.
+fn mallorys_account(service: &Service) -> Value {
+    let token = service.github_token("member");
+    json!({ "subject_token": token, "subject_token_type": tests::ACCESS_TOKEN, "subject_issuer": "github" })
 }
 
 fn assert_unauthorized(answer: &Answer) {
@@ -179,8 +204,7 @@ async fn ending_one_session_ends_that_one() {
         ids(&service.my_sessions(&here.access).await),
         [&here.session]
     );
-    // Its access token lives on for its minutes; whoever reads the session sees that it is over.
-    assert_unauthorized(&service.my_sessions(&there.access).await);
+    there.is_out_at_once(&service).await;
     here.goes_on(&service).await;
     hubot.goes_on(&service).await;
     let ended = |line: &String| {
@@ -190,6 +214,106 @@ async fn ending_one_session_ends_that_one() {
     };
     let logged = tests::log_lines();
     assert_eq!(logged.iter().filter(|line| ended(line)).count(), 1);
+}
+
+#[tokio::test]
+async fn t94_the_token_of_an_ended_session_changes_nothing() {
+    let service = Service::start_with(&[("SESSION_IDLE_TTL", "600")]).await;
+    let here = Device::sign_in(&service, "octocat").await;
+    let ended = Device::sign_in(&service, "octocat").await;
+    let given_back = Device::sign_in(&service, "octocat").await;
+    let revoked = Device::sign_in(&service, "octocat").await;
+    let path = format!("/me/sessions/{}", ended.session);
+    assert_done(&service.delete_as_user(&here.access, &path).await);
+    for token in [&given_back.refresh, &revoked.access] {
+        assert_eq!(service.revoke(token).await.status, StatusCode::OK);
+    }
+
+    for device in [&ended, &given_back, &revoked] {
+        device.is_out_at_once(&service).await;
+        let everywhere = service.delete_as_user(&device.access, "/me/sessions").await;
+        assert_unauthorized(&everywhere);
+        let path = format!("/me/sessions/{}", here.session);
+        assert_unauthorized(&service.delete_as_user(&device.access, &path).await);
+    }
+    assert_eq!(service.me(&here.access).await.status, StatusCode::OK);
+    // A session that expired before its access token did is over as well.
+    service.time.pass(600);
+    assert_unauthorized(&service.me(&here.access).await);
+}
+
+#[tokio::test]
+async fn t94_a_session_that_ends_in_the_middle_of_a_change_changes_nothing() {
+    let issuer_key = tests::oidc::Key::new("one");
+    let issuer = tests::oidc::Issuer::start(&issuer_key).await;
+    let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
+    let device = Device::sign_in(&service, "octocat").await;
+    let id_token = |sub: &str| issuer_key.sign(&issuer.claims(sub, service.time.now()));
+    let link = |sub: &str| {
+        let kind = "urn:ietf:params:oauth:token-type:id_token";
+        let body = json!({ "subject_token": id_token(sub), "subject_token_type": kind });
+        let request = service.as_user(&device.access, "POST", "/me/identities");
+        request.json(&body)
+    };
+    assert_eq!(service.send(link("ada")).await.status, StatusCode::OK);
+    let ended = |item: &Value| item["ended_at"] != Value::Null;
+    let session = service.sessions().into_iter().find(|item| !ended(item));
+    let mut session = session.unwrap();
+    let session_before = session.clone();
+    session["ended_at"] = json!({ "N": "1" });
+    let before = service.users();
+    for request in [
+        service.as_user(&device.access, "DELETE", "/me/identities/acme"),
+        service.as_user(&device.access, "DELETE", "/me"),
+    ] {
+        service.put(local::dynamodb::TABLE, &session_before);
+        // The session was read as alive; before the change arrives at the table, the session ends.
+        service.dynamodb.clear();
+        service.dynamodb.fault_once(
+            When::Operation("TransactWriteItems"),
+            Fault::Delay(Duration::from_millis(300)),
+        );
+        let answer = tokio::spawn(service_send(request));
+        service.dynamodb.arrived(2).await;
+        service.put(local::dynamodb::TABLE, &session);
+
+        assert_eq!(answer.await.unwrap(), StatusCode::UNAUTHORIZED);
+        assert_eq!(service.users(), before);
+    }
+    service.check_invariants();
+}
+
+async fn service_send(request: reqwest::RequestBuilder) -> StatusCode {
+    request.send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn keys_that_dynamodb_leaves_unprocessed_are_asked_for_again() {
+    let service = Service::start().await;
+    let device = Device::sign_in(&service, "octocat").await;
+    let key = json!({ "pk": { "S": "USER#x" }, "sk": { "S": "USER" } });
+    let unprocessed = |times| {
+        let keys = json!({ "Keys": [key], "ConsistentRead": true });
+        let body = json!({ "Responses": {}, "UnprocessedKeys": { local::dynamodb::TABLE: keys } });
+        let answer = tests::proxy::Answer::new(StatusCode::OK, body.to_string());
+        let when = When::Operation("BatchGetItem");
+        service
+            .dynamodb
+            .fault_times(times, when, Fault::Answer(answer));
+    };
+
+    unprocessed(3);
+    let none = service.me(&device.access).await;
+    assert_eq!(
+        none.status,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "{:?}",
+        none.body
+    );
+    assert_eq!(service.me(&device.access).await.status, StatusCode::OK);
+    // What is read in the end decides: those keys name nobody.
+    unprocessed(2);
+    assert_unauthorized(&service.me(&device.access).await);
 }
 
 #[tokio::test]
@@ -238,7 +362,8 @@ async fn signing_out_everywhere_is_one_write_and_ends_all_at_once() {
     );
 
     let calls = service.dynamodb.calls();
-    assert_eq!(calls.len(), 1, "{calls:#?}");
+    let operations: Vec<_> = calls.iter().map(|call| call.operation.as_deref()).collect();
+    assert_eq!(operations, [Some("BatchGetItem"), Some("UpdateItem")]);
     for device in &devices {
         device.is_out_at_once(&service).await;
     }
@@ -265,7 +390,7 @@ async fn signing_out_elsewhere_keeps_the_session_that_asks_and_no_other() {
 
     assert_done(&service.delete_as_user(&here.access, elsewhere).await);
 
-    assert_eq!(service.dynamodb.calls().len(), 1);
+    assert_eq!(service.dynamodb.calls().len(), 2, "a read and a write");
     there.is_out_at_once(&service).await;
     assert_eq!(
         ids(&service.my_sessions(&here.access).await),
@@ -346,7 +471,8 @@ async fn a_subject_token_does_not_open_a_session_again_that_was_signed_out() {
 #[tokio::test]
 async fn t42_a_client_gives_a_token_back_and_its_session_ends() {
     let service = Service::start().await;
-    let forged = Forge::new(&service).await.good();
+    let forge = Forge::new(&service).await;
+    let forged = forge.with_claim("sid", "AAAAAAAAAAAAAAAAAAAAAA");
     for use_access_token in [false, true] {
         let device = Device::sign_in(&service, "octocat").await;
         let token = if use_access_token {
@@ -510,11 +636,17 @@ async fn t71_whatever_decides_who_is_signed_in_is_read_as_of_now() {
     let calls = service.dynamodb.calls();
     let reads = calls.iter().filter(|call| {
         let operation = call.operation.as_deref();
-        operation == Some("GetItem") || operation == Some("Query")
+        operation == Some("GetItem")
+            || operation == Some("BatchGetItem")
+            || operation == Some("Query")
     });
     let mut count = 0;
     for read in reads {
-        assert_eq!(read.body["ConsistentRead"], true, "{read:?}");
+        let batch = &read.body["RequestItems"][local::dynamodb::TABLE]["ConsistentRead"];
+        assert!(
+            read.body["ConsistentRead"] == true || *batch == true,
+            "{read:?}"
+        );
         count += 1;
     }
     assert!(count >= 6, "{calls:#?}");

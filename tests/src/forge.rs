@@ -15,7 +15,7 @@ pub struct Forge {
     pub jwk: Value,
     /// A good header.
     pub header: Value,
-    /// Good claims, of an existing user.
+    /// Good claims, of an existing user in a session that is alive.
     pub claims: Value,
 }
 
@@ -23,7 +23,9 @@ pub struct Forge {
 impl Forge {
     /// Breaks into `service`, whose key must be for ES256, and takes the key. The claims are of a user who signed in.
     pub async fn new(service: &Service) -> Self {
-        let id = service.sign_in("octocat").await.text("/user/id").to_owned();
+        let signed_in = service.sign_in("octocat").await;
+        let session = service.verify(signed_in.text("/access_token")).await.sid;
+        let id = signed_in.text("/user/id");
         let items = service.scan(dynamodb::KEYS_TABLE);
         let find = |prefix: &str| {
             let starts = |item: &&Value| {
@@ -50,7 +52,7 @@ impl Forge {
                 "iat": now,
                 "exp": now + 900,
                 "jti": "a-token",
-                "sid": "AAAAAAAAAAAAAAAAAAAAAA",
+                "sid": session,
                 "session_version": 0,
                 "auth_time": now,
             }),

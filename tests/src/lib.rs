@@ -168,7 +168,9 @@ impl Service {
             Account::new(3, "member").in_organization("Acme", true),
             Account::new(4, "invited").in_organization("acme", false),
         ];
-        let stand_in = StandIn::new(apps.into(), people.into());
+        // As many more as a race needs.
+        let others = (1..=10).map(|number| Account::new(100 + number, &format!("person-{number}")));
+        let stand_in = StandIn::new(apps.into(), people.into_iter().chain(others).collect());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
 
         let shell = Environment::of([

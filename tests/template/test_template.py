@@ -425,13 +425,14 @@ def the_access_log_holds_nothing_that_a_caller_wrote(template):
 def requests_are_limited_and_more_so_where_they_cost(template):
     (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
     limits = {"*": stage["Properties"]["DefaultRouteSettings"], **stage["Properties"]["RouteSettings"]}
-    assert set(limits) == {"*", "POST /token", "POST /revoke"}
+    expensive = {"POST /token", "POST /revoke", "POST /me/identities", "POST /introspect"}
+    assert set(limits) == {"*"} | expensive
 
     def limit(route, kind):
         return template["Parameters"][limits[route][f"Throttling{kind}Limit"]["Ref"]]["Default"]
 
     for kind in ("Rate", "Burst"):
-        for route in ("POST /token", "POST /revoke"):
+        for route in expensive:
             assert 0 < limit(route, kind) < limit("*", kind)
     assert template["Parameters"]["TokenReservedConcurrency"]["Default"] == -1
     reserved = {f for f, (_, properties) in functions(template).items() if "ReservedConcurrentExecutions" in properties}
@@ -770,6 +771,11 @@ BREAKS = [
         put("RevokeFunction/Properties/ReservedConcurrentExecutions", 0),
     ),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /revoke")),
+    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /introspect")),
+    (
+        requests_are_limited_and_more_so_where_they_cost,
+        drop_key("Stage/Properties/RouteSettings", "POST /me/identities"),
+    ),
     (every_parameter_and_condition_is_used, put("/Parameters/Spare", {"Type": "String"})),
     (every_parameter_and_condition_is_used, put("/Conditions/Spare", {"Fn::Equals": ["", ""]})),
     (

@@ -12,8 +12,8 @@ use shared::{
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, JsonBody, RecentSignIn, Subject, in_time, method_not_allowed,
-        surface,
+        ApiError, Cache, Caller, ClientProviders, JsonBody, RecentSignIn, Subject, in_time,
+        method_not_allowed, surface,
     },
     keys::{KeyStore, Keys},
     provider::Providers,
@@ -30,6 +30,8 @@ pub struct IdentitiesOfMe {
     pub tokens: TokenVerifier,
     /// The time, to tell a recent sign-in.
     pub clock: Clock,
+    /// Which providers the caller's application may use.
+    pub clients: ClientProviders,
     /// Who the outside world says this is.
     pub providers: Providers,
     /// Whose accounts these are.
@@ -48,6 +50,7 @@ impl IdentitiesOfMe {
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let issuer = Issuer::from_env(env)?;
         let providers = Providers::start(env, &clock)?;
+        let clients = ClientProviders::from_env(env)?;
         let lifetimes = SessionLifetimes::from_env(env)?;
         let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         let table = config::table_name(env)?;
@@ -58,6 +61,7 @@ impl IdentitiesOfMe {
         Ok(Self {
             tokens: TokenVerifier::new(keys, issuer, clock.clone()),
             clock,
+            clients,
             providers,
             users,
             sessions,
@@ -124,7 +128,8 @@ async fn link(
 impl IdentitiesOfMe {
     async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
         let subject = subject.read()?;
-        let identity = self.providers.verify(&subject).await?;
+        let provider = self.providers.name_of(&subject)?;
+        self.clients.check(&caller.client_id, provider)?;
         let spent = Opening::new(
             &subject.token,
             &caller.client_id,
@@ -132,6 +137,14 @@ impl IdentitiesOfMe {
             None,
             self.lifetimes,
         )?;
+        // Before the provider is asked, with the app's own credentials and at the cost of the app's own quota.
+        let begun = self
+            .users
+            .begin_link(caller.user_id, caller.session, provider, &spent);
+        if let Some(user) = begun.await? {
+            return Ok(user);
+        }
+        let identity = self.providers.verify(&subject).await?;
         let linked = self
             .users
             .link(

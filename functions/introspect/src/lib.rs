@@ -130,17 +130,12 @@ impl Introspect {
             Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
             Ok(_) | Err(_) => return Ok(INACTIVE),
         };
-        let (session, is_admitted) = tokio::join!(
-            self.sessions.find(claims.sub, claims.sid),
-            self.admits(
-                claims.sub,
-                SessionRef {
-                    id: claims.sid,
-                    version: claims.session_version,
-                }
-            ),
-        );
-        if session?.is_none() || !is_admitted? {
+        let session = SessionRef {
+            id: claims.sid,
+            version: claims.session_version,
+        };
+        let user = self.users.find_signed_in(claims.sub, session).await?;
+        if user.is_none() {
             return Ok(INACTIVE);
         }
         Ok(Answer::AccessToken {

@@ -12,7 +12,10 @@ use shared::{
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, MergePatch, Profile, in_time, method_not_allowed, surface},
+    http::{
+        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, in_time, method_not_allowed,
+        surface,
+    },
     keys::{KeyStore, Keys},
     sessions::Sessions,
     start::StartError,
@@ -25,6 +28,8 @@ use shared::{
 pub struct Me {
     /// Recognises our own access tokens.
     pub tokens: TokenVerifier,
+    /// The time, to tell a recent sign-in.
+    pub clock: Clock,
     /// Where accounts are.
     pub users: Users,
     /// What goes with an account that is deleted.
@@ -46,7 +51,8 @@ impl Me {
         // The same client as the users': reading the keys now opens the connection that requests go on with.
         let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock),
+            tokens: TokenVerifier::new(keys, issuer, clock.clone()),
+            clock,
             users,
             sessions,
         })
@@ -97,7 +103,7 @@ async fn edit(
 async fn delete(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
-    caller: Caller,
+    RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
     in_time(async {
         users.delete(caller.user_id, caller.session).await?;

@@ -101,18 +101,18 @@ async fn list(
     caller: Caller,
 ) -> Result<Json<List>, ApiError> {
     let (user, sessions) = in_time(async {
-        tokio::try_join!(caller.user(&users), async {
-            sessions.list(caller.user_id).await.map_err(ApiError::from)
-        },)
+        tokio::try_join!(users.find(caller.user_id), sessions.list(caller.user_id))
     })
     .await?;
+    let user = user.ok_or(ApiError::UnknownUser)?;
     let admitted = sessions
         .into_iter()
         .filter(|session| user.admits(session.session));
     let sessions: Vec<_> = admitted
         .map(|session| ListedSession::new(session, &caller))
         .collect();
-    // An access token outlives its session by minutes; here the session has been read anyway.
+    // An access token outlives its session by minutes. The list is of sessions that are alive and admitted: if the one that
+    // asks is not in it, the caller is signed out.
     if !sessions.iter().any(|session| session.current) {
         return Err(ApiError::UnknownUser);
     }
@@ -121,12 +121,17 @@ async fn list(
 
 /// Ends one session of the caller's. Somebody else's is not there.
 async fn end(
+    State(users): State<Users>,
     State(sessions): State<Sessions>,
     session_id: Result<Path<SessionId>, PathRejection>,
     caller: Caller,
 ) -> Result<NoContent, ApiError> {
     let not_found = || ApiError::NotFound("session");
     let Path(session_id) = session_id.map_err(|_| not_found())?;
+    // A caller who ends the session that asks may repeat that request; any other session is for a caller who is signed in.
+    if session_id != caller.session.id {
+        caller.user(&users).await?;
+    }
     let reason = EndReason::SignedOut;
     let is_there = sessions.end(caller.user_id, session_id, reason).await?;
     is_there.then_some(NoContent).ok_or_else(not_found)

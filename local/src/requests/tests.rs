@@ -58,7 +58,7 @@ async fn each_request_is_known_with_its_dynamodb_calls() {
                 &["GetItem", "TransactWriteItems"] as &[_]
             ),
             ("POST /token", 200, &["GetItem", "UpdateItem", "PutItem"]),
-            ("GET /me", 200, &["GetItem"]),
+            ("GET /me", 200, &["BatchGetItem"]),
             ("POST /token", 200, &["UpdateItem", "GetItem"]),
             ("GET /me", 401, &[]),
         ]
@@ -112,8 +112,8 @@ async fn requests_in_parallel_keep_their_calls_apart() {
     assert_eq!(
         told,
         [
-            ("GET /me", &["GetItem"] as &[_]),
-            ("GET /me", &["GetItem"]),
+            ("GET /me", &["BatchGetItem"] as &[_]),
+            ("GET /me", &["BatchGetItem"]),
             ("GET /me/sessions", &["GetItem", "Query"]),
             ("POST /token", &["GetItem", "TransactWriteItems"]),
             ("POST /token", &["GetItem", "UpdateItem"]),

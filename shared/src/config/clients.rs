@@ -101,6 +101,12 @@ pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
 }
 
 impl Client {
+    /// Whether the client may sign users in with `provider`.
+    pub(crate) fn may_use(&self, provider: &str) -> bool {
+        let allowed = self.providers.as_ref();
+        allowed.is_none_or(|allowed| allowed.iter().any(|name| name == provider))
+    }
+
     fn problem(&self) -> Option<&'static str> {
         let is_text = |text: &String| !text.is_empty() && text.bytes().all(is_vschar);
         if !is_text(&self.client_id) {

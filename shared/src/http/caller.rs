@@ -43,10 +43,9 @@ impl Caller {
     /// The caller's user, as of now.
     ///
     /// # Errors
-    /// The user is gone, disabled, or signed out everywhere since; or the table cannot be read.
+    /// The user is gone or disabled, or the session has ended since the token was issued; or the table cannot be read.
     pub async fn user(&self, users: &Users) -> Result<User, ApiError> {
-        let user = users.find(self.user_id).await?;
-        let user = user.filter(|user| user.admits(self.session));
+        let user = users.find_signed_in(self.user_id, self.session).await?;
         user.ok_or(ApiError::UnknownUser)
     }
 }

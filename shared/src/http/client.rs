@@ -33,6 +33,33 @@ pub struct Clients {
     assertions: Assertions,
 }
 
+/// The providers that each registered client may use, for a route that knows its client from an access token.
+#[derive(Clone, Debug)]
+pub struct ClientProviders(Arc<[config::Client]>);
+
+impl ClientProviders {
+    /// Those of `CLIENTS`.
+    ///
+    /// # Errors
+    /// The variable is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self(config::clients(env)?.into()))
+    }
+
+    /// Whether the client is still registered, and may use `provider`.
+    ///
+    /// # Errors
+    /// [`ApiError::UnauthorizedClient`].
+    pub fn check(&self, client_id: &str, provider: &str) -> Result<(), ApiError> {
+        let mut all = self.0.iter();
+        let client = all.find(|client| client.client_id == client_id);
+        client
+            .filter(|client| client.may_use(provider))
+            .map(drop)
+            .ok_or(ApiError::UnauthorizedClient)
+    }
+}
+
 /// An authenticated client: only [`Clients::authenticate`] gives one.
 #[derive(Debug)]
 pub struct Client<'a>(&'a config::Client);
@@ -136,11 +163,10 @@ impl Client<'_> {
     /// # Errors
     /// [`ApiError::UnauthorizedClient`].
     pub fn check_provider(&self, provider: &str) -> Result<(), ApiError> {
-        match &self.0.providers {
-            Some(allowed) if !allowed.iter().any(|name| name == provider) => {
-                Err(ApiError::UnauthorizedClient)
-            }
-            _ => Ok(()),
+        if self.0.may_use(provider) {
+            Ok(())
+        } else {
+            Err(ApiError::UnauthorizedClient)
         }
     }
 

@@ -65,6 +65,12 @@ pub enum ApiError {
     /// The token is good, and the sign-in is too long ago for what is asked (RFC 9470).
     #[error("sign in again: this needs a sign-in of the last 5 minutes")]
     SignInTooOld,
+    /// The caller has tried too often (RFC 6585 §4).
+    #[error("too many attempts; try again later")]
+    TooManyAttempts {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// No access token came with the request.
     #[error("an access token is required")]
     MissingToken,
@@ -143,6 +149,7 @@ impl ApiError {
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
@@ -169,6 +176,7 @@ impl ApiError {
             Self::Conflict(Conflict::Last) => "last_identity",
             // RFC 9470 §3.
             Self::SignInTooOld => "insufficient_user_authentication",
+            Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
@@ -209,7 +217,8 @@ impl ApiError {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ProviderUnavailable { retry_after, .. } => Some(*retry_after),
+            Self::ProviderUnavailable { retry_after, .. }
+            | Self::TooManyAttempts { retry_after } => Some(*retry_after),
             Self::StoreUnavailable(_) | Self::Overdue | Self::KeysUnavailable(_) => {
                 Some(RETRY_AFTER)
             }
@@ -328,6 +337,7 @@ impl From<LinkError> for ApiError {
         match error {
             LinkError::NotSignedIn => Self::UnknownUser,
             LinkError::NotLinked => Self::NotFound("identity"),
+            LinkError::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
             LinkError::AlreadyUsed => Self::InvalidRequest(error.to_string()),
             LinkError::Conflict(conflict) => Self::Conflict(conflict),
             LinkError::Store(error) => Self::StoreUnavailable(error),

@@ -1,10 +1,17 @@
 //! Whether a session is alive, for a service that wants to know it now (RFC 7662).
 
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+
 use super::{
     Decision, Presented, RefreshToken, SessionId, SessionRef, Sessions, decide,
     store::{SessionItem, session_key},
 };
-use crate::{clock::Timestamp, config::SessionLifetimes, dynamodb::StoreError, users::UserId};
+use crate::{
+    clock::Timestamp,
+    config::SessionLifetimes,
+    dynamodb::{Item, StoreError, number},
+    users::UserId,
+};
 
 /// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.
 #[derive(Debug)]
@@ -36,18 +43,43 @@ impl Alive {
     }
 }
 
-impl Sessions {
-    /// The session, if it is alive as of now (strongly consistent).
-    ///
-    /// # Errors
-    /// The table cannot be read.
-    pub async fn find(&self, user_id: UserId, id: SessionId) -> Result<Option<Alive>, StoreError> {
-        let now = self.clock.now();
-        let item = self.read(user_id, id).await?;
-        let alive = item.filter(|item| item.state().is_alive(now));
-        Ok(alive.map(|item| Alive::new(id, item)))
-    }
+/// Whether the session that `item` holds is neither ended nor expired.
+///
+/// # Errors
+/// The item is not as we write them.
+pub(crate) fn is_alive(item: Item, now: Timestamp) -> Result<bool, StoreError> {
+    let item: SessionItem = serde_dynamo::from_item(item)?;
+    Ok(item.state().is_alive(now))
+}
 
+/// The part of a transaction that lets it through only while the session is neither ended nor expired: [`is_alive`], in
+/// DynamoDB's words.
+///
+/// # Errors
+/// None but a fault of ours.
+pub(crate) fn still_alive(
+    table: &str,
+    user_id: UserId,
+    id: SessionId,
+    now: Timestamp,
+) -> Result<TransactWriteItem, StoreError> {
+    let check = ConditionCheck::builder()
+        .table_name(table)
+        .set_key(Some(session_key(user_id, id)))
+        .condition_expression(
+            "attribute_exists(#pk) AND attribute_not_exists(#ended_at) \
+             AND #idle_expires_at > :now AND #absolute_expires_at > :now",
+        )
+        .expression_attribute_names("#pk", "pk")
+        .expression_attribute_names("#ended_at", "ended_at")
+        .expression_attribute_names("#idle_expires_at", "idle_expires_at")
+        .expression_attribute_names("#absolute_expires_at", "absolute_expires_at")
+        .expression_attribute_values(":now", number(now))
+        .build()?;
+    Ok(TransactWriteItem::builder().condition_check(check).build())
+}
+
+impl Sessions {
     /// The session that `token` would refresh now, whichever client presents it. Nothing is used up, and nothing ends.
     ///
     /// # Errors

@@ -216,6 +216,11 @@ impl Opening {
         })
     }
 
+    /// The session's name, which follows from the subject token.
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
     /// The same, with tokens for the API that the client asks for.
     pub fn for_audience(mut self, audience: Option<String>) -> Self {
         self.audience = audience;
@@ -474,7 +479,7 @@ impl Sessions {
     }
 }
 
-pub(super) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
+pub(crate) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
     primary_key(user_partition(user_id), format!("{SORT_KEY}{session_id}"))
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     dynamodb::{StoreError, number, string},
-    sessions::SessionRef,
+    sessions::{SessionRef, still_alive},
 };
 
 /// Which sessions a user leaves.
@@ -56,8 +56,7 @@ impl Users {
         patch: &Patch,
     ) -> Result<User, ChangeError> {
         for _ in 0..TRIES {
-            let user = self.find(id).await?;
-            let user = user.filter(|user| user.admits(session));
+            let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(ChangeError::NotSignedIn)?;
             let (edited, metadata) = patch.apply(&user)?;
             if edited == user.edited && metadata == user.metadata {
@@ -118,7 +117,8 @@ impl Users {
         }
     }
 
-    /// Ends the user's sessions by one write, however many there are.
+    /// Ends the user's sessions by one write, however many there are. Repeating a request that ended them all is answered
+    /// as the first was.
     ///
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be written.
@@ -128,6 +128,14 @@ impl Users {
         session: SessionRef,
         leave: Leave,
     ) -> Result<(), ChangeError> {
+        let mut seen = self.see(id, session, None).await?;
+        let user = seen
+            .user
+            .take_if(|user| is_signed_out(user, session, leave));
+        if user.is_some() {
+            return Ok(());
+        }
+        seen.signed_in(session).ok_or(ChangeError::NotSignedIn)?;
         let kept = match leave {
             Leave::All => " REMOVE #kept_session",
             Leave::Others => ", #kept_session = :session",
@@ -173,12 +181,7 @@ impl Users {
             .map(|item| serde_dynamo::from_item(item.clone()))
             .transpose()
             .map_err(StoreError::from)?;
-        // The answer to the same request was lost: it is done. (One that keeps its session finds its condition met.)
-        let is_done = leave == Leave::All
-            && user.is_some_and(|user| {
-                user.signed_out_in == Some(session.id) && user.kept_session.is_none()
-            });
-        if is_done {
+        if user.is_some_and(|user| is_signed_out(&user, session, leave)) {
             Ok(())
         } else {
             Err(ChangeError::NotSignedIn)
@@ -194,13 +197,13 @@ impl Users {
     /// The user is not signed in with `session`, or the table cannot be used.
     pub async fn delete(&self, id: UserId, session: SessionRef) -> Result<(), ChangeError> {
         for _ in 0..TRIES {
-            let Some(user) = self.find(id).await? else {
+            let seen = self.see(id, session, None).await?;
+            if seen.user.is_none() {
                 return Ok(());
-            };
-            if !user.admits(session) {
-                return Err(ChangeError::NotSignedIn);
             }
-            if self.delete_all_of(&user).await? {
+            let user = seen.signed_in(session).ok_or(ChangeError::NotSignedIn)?;
+            let check = still_alive(&self.table, id, session.id, self.clock.now())?;
+            if self.delete_all_of(&user, Some(check)).await? {
                 tracing::info!(event = "user.deleted", user_id = %id);
                 return Ok(());
             }
@@ -208,12 +211,19 @@ impl Users {
         Err(busy().into())
     }
 
-    /// `false` if the user was changed meanwhile.
-    pub(super) async fn delete_all_of(&self, user: &User) -> Result<bool, StoreError> {
+    /// `false` if the user was changed meanwhile, or `check` does not hold.
+    pub(super) async fn delete_all_of(
+        &self,
+        user: &User,
+        check: Option<TransactWriteItem>,
+    ) -> Result<bool, StoreError> {
         let mut transaction = self
             .client
             .transact_write_items()
             .transact_items(self.deletion_of_user(user)?);
+        if let Some(check) = check {
+            transaction = transaction.transact_items(check);
+        }
         for identity in user.identities.values() {
             transaction = transaction.transact_items(self.deletion_of_identity(user.id, identity)?);
         }
@@ -268,6 +278,12 @@ impl Users {
                 .expression_attribute_values(":user_id", string(user_id)),
         )
     }
+}
+
+/// Whether the user has signed out of all sessions in this very session: then the answer to the same request was lost. (One
+/// that keeps its session finds its condition met.)
+fn is_signed_out(user: &User, session: SessionRef, leave: Leave) -> bool {
+    leave == Leave::All && user.signed_out_in == Some(session.id) && user.kept_session.is_none()
 }
 
 fn deletion(delete: DeleteBuilder) -> Result<TransactWriteItem, StoreError> {

@@ -1,23 +1,62 @@
 //! Several ways to sign in as one user: identities that are linked to a user, and unlinked again.
 
-use aws_sdk_dynamodb::types::{
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, builders::UpdateBuilder,
+use std::time::Duration;
+
+use aws_sdk_dynamodb::{
+    operation::update_item::UpdateItemError,
+    types::{
+        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, builders::UpdateBuilder,
+    },
 };
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users,
     store::{TRIES, active, busy, identity_item, linked, owner, user_key},
-    transaction::{Cancelled, Written, put_new},
+    transaction::{Cancelled, Written, alone, put_new},
 };
 use crate::{
+    clock::Timestamp,
     dynamodb::{StoreError, number, string},
     provider::{Identity, IdentityKey},
-    sessions::{Opening, SessionRef, Sessions},
+    sessions::{Opening, SessionId, SessionRef, Sessions, still_alive},
 };
 
 /// Deleting a user with more would not fit into one transaction of a reasonable size.
 const MAX_IDENTITIES: usize = 16;
+
+/// How often a user may try to link within [`ATTEMPTS_WITHIN`] seconds: each attempt makes a provider answer a call with the
+/// app's own credentials, and the provider limits those calls for the app as a whole.
+const MAX_ATTEMPTS: u64 = 10;
+const ATTEMPTS_WITHIN: u64 = 10 * 60;
+
+/// How often a user tried to link an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkAttempts {
+    /// When the first of them was.
+    since: Timestamp,
+    /// How many there were within [`ATTEMPTS_WITHIN`] seconds of it.
+    count: u64,
+}
+
+impl LinkAttempts {
+    /// Whether they were too long ago to count. So were those that lie ahead: the clock went backwards since, and must not
+    /// lock the user out.
+    fn are_over(&self, now: Timestamp) -> bool {
+        let age = now.checked_sub(self.since);
+        age.is_none_or(|age| age >= ATTEMPTS_WITHIN)
+    }
+}
+
+/// The last account that was unlinked, so that a request whose answer was lost can be repeated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unlinked {
+    /// The provider whose account it was.
+    provider: String,
+    /// The session that asked for it.
+    session: SessionId,
+}
 
 /// Why an identity was not linked or unlinked.
 #[derive(Debug, Error)]
@@ -31,6 +70,12 @@ pub enum LinkError {
     /// The user has none at this provider.
     #[error("no account of this provider is linked")]
     NotLinked,
+    /// The user has tried too often.
+    #[error("too many attempts to link an account; try again later")]
+    TooManyAttempts {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The subject token has done its work before.
     #[error("the subject token was already used; sign in with the provider again")]
     AlreadyUsed,
@@ -69,6 +114,96 @@ pub(super) enum Joined {
 }
 
 impl Users {
+    /// Says whether a provider may be asked about a token that is to be linked, and counts the attempt: the user is signed in,
+    /// has no account of the provider yet, has room for one, and has not tried too often. `None` means yes; the user is
+    /// answered where this very token has linked an account before, and then there is nothing left to ask.
+    ///
+    /// # Errors
+    /// Why not; then the provider must not be asked.
+    pub async fn begin_link(
+        &self,
+        id: UserId,
+        session: SessionRef,
+        provider: &str,
+        spent: &Opening,
+    ) -> Result<Option<User>, LinkError> {
+        for _ in 0..TRIES {
+            let seen = self.see(id, session, Some(spent.id())).await?;
+            let is_spent = seen.has_other || spent.id() == session.id;
+            let user = seen.signed_in(session).ok_or(LinkError::NotSignedIn)?;
+            match (user.identities.contains_key(provider), is_spent) {
+                (true, true) => return Ok(Some(user)),
+                (false, true) => return Err(LinkError::AlreadyUsed),
+                (true, false) => return Err(Conflict::ProviderLinked.into()),
+                (false, false) if user.identities.len() >= MAX_IDENTITIES => {
+                    return Err(Conflict::TooMany.into());
+                }
+                (false, false) => {}
+            }
+            if self.count_attempt(&user, session).await? {
+                return Ok(None);
+            }
+        }
+        Err(busy().into())
+    }
+
+    /// `false` if another attempt was counted, or the user changed, meanwhile.
+    async fn count_attempt(&self, user: &User, session: SessionRef) -> Result<bool, LinkError> {
+        let now = self.clock.now();
+        let mut update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(user_key(user.id)))
+            .expression_attribute_names("#attempts", "link_attempts");
+        let condition = match user.link_attempts {
+            Some(attempts) if !attempts.are_over(now) => {
+                if attempts.count >= MAX_ATTEMPTS {
+                    let retry_after = Duration::from_secs(attempts.since + ATTEMPTS_WITHIN - now);
+                    return Err(LinkError::TooManyAttempts { retry_after });
+                }
+                update = update
+                    .update_expression("SET #attempts.#count = #attempts.#count + :one")
+                    .expression_attribute_names("#count", "count")
+                    .expression_attribute_values(":one", number(1_u64))
+                    .expression_attribute_values(":max", number(MAX_ATTEMPTS));
+                "#attempts.#since = :since AND #attempts.#count < :max"
+            }
+            before => {
+                let first = LinkAttempts {
+                    since: now,
+                    count: 1,
+                };
+                let first = serde_dynamo::to_attribute_value(first).map_err(StoreError::from)?;
+                update = update
+                    .update_expression("SET #attempts = :first")
+                    .expression_attribute_values(":first", first);
+                match before {
+                    None => "attribute_not_exists(#attempts)",
+                    Some(_) => "#attempts.#since = :since",
+                }
+            }
+        };
+        if let Some(attempts) = user.link_attempts {
+            update = update
+                .expression_attribute_names("#since", "since")
+                .expression_attribute_values(":since", number(attempts.since));
+        }
+        let update = update.condition_expression(format!("{condition} AND {ADMITS}"));
+        let update = admitting(update, session)
+            .build()
+            .map_err(StoreError::from)?;
+        let Err(error) = alone(&self.client, update).send().await else {
+            return Ok(true);
+        };
+        let is_changed = error
+            .as_service_error()
+            .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
+        if is_changed {
+            Ok(false)
+        } else {
+            Err(StoreError::from(error).into())
+        }
+    }
+
     /// Lets `identity` sign in as the user as well. The token that proved it opens no session afterwards: `spent` is the one that
     /// it would have opened. One that is linked already counts as linked.
     ///
@@ -86,7 +221,8 @@ impl Users {
     ) -> Result<User, LinkError> {
         let key = identity.key();
         for _ in 0..TRIES {
-            let mut user = self.signed_in(id, session).await?;
+            let user = self.find_signed_in(id, session).await?;
+            let mut user = user.ok_or(LinkError::NotSignedIn)?;
             match user.identities.get(identity.provider()) {
                 Some(linked) if linked.key == key => return Ok(user),
                 Some(_) => return Err(Conflict::ProviderLinked.into()),
@@ -111,6 +247,7 @@ impl Users {
                     &self.table,
                     sessions.prepare_spent(spent, id, user.session_version)?,
                 )?)
+                .transact_items(self.still_signed_in(id, session)?)
                 .send()
                 .await;
             match Written::of(written)? {
@@ -134,7 +271,8 @@ impl Users {
         Err(busy().into())
     }
 
-    /// Takes the user's identity at `provider` away, unless it is the last. Sessions that it opened go on.
+    /// Takes the user's identity at `provider` away, unless it is the last. Sessions that it opened go on. Repeating the
+    /// request in the same session is answered as the first was.
     ///
     /// # Errors
     /// Why not; then nothing has changed.
@@ -145,9 +283,17 @@ impl Users {
         provider: &str,
     ) -> Result<(), LinkError> {
         for _ in 0..TRIES {
-            let user = self.signed_in(id, session).await?;
+            let user = self.find_signed_in(id, session).await?;
+            let user = user.ok_or(LinkError::NotSignedIn)?;
             let Some(identity) = user.identities.get(provider) else {
-                return Err(LinkError::NotLinked);
+                let is_done = user.unlinked.is_some_and(|unlinked| {
+                    unlinked.provider == provider && unlinked.session == session.id
+                });
+                return if is_done {
+                    Ok(())
+                } else {
+                    Err(LinkError::NotLinked)
+                };
             };
             if user.identities.len() == 1 {
                 return Err(Conflict::Last.into());
@@ -156,7 +302,8 @@ impl Users {
                 .client
                 .transact_write_items()
                 .transact_items(self.deletion_of_identity(id, identity)?)
-                .transact_items(self.detachment(&user, session, provider, &identity.key)?);
+                .transact_items(self.detachment(&user, session, provider, &identity.key)?)
+                .transact_items(self.still_signed_in(id, session)?);
             // Perhaps it was this provider that proved the address: the next sign-in proves it anew.
             if let Some(email) = &user.email_key {
                 transaction = transaction.transact_items(self.deletion_of_email(email, id)?);
@@ -228,10 +375,14 @@ impl Users {
         })
     }
 
-    async fn signed_in(&self, id: UserId, session: SessionRef) -> Result<User, LinkError> {
-        let user = self.find(id).await?;
-        let user = user.filter(|user| user.admits(session));
-        user.ok_or(LinkError::NotSignedIn)
+    /// The part of a transaction that lets it through only while the session that asks has not ended; what the user's own item
+    /// says of it is [`ADMITS`].
+    fn still_signed_in(
+        &self,
+        id: UserId,
+        session: SessionRef,
+    ) -> Result<TransactWriteItem, StoreError> {
+        still_alive(&self.table, id, session.id, self.clock.now())
     }
 
     fn attachment(
@@ -257,12 +408,18 @@ impl Users {
         provider: &str,
         key: &IdentityKey,
     ) -> Result<TransactWriteItem, StoreError> {
+        let unlinked = Unlinked {
+            provider: provider.to_owned(),
+            session: session.id,
+        };
         let mut condition =
             format!("{ADMITS} AND #identities.#provider.#key = :key AND size(#identities) > :one");
         let mut update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(user_key(user.id)))
-            .update_expression("REMOVE #identities.#provider, #email_key")
+            .update_expression("SET #unlinked = :unlinked REMOVE #identities.#provider, #email_key")
+            .expression_attribute_names("#unlinked", "unlinked")
+            .expression_attribute_values(":unlinked", serde_dynamo::to_attribute_value(unlinked)?)
             .expression_attribute_names("#identities", "identities")
             .expression_attribute_names("#provider", provider)
             .expression_attribute_names("#key", "key")

@@ -189,7 +189,7 @@ impl Users {
             let Some(user) = self.find(id).await? else {
                 return Ok(false);
             };
-            if self.delete_all_of(&user).await? {
+            if self.delete_all_of(&user, None).await? {
                 return Ok(true);
             }
         }

@@ -377,6 +377,8 @@ fn new_user(
         session_version: 0,
         kept_session: None,
         signed_out_in: None,
+        link_attempts: None,
+        unlinked: None,
         created_at: now,
     }
 }

@@ -1,10 +1,16 @@
 //! What came of a transaction: all of it was written, or nothing, and then why.
 
 use aws_sdk_dynamodb::{
+    Client,
     config::http::HttpResponse,
     error::SdkError,
-    operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
-    types::{CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem},
+    operation::{
+        transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput},
+        update_item::builders::UpdateItemFluentBuilder,
+    },
+    types::{
+        CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+    },
 };
 
 use crate::dynamodb::{Item, StoreError};
@@ -62,6 +68,18 @@ fn is_of_the_items(reason: &CancellationReason) -> bool {
         reason.code(),
         Some("ConditionalCheckFailed" | "TransactionConflict")
     )
+}
+
+/// The same update as a call of its own, outside of a transaction.
+pub(super) fn alone(client: &Client, update: Update) -> UpdateItemFluentBuilder {
+    client
+        .update_item()
+        .table_name(update.table_name)
+        .set_key(Some(update.key))
+        .update_expression(update.update_expression)
+        .set_condition_expression(update.condition_expression)
+        .set_expression_attribute_names(update.expression_attribute_names)
+        .set_expression_attribute_values(update.expression_attribute_values)
 }
 
 /// Writes an item where there is none yet.
