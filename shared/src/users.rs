@@ -73,6 +73,9 @@ pub struct User {
     /// The session in which the user last signed out everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_out_in: Option<SessionId>,
+    /// What names the request that last signed the user out everywhere, so that it can be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_out_by: Option<String>,
     /// How often the user tried to link an account of late.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_attempts: Option<LinkAttempts>,

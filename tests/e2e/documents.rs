@@ -21,13 +21,12 @@ fn rust_files(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Whether a word is the name of a test that proves a line of the table: `t` and two digits.
+/// Whether a word is the name of a test that proves a line of the table: `t` and the two or three digits of a threat.
 fn is_proof(word: &str) -> bool {
-    let bytes = word.as_bytes();
-    bytes.len() > 4
-        && bytes[0] == b't'
-        && bytes[1..3].iter().all(u8::is_ascii_digit)
-        && bytes[3] == b'_'
+    let number = word.strip_prefix('t').and_then(|rest| rest.split_once('_'));
+    number.is_some_and(|(number, _)| {
+        (2..=3).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 fn proofs(text: &str) -> impl Iterator<Item = String> {

@@ -454,6 +454,32 @@ async fn t72_a_sign_out_whose_answer_was_lost_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn t72_a_repeated_sign_out_with_its_key_ends_nothing_that_began_in_between() {
+    let service = Service::start().await;
+    let here = Device::sign_in(&service, "octocat").await;
+    let other = Device::sign_in(&service, "octocat").await;
+    let sign_out = |key: &str| {
+        let path = "/me/sessions?except=current";
+        let request = service.as_user(&here.access, "DELETE", path);
+        service.send(request.header("idempotency-key", key))
+    };
+    assert_done(&sign_out("one").await);
+    let mut between = Device::sign_in(&service, "octocat").await;
+
+    assert_done(&sign_out("one").await);
+
+    between.goes_on(&service).await;
+    other.is_over(&service).await;
+    // Another request is another wish.
+    assert_done(&sign_out("two").await);
+    between.is_out_at_once(&service).await;
+    assert_eq!(service.me(&here.access).await.status, StatusCode::OK);
+    for odd in ["", &"x".repeat(256)] {
+        assert_eq!(sign_out(odd).await.status, StatusCode::BAD_REQUEST, "{odd}");
+    }
+}
+
+#[tokio::test]
 async fn a_subject_token_does_not_open_a_session_again_that_was_signed_out() {
     let service = Service::start().await;
     let token = service.github_token("octocat");

@@ -169,7 +169,7 @@ impl Service {
             Account::new(4, "invited").in_organization("acme", false),
         ];
         // As many more as a race needs.
-        let others = (1..=10).map(|number| Account::new(100 + number, &format!("person-{number}")));
+        let others = (1..=20).map(|number| Account::new(100 + number, &format!("person-{number}")));
         let stand_in = StandIn::new(apps.into(), people.into_iter().chain(others).collect());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
 

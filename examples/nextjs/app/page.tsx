@@ -18,7 +18,7 @@ export default async function Home({ searchParams }: PageProps<"/">) {
   }
 
   const [user, devices] = await Promise.all([me(session), sessions(session)]);
-  // Signed out on another device, a moment ago: the access token lives on, and opens nothing here.
+  // Signed out on another device a moment ago: the API refuses the access token before it expires.
   if (user === "signed-out" || devices === "signed-out") return <SignedOut notice="Your session has ended. Please sign in again." />;
   if (user === "unavailable" || devices === "unavailable") return <Unavailable />;
   return <Profile user={user} devices={devices} />;

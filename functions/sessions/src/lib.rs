@@ -11,7 +11,7 @@ use shared::{
     clock::{Clock, rfc3339},
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, in_time, method_not_allowed, surface},
+    http::{ApiError, Cache, Caller, IdempotencyKey, in_time, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, Session, SessionId, Sessions},
     start::StartError,
@@ -141,11 +141,12 @@ async fn end(
 async fn end_all(
     State(users): State<Users>,
     caller: Caller,
+    IdempotencyKey(key): IdempotencyKey,
     RawQuery(query): RawQuery,
 ) -> Result<NoContent, ApiError> {
     let leave = leave(query.as_deref().unwrap_or_default())?;
     users
-        .sign_out(caller.user_id, caller.session, leave)
+        .sign_out(caller.user_id, caller.session, leave, &key)
         .await?;
     Ok(NoContent)
 }

@@ -117,8 +117,8 @@ impl Users {
         }
     }
 
-    /// Ends the user's sessions by one write, however many there are. Repeating a request that ended them all is answered
-    /// as the first was.
+    /// Ends the user's sessions by one write, however many there are. Repeating a request changes nothing: one that ended them
+    /// all, or one with the same `key`, which is new for each request that is not a repetition.
     ///
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be written.
@@ -127,12 +127,11 @@ impl Users {
         id: UserId,
         session: SessionRef,
         leave: Leave,
+        key: &str,
     ) -> Result<(), ChangeError> {
-        let mut seen = self.see(id, session, None).await?;
-        let user = seen
-            .user
-            .take_if(|user| is_signed_out(user, session, leave));
-        if user.is_some() {
+        let seen = self.see(id, session, None).await?;
+        let user = seen.user.as_ref();
+        if user.is_some_and(|user| is_signed_out(user, session, leave, key)) {
             return Ok(());
         }
         seen.signed_in(session).ok_or(ChangeError::NotSignedIn)?;
@@ -146,12 +145,16 @@ impl Users {
             .table_name(&self.table)
             .set_key(Some(user_key(id)))
             .update_expression(format!(
-                "SET #session_version = #session_version + :one, #signed_out_in = :session{kept}"
+                "SET #session_version = #session_version + :one, #signed_out_in = :session, \
+                 #signed_out_by = :key{kept}"
             ))
-            // The same as `User::admits`, in DynamoDB's words.
+            // The same as `User::admits`, in DynamoDB's words; and not a second time for the same request.
             .condition_expression(
-                "#status = :active AND (#session_version = :version OR #kept_session = :session)",
+                "#status = :active AND (#session_version = :version OR #kept_session = :session) \
+                 AND (attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)",
             )
+            .expression_attribute_names("#signed_out_by", "signed_out_by")
+            .expression_attribute_values(":key", string(key))
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#session_version", "session_version")
             .expression_attribute_names("#kept_session", "kept_session")
@@ -181,7 +184,7 @@ impl Users {
             .map(|item| serde_dynamo::from_item(item.clone()))
             .transpose()
             .map_err(StoreError::from)?;
-        if user.is_some_and(|user| is_signed_out(&user, session, leave)) {
+        if user.is_some_and(|user| is_signed_out(&user, session, leave, key)) {
             Ok(())
         } else {
             Err(ChangeError::NotSignedIn)
@@ -280,10 +283,13 @@ impl Users {
     }
 }
 
-/// Whether the user has signed out of all sessions in this very session: then the answer to the same request was lost. (One
-/// that keeps its session finds its condition met.)
-fn is_signed_out(user: &User, session: SessionRef, leave: Leave) -> bool {
-    leave == Leave::All && user.signed_out_in == Some(session.id) && user.kept_session.is_none()
+/// Whether this very request was carried out before, and its answer was lost. A session that ended all sessions ended itself,
+/// so it cannot ask for anything else.
+fn is_signed_out(user: &User, session: SessionRef, leave: Leave, key: &str) -> bool {
+    let in_this_session = user.signed_out_in == Some(session.id);
+    let by_this_request = user.signed_out_by.as_deref() == Some(key);
+    let of_all = leave == Leave::All && user.kept_session.is_none();
+    in_this_session && (by_this_request || of_all)
 }
 
 fn deletion(delete: DeleteBuilder) -> Result<TransactWriteItem, StoreError> {

@@ -377,6 +377,7 @@ fn new_user(
         session_version: 0,
         kept_session: None,
         signed_out_in: None,
+        signed_out_by: None,
         link_attempts: None,
         unlinked: None,
         created_at: now,
