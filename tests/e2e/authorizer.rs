@@ -39,8 +39,7 @@ impl Scene {
             event["headers"]["authorization"] = value.into();
             event["identitySource"] = json!([value]);
         }
-        let request = serde_json::from_value(event).unwrap();
-        let response = self.authorizer.authorize(&request).await.ok()?;
+        let response = self.authorizer.authorize(&event).await.ok()?;
         Some(serde_json::to_value(response).unwrap())
     }
 

@@ -1,6 +1,7 @@
 //! The test kit: the whole API on an embedded DynamoDB, with everything around it in our hands.
 
 pub mod forge;
+pub mod lambda;
 mod logs;
 pub mod oidc;
 pub mod opaque;
