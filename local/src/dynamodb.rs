@@ -1,10 +1,22 @@
 //! An embedded DynamoDB with our tables, on disk or in memory.
+//!
+//! It is served by ourselves: dynoxide's own server answers whoever finds its port, a web page in the browser included, and takes any
+//! signature. Private keys are in here, so this one answers only whoever has the access key of its start.
 
 use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
 use dynoxide::{Database, DynoxideError};
 use serde_json::json;
 use thiserror::Error;
+
+use crate::github::header_text;
 
 /// The main table's name on this machine.
 pub const TABLE: &str = "cambio";
@@ -77,4 +89,116 @@ fn create_tables(database: &Database) -> Result<(), DatabaseError> {
         }))?)?;
     }
     Ok(())
+}
+
+/// What DynamoDB reads at most.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// What the operations in a request's `X-Amz-Target` begin with.
+const TARGET: &str = "DynamoDB_20120810.";
+
+/// `database` by DynamoDB's own protocol, for whoever signs with this access key.
+///
+/// The signature itself is not checked: the key's name is as secret as a signing key would be, since both are in the same file and
+/// neither leaves this machine.
+pub fn router(database: Database, access_key_id: String) -> Router {
+    Router::new()
+        .fallback(call)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(Server {
+            database,
+            access_key_id,
+        })
+}
+
+#[derive(Clone)]
+struct Server {
+    database: Database,
+    access_key_id: String,
+}
+
+impl Server {
+    /// Whether the request is signed with our access key (SigV4), as far as it says so.
+    fn knows(&self, headers: &HeaderMap) -> bool {
+        let authorization = header_text(headers, header::AUTHORIZATION);
+        authorization
+            .strip_prefix("AWS4-HMAC-SHA256 ")
+            .and_then(|rest| rest.trim_start().strip_prefix("Credential="))
+            .and_then(|credential| credential.split_once('/'))
+            .is_some_and(|(access_key_id, _)| access_key_id == self.access_key_id)
+    }
+}
+
+async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> Response {
+    if !server.knows(&headers) {
+        return refusal(
+            "com.amazon.coral.service#UnrecognizedClientException",
+            "The access key is not the one of this start: start what calls anew, with the settings that were written at this start",
+        );
+    }
+    let target = header_text(&headers, header::HeaderName::from_static("x-amz-target"));
+    let operation = target.strip_prefix(TARGET).unwrap_or_default();
+    match act(&server.database, operation, &body) {
+        Ok(Some(answer)) => answered(StatusCode::OK, answer),
+        Ok(None) => refusal(
+            "com.amazon.coral.service#UnknownOperationException",
+            "There is no such operation here",
+        ),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.status_code());
+            answered(status.unwrap_or(StatusCode::BAD_REQUEST), error.to_json())
+        }
+    }
+}
+
+/// What `operation` answers; `None` if there is none of that name.
+fn act(database: &Database, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
+    let unreadable =
+        |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
+    macro_rules! operations {
+        ($($name:literal => $method:ident,)*) => {
+            match operation {
+                $($name => {
+                    let request = serde_json::from_slice(body).map_err(unreadable)?;
+                    let answer = database.$method(request)?;
+                    serde_json::to_string(&answer).map(Some).map_err(unreadable)
+                })*
+                _ => Ok(None),
+            }
+        };
+    }
+    operations! {
+        "BatchGetItem" => batch_get_item,
+        "BatchWriteItem" => batch_write_item,
+        "CreateTable" => create_table,
+        "DeleteItem" => delete_item,
+        "DeleteTable" => delete_table,
+        "DescribeTable" => describe_table,
+        "DescribeTimeToLive" => describe_time_to_live,
+        "ExecuteStatement" => execute_statement,
+        "GetItem" => get_item,
+        "ListTables" => list_tables,
+        "PutItem" => put_item,
+        "Query" => query,
+        "Scan" => scan,
+        "TransactGetItems" => transact_get_items,
+        "TransactWriteItems" => transact_write_items,
+        "UpdateItem" => update_item,
+        "UpdateTable" => update_table,
+        "UpdateTimeToLive" => update_time_to_live,
+    }
+}
+
+fn refusal(kind: &str, message: &str) -> Response {
+    let body = json!({ "__type": kind, "message": message });
+    answered(StatusCode::BAD_REQUEST, body.to_string())
+}
+
+fn answered(status: StatusCode, body: String) -> Response {
+    let checksum = crc32fast::hash(body.as_bytes()).to_string();
+    let headers = [
+        ("content-type", "application/x-amz-json-1.0"),
+        ("x-amz-crc32", checksum.as_str()),
+    ];
+    (status, headers, body).into_response()
 }

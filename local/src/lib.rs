@@ -5,6 +5,7 @@ pub mod api;
 pub mod demo;
 pub mod dynamodb;
 pub mod github;
+mod neighbours;
 mod next_app;
 mod page;
 pub mod requests;

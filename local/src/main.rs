@@ -110,20 +110,19 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             telemetry::init(&shell, &local::CRATES)?;
             let services = Services::start(&services.options(dynamodb_port), &shell).await?;
             services.make_first_key(&issuer_url, &shell).await?;
-            let variables = settings::variables(
-                &shell,
-                &issuer_url,
-                &services.dynamodb_url,
-                &services.github,
-            );
+            let variables =
+                settings::variables(&shell, &issuer_url, &services.dynamodb, &services.github);
             write_env_file(&env_file, &variables)?;
-            println!("DynamoDB     {}", services.dynamodb_url);
+            println!("DynamoDB     {}", services.dynamodb.url);
             print_github(&services.github);
             println!("Settings     {}\n", env_file.display());
             println!("Now run the functions, in another terminal:\n");
             println!(
                 "  cargo lambda watch --invoke-address 127.0.0.1 --disable-cors --env-file {}",
                 env_file.display()
+            );
+            println!(
+                "\nStart them anew whenever this is: DynamoDB answers only who has the key of its start."
             );
             println!("\nCtrl-C stops.");
             until_stopped(services).await?;

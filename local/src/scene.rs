@@ -10,7 +10,7 @@ use crate::{
     next_app::NextApp,
     requests::RequestLog,
     server::{Options, Services},
-    settings::GitHub,
+    settings::{DynamoDb, GitHub},
 };
 
 /// The API and the stand-in, all of it on this thread.
@@ -18,7 +18,7 @@ pub(crate) struct Scene {
     pub(crate) app: NextApp,
     pub(crate) api: String,
     pub(crate) github: String,
-    pub(crate) dynamodb: String,
+    pub(crate) dynamodb: DynamoDb,
     pub(crate) requests: RequestLog,
     _services: Services,
     _listening: DefaultGuard,
@@ -52,7 +52,7 @@ impl Scene {
             app: NextApp::new(&github, &api).unwrap(),
             api,
             github,
-            dynamodb: services.dynamodb_url.clone(),
+            dynamodb: services.dynamodb.clone(),
             requests,
             _services: services,
             _listening: listening,

@@ -10,11 +10,12 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use crate::{
     api::{self, ApiStartError},
     dynamodb::{self, DatabaseError},
-    github::{App, StandIn},
+    github::{App, StandIn, random_characters},
+    neighbours::keep_websites_out,
     next_app::NextApp,
     page::{self, Page, SignIn},
     requests::RequestLog,
-    settings::{self, GitHub},
+    settings::{self, DynamoDb, GitHub},
 };
 
 /// How long requests under way may take when all is to stop.
@@ -59,8 +60,8 @@ pub struct Options {
 /// DynamoDB and GitHub, running.
 #[derive(Debug)]
 pub struct Services {
-    /// Where DynamoDB listens.
-    pub dynamodb_url: String,
+    /// The DynamoDB, and what it knows its callers by.
+    pub dynamodb: DynamoDb,
     /// The GitHub that the functions talk to.
     pub github: GitHub,
     tasks: Tasks,
@@ -110,14 +111,12 @@ impl Services {
 
         let (listener, port) = listen(options.dynamodb_port, "--dynamodb-port").await?;
         let database = dynamodb::open(options.folder.as_deref())?;
-        let stopped = tasks.stopped();
-        tasks.running.spawn(async move {
-            let served = ::dynoxide::server::serve_with_shutdown(listener, database, stopped);
-            if let Err(error) = served.await {
-                tracing::error!(error.cause = error, "the embedded DynamoDB failed");
-            }
-        });
-        let dynamodb_url = format!("http://127.0.0.1:{port}");
+        let dynamodb = DynamoDb {
+            url: format!("http://127.0.0.1:{port}"),
+            access_key_id: format!("local-{}", random_characters(32)),
+        };
+        let router = dynamodb::router(database, dynamodb.access_key_id.clone());
+        tasks.serve(listener, keep_websites_out(router, port));
 
         let github = if shell.optional("GITHUB_CLIENT_ID").is_some() {
             GitHub::Real
@@ -128,11 +127,11 @@ impl Services {
                 settings::GITHUB_CLIENT_SECRET,
                 "Cambio on this machine",
             ));
-            tasks.serve(listener, stand_in.router());
+            tasks.serve(listener, keep_websites_out(stand_in.router(), port));
             GitHub::StandIn(format!("http://localhost:{port}"))
         };
         Ok(Self {
-            dynamodb_url,
+            dynamodb,
             github,
             tasks,
         })
@@ -147,7 +146,7 @@ impl Services {
         issuer_url: &str,
         shell: &Environment,
     ) -> Result<(), ServerError> {
-        let variables = settings::variables(shell, issuer_url, &self.dynamodb_url, &self.github);
+        let variables = settings::variables(shell, issuer_url, &self.dynamodb, &self.github);
         api::make_first_key(&Environment::of(variables), Clock::system()).await?;
         Ok(())
     }
@@ -164,7 +163,7 @@ impl Services {
     ) -> Result<String, ServerError> {
         let (listener, port) = listen(port, "--port").await?;
         let url = format!("http://localhost:{port}");
-        let variables = settings::variables(shell, &url, &self.dynamodb_url, &self.github);
+        let variables = settings::variables(shell, &url, &self.dynamodb, &self.github);
         let router = api::start(&Environment::of(variables), Clock::system()).await?;
         let sign_in = match &self.github {
             GitHub::Real => SignIn::REAL_GITHUB,
@@ -172,7 +171,9 @@ impl Services {
             GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
         };
         let page = page::router(Page::new(port, sign_in, requests));
-        self.tasks.serve(listener, router.merge(page));
+        // The page keeps more away than this does, and in its own words.
+        let router = keep_websites_out(router, port).merge(page);
+        self.tasks.serve(listener, router);
         Ok(url)
     }
 
@@ -199,4 +200,126 @@ async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, u16), S
         .map_err(|error| ServerError::Listen(port, error))?
         .port();
     Ok((listener, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::{Client, RequestBuilder, Response, StatusCode, header};
+
+    use crate::{dynamodb::KEYS_TABLE, scene::Scene};
+
+    fn http() -> Client {
+        Client::builder().no_proxy().build().unwrap()
+    }
+
+    /// A scan of the private keys, signed by nobody, with this access key.
+    fn scan(scene: &Scene, access_key_id: &str) -> RequestBuilder {
+        let signature = format!(
+            "AWS4-HMAC-SHA256 Credential={access_key_id}/20261128/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=00"
+        );
+        http()
+            .post(&scene.dynamodb.url)
+            .header("x-amz-target", "DynamoDB_20120810.Scan")
+            .header("x-amz-date", "20261128T000000Z")
+            .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
+            .header(header::AUTHORIZATION, signature)
+            .body(format!(r#"{{"TableName":"{KEYS_TABLE}"}}"#))
+    }
+
+    async fn assert_refused(response: Response, status: StatusCode, what: &str) {
+        assert_eq!(response.status(), status, "{what}");
+        let allowed = response.headers().get(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        assert_eq!(allowed, None, "{what}");
+        let text = response.text().await.unwrap();
+        assert!(!text.contains("KEY#"), "{what}: {text}");
+    }
+
+    #[tokio::test]
+    async fn t100_the_embedded_dynamodb_answers_only_who_has_the_key_of_its_start() {
+        let scene = Scene::start().await;
+        let key = scene.dynamodb.access_key_id.clone();
+        let answer = scan(&scene, &key).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert!(answer.text().await.unwrap().contains("KEY#"));
+
+        for other in [
+            "",
+            "local",
+            "AKIDEXAMPLE",
+            &key[1..],
+            &format!("{key}x"),
+            &key.to_uppercase(),
+        ] {
+            let refused = scan(&scene, other).send().await.unwrap();
+            assert_refused(refused, StatusCode::BAD_REQUEST, other).await;
+        }
+        for unsigned in [
+            key.clone(),
+            format!("Bearer {key}"),
+            format!("Credential={key}/"),
+        ] {
+            let request = http()
+                .post(&scene.dynamodb.url)
+                .header(header::AUTHORIZATION, &unsigned);
+            let request = request.header("x-amz-target", "DynamoDB_20120810.Scan");
+            let refused = request
+                .body(format!(r#"{{"TableName":"{KEYS_TABLE}"}}"#))
+                .send()
+                .await;
+            assert_refused(refused.unwrap(), StatusCode::BAD_REQUEST, &unsigned).await;
+        }
+        let another = Scene::start().await;
+        assert_ne!(another.dynamodb.access_key_id, key);
+    }
+
+    #[tokio::test]
+    async fn t100_no_website_reaches_the_servers_of_this_machine() {
+        let scene = Scene::start().await;
+        let key = &scene.dynamodb.access_key_id;
+        let url = |base: &str, path: &str| format!("{base}{path}");
+        let requests = || {
+            [
+                scan(&scene, key),
+                http().get(url(&scene.api, "/.well-known/jwks.json")),
+                http().get(url(&scene.api, "/no-such-route")),
+                http().post(url(&scene.api, "/token")),
+                http().post(url(&scene.github, "/stand-in/tokens?login=octocat")),
+                http().get(url(&scene.github, "/login/oauth/authorize")),
+                http().request(reqwest::Method::OPTIONS, &scene.dynamodb.url),
+            ]
+        };
+        for (nth, request) in requests().into_iter().enumerate() {
+            let port = request
+                .try_clone()
+                .unwrap()
+                .build()
+                .unwrap()
+                .url()
+                .port()
+                .unwrap();
+            let what = format!("request {nth}");
+            let with =
+                |name, value: String| request.try_clone().unwrap().header(name, value).send();
+
+            let from_site = with(header::ORIGIN, "https://evil.example".to_owned()).await;
+            assert_refused(from_site.unwrap(), StatusCode::FORBIDDEN, &what).await;
+            let from_nowhere = with(header::ORIGIN, "null".to_owned()).await;
+            assert_refused(from_nowhere.unwrap(), StatusCode::FORBIDDEN, &what).await;
+            let rebound = with(header::HOST, format!("evil.example:{port}")).await;
+            assert_refused(rebound.unwrap(), StatusCode::MISDIRECTED_REQUEST, &what).await;
+
+            let from_here = with(header::ORIGIN, "http://localhost:3000".to_owned())
+                .await
+                .unwrap();
+            assert_ne!(from_here.status(), StatusCode::FORBIDDEN, "{what}");
+            let by_address = with(header::HOST, format!("127.0.0.1:{port}"))
+                .await
+                .unwrap();
+            assert_ne!(
+                by_address.status(),
+                StatusCode::MISDIRECTED_REQUEST,
+                "{what}"
+            );
+        }
+    }
 }

@@ -29,6 +29,15 @@ const PASSED_ON: [&str; 13] = [
     "SIGNING_KEY_TYPE",
 ];
 
+/// The DynamoDB to talk to.
+#[derive(Clone, Debug)]
+pub struct DynamoDb {
+    /// Where it listens.
+    pub url: String,
+    /// The access key that it wants to see.
+    pub access_key_id: String,
+}
+
 /// The GitHub to talk to.
 #[derive(Clone, Debug)]
 pub enum GitHub {
@@ -42,7 +51,7 @@ pub enum GitHub {
 pub fn variables(
     shell: &Environment,
     issuer_url: &str,
-    dynamodb_url: &str,
+    dynamodb: &DynamoDb,
     github: &GitHub,
 ) -> Vec<(&'static str, String)> {
     let hash = digest(&SHA256, CLIENT_SECRET.as_bytes());
@@ -56,10 +65,10 @@ pub fn variables(
             "CLIENTS",
             format!(r#"[{{"client_id":"{CLIENT_ID}","secret_sha256":["{hash}"]}}]"#),
         ),
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb_url.to_owned()),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
         ("AWS_REGION", "us-east-1".to_owned()),
-        // The embedded DynamoDB wants a signature, and takes any.
-        ("AWS_ACCESS_KEY_ID", "local".to_owned()),
+        // The embedded DynamoDB knows its callers by the first, and takes any signature.
+        ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];
     match github {

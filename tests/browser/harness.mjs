@@ -131,8 +131,8 @@ export async function rotateKeys(api) {
       "Content-Type": "application/x-amz-json-1.0",
       "X-Amz-Target": "DynamoDB_20120810.UpdateItem",
       "X-Amz-Date": "20260101T000000Z",
-      // The embedded DynamoDB wants a signature, and takes any.
-      Authorization: "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+      // The embedded DynamoDB wants the access key of its start, and takes any signature.
+      Authorization: `AWS4-HMAC-SHA256 Credential=${api.env.AWS_ACCESS_KEY_ID}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
     },
     body: JSON.stringify(update),
   });

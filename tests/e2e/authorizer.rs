@@ -39,8 +39,7 @@ impl Scene {
             event["headers"]["authorization"] = value.into();
             event["identitySource"] = json!([value]);
         }
-        let request = serde_json::from_value(event).unwrap();
-        let response = self.authorizer.authorize(&request).await.ok()?;
+        let response = self.authorizer.authorize(&event).await.ok()?;
         Some(serde_json::to_value(response).unwrap())
     }
 
@@ -173,7 +172,29 @@ async fn a_route_asks_for_its_scopes() {
 
     assert!(scene.passes("GET /orders", &token).await);
     assert!(!scene.passes("DELETE /orders/{id}", &token).await);
-    assert!(scene.passes("GET /anything", &token).await);
+}
+
+#[tokio::test]
+async fn t99_a_route_that_is_not_named_is_denied_once_one_is() {
+    let routes = r#"{"GET /orders":"orders:read"}"#;
+    let scene = Scene::start(&[("ROUTE_SCOPES", routes)]).await;
+    let token = scene.service.access_token("octocat").await;
+
+    assert!(scene.passes("GET /orders", &token).await);
+    for route in [
+        "GET /anything",
+        "HEAD /orders",
+        "ANY /{proxy+}",
+        "$default",
+        "",
+    ] {
+        assert!(!scene.passes(route, &token).await, "{route}");
+    }
+    let mut event: Value = serde_json::from_str(EVENT).unwrap();
+    event["headers"]["authorization"] = format!("Bearer {token}").into();
+    event.as_object_mut().unwrap().remove("routeKey");
+    let without_key = scene.authorizer.authorize(&event).await.unwrap();
+    assert!(!without_key.is_authorized);
 }
 
 #[tokio::test]

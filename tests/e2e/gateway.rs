@@ -1,11 +1,17 @@
-//! Requests as API Gateway hands them to a Lambda (payload format 2.0), read by the real runtime's own code.
+//! Requests as API Gateway hands them to a Lambda (payload format 2.0), read by the code that every function runs.
 
-use axum::body::to_bytes;
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::HeaderMap,
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use lambda_http::http::StatusCode;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{CLIENT, Service, exchange_of};
-use tower::ServiceExt;
 
 /// An event of an HTTP API with a `$default` stage.
 fn event(method: &str, path: &str, headers: &Value, body: Option<&str>, is_base64: bool) -> String {
@@ -38,13 +44,13 @@ fn event(method: &str, path: &str, headers: &Value, body: Option<&str>, is_base6
 }
 
 async fn answer(service: &Service, event: &str) -> (StatusCode, Value) {
-    let request = lambda_http::request::from_str(event).unwrap();
-    let response = service.router.clone().oneshot(request).await.unwrap();
-    let status = response.status();
-    let body = to_bytes(axum::body::Body::new(response.into_body()), usize::MAX)
-        .await
-        .unwrap();
-    (status, serde_json::from_slice(&body).unwrap_or_default())
+    let event = serde_json::from_str(event).unwrap();
+    let response = gateway::answer(&service.router, event).await.unwrap();
+    let status = StatusCode::from_u16(response.status_code).unwrap();
+    (
+        status,
+        serde_json::from_str(&response.body).unwrap_or_default(),
+    )
 }
 
 fn form(service: &Service) -> String {
@@ -108,13 +114,22 @@ async fn t75_headers_that_were_joined_by_a_comma_are_refused() {
     }
 }
 
-/// Dot segments are not among these: API Gateway has no route for them, and the runtime would resolve them.
 #[tokio::test]
 async fn t80_a_path_is_not_decoded_on_its_way() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     let headers = json!({ "authorization": format!("Bearer {token}") });
-    for path in ["//me", "/me/", "/%6de", "/me%2f", "/ME", "/me%00"] {
+    for path in [
+        "//me",
+        "/me/",
+        "/%6de",
+        "/me%2f",
+        "/ME",
+        "/me%00",
+        "/x/../me",
+        "/./me",
+        "/x/%2e%2e/me",
+    ] {
         let event = event("GET", path, &headers, None, false);
         assert_eq!(
             answer(&service, &event).await.0,
@@ -135,4 +150,94 @@ async fn t73_a_large_body_is_refused_here_as_well() {
         answer(&service, &event).await.0,
         StatusCode::PAYLOAD_TOO_LARGE
     );
+}
+
+#[tokio::test]
+async fn t101_a_stage_with_a_name_is_no_part_of_the_path() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let headers = json!({ "authorization": format!("Bearer {token}") });
+    for (stage, path, status) in [
+        ("prod", "/prod/me", StatusCode::OK),
+        ("prod", "/me", StatusCode::OK),
+        ("me", "/me/me", StatusCode::OK),
+        ("prod", "/prod/prod/me", StatusCode::NOT_FOUND),
+        ("prod", "/production/me", StatusCode::NOT_FOUND),
+        ("$default", "/$default/me", StatusCode::NOT_FOUND),
+        ("", "//me", StatusCode::NOT_FOUND),
+    ] {
+        let event = event("GET", path, &headers, None, false);
+        let mut event: Value = serde_json::from_str(&event).unwrap();
+        event["requestContext"]["stage"] = stage.into();
+        assert_eq!(
+            answer(&service, &event.to_string()).await.0,
+            status,
+            "{stage} {path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn t101_an_event_of_another_format_is_an_error_that_shows_nothing_of_it() {
+    let service = Service::start().await;
+    for event in [
+        json!({ "version": "1.0", "path": "/me", "httpMethod": "GET", "headers": { "authorization": "Bearer CANARY" } }),
+        json!({ "path": "/me", "httpMethod": "GET", "requestContext": { "elb": { "targetGroupArn": "CANARY" } } }),
+        json!({ "version": "2.0", "headers": ["CANARY"] }),
+        json!("CANARY"),
+    ] {
+        let error = gateway::answer(&service.router, event).await.unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(said.contains("payload format 2.0"), "{said}");
+        assert!(!said.contains("CANARY"), "{said}");
+    }
+}
+
+/// What reaches a route: method, path with query, headers, body.
+type Reached = (String, String, HeaderMap, Bytes);
+
+#[tokio::test]
+async fn an_honest_event_is_the_request_that_the_runtimes_own_crate_makes_of_it() {
+    let reached = Arc::new(Mutex::new(None::<Reached>));
+    let routes = Router::new().fallback({
+        let reached = reached.clone();
+        async move |request: Request| {
+            let (parts, body) = request.into_parts();
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            let uri = parts.uri.path_and_query().unwrap().to_string();
+            *reached.lock().unwrap() = Some((parts.method.to_string(), uri, parts.headers, body));
+        }
+    });
+    let headers = json!({
+        "accept": "text/html, */*;q=0.8",
+        "content-type": "application/json",
+        "host": "api.example.com",
+        "x-forwarded-for": "192.0.2.1",
+        "x-forwarded-port": "443",
+        "x-forwarded-proto": "https",
+    });
+    for (method, path, query, body, is_base64) in [
+        ("GET", "/", "", None, false),
+        ("GET", "/me", "", None, false),
+        ("DELETE", "/me/sessions", "except=current", None, false),
+        ("GET", "/me", "a=b&a=c&%3C=%20+", None, false),
+        ("GET", "/a%2Fb/%c3%a9", "", None, false),
+        ("POST", "/token", "", Some("a=b\u{e9}"), false),
+        ("POST", "/token", "", Some("/wD+"), true),
+        ("PATCH", "/me", "", Some(""), false),
+    ] {
+        let event = event(method, path, &headers, body, is_base64);
+        let mut event: Value = serde_json::from_str(&event).unwrap();
+        event["rawQueryString"] = query.into();
+        event["cookies"] = json!(["a=b"]);
+
+        gateway::answer(&routes, event.clone()).await.unwrap();
+
+        let expected = lambda_http::request::from_str(&event.to_string()).unwrap();
+        let (parts, body) = expected.into_parts();
+        let body = to_bytes(Body::new(body), usize::MAX).await.unwrap();
+        let uri = parts.uri.path_and_query().unwrap().to_string();
+        let expected = (parts.method.to_string(), uri, parts.headers, body);
+        assert_eq!(reached.lock().unwrap().take(), Some(expected));
+    }
 }

@@ -236,7 +236,6 @@ impl Scene {
         let authorizer = Authorizer::start(&self.functions["authorizer"].env, time.clock());
         let mut event: Value = serde_json::from_str(crate::authorizer::EVENT).unwrap();
         event["headers"]["authorization"] = format!("Bearer {token}").into();
-        let event = serde_json::from_value(event).unwrap();
         let passes = authorizer.await.unwrap().authorize(&event).await.unwrap();
         assert!(passes.is_authorized);
 

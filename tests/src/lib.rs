@@ -1,6 +1,7 @@
 //! The test kit: the whole API on an embedded DynamoDB, with everything around it in our hands.
 
 pub mod forge;
+pub mod lambda;
 mod logs;
 pub mod oidc;
 pub mod opaque;
@@ -25,7 +26,7 @@ use dynoxide::Database;
 use local::{
     api, dynamodb,
     github::{Account, App, StandIn},
-    settings::{self, GitHub},
+    settings::{self, DynamoDb, GitHub},
 };
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
@@ -181,7 +182,11 @@ impl Service {
             ("SIGNING_KEY_TYPE", "P-256"),
             ("CLIENTS", &clients(&[CLIENT, OTHER_CLIENT])),
         ]);
-        let usual = settings::variables(&shell, ISSUER, &dynamodb.url(), &GitHub::Real);
+        let of_the_proxy = DynamoDb {
+            url: dynamodb.url(),
+            access_key_id: "local".to_owned(),
+        };
+        let usual = settings::variables(&shell, ISSUER, &of_the_proxy, &GitHub::Real);
         let mut variables: HashMap<String, String> = usual
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))

@@ -1,11 +1,11 @@
 //! A Lambda authorizer for HTTP APIs of your own (payload 2.0, simple response): the same validation as `GET /me` has, before your
 //! function is called at all.
 
-use aws_lambda_events::apigw::{
-    ApiGatewayV2CustomAuthorizerSimpleResponse as Response,
-    ApiGatewayV2CustomAuthorizerV2Request as Request,
-};
+use std::collections::HashMap;
+
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::{
     clock::{Clock, Timestamp},
     config::{self, Environment, Issuer, RouteScopes},
@@ -21,6 +21,63 @@ use shared::{
 pub struct Authorizer {
     tokens: TokenVerifier,
     scopes: RouteScopes,
+}
+
+/// The part of an event of payload format 2.0 that an answer depends on.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    version: String,
+    route_key: Option<String>,
+    headers: Option<HashMap<String, String>>,
+}
+
+impl Event {
+    const VERSION: &str = "2.0";
+
+    /// Reads what API Gateway sends. An error of serde would quote the event, and the token with it.
+    fn read(event: &Value) -> Result<Self, AuthorizeError> {
+        Self::deserialize(event)
+            .ok()
+            .filter(|event| event.version == Self::VERSION)
+            .ok_or(AuthorizeError::PayloadFormat)
+    }
+
+    /// Its `Authorization` headers.
+    fn authorization(&self) -> Result<HeaderMap, Denied> {
+        let headers = self.headers.iter().flatten();
+        headers
+            .filter(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()))
+            .map(|(_, value)| {
+                let value = HeaderValue::from_str(value).map_err(|_| Denied::NoToken)?;
+                Ok((AUTHORIZATION, value))
+            })
+            .collect()
+    }
+}
+
+/// The simple response of payload format 2.0.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Response {
+    /// Whether the request may pass.
+    pub is_authorized: bool,
+    /// What your function gets to know.
+    pub context: Context,
+}
+
+/// Why there is no answer: API Gateway answers 500, keeps that for nobody, and lets nobody through.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorizeError {
+    /// The authorizer is wired in another way.
+    #[error(
+        "the authorizer reads events of payload format 2.0 alone: make it a REQUEST authorizer of an HTTP API, with \
+         AuthorizerPayloadFormatVersion 2.0 and EnableSimpleResponses true"
+    )]
+    PayloadFormat,
+    /// The keys cannot be read, so nobody can say whether the token is good.
+    #[error("the keys cannot be read")]
+    Keys(#[source] KeysError),
 }
 
 /// What your function gets to know, below `requestContext.authorizer.lambda`.
@@ -76,30 +133,32 @@ impl Authorizer {
         })
     }
 
-    /// Whether `request` may pass.
+    /// Whether the request of `event` may pass.
     ///
     /// # Errors
-    /// That cannot be told, since the keys cannot be read: API Gateway answers 500, and keeps no such answer.
-    pub async fn authorize(&self, request: &Request) -> Result<Response<Context>, KeysError> {
+    /// That cannot be told, since the event is of another format or the keys cannot be read.
+    pub async fn authorize(&self, event: &Value) -> Result<Response, AuthorizeError> {
+        let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
         let mut response = Response::default();
-        match self.claims(request).await {
+        match self.claims(&event).await {
             Ok(claims) => {
                 response.is_authorized = true;
                 response.context = claims.into();
             }
             Err(Denied::Token(TokenError::KeysUnavailable(error))) => {
                 tracing::error!(error.cause = %error, "the keys cannot be read");
-                return Err(error);
+                return Err(AuthorizeError::Keys(error));
             }
             Err(denied) => tracing::info!(error.cause = %denied, "denied"),
         }
         Ok(response)
     }
 
-    async fn claims(&self, request: &Request) -> Result<Claims, Denied> {
-        let token = bearer_token(&request.headers).ok_or(Denied::NoToken)?;
+    async fn claims(&self, event: &Event) -> Result<Claims, Denied> {
+        let headers = event.authorization()?;
+        let token = bearer_token(&headers).ok_or(Denied::NoToken)?;
         let claims = self.tokens.verify(token).await?;
-        let route = request.route_key.as_deref().unwrap_or_default();
+        let route = event.route_key.as_deref().unwrap_or_default();
         if self.scopes.admit(route, claims.scope.as_deref()) {
             Ok(claims)
         } else {

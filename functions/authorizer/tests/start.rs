@@ -14,6 +14,7 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
         &[
             ("ISSUER_URL", "http://api.example.com"),
             ("ROUTE_SCOPES", r#"{"GET /orders":"two\nlines"}"#),
+            ("ROUTE_SCOPES", r#"{"get /orders":"orders:read"}"#),
             ("LOG_LEVEL", "loud"),
         ],
     );

@@ -14,7 +14,7 @@ use shared::{
     config::{self, Environment},
     documents::{Document, Documents},
     dynamodb,
-    http::{ApiError, Cache, document, in_time, method_not_allowed, surface},
+    http::{ApiError, Cache, document, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     start::StartError,
 };
@@ -71,7 +71,7 @@ pub fn router(discovery: Discovery) -> Router {
     let mut routes = Router::new().route("/openapi.json", openapi);
     for which in Document::ALL {
         let show = async move |State(discovery): State<Discovery>, request: HeaderMap| {
-            in_time(discovery.show(which, &request)).await
+            discovery.show(which, &request).await
         };
         routes = routes.route(which.path(), get(show).fallback(method_not_allowed));
     }

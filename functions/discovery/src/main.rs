@@ -1,7 +1,7 @@
 //! The Lambda entry point of the discovery documents.
 
 use discovery::Discovery;
-use lambda_http::Error;
+use gateway::Error;
 use shared::{clock::Clock, config::Environment, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let discovery = Discovery::start(&env, Clock::system()).await?;
-    lambda_http::run(discovery::router(discovery)).await
+    gateway::run(discovery::router(discovery)).await
 }

@@ -1,7 +1,7 @@
 //! The Lambda entry point of `/me/identities`.
 
+use gateway::Error;
 use identities::IdentitiesOfMe;
-use lambda_http::Error;
 use shared::{clock::Clock, config::Environment, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let identities = IdentitiesOfMe::start(&env, Clock::system()).await?;
-    lambda_http::run(identities::router(identities)).await
+    gateway::run(identities::router(identities)).await
 }

@@ -9,7 +9,7 @@ use shared::{
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Client, Clients, Form, OAuthError, in_time, method_not_allowed, surface,
+        ApiError, Client, Clients, Form, OAuthError, in_time, method_not_allowed, oauth_surface,
     },
     keys::{KeyStore, Keys},
     sessions::{Alive, RefreshToken, SessionId, SessionRef, Sessions},
@@ -70,7 +70,7 @@ pub fn router(introspect: Introspect) -> Router {
             post(introspect_token).fallback(method_not_allowed),
         )
         .with_state(introspect);
-    surface(routes, "introspect", Cache::Never)
+    oauth_surface(routes, "introspect")
 }
 
 /// RFC 7662 §2.2.

@@ -1,7 +1,7 @@
 //! The Lambda entry point of `POST /introspect`.
 
+use gateway::Error;
 use introspect::Introspect;
-use lambda_http::Error;
 use shared::{clock::Clock, config::Environment, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let introspect = Introspect::start(&env, Clock::system()).await?;
-    lambda_http::run(introspect::router(introspect)).await
+    gateway::run(introspect::router(introspect)).await
 }

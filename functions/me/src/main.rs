@@ -1,6 +1,6 @@
 //! The Lambda entry point of `/me`.
 
-use lambda_http::Error;
+use gateway::Error;
 use me::Me;
 use shared::{clock::Clock, config::Environment, telemetry};
 
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let me = Me::start(&env, Clock::system()).await?;
-    lambda_http::run(me::router(me)).await
+    gateway::run(me::router(me)).await
 }

@@ -7,9 +7,7 @@ use shared::{
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{
-        ApiError, Cache, Client, Clients, Form, OAuthError, in_time, method_not_allowed, surface,
-    },
+    http::{ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, RefreshToken, Sessions},
     start::StartError,
@@ -52,7 +50,7 @@ pub fn router(revoke: Revoke) -> Router {
     let routes = Router::new()
         .route("/revoke", post(revoke_token).fallback(method_not_allowed))
         .with_state(revoke);
-    surface(routes, "revoke", Cache::Never)
+    oauth_surface(routes, "revoke")
 }
 
 /// RFC 7009 §2.2: a token that is unknown, over, or another client's is answered like one that was good.
@@ -60,13 +58,10 @@ async fn revoke_token(
     State(revoke): State<Revoke>,
     mut form: Form,
 ) -> Result<StatusCode, OAuthError> {
-    in_time(async {
-        let client = revoke.clients.authenticate(&mut form).await?;
-        // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
-        let token = form.require("token")?;
-        revoke.end_session_of(&token, &client).await
-    })
-    .await?;
+    let client = revoke.clients.authenticate(&mut form).await?;
+    // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
+    let token = form.require("token")?;
+    revoke.end_session_of(&token, &client).await?;
     Ok(StatusCode::OK)
 }
 

@@ -1,6 +1,6 @@
 //! The Lambda entry point of `POST /revoke`.
 
-use lambda_http::Error;
+use gateway::Error;
 use revoke::Revoke;
 use shared::{clock::Clock, config::Environment, telemetry};
 
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let revoke = Revoke::start(&env, Clock::system()).await?;
-    lambda_http::run(revoke::router(revoke)).await
+    gateway::run(revoke::router(revoke)).await
 }

@@ -1,6 +1,6 @@
 //! The Lambda entry point of `/me/sessions`.
 
-use lambda_http::Error;
+use gateway::Error;
 use sessions::SessionsOfMe;
 use shared::{clock::Clock, config::Environment, telemetry};
 
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let sessions = SessionsOfMe::start(&env, Clock::system()).await?;
-    lambda_http::run(sessions::router(sessions)).await
+    gateway::run(sessions::router(sessions)).await
 }

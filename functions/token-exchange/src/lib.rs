@@ -9,9 +9,9 @@ use shared::{
     config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     dynamodb,
     http::{
-        ACCESS_TOKEN_TYPE, ApiError, Cache, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
-        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, Subject, UserAgent, in_time,
-        method_not_allowed, surface,
+        ACCESS_TOKEN_TYPE, ApiError, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
+        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, Subject, UserAgent, method_not_allowed,
+        oauth_surface,
     },
     keys::{KeyStore, Keys, Signer},
     provider::{Providers, SubjectToken},
@@ -78,7 +78,7 @@ pub fn router(exchange: TokenExchange) -> Router {
     let routes = Router::new()
         .route("/token", post(grant).fallback(method_not_allowed))
         .with_state(exchange);
-    surface(routes, "token-exchange", Cache::Never)
+    oauth_surface(routes, "token-exchange")
 }
 
 /// The answer to either grant (RFC 6749 §5.1, RFC 8693 §2.2.1), with the user that an app shows at once.
@@ -126,7 +126,7 @@ async fn grant(
     user_agent: UserAgent,
     form: Form,
 ) -> Result<Json<Answer>, OAuthError> {
-    Ok(in_time(exchange.grant(user_agent, form)).await?)
+    Ok(exchange.grant(user_agent, form).await?)
 }
 
 impl TokenExchange {

@@ -1,6 +1,6 @@
 //! The Lambda entry point of `POST /token`.
 
-use lambda_http::Error;
+use gateway::Error;
 use shared::{clock::Clock, config::Environment, telemetry};
 use token_exchange::TokenExchange;
 
@@ -9,5 +9,5 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let exchange = TokenExchange::start(&env, Clock::system()).await?;
-    lambda_http::run(token_exchange::router(exchange)).await
+    gateway::run(token_exchange::router(exchange)).await
 }

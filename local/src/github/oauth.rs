@@ -15,12 +15,13 @@ use base64::{
     prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
 };
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     App, StandIn, pages,
     tokens::{Code, Records, Scopes},
 };
+use crate::neighbours::is_loopback;
 
 pub(super) fn routes() -> Router<StandIn> {
     Router::new()
@@ -125,11 +126,7 @@ fn redirect_uri(app: &App, requested: Option<&str>) -> Option<Url> {
     let url = Url::parse(requested).ok()?;
     let is_web = matches!(url.scheme(), "http" | "https");
     let has_userinfo = !url.username().is_empty() || url.password().is_some();
-    let is_here = match url.host()? {
-        Host::Domain(name) => name == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
-    };
+    let is_here = is_loopback(&url);
     let is_registered = app.redirect_uris.iter().any(|uri| uri == requested);
     let is_allowed =
         is_web && !has_userinfo && url.fragment().is_none() && (is_here || is_registered);

@@ -6,11 +6,16 @@ use super::{ConfigError, Environment, Found, clients::is_scope_token};
 use crate::token::has_scope;
 
 /// Every route that is not named.
-const ANY: &str = "*";
+const ANY_OTHER: &str = "*";
 
-/// The scopes that each route asks for, by its key as API Gateway has it, like `GET /orders/{id}`.
+/// The methods of a route's key in API Gateway, which knows them in capitals only.
+const METHODS: [&str; 8] = [
+    "ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
+];
+
+/// The scopes that each route asks for, by its key as API Gateway has it, like `GET /orders/{id}`; `None` while nothing is said.
 #[derive(Clone, Debug, Default)]
-pub struct RouteScopes(HashMap<String, Vec<String>>);
+pub struct RouteScopes(Option<HashMap<String, Vec<String>>>);
 
 impl RouteScopes {
     /// Reads `ROUTE_SCOPES`; unless set, any good token is enough anywhere.
@@ -24,27 +29,44 @@ impl RouteScopes {
         Self::read(&value).ok_or(ConfigError {
             name: "ROUTE_SCOPES",
             found: Found::Value(value),
-            expected: r#"JSON like {"GET /orders":"orders:read","*":"orders:write orders:read"}, with scopes of RFC 6749 §3.3 separated by spaces"#,
+            expected: r#"JSON like {"GET /orders":"orders:read","*":"orders:write orders:read"}: route keys as API Gateway has them, and scopes of RFC 6749 §3.3 separated by spaces"#,
         })
     }
 
     fn read(value: &str) -> Option<Self> {
         let routes: HashMap<String, String> = serde_json::from_str(value).ok()?;
         let routes = routes.into_iter().map(|(route, scope)| {
-            let scopes: Vec<String> = scope.split(' ').map(str::to_owned).collect();
-            let is_route = route == ANY || route == "$default" || route.contains(" /");
-            let is_sound = is_route && scopes.iter().all(|scope| is_scope_token(scope));
+            let scopes: Vec<String> = match (route.as_str(), scope.as_str()) {
+                // In so many words: any good token is enough for the others.
+                (ANY_OTHER, "") => Vec::new(),
+                (_, scope) => scope.split(' ').map(str::to_owned).collect(),
+            };
+            let is_sound = is_route_key(&route) && scopes.iter().all(|scope| is_scope_token(scope));
             is_sound.then_some((route, scopes))
         });
-        routes.collect::<Option<_>>().map(Self)
+        let routes: HashMap<_, _> = routes.collect::<Option<_>>()?;
+        (!routes.is_empty()).then_some(Self(Some(routes)))
     }
 
-    /// Whether a token with `scope` is good for `route`: it needs all of the route's scopes.
+    /// Whether a token with `scope` is good for `route`: it needs all of the route's scopes. Once any route is named, no token is good
+    /// for one that is not, unless `*` is there.
     pub fn admit(&self, route: &str, scope: Option<&str>) -> bool {
-        let Some(needed) = self.0.get(route).or_else(|| self.0.get(ANY)) else {
-            return true;
+        let Some(routes) = &self.0 else { return true };
+        let Some(needed) = routes.get(route).or_else(|| routes.get(ANY_OTHER)) else {
+            return false;
         };
         needed.iter().all(|needed| has_scope(scope, needed))
+    }
+}
+
+/// Whether API Gateway could have a route with this key. With any other, the setting would protect nothing.
+fn is_route_key(key: &str) -> bool {
+    let is_path = |path: &str| {
+        path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?')
+    };
+    match key.split_once(' ') {
+        Some((method, path)) => METHODS.contains(&method) && is_path(path),
+        None => key == ANY_OTHER || key == "$default",
     }
 }
 
@@ -72,11 +94,70 @@ mod tests {
     #[test]
     fn where_nothing_is_said_any_token_is_enough() {
         assert!(scopes("").unwrap().admit("GET /orders", None));
-        assert!(
-            scopes(r#"{"GET /a":"a"}"#)
-                .unwrap()
-                .admit("GET /orders", None)
-        );
+    }
+
+    #[test]
+    fn t99_once_a_route_is_named_no_token_is_good_for_another() {
+        let named = scopes(r#"{"GET /orders":"orders:read"}"#).unwrap();
+        let rest = scopes(r#"{"GET /orders":"orders:read","*":""}"#).unwrap();
+        let all = Some("orders:read orders:write");
+        assert!(named.admit("GET /orders", all));
+        for other in [
+            "HEAD /orders",
+            "ANY /orders",
+            "ANY /{proxy+}",
+            "$default",
+            "get /orders",
+            "GET /orders/",
+            "*",
+            "",
+        ] {
+            assert!(!named.admit(other, all), "{other}");
+            assert!(rest.admit(other, None), "{other}");
+        }
+        assert!(!rest.admit("GET /orders", None));
+    }
+
+    #[test]
+    fn t99_every_kind_of_route_key_can_be_named() {
+        for route in [
+            "ANY /{proxy+}",
+            "$default",
+            "GET /",
+            "GET /orders/{id}",
+            "HEAD /orders",
+            "OPTIONS /orders",
+            "PATCH /orders",
+        ] {
+            let value = serde_json::json!({ route: "orders:read" }).to_string();
+            let scopes = scopes(&value).unwrap();
+            assert!(scopes.admit(route, Some("orders:read")), "{route}");
+            assert!(!scopes.admit(route, Some("orders:write")), "{route}");
+        }
+    }
+
+    #[test]
+    fn t99_a_key_that_no_route_has_is_refused() {
+        for route in [
+            "get /orders",
+            "Get /orders",
+            "FETCH /orders",
+            "GET orders",
+            "GET  /orders",
+            " GET /orders",
+            "GET /orders ",
+            "GET /orders?a=b",
+            "GET\t/orders",
+            "GET /ord\u{e9}rs",
+            "GET",
+            "/orders",
+            "$DEFAULT",
+            "* /orders",
+            "",
+        ] {
+            let value = serde_json::json!({ route: "orders:read" }).to_string();
+            assert!(scopes(&value).is_err(), "{route}");
+        }
     }
 
     #[test]
@@ -84,6 +165,8 @@ mod tests {
         for value in [
             "[]",
             "{",
+            "{}",
+            r#"{"*":" "}"#,
             r#"{"orders":"read"}"#,
             r#"{"GET /a":""}"#,
             r#"{"GET /a":"a  b"}"#,

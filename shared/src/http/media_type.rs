@@ -10,10 +10,24 @@ pub(super) fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
     else {
         return false;
     };
-    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
-    let parameters = parameters.trim().replace('"', "");
-    essence.trim().eq_ignore_ascii_case(expected)
-        && (parameters.is_empty() || parameters.eq_ignore_ascii_case("charset=utf-8"))
+    let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
+    let essence = parts.next().unwrap_or_default();
+    // RFC 9110 §5.6.6: between two semicolons, or after the last, there may be nothing.
+    let mut parameters = parts.filter(|part| !part.is_empty());
+    essence.eq_ignore_ascii_case(expected)
+        && parameters.next().is_none_or(is_utf_8)
+        && parameters.next().is_none()
+}
+
+/// Whether a parameter says that the text is UTF-8, as a token or quoted.
+fn is_utf_8(parameter: &str) -> bool {
+    let Some((name, value)) = parameter.split_once('=') else {
+        return false;
+    };
+    let quoted = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    name.eq_ignore_ascii_case("charset") && quoted.unwrap_or(value).eq_ignore_ascii_case("utf-8")
 }
 
 #[cfg(test)]
@@ -37,11 +51,26 @@ mod tests {
         assert!(is_form(
             "application/x-www-form-urlencoded;charset=\"utf-8\""
         ));
+        for with_nothing in [
+            "application/x-www-form-urlencoded;",
+            "application/x-www-form-urlencoded ; ; charset=utf-8",
+            "application/x-www-form-urlencoded; charset=utf-8;",
+            "application/x-www-form-urlencoded;\tcharset=\"UTF-8\" ;;",
+        ] {
+            assert!(is_form(with_nothing), "{with_nothing}");
+        }
         for other in [
             "application/json",
             "text/plain",
             "multipart/form-data",
             "application/x-www-form-urlencoded; charset=utf-16",
+            "application/x-www-form-urlencoded; charset=utf-16; charset=utf-8",
+            "application/x-www-form-urlencoded; charset=utf-8; charset=utf-16",
+            "application/x-www-form-urlencoded; charset=\"utf-8",
+            "application/x-www-form-urlencoded; charset = utf-8",
+            "application/x-www-form-urlencoded; charset",
+            "application/x-www-form-urlencoded; boundary=x",
+            ";charset=utf-8",
             "application/x-www-form-urlencoded, application/json",
             "application/x-www-form-urlencoded-evil",
             "",

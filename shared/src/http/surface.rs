@@ -7,18 +7,19 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{MatchedPath, Request},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
-use super::ApiError;
+use super::{ApiError, OAuthError};
 use crate::telemetry;
 
 /// No honest request is larger.
 const MAX_BODY: usize = 64 * 1024;
 
-/// The functions have 10 s.
+/// From when a request came in to its answer: extractors, handler, and what these wait for. The functions have 10 s; Lambda's own timeout
+/// would answer nothing, and throw the process away.
 const DEADLINE: Duration = Duration::from_secs(8);
 
 /// Sent with every answer: nothing here is a page, a script or a frame.
@@ -46,6 +47,23 @@ pub enum Cache {
 
 /// Gives the routes of `function` what all routes have.
 pub fn surface(routes: Router, function: &'static str, cache: Cache) -> Router {
+    let overdue = || ApiError::Overdue.into_response();
+    with_limit(routes, function, cache, DEADLINE, overdue)
+}
+
+/// The same for routes of which OAuth clients read the errors.
+pub fn oauth_surface(routes: Router, function: &'static str) -> Router {
+    let overdue = || OAuthError::from(ApiError::Overdue).into_response();
+    with_limit(routes, function, Cache::Never, DEADLINE, overdue)
+}
+
+fn with_limit(
+    routes: Router,
+    function: &'static str,
+    cache: Cache,
+    limit: Duration,
+    overdue: fn() -> Response,
+) -> Router {
     let layer = middleware::from_fn(move |request: Request, next: Next| async move {
         // The route, not the path: nothing that a client wrote reaches the log.
         let route = request.extensions().get::<MatchedPath>();
@@ -56,7 +74,11 @@ pub fn surface(routes: Router, function: &'static str, cache: Cache) -> Router {
             route = route.map_or("", MatchedPath::as_str),
             method = known(request.method()),
         );
-        answer(request, next, cache).instrument(span).await
+        let response = async {
+            let answer = tokio::time::timeout(limit, next.run(request)).await;
+            answer.unwrap_or_else(|_| overdue())
+        };
+        answer(response, cache).instrument(span).await
     });
     routes.layer(layer)
 }
@@ -75,9 +97,9 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-async fn answer(request: Request, next: Next, cache: Cache) -> Response {
+async fn answer(response: impl Future<Output = Response>, cache: Cache) -> Response {
     let started = Instant::now();
-    let mut response = next.run(request).await;
+    let mut response = response.await;
     let status = response.status();
     set_headers(response.headers_mut(), status, cache);
     let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -107,7 +129,7 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
     };
 }
 
-/// The answer, or 503 before Lambda's own timeout would answer nothing and throw the process away.
+/// The answer, or 503: what [`surface`] sees to for the whole request.
 ///
 /// # Errors
 /// Those of `answer`, and [`ApiError::Overdue`].
@@ -128,4 +150,72 @@ pub(super) async fn body_of(body: Body) -> Result<Bytes, ApiError> {
     to_bytes(body, MAX_BODY)
         .await
         .map_err(|_| ApiError::TooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{extract::FromRequestParts, routing::get};
+    use http::request::Parts;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    /// What an extractor takes, and a handler as well. Both together are too long, each alone is not.
+    const HALF: Duration = Duration::from_millis(120);
+    const LIMIT: Duration = Duration::from_millis(200);
+
+    struct SlowExtractor;
+
+    impl<S: Sync> FromRequestParts<S> for SlowExtractor {
+        type Rejection = ApiError;
+
+        async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, ApiError> {
+            tokio::time::sleep(HALF).await;
+            Ok(Self)
+        }
+    }
+
+    async fn slow_handler(_: SlowExtractor) -> &'static str {
+        tokio::time::sleep(HALF).await;
+        "an answer"
+    }
+
+    async fn ask(limit: Duration, overdue: fn() -> Response) -> (Response, String) {
+        let routes = Router::new().route("/", get(slow_handler));
+        let routes = with_limit(routes, "slow", Cache::Never, limit, overdue);
+        let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        (Response::from_parts(parts, Body::empty()), text)
+    }
+
+    #[tokio::test]
+    async fn t70_the_time_of_the_extractors_counts_as_well() {
+        let problem = || ApiError::Overdue.into_response();
+        let oauth = || OAuthError::from(ApiError::Overdue).into_response();
+        let (in_time, text) = ask(DEADLINE, problem).await;
+        assert_eq!(
+            (in_time.status(), text.as_str()),
+            (StatusCode::OK, "an answer")
+        );
+
+        let (late, text) = ask(LIMIT, problem).await;
+        assert!(
+            text.contains("urn:cambio:error:temporarily_unavailable"),
+            "{text}"
+        );
+        let (late_oauth, text) = ask(LIMIT, oauth).await;
+        assert!(
+            text.contains(r#""error":"temporarily_unavailable""#),
+            "{text}"
+        );
+
+        for late in [late, late_oauth] {
+            assert_eq!(late.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(late.headers()[header::RETRY_AFTER], "1");
+            assert_eq!(late.headers()[header::CACHE_CONTROL], "no-store");
+            assert_eq!(late.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        }
+    }
 }

@@ -1,0 +1,97 @@
+//! The authorizer's own process, with the events of every way to wire it.
+
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach their helpers"
+)]
+
+use serde_json::{Value, json};
+use tests::{
+    Service,
+    lambda::{Lambda, Outcome},
+};
+
+/// An event of an HTTP API in payload format 2.0.
+fn event(token: &str) -> Value {
+    json!({
+        "version": "2.0",
+        "type": "REQUEST",
+        "routeArn": "arn:aws:execute-api:us-east-1:123456789012:abcdef123/$default/GET/orders",
+        "identitySource": [format!("Bearer {token}")],
+        "routeKey": "GET /orders",
+        "rawPath": "/orders",
+        "rawQueryString": "",
+        "headers": { "authorization": format!("Bearer {token}"), "host": "api.example.com" },
+        "requestContext": {
+            "accountId": "123456789012",
+            "apiId": "abcdef123",
+            "http": { "method": "GET", "path": "/orders", "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "agent" },
+            "requestId": "id",
+            "routeKey": "GET /orders",
+            "stage": "$default",
+            "timeEpoch": 1_583_348_638_390_u64,
+        },
+    })
+}
+
+/// What the other kinds of API and payload formats send.
+fn other_events(token: &str) -> Vec<(&'static str, Value)> {
+    let bearer = format!("Bearer {token}");
+    let arn = "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/orders";
+    let context = json!({
+        "path": "/orders", "accountId": "123456789012", "resourceId": "123456", "stage": "test", "requestId": "id",
+        "identity": { "sourceIp": "192.0.2.1" }, "resourcePath": "/orders", "httpMethod": "GET", "apiId": "abcdef123",
+    });
+    let http_1_0 = json!({
+        "version": "1.0", "type": "REQUEST", "methodArn": arn, "identitySource": bearer, "authorizationToken": bearer,
+        "resource": "/orders", "path": "/orders", "httpMethod": "GET", "headers": { "authorization": bearer },
+        "queryStringParameters": {}, "pathParameters": {}, "stageVariables": {}, "requestContext": context,
+    });
+    let rest_request = json!({
+        "type": "REQUEST", "methodArn": arn, "resource": "/orders", "path": "/orders", "httpMethod": "GET",
+        "headers": { "Authorization": bearer }, "multiValueHeaders": { "Authorization": [bearer] },
+        "queryStringParameters": {}, "requestContext": context,
+    });
+    let rest_token = json!({ "type": "TOKEN", "methodArn": arn, "authorizationToken": bearer });
+    let mut without_version = event(token);
+    without_version.as_object_mut().unwrap().remove("version");
+    vec![
+        ("an HTTP API, payload format 1.0", http_1_0),
+        ("a REST API, REQUEST", rest_request),
+        ("a REST API, TOKEN", rest_token),
+        ("no version", without_version),
+        ("the token alone", json!(bearer)),
+        ("a list", json!([bearer])),
+    ]
+}
+
+#[tokio::test]
+async fn t79_t101_another_wiring_is_an_error_that_says_which_is_needed_and_shows_nothing() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let signature = token.rsplit('.').next().unwrap();
+    let mut settings = service.variables.clone();
+    settings.insert("LOG_LEVEL".to_owned(), "trace".to_owned());
+    let mut authorizer = Lambda::start(env!("CARGO_BIN_EXE_authorizer"), &settings).await;
+
+    for (name, event) in other_events(&token) {
+        let Outcome::Failure(failure) = authorizer.invoke(&event).await else {
+            panic!("{name}: an answer")
+        };
+        let message = failure["errorMessage"].as_str().unwrap();
+        assert!(message.contains("payload format 2.0"), "{name}: {failure}");
+        assert!(
+            !failure.to_string().contains(signature),
+            "{name}: {failure}"
+        );
+    }
+    let Outcome::Answer(answer) = authorizer.invoke(&event(&token)).await else {
+        panic!("no answer after the others")
+    };
+    assert_eq!(answer["isAuthorized"], true);
+
+    let said = authorizer.stop();
+    assert!(said.contains("payload format 2.0"), "{said}");
+    assert!(!said.contains(signature), "{said}");
+}

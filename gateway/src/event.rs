@@ -1,0 +1,130 @@
+//! From the event to the request.
+
+use std::collections::HashMap;
+
+use axum::{body::Body, extract::Request};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Uri,
+    header::COOKIE,
+    uri::{Parts, PathAndQuery},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::OtherFormat;
+
+/// The part of an event of payload format 2.0 that makes the request.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Event {
+    version: String,
+    raw_path: String,
+    raw_query_string: Option<String>,
+    headers: Option<HashMap<String, String>>,
+    cookies: Option<Vec<String>>,
+    request_context: Context,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Deserialize)]
+struct Context {
+    http: Http,
+    stage: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Http {
+    method: String,
+}
+
+/// The client's text makes no request, for this reason. It quotes nothing.
+#[derive(Debug)]
+pub(crate) struct Malformed(pub(crate) &'static str);
+
+impl Event {
+    const VERSION: &str = "2.0";
+
+    /// Reads what API Gateway sends. An error of serde would quote the event, and the tokens with it.
+    pub(crate) fn read(event: Value) -> Result<Self, OtherFormat> {
+        serde_json::from_value(event)
+            .ok()
+            .filter(|event: &Self| event.version == Self::VERSION)
+            .ok_or(OtherFormat)
+    }
+
+    pub(crate) fn into_request(self) -> Result<Request, Malformed> {
+        let uri = self.uri()?;
+        let method = Method::from_bytes(self.request_context.http.method.as_bytes())
+            .map_err(|_| Malformed("the method is not one of HTTP"))?;
+        let headers = headers(self.headers, self.cookies)?;
+        let body = match self.body {
+            None => Body::empty(),
+            Some(text) if self.is_base64_encoded => {
+                let decoded = STANDARD.decode(text);
+                decoded
+                    .map_err(|_| Malformed("the body is not the base64 that it is said to be"))?
+                    .into()
+            }
+            Some(text) => text.into(),
+        };
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Path and query, as they came: nothing is decoded, and no header says where the request went.
+    fn uri(&self) -> Result<Uri, Malformed> {
+        let path = self.path();
+        let query = self.raw_query_string.as_deref().unwrap_or_default();
+        // The parser would begin the query, or leave out the rest, in the middle of a path or query that has one of these.
+        if !path.starts_with('/') || path.contains(['?', '#']) || query.contains('#') {
+            return Err(Malformed("the path or the query is not one of a URL"));
+        }
+        let path_and_query = match query {
+            "" => path.to_owned(),
+            query => format!("{path}?{query}"),
+        };
+        PathAndQuery::try_from(path_and_query)
+            .ok()
+            .and_then(|path_and_query| {
+                let mut parts = Parts::default();
+                parts.path_and_query = Some(path_and_query);
+                Uri::from_parts(parts).ok()
+            })
+            .ok_or(Malformed("the path or the query is not one of a URL"))
+    }
+
+    /// The path as our routes have it: a stage with a name comes first in what API Gateway sends.
+    fn path(&self) -> &str {
+        let stage = self.request_context.stage.as_deref();
+        stage
+            .filter(|stage| !matches!(*stage, "" | "$default"))
+            .and_then(|stage| self.raw_path.strip_prefix('/')?.strip_prefix(stage))
+            .filter(|path| path.starts_with('/'))
+            .unwrap_or(&self.raw_path)
+    }
+}
+
+/// API Gateway has joined headers of one name by a comma, and put the cookies aside.
+fn headers(
+    headers: Option<HashMap<String, String>>,
+    cookies: Option<Vec<String>>,
+) -> Result<HeaderMap, Malformed> {
+    const MALFORMED: Malformed = Malformed("a header is not one of HTTP");
+    let mut map = HeaderMap::new();
+    for (name, value) in headers.unwrap_or_default() {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MALFORMED)?;
+        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| MALFORMED)?;
+        map.append(name, value);
+    }
+    for cookie in cookies.unwrap_or_default() {
+        let value = HeaderValue::from_bytes(cookie.as_bytes()).map_err(|_| MALFORMED)?;
+        map.append(COOKIE, value);
+    }
+    Ok(map)
+}

@@ -1,0 +1,160 @@
+//! A function's real binary, started by a stand-in for Lambda: it hands events over by the same API as Lambda does.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::Ipv4Addr,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde_json::Value;
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+    task::JoinHandle,
+};
+
+/// Longer than any function takes, on a busy machine as well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A function that waits for events, for as long as this is kept.
+#[derive(Debug)]
+pub struct Lambda {
+    function: Option<Child>,
+    events: mpsc::Sender<String>,
+    outcomes: mpsc::Receiver<Outcome>,
+    serving: JoinHandle<()>,
+}
+
+/// What a function makes of an event.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The invocation succeeds, and this is its answer.
+    Answer(Value),
+    /// The invocation fails, and this is what Lambda is told.
+    Failure(Value),
+}
+
+#[derive(Clone)]
+struct Runtime {
+    events: Arc<Mutex<mpsc::Receiver<String>>>,
+    outcomes: mpsc::Sender<Outcome>,
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "a test without its function proves nothing"
+)]
+impl Lambda {
+    /// Starts `binary` with these settings, and what Lambda itself sets.
+    pub async fn start(binary: &str, settings: &HashMap<String, String>) -> Self {
+        let (events, to_function) = mpsc::channel(1);
+        let (from_function, outcomes) = mpsc::channel(1);
+        let runtime = Runtime {
+            events: Arc::new(Mutex::new(to_function)),
+            outcomes: from_function,
+        };
+        let routes = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(done))
+            .with_state(runtime);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let serving = tokio::spawn(async move {
+            // It ends with the test.
+            let _ = axum::serve(listener, routes).await;
+        });
+        let function = Command::new(binary)
+            .env_clear()
+            .envs(settings)
+            .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", "function")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("a binary that can be started");
+        Self {
+            function: Some(function),
+            events,
+            outcomes,
+            serving,
+        }
+    }
+
+    /// Hands `event` to the function, and waits for what it makes of it.
+    pub async fn invoke(&mut self, event: &Value) -> Outcome {
+        self.events
+            .send(event.to_string())
+            .await
+            .expect("a runtime API");
+        let outcome = tokio::time::timeout(PATIENCE, self.outcomes.recv()).await;
+        outcome.expect("an outcome in time").expect("a runtime API")
+    }
+
+    /// Stops the function: all that it wrote, logs and errors.
+    pub fn stop(mut self) -> String {
+        let output = self.end().expect("a process that can be stopped");
+        output.expect("a process that was not stopped before")
+    }
+
+    fn end(&mut self) -> io::Result<Option<String>> {
+        self.serving.abort();
+        let Some(mut function) = self.function.take() else {
+            return Ok(None);
+        };
+        function.kill()?;
+        let output = function.wait_with_output()?;
+        let all = [output.stdout, output.stderr].concat();
+        Ok(Some(String::from_utf8_lossy(&all).into_owned()))
+    }
+}
+
+impl Drop for Lambda {
+    fn drop(&mut self) {
+        // A test that failed before has said more than this would.
+        let _ = self.end();
+    }
+}
+
+async fn next(State(runtime): State<Runtime>) -> impl IntoResponse {
+    let event = runtime.events.lock().await.recv().await;
+    let headers = [
+        ("lambda-runtime-aws-request-id", "request"),
+        ("lambda-runtime-deadline-ms", "4102444800000"),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:eu-west-1:123456789012:function:function",
+        ),
+        ("content-type", "application/json"),
+    ];
+    (headers, event.unwrap_or_default())
+}
+
+async fn done(
+    State(runtime): State<Runtime>,
+    Path((_, outcome)): Path<(String, String)>,
+    body: Bytes,
+) -> StatusCode {
+    let body = serde_json::from_slice(&body).unwrap_or_default();
+    let outcome = match outcome.as_str() {
+        "response" => Outcome::Answer(body),
+        _ => Outcome::Failure(body),
+    };
+    match runtime.outcomes.send(outcome).await {
+        Ok(()) => StatusCode::ACCEPTED,
+        Err(_) => StatusCode::GONE,
+    }
+}
