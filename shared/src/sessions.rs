@@ -7,6 +7,7 @@ mod id;
 mod list;
 mod refresh_token;
 mod store;
+mod terms;
 
 pub use alive::Alive;
 pub use decide::{Decision, Presented, State, decide};
@@ -15,3 +16,4 @@ pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
+pub use terms::Terms;

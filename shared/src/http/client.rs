@@ -14,6 +14,8 @@ use super::{ApiError, Form};
 use crate::{
     assertion::{self, AssertionError, Assertions},
     config::{self, ConfigError, Environment},
+    scope::Scope,
+    sessions::Terms,
 };
 
 /// How clients may authenticate, as metadata names it (RFC 8414 §2).
@@ -165,26 +167,52 @@ impl Client<'_> {
         }
     }
 
-    /// What the client gets of `requested`: all of it or an error; all that it may have when it asks for nothing.
+    /// The scope that the client gets at an exchange: what it asks for, or else all that it may have.
     ///
     /// # Errors
-    /// [`ApiError::InvalidScope`] for more than the client may have.
-    pub fn grant_scope(&self, requested: Option<&str>) -> Result<Option<String>, ApiError> {
-        let allowed = &self.0.scopes;
-        let granted: Vec<&str> = match requested {
-            None => allowed.iter().map(String::as_str).collect(),
-            Some(requested) => requested
-                .split(' ')
-                .filter(|scope| !scope.is_empty())
-                .collect(),
+    /// Those of [`Self::requested_scope`].
+    pub fn grant_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
+        let requested = self.requested_scope(requested)?;
+        Ok(requested.or_else(|| self.0.scope()))
+    }
+
+    /// The scope that the client asks for, if any: the same reading at an exchange and at a refresh.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidScope`] for what is no scope, and for more than the client may have.
+    pub fn requested_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
+        let Some(requested) = requested else {
+            return Ok(None);
         };
-        if !granted
-            .iter()
-            .all(|scope| allowed.iter().any(|allowed| allowed == scope))
-        {
-            return Err(ApiError::InvalidScope);
+        let requested: Scope = requested.parse().map_err(|_| ApiError::InvalidScope)?;
+        if requested.is_within(self.0.scope().as_ref()) {
+            Ok(Some(requested))
+        } else {
+            Err(ApiError::InvalidScope)
         }
-        Ok((!granted.is_empty()).then(|| granted.join(" ")))
+    }
+
+    /// What is left of the scope that a session was granted, which may be more than the client may have by now.
+    pub fn present_scope(&self, granted: Option<&Scope>) -> Option<Scope> {
+        granted?.shared_with(&self.0.scope()?)
+    }
+
+    /// What a session must be for this client to refresh it, for a request that asks for this scope and audience.
+    pub fn terms<'t>(
+        &'t self,
+        scope: Option<&'t Scope>,
+        audience: Option<&str>,
+        usual: &'t str,
+    ) -> Terms<'t> {
+        let allowed = self.0.audiences.iter().map(String::as_str);
+        let usual = self.0.audiences.is_empty().then_some(usual);
+        Terms {
+            client_id: self.id(),
+            scope,
+            providers: self.0.providers.as_deref(),
+            // One that the request names was looked at before, and takes the place of the session's.
+            audiences: audience.is_none().then(|| allowed.chain(usual).collect()),
+        }
     }
 }
 
@@ -396,12 +424,13 @@ mod tests {
         let mut form = form(Some(&basic("next+js:new")), "").await;
         let client = clients.authenticate(&mut form).await.unwrap();
 
+        let granted = |requested| {
+            let granted = client.grant_scope(requested).unwrap();
+            granted.map(|scope| scope.to_string())
+        };
         let all = Some("orders:read orders:write".to_owned());
-        assert_eq!(client.grant_scope(None).unwrap(), all);
-        assert_eq!(
-            client.grant_scope(Some("orders:read")).unwrap().as_deref(),
-            Some("orders:read")
-        );
+        assert_eq!(granted(None), all);
+        assert_eq!(granted(Some("orders:read")).as_deref(), Some("orders:read"));
         assert!(client.grant_scope(Some("orders:read admin")).is_err());
     }
 
