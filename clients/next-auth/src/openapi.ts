@@ -241,7 +241,7 @@ export interface components {
             client_secret?: string;
             /** @constant */
             client_assertion_type?: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-            /** @description A JWT that the client signed (RFC 7523), good once. */
+            /** @description A JWT that the client signed (RFC 7523), good once. A request that is answered with 503 gives it back. */
             client_assertion?: string;
         };
         TokenExchange: components["schemas"]["ClientParameters"] & components["schemas"]["Subject"] & {

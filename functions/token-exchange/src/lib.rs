@@ -132,11 +132,14 @@ async fn grant(
 impl TokenExchange {
     async fn grant(&self, user_agent: UserAgent, mut form: Form) -> Result<Json<Answer>, ApiError> {
         let client = self.clients.authenticate(&mut form).await?;
-        match form.require_plain("grant_type")?.as_str() {
-            GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
-            GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
-            _ => Err(ApiError::UnsupportedGrantType),
-        }
+        let granted = async {
+            match form.require_plain("grant_type")?.as_str() {
+                GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
+                GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
+                _ => Err(ApiError::UnsupportedGrantType),
+            }
+        };
+        client.outcome(granted).await
     }
 
     /// RFC 8693 §2.1: a sign-in at a provider opens a session here.

@@ -153,6 +153,11 @@ impl ApiError {
         }
     }
 
+    /// Whether the request had no outcome, so that the client may send it again as it is.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// Stable; clients switch on it. The standards' own where they have one.
     fn code(&self) -> &'static str {
         match self {
