@@ -1,5 +1,7 @@
 //! Clients: several, each with what it may do, and some without a secret (RFC 7523).
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -341,6 +343,67 @@ async fn t72_a_request_that_ended_in_503_is_sent_again_with_its_assertion() {
         let replayed = service.send(request()).await;
         assert_eq!(replayed.status, StatusCode::UNAUTHORIZED, "{operation}");
     }
+}
+
+#[tokio::test]
+async fn t72_a_revocation_that_ended_in_503_is_sent_again_with_its_assertion() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let token = service.refresh_token("octocat").await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+        ("token", &token),
+    ];
+    let request = || service.request("POST", "/revoke").form(&form);
+    let ending = When::Operation("UpdateItem");
+    let fault = Fault::ResetBeforeForwarding;
+    service.dynamodb.fault_times(3, ending, fault);
+    let unavailable = service.send(request()).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.dynamodb.heal();
+
+    assert_eq!(service.send(request()).await.status, StatusCode::OK);
+
+    let replayed = service.send(request()).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
+}
+
+/// The first attempt to give the assertion back takes effect and its answer is lost; the second comes when somebody has used
+/// the assertion since.
+#[tokio::test]
+async fn t11_an_assertion_is_given_back_only_by_the_request_that_used_it() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let token = service.refresh_token("octocat").await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+        ("token", &token),
+    ];
+    let request = || service.request("POST", "/introspect").form(&form);
+    service.dynamodb.clear();
+    // The first call uses the assertion up, the next three read the session.
+    for nth in 2..=4 {
+        let fault = Fault::ResetBeforeForwarding;
+        service.dynamodb.fault(When::Nth(nth), fault);
+    }
+    let lost = Fault::ResetAfterForwarding;
+    service.dynamodb.fault(When::Nth(5), lost);
+    let late = Fault::Delay(Duration::from_millis(1_500));
+    service.dynamodb.fault(When::Nth(6), late);
+    let unavailable = service.send(request()).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.dynamodb.calls().len(), 6);
+
+    let answer = service.send(request()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+
+    service.dynamodb.settled().await;
+    let replayed = service.send(request()).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -1,9 +1,13 @@
 //! Scopes: one reading of `scope` at the exchange and at a refresh, and settings of a client that change while sessions are open.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
-    Answer, CLIENT, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of, opaque, opaque::Opaque,
+    Answer, CLIENT, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of, opaque,
+    opaque::Opaque,
+    proxy::{Fault, When},
     refresh_of,
 };
 
@@ -89,6 +93,9 @@ async fn t116_a_scope_beyond_the_sessions_grant_uses_no_token_up() {
     let first = exchange(&service, "orders:read").await;
     let token = first.text("/refresh_token");
     let before = service.sessions();
+    // Slow enough that calls that are made in parallel overlap.
+    let slow = Fault::Delay(Duration::from_millis(30));
+    service.dynamodb.fault(When::Always, slow);
     for scope in ["orders:write", "orders:read orders:write"] {
         service.dynamodb.clear();
         assert_invalid_scope(&refresh(&service, token, scope).await, scope);
@@ -100,6 +107,9 @@ async fn t116_a_scope_beyond_the_sessions_grant_uses_no_token_up() {
     let next = refresh(&service, token, "orders:read").await;
     assert_eq!(next.status, StatusCode::OK, "{:?}", next.body);
     assert_eq!(service.dynamodb.round_trips(), 1);
+    let consumed = service.dynamodb.consumed();
+    assert!(consumed.write <= 1.0 && consumed.read <= 1.0);
+    service.dynamodb.heal();
     // The token before gets the same successor again; for a wider scope it gets nothing.
     assert_invalid_scope(&refresh(&service, token, "orders:write").await, "again");
     let again = refresh(&service, token, "orders:read").await;
@@ -179,6 +189,28 @@ async fn t96_a_scope_taken_from_a_client_is_gone_from_its_open_sessions() {
     .await;
     let again = service.refresh(next.text("/refresh_token")).await;
     assert_eq!(again.text("/scope"), "orders:read orders:write");
+}
+
+#[tokio::test]
+async fn a_session_of_an_earlier_version_has_its_scope_as_one_text_and_goes_on() {
+    let service = Service::start().await;
+    let token = service.refresh_token("octocat").await;
+    let mut session = service.sessions().remove(0);
+    assert_eq!(
+        session["scope"],
+        json!({ "SS": ["orders:read", "orders:write"] })
+    );
+    session["scope"] = json!({ "S": "orders:read orders:read" });
+    session.as_object_mut().unwrap().remove("provider");
+    service.put(local::dynamodb::TABLE, &session);
+
+    let refused = refresh(&service, &token, "orders:write").await;
+    assert_invalid_scope(&refused, "orders:write");
+    assert_eq!(service.sessions(), [session]);
+    let less = refresh(&service, &token, "orders:read").await;
+    assert_eq!(less.text("/scope"), "orders:read");
+    let all = service.refresh(less.text("/refresh_token")).await;
+    assert_eq!(all.text("/scope"), "orders:read");
 }
 
 /// A sign-in of the client with a token of Discord.
