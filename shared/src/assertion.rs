@@ -1,7 +1,7 @@
 //! Client assertions: a client proves itself by what it signs, so that no secret is shared (RFC 7523 §2.2, "private_key_jwt").
 //!
 //! Each is good once. Its name is put into the main table, on the condition that it is not there; DynamoDB deletes it when it would
-//! have expired anyway.
+//! have expired anyway. A request that gets no outcome gives its assertion back, so that the same request can be sent again.
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -9,7 +9,7 @@ use aws_lc_rs::{
 };
 use aws_sdk_dynamodb::{
     Client,
-    operation::put_item::PutItemError,
+    operation::put_item::{PutItemError, builders::PutItemFluentBuilder},
     primitives::Blob,
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
@@ -21,7 +21,7 @@ use thiserror::Error;
 use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment},
-    dynamodb::{StoreError, number, primary_key},
+    dynamodb::{Item, StoreError, number, primary_key},
     jws::{self, Audience, Header},
 };
 
@@ -38,8 +38,13 @@ const LEEWAY: u64 = 60;
 const MAX_LIFETIME: u64 = 60 * 60;
 const MAX_JTI: usize = 256;
 
-/// Said of a client that is not there as well, so that nobody learns which ids exist.
-pub(crate) const NO_KEY: &str = "no key of such a client has its kid and alg";
+/// The attribute of an assertion that a request without an outcome gave back.
+const GIVEN_BACK: &str = "given_back";
+
+/// The one text for a client that is not there, and for an assertion that is not signed by the client that is: whoever has
+/// no key of a client does not learn whether it exists.
+pub(crate) const NO_KEY: &str =
+    "no key of such a client has its kid and alg and made its signature";
 
 /// Why an assertion proves nothing.
 #[derive(Debug, Error)]
@@ -62,6 +67,13 @@ pub struct Assertions {
     clock: Clock,
 }
 
+/// An assertion that a request has used, which nobody else can use.
+#[derive(Debug)]
+pub(crate) struct Used {
+    item: Item,
+    attempt: AttributeValue,
+}
+
 /// RFC 7523 §3.
 #[derive(Deserialize)]
 struct Claims {
@@ -78,9 +90,14 @@ fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
     Err(AssertionError::Rejected(why))
 }
 
-/// Whose assertion it is, as it claims: the client is chosen by it, and then it is verified.
+/// The client that an assertion claims to be of: the client is chosen by it, and then it is verified. What is said of its form
+/// does not depend on the client.
 pub(crate) fn claimed_client(assertion: &str) -> Result<String, AssertionError> {
-    Ok(inspect(assertion)?.1.sub)
+    let (header, claims) = inspect(assertion)?;
+    if header.typ.is_some_and(|typ| !is_assertion_type(&typ)) {
+        return rejected("its typ is not JWT");
+    }
+    Ok(claims.sub)
 }
 
 fn inspect(assertion: &str) -> Result<(Header, Claims), AssertionError> {
@@ -108,16 +125,14 @@ impl Assertions {
         })
     }
 
-    /// Whether `assertion` was made by `client`, for us, for this moment, and for the first time.
+    /// Proves that `assertion` was made by `client`, for us and for this moment, and uses it up. Its form was looked at by
+    /// [`claimed_client`].
     pub(crate) async fn prove(
         &self,
         assertion: &str,
         client: &config::Client,
-    ) -> Result<(), AssertionError> {
+    ) -> Result<Used, AssertionError> {
         let (header, claims) = inspect(assertion)?;
-        if header.typ.is_some_and(|typ| !is_assertion_type(&typ)) {
-            return rejected("its typ is not JWT");
-        }
         let key = client.jwks.find(&header.kid);
         let key = key.filter(|key| ALGORITHMS.contains(&header.alg) && key.signs_with(header.alg));
         let Some(key) = key else {
@@ -130,7 +145,7 @@ impl Assertions {
         validation.validate_aud = false;
         if jsonwebtoken::decode::<serde::de::IgnoredAny>(assertion, &key.key, &validation).is_err()
         {
-            return rejected("its signature does not fit");
+            return rejected(NO_KEY);
         }
         self.check(&claims, &client.client_id)?;
         self.use_up(&claims).await
@@ -173,7 +188,7 @@ impl Assertions {
             || path.is_some_and(|path| ["/token", "/revoke", "/introspect"].contains(&path))
     }
 
-    async fn use_up(&self, claims: &Claims) -> Result<(), AssertionError> {
+    async fn use_up(&self, claims: &Claims) -> Result<Used, AssertionError> {
         let named = [claims.sub.as_bytes(), &[0], claims.jti.as_bytes()].concat();
         let name = URL_SAFE_NO_PAD.encode(digest(&SHA256, &named));
         // Tells a write of ours whose answer was lost, and which the SDK repeated, from somebody else's.
@@ -181,32 +196,57 @@ impl Assertions {
         rand::fill(&mut attempt)
             .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
         let attempt = AttributeValue::B(Blob::new(attempt));
+        let mut item = primary_key(format!("ASSERTION#{name}"), "ASSERTION");
+        item.insert("attempt".to_owned(), attempt.clone());
+        let expires_at = number(claims.exp.saturating_add(LEEWAY));
+        item.insert("expires_at".to_owned(), expires_at);
+        let used = Used { item, attempt };
         let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(primary_key(format!("ASSERTION#{name}"), "ASSERTION")))
-            .item("attempt", attempt.clone())
-            .item("expires_at", number(claims.exp.saturating_add(LEEWAY)))
-            .condition_expression("attribute_not_exists(#pk)")
+            .put(used.item.clone())
+            .condition_expression("attribute_not_exists(#pk) OR attribute_exists(#given_back)")
             .expression_attribute_names("#pk", "pk")
+            .expression_attribute_names("#given_back", GIVEN_BACK)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
             .await;
         let Err(error) = put else {
-            return Ok(());
+            return Ok(used);
         };
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(there))
-                if there.item().and_then(|item| item.get("attempt")) == Some(&attempt) =>
+                if there.item().and_then(|item| item.get("attempt")) == Some(&used.attempt) =>
             {
-                Ok(())
+                Ok(used)
             }
             Some(PutItemError::ConditionalCheckFailedException(_)) => {
                 rejected("it was used before: each request takes a new one")
             }
-            _ => Err(StoreError::from(error).into()),
+            _ => {
+                // It may be in the table all the same.
+                self.give_back(&used).await;
+                Err(StoreError::from(error).into())
+            }
         }
+    }
+
+    /// Lets the next request use an assertion whose request had no outcome. Where the table does not take this, the assertion
+    /// stays used: it is good once at most, and its client makes a new one.
+    pub(crate) async fn give_back(&self, used: &Used) {
+        let put = self
+            .put(used.item.clone())
+            .item(GIVEN_BACK, AttributeValue::Bool(true))
+            .condition_expression("#attempt = :attempt")
+            .expression_attribute_names("#attempt", "attempt")
+            .expression_attribute_values(":attempt", used.attempt.clone());
+        if let Err(error) = put.send().await {
+            let error = StoreError::from(error);
+            tracing::warn!(event = "assertion.not_given_back", error.cause = %error);
+        }
+    }
+
+    fn put(&self, item: Item) -> PutItemFluentBuilder {
+        let put = self.client.put_item().table_name(&self.table);
+        put.set_item(Some(item))
     }
 }
 

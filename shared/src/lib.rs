@@ -14,6 +14,7 @@ mod jwk;
 mod jws;
 pub mod keys;
 pub mod provider;
+pub mod scope;
 pub mod sessions;
 pub mod start;
 pub mod telemetry;

@@ -7,6 +7,7 @@ mod id;
 mod list;
 mod refresh_token;
 mod store;
+mod terms;
 
 pub use alive::Alive;
 pub(crate) use alive::{is_alive, still_alive};
@@ -17,3 +18,4 @@ pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
 pub(crate) use store::session_key;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
+pub use terms::Terms;

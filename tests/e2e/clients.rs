@@ -1,5 +1,7 @@
 //! Clients: several, each with what it may do, and some without a secret (RFC 7523).
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -246,6 +248,193 @@ async fn t11_an_assertion_that_another_key_signed_is_refused() {
             .refuses(&scene.key.sign(&claims), "has its kid and alg")
             .await;
     }
+}
+
+#[tokio::test]
+async fn t67_a_failed_assertion_says_the_same_of_every_client() {
+    let scene = Scene::start().await;
+    let answers = async |header: Value, key: &Key| {
+        let mut answers = Vec::new();
+        for client in [SIGNER, CLIENT.0, "nobody"] {
+            let mut claims = scene.claims("x");
+            claims["iss"] = client.into();
+            claims["sub"] = client.into();
+            let assertion = key.sign_with_header(&header, &claims);
+            let answer = scene.authenticate("/token", &assertion).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{client}");
+            answers.push(answer.body);
+        }
+        answers
+    };
+    let stranger = Key::new("one");
+    let good = json!({ "alg": "ES256", "kid": "one", "typ": "JWT" });
+    for (name, value) in [
+        ("alg", "ES256"),
+        ("alg", "RS256"),
+        ("alg", "none"),
+        ("kid", "two"),
+        ("typ", "at+jwt"),
+        ("jku", "https://evil.example"),
+    ] {
+        let mut header = good.clone();
+        header[name] = value.into();
+
+        let said = answers(header, &stranger).await;
+
+        assert!(
+            said.iter().all(|answer| *answer == said[0]),
+            "{name} {value}: {said:#?}"
+        );
+    }
+}
+
+/// Where the request of an assertion has an outcome, the assertion is used up; a request that may be sent again has none.
+#[tokio::test]
+async fn t72_a_request_that_ended_in_503_is_sent_again_with_its_assertion() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let assertion = scene.key.sign(&scene.claims("exchange"));
+    let subject_token = service.github_token("octocat");
+    let mut form = vec![
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+    ];
+    form.extend(tests::exchange_of(&subject_token));
+    let request = || service.request("POST", "/token").form(&form);
+    let sign_up = When::Operation("TransactWriteItems");
+    service.dynamodb.fault_times(3, sign_up, Fault::Refuse);
+    let unavailable = service.send(request()).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.dynamodb.heal();
+
+    let answer = service.send(request()).await;
+
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let replayed = service.send(request()).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(replayed.body["error"], "invalid_client");
+
+    // The same for a refresh, in the middle of the request and at the assertion itself.
+    let refresh_token = answer.text("/refresh_token");
+    for operation in ["UpdateItem", "GetItem", "PutItem"] {
+        let assertion = scene.key.sign(&scene.claims(operation));
+        let mut form = vec![
+            ("client_assertion_type", ASSERTION_TYPE),
+            ("client_assertion", &assertion),
+        ];
+        form.extend(tests::refresh_of(refresh_token));
+        let request = || service.request("POST", "/token").form(&form);
+        let fault = Fault::ResetAfterForwarding;
+        service
+            .dynamodb
+            .fault_times(3, When::Operation(operation), fault);
+        let unavailable = service.send(request()).await;
+        assert_eq!(
+            unavailable.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{operation}: {:?}",
+            unavailable.body
+        );
+        service.dynamodb.heal();
+
+        let answer = service.send(request()).await;
+
+        assert_eq!(answer.status, StatusCode::OK, "{operation}");
+        let replayed = service.send(request()).await;
+        assert_eq!(replayed.status, StatusCode::UNAUTHORIZED, "{operation}");
+    }
+}
+
+#[tokio::test]
+async fn t72_a_revocation_that_ended_in_503_is_sent_again_with_its_assertion() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let token = service.refresh_token("octocat").await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+        ("token", &token),
+    ];
+    let request = || service.request("POST", "/revoke").form(&form);
+    let ending = When::Operation("UpdateItem");
+    let fault = Fault::ResetBeforeForwarding;
+    service.dynamodb.fault_times(3, ending, fault);
+    let unavailable = service.send(request()).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.dynamodb.heal();
+
+    assert_eq!(service.send(request()).await.status, StatusCode::OK);
+
+    let replayed = service.send(request()).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
+}
+
+/// The first attempt to give the assertion back takes effect and its answer is lost; the second comes when somebody has used
+/// the assertion since.
+#[tokio::test]
+async fn t11_an_assertion_is_given_back_only_by_the_request_that_used_it() {
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let token = service.refresh_token("octocat").await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+        ("token", &token),
+    ];
+    let request = || service.request("POST", "/introspect").form(&form);
+    service.dynamodb.clear();
+    // The first call uses the assertion up, the next three read the session.
+    for nth in 2..=4 {
+        let fault = Fault::ResetBeforeForwarding;
+        service.dynamodb.fault(When::Nth(nth), fault);
+    }
+    let lost = Fault::ResetAfterForwarding;
+    service.dynamodb.fault(When::Nth(5), lost);
+    let late = Fault::Delay(Duration::from_millis(1_500));
+    service.dynamodb.fault(When::Nth(6), late);
+    let unavailable = service.send(request()).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(service.dynamodb.calls().len(), 6);
+
+    let answer = service.send(request()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+
+    service.dynamodb.settled().await;
+    let replayed = service.send(request()).await;
+    assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn t11_of_many_who_send_a_request_again_with_its_assertion_one_is_let_in() {
+    let scene = Scene::start().await;
+    let assertion = scene.key.sign(&scene.claims("x"));
+    let nobody = format!("cbr_{}", "A".repeat(119));
+    let form = [
+        ("client_assertion_type", ASSERTION_TYPE),
+        ("client_assertion", &assertion),
+        ("token", &nobody),
+    ];
+    let request = || scene.service.request("POST", "/introspect").form(&form);
+    let token = scene.service.refresh_token("octocat").await;
+    let form = [&form[..2], &[("token", token.as_str())]].concat();
+    scene
+        .service
+        .dynamodb
+        .fault_times(3, When::Operation("GetItem"), Fault::Refuse);
+    let unavailable = scene.service.request("POST", "/introspect").form(&form);
+    let unavailable = scene.service.send(unavailable).await;
+    assert_eq!(unavailable.status, StatusCode::SERVICE_UNAVAILABLE);
+    scene.service.dynamodb.heal();
+
+    let requests = (0..30).map(|_| tokio::spawn(settle(request())));
+    let mut accepted = 0;
+    for request in requests.collect::<Vec<_>>() {
+        accepted += usize::from(request.await.unwrap().status == StatusCode::OK);
+    }
+
+    assert_eq!(accepted, 1);
 }
 
 #[tokio::test]

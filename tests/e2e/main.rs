@@ -28,6 +28,7 @@ mod permissions;
 mod provider;
 mod random;
 mod rotation;
+mod scopes;
 mod sessions;
 mod sign_in;
 mod sign_out;

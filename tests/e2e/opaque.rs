@@ -56,6 +56,18 @@ fn token(scopes: &str) -> String {
 }
 
 #[tokio::test]
+async fn t30_opaque_tokens_that_differ_after_a_dot_are_two_tokens() {
+    let scene = Scene::start().await;
+
+    let first = scene.exchange("loose", &token("p1.aaaa")).await;
+    let other = scene.exchange("loose", &token("p1.bbbb")).await;
+
+    assert_eq!(first.status, StatusCode::OK, "{:?}", first.body);
+    assert_eq!(other.status, StatusCode::OK, "{:?}", other.body);
+    assert_eq!(scene.service.sessions().len(), 2);
+}
+
+#[tokio::test]
 async fn a_token_of_our_application_signs_its_person_in_at_each_of_them() {
     let scene = Scene::start().await;
 

@@ -171,7 +171,7 @@ async fn t37_nobody_ends_a_session_by_guessing() {
 }
 
 /// A well-formed token with the session of one and the secrets of another.
-fn spliced(session: &str, secrets: &str) -> String {
+pub(crate) fn spliced(session: &str, secrets: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let [session, secrets] =
         [session, secrets].map(|token| URL_SAFE_NO_PAD.decode(&token[4..]).unwrap());

@@ -539,6 +539,22 @@ async fn t42_a_client_gives_a_token_back_and_its_session_ends() {
 }
 
 #[tokio::test]
+async fn t37_a_refresh_token_of_another_family_ends_nothing() {
+    let service = Service::start().await;
+    let mut device = Device::sign_in(&service, "octocat").await;
+    let other = Device::sign_in(&service, "octocat").await;
+    // The user and the session are right, and can be read off any access token; the secrets are another session's.
+    let forged = crate::sessions::spliced(&device.refresh, &other.refresh);
+    let before = service.items();
+
+    let answer = service.revoke(&forged).await;
+
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(service.items(), before);
+    device.goes_on(&service).await;
+}
+
+#[tokio::test]
 async fn t42_a_token_of_another_client_is_answered_alike_and_stays() {
     let service = Service::start().await;
     let mut device = Device::sign_in(&service, "octocat").await;

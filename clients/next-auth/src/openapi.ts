@@ -241,7 +241,7 @@ export interface components {
             client_secret?: string;
             /** @constant */
             client_assertion_type?: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-            /** @description A JWT that the client signed (RFC 7523), good once. */
+            /** @description A JWT that the client signed (RFC 7523), good once. A request that is answered with 503 gives it back. */
             client_assertion?: string;
         };
         TokenExchange: components["schemas"]["ClientParameters"] & components["schemas"]["Subject"] & {
@@ -249,7 +249,7 @@ export interface components {
             grant_type: "urn:ietf:params:oauth:grant-type:token-exchange";
             /** @constant */
             requested_token_type?: "urn:ietf:params:oauth:token-type:access_token";
-            /** @description At most what the client may have; all of that when it is left out. */
+            /** @description At most what the client may have, as 1 to 64 scope-tokens in at most 1,024 bytes; all of that when it is left out. */
             scope?: string;
             /** @description An API that the client may ask for tokens for. */
             audience?: string;
@@ -261,7 +261,7 @@ export interface components {
             grant_type: "refresh_token";
             /** Format: password */
             refresh_token: string;
-            /** @description At most what was granted. */
+            /** @description At most what the session was granted and the client may have; all of that when it is left out. */
             scope?: string;
             /** @description Another API of the client's, for this one token. */
             audience?: string;

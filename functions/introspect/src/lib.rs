@@ -108,9 +108,12 @@ async fn introspect_token(
 ) -> Result<Json<Answer>, OAuthError> {
     let answer = in_time(async {
         let client = introspect.clients.authenticate(&mut form).await?;
-        // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
-        let token = form.require("token")?;
-        introspect.look_at(&token, &client).await
+        let answer = async {
+            // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
+            let token = form.require("token")?;
+            introspect.look_at(&token, &client).await
+        };
+        client.outcome(answer).await
     });
     Ok(Json(answer.await?))
 }

@@ -59,9 +59,12 @@ async fn revoke_token(
     mut form: Form,
 ) -> Result<StatusCode, OAuthError> {
     let client = revoke.clients.authenticate(&mut form).await?;
-    // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
-    let token = form.require("token")?;
-    revoke.end_session_of(&token, &client).await?;
+    let revoked = async {
+        // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
+        let token = form.require("token")?;
+        revoke.end_session_of(&token, &client).await
+    };
+    client.outcome(revoked).await?;
     Ok(StatusCode::OK)
 }
 

@@ -17,7 +17,7 @@ use shared::{
     provider::{Providers, SubjectToken},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::StartError,
-    token::{Grant, IssuedToken, TokenIssuer, has_scope},
+    token::{Grant, IssuedToken, TokenIssuer},
     users::{SignIn, User, Users},
 };
 
@@ -132,11 +132,14 @@ async fn grant(
 impl TokenExchange {
     async fn grant(&self, user_agent: UserAgent, mut form: Form) -> Result<Json<Answer>, ApiError> {
         let client = self.clients.authenticate(&mut form).await?;
-        match form.require_plain("grant_type")?.as_str() {
-            GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
-            GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
-            _ => Err(ApiError::UnsupportedGrantType),
-        }
+        let granted = async {
+            match form.require_plain("grant_type")?.as_str() {
+                GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
+                GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
+                _ => Err(ApiError::UnsupportedGrantType),
+            }
+        };
+        client.outcome(granted).await
     }
 
     /// RFC 8693 §2.1: a sign-in at a provider opens a session here.
@@ -150,7 +153,8 @@ impl TokenExchange {
         let scope = client.grant_scope(exchange.scope.as_deref())?;
         client.audience(exchange.audience.as_deref(), &self.issuer.audience)?;
         let subject = &exchange.subject;
-        client.check_provider(self.providers.name_of(subject)?)?;
+        let provider = self.providers.name_of(subject)?;
+        client.check_provider(provider)?;
         let opening = Opening::new(
             &subject.token,
             client.id(),
@@ -158,7 +162,8 @@ impl TokenExchange {
             user_agent.as_deref(),
             self.lifetimes,
         )?
-        .for_audience(exchange.audience);
+        .for_audience(exchange.audience)
+        .by_provider(provider);
 
         let identity = self.providers.verify(subject).await?;
         let tokens = self.tokens.ready().await?;
@@ -170,12 +175,15 @@ impl TokenExchange {
             .users
             .sign_in(&identity, &self.sign_ups, &self.sessions, &opening)
             .await?;
+        // A repeated exchange is answered with the session that is there, as far as the client may still have it.
+        let scope = client.present_scope(session.scope.as_ref());
+        let scope = scope.map(|scope| scope.to_string());
         let grant = Grant {
             client_id: client.id(),
             session: session.session,
             signed_in_at: session.signed_in_at,
             audience: client.audience(session.audience.as_deref(), &self.issuer.audience)?,
-            scope: session.scope.as_deref(),
+            scope: scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
 
@@ -183,7 +191,7 @@ impl TokenExchange {
         let expires_in = session.refresh_token_expires_in;
         let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(Answer {
-            scope: session.scope,
+            scope,
             is_new_user,
             email_in_use: email_in_use.then_some(true),
             ..answer
@@ -197,25 +205,31 @@ impl TokenExchange {
             RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
         // Before anything changes: a request that asks for what it may not have uses nothing up.
         let requested = audience(&mut form)?;
-        client.audience(requested.as_deref(), &self.issuer.audience)?;
+        let usual = &self.issuer.audience;
+        client.audience(requested.as_deref(), usual)?;
+        let scope = client.requested_scope(form.take_plain("scope").as_deref())?;
+        let terms = client.terms(scope.as_ref(), requested.as_deref(), usual);
         let tokens = self.tokens.ready().await?;
 
         // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
         let (session, user) = tokio::join!(
-            self.sessions.refresh(&token, client.id(), &self.lifetimes),
+            self.sessions.refresh(&token, &terms, &self.lifetimes),
             self.users.find(token.user_id),
         );
         let (session, user) = (session?, user?);
         let user = user
             .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;
-        let scope = narrowed(session.scope, form.take_plain("scope"))?;
+        // RFC 6749 §6: less than was granted, and never more; and no more than the client may have at this moment.
+        let granted = scope.as_ref().or(session.scope.as_ref());
+        let scope = client.present_scope(granted);
+        let scope = scope.map(|scope| scope.to_string());
         let audience = requested.or(session.audience);
         let grant = Grant {
             client_id: client.id(),
             session: session.session,
             signed_in_at: session.signed_in_at,
-            audience: client.audience(audience.as_deref(), &self.issuer.audience)?,
+            audience: client.audience(audience.as_deref(), usual)?,
             scope: scope.as_deref(),
         };
         let issued = tokens.issue(&user, &grant)?;
@@ -231,22 +245,6 @@ fn audience(form: &mut Form) -> Result<Option<String>, ApiError> {
     match (form.take_plain("audience"), form.take_plain("resource")) {
         (Some(audience), Some(resource)) if audience != resource => Err(ApiError::InvalidTarget),
         (audience, resource) => Ok(audience.or(resource)),
-    }
-}
-
-/// RFC 6749 §6: a refresh may ask for less than was granted, never for more.
-fn narrowed(
-    granted: Option<String>,
-    requested: Option<String>,
-) -> Result<Option<String>, ApiError> {
-    let Some(requested) = requested else {
-        return Ok(granted);
-    };
-    let is_granted = |scope| has_scope(granted.as_deref(), scope);
-    if requested.split(' ').all(is_granted) {
-        Ok(Some(requested))
-    } else {
-        Err(ApiError::InvalidScope)
     }
 }
 

@@ -7,7 +7,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{ConfigError, Environment, Found, is_vschar};
-use crate::jwk::{self, PublicKey};
+pub(super) use crate::scope::is_scope_token;
+use crate::{
+    jwk::{self, PublicKey},
+    scope::Scope,
+};
 
 /// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
 #[derive(Clone, Debug, Deserialize)]
@@ -62,6 +66,9 @@ impl ClientKeys {
         self.0.get(kid).map(Arc::as_ref)
     }
 }
+
+/// The condition of a refresh names all audiences or providers of a client, and DynamoDB limits its length to 4 KB.
+const MAX_NAMES: usize = 50;
 
 const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences" and "introspects""#;
 
@@ -118,17 +125,23 @@ impl Client {
         if !self.scopes.iter().all(|scope| is_scope_token(scope)) {
             return Some("has a scope that is no scope-token of RFC 6749 §3.3");
         }
+        if !self.scopes.is_empty() && self.scope().is_none() {
+            return Some("has more than 64 scopes, or more than 1,024 bytes of them");
+        }
         if !self.audiences.iter().all(is_text) {
             return Some("has an audience that is no visible ASCII");
         }
+        let providers = self.providers.as_ref().map_or(0, Vec::len);
+        if self.audiences.len() > MAX_NAMES || providers > MAX_NAMES {
+            return Some("has more than 50 audiences or providers");
+        }
         None
     }
-}
 
-/// RFC 6749 §3.3.
-pub(super) fn is_scope_token(scope: &str) -> bool {
-    let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
-    !scope.is_empty() && scope.bytes().all(allowed)
+    /// All that the client may do.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        Scope::of(self.scopes.iter().map(String::as_str)).ok()
+    }
 }
 
 fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
@@ -182,6 +195,17 @@ mod tests {
     #[test]
     fn t84_a_wrong_client_list_is_refused_without_showing_it() {
         let repeated = format!(r#"{{"client_id":"a","secret_sha256":["{A_HASH}"]}}"#);
+        let with_many = |member: &str, count: usize, name: &str| {
+            let names: Vec<String> = (0..count).map(|nth| format!("{name}{nth}")).collect();
+            let names = serde_json::json!(names);
+            format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"{member}":{names}}}]"#)
+        };
+        for (member, count) in [("scopes", 64), ("audiences", 50), ("providers", 50)] {
+            assert!(
+                clients_of(&with_many(member, count, "name")).is_ok(),
+                "{member}"
+            );
+        }
         for json in [
             "",
             "[]",
@@ -196,6 +220,10 @@ mod tests {
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
             ),
+            &with_many("scopes", 65, "scope"),
+            &with_many("scopes", 5, &"x".repeat(205)),
+            &with_many("audiences", 51, "https://api.example.com/"),
+            &with_many("providers", 51, "provider"),
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
                 &A_HASH[2..]

@@ -1,6 +1,6 @@
 //! Client authentication: with a secret (RFC 6749 §2.3.1), or with what the client signs (RFC 7523 §2.2).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
@@ -12,8 +12,10 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, Form};
 use crate::{
-    assertion::{self, AssertionError, Assertions},
+    assertion::{self, AssertionError, Assertions, Used},
     config::{self, ConfigError, Environment},
+    scope::Scope,
+    sessions::Terms,
 };
 
 /// How clients may authenticate, as metadata names it (RFC 8414 §2).
@@ -22,6 +24,10 @@ pub const CLIENT_AUTHENTICATION: [&str; 3] = [
     "client_secret_post",
     "private_key_jwt",
 ];
+
+/// Leaves time to use an assertion up before the work, and to give it back after it, within the 8 s of a request.
+const WORK_TIMEOUT: Duration = Duration::from_secs(5);
+const GIVE_BACK_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The one kind of assertion that there is (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -62,7 +68,11 @@ impl ClientProviders {
 
 /// An authenticated client: only [`Clients::authenticate`] gives one.
 #[derive(Debug)]
-pub struct Client<'a>(&'a config::Client);
+pub struct Client<'a> {
+    settings: &'a config::Client,
+    /// The assertion that the client used to authenticate, if it did not use a secret.
+    used: Option<(&'a Assertions, Used)>,
+}
 
 /// What a request presents as its client; nothing of it is proven.
 enum Presented {
@@ -127,7 +137,10 @@ impl Clients {
         });
         client
             .filter(|_| matches)
-            .map(Client)
+            .map(|settings| Client {
+                settings,
+                used: None,
+            })
             .ok_or(ApiError::InvalidClient)
     }
 
@@ -138,24 +151,49 @@ impl Clients {
     ) -> Result<Client<'_>, ApiError> {
         let claimed = assertion::claimed_client(assertion)?;
         // RFC 7521 §4.2: `client_id` is unnecessary, and names the same client if it is there.
-        let client = self
+        let settings = self
             .find(&claimed)
             .filter(|_| posted_id.is_none_or(|id| id == claimed))
             .ok_or(AssertionError::Rejected(assertion::NO_KEY))?;
-        self.assertions.prove(assertion, client).await?;
-        Ok(Client(client))
+        let used = self.assertions.prove(assertion, settings).await?;
+        Ok(Client {
+            settings,
+            used: Some((&self.assertions, used)),
+        })
     }
 }
 
 impl Client<'_> {
+    /// Does the work that the authenticated client asks for. Where it has no outcome (503), the client's assertion is given
+    /// back: the client may send the same request again.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`ApiError::Overdue`].
+    pub async fn outcome<T>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let Some((assertions, used)) = &self.used else {
+            return work.await;
+        };
+        let outcome = tokio::time::timeout(WORK_TIMEOUT, work).await;
+        let outcome = outcome.unwrap_or(Err(ApiError::Overdue));
+        if outcome.as_ref().is_err_and(ApiError::may_be_repeated) {
+            let given_back = assertions.give_back(used);
+            // Too late counts as used: the client makes a new one.
+            let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, given_back).await;
+        }
+        outcome
+    }
+
     /// The client's public name.
     pub fn id(&self) -> &str {
-        &self.0.client_id
+        &self.settings.client_id
     }
 
     /// Whether the client may ask about tokens of others (RFC 7662 §4).
     pub fn introspects(&self) -> bool {
-        self.0.introspects
+        self.settings.introspects
     }
 
     /// Whether the client may sign users in with `provider`.
@@ -163,7 +201,7 @@ impl Client<'_> {
     /// # Errors
     /// [`ApiError::UnauthorizedClient`].
     pub fn check_provider(&self, provider: &str) -> Result<(), ApiError> {
-        if self.0.may_use(provider) {
+        if self.settings.may_use(provider) {
             Ok(())
         } else {
             Err(ApiError::UnauthorizedClient)
@@ -179,7 +217,7 @@ impl Client<'_> {
         requested: Option<&'r str>,
         usual: &'r str,
     ) -> Result<&'r str, ApiError> {
-        let allowed = &self.0.audiences;
+        let allowed = &self.settings.audiences;
         let is_allowed = |audience| match &**allowed {
             [] => audience == usual,
             allowed => allowed.iter().any(|other| other == audience),
@@ -191,26 +229,52 @@ impl Client<'_> {
         }
     }
 
-    /// What the client gets of `requested`: all of it or an error; all that it may have when it asks for nothing.
+    /// The scope that the client gets at an exchange: what it asks for, or else all that it may have.
     ///
     /// # Errors
-    /// [`ApiError::InvalidScope`] for more than the client may have.
-    pub fn grant_scope(&self, requested: Option<&str>) -> Result<Option<String>, ApiError> {
-        let allowed = &self.0.scopes;
-        let granted: Vec<&str> = match requested {
-            None => allowed.iter().map(String::as_str).collect(),
-            Some(requested) => requested
-                .split(' ')
-                .filter(|scope| !scope.is_empty())
-                .collect(),
+    /// Those of [`Self::requested_scope`].
+    pub fn grant_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
+        let requested = self.requested_scope(requested)?;
+        Ok(requested.or_else(|| self.settings.scope()))
+    }
+
+    /// The scope that the client asks for, if any: the same reading at an exchange and at a refresh.
+    ///
+    /// # Errors
+    /// [`ApiError::InvalidScope`] for what is no scope, and for more than the client may have.
+    pub fn requested_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
+        let Some(requested) = requested else {
+            return Ok(None);
         };
-        if !granted
-            .iter()
-            .all(|scope| allowed.iter().any(|allowed| allowed == scope))
-        {
-            return Err(ApiError::InvalidScope);
+        let requested: Scope = requested.parse().map_err(|_| ApiError::InvalidScope)?;
+        if requested.is_within(self.settings.scope().as_ref()) {
+            Ok(Some(requested))
+        } else {
+            Err(ApiError::InvalidScope)
         }
-        Ok((!granted.is_empty()).then(|| granted.join(" ")))
+    }
+
+    /// What is left of the scope that a session was granted, which may be more than the client may have by now.
+    pub fn present_scope(&self, granted: Option<&Scope>) -> Option<Scope> {
+        granted?.shared_with(&self.settings.scope()?)
+    }
+
+    /// What a session must be for this client to refresh it, for a request that asks for this scope and audience.
+    pub fn terms<'t>(
+        &'t self,
+        scope: Option<&'t Scope>,
+        audience: Option<&str>,
+        usual: &'t str,
+    ) -> Terms<'t> {
+        let allowed = self.settings.audiences.iter().map(String::as_str);
+        let usual = self.settings.audiences.is_empty().then_some(usual);
+        Terms {
+            client_id: self.id(),
+            scope,
+            providers: self.settings.providers.as_deref(),
+            // One that the request names was looked at before, and takes the place of the session's.
+            audiences: audience.is_none().then(|| allowed.chain(usual).collect()),
+        }
     }
 }
 
@@ -422,12 +486,13 @@ mod tests {
         let mut form = form(Some(&basic("next+js:new")), "").await;
         let client = clients.authenticate(&mut form).await.unwrap();
 
+        let granted = |requested| {
+            let granted = client.grant_scope(requested).unwrap();
+            granted.map(|scope| scope.to_string())
+        };
         let all = Some("orders:read orders:write".to_owned());
-        assert_eq!(client.grant_scope(None).unwrap(), all);
-        assert_eq!(
-            client.grant_scope(Some("orders:read")).unwrap().as_deref(),
-            Some("orders:read")
-        );
+        assert_eq!(granted(None), all);
+        assert_eq!(granted(Some("orders:read")).as_deref(), Some("orders:read"));
         assert!(client.grant_scope(Some("orders:read admin")).is_err());
     }
 

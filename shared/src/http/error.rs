@@ -41,8 +41,10 @@ pub enum ApiError {
     /// No such grant (RFC 6749 §5.2).
     #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
     UnsupportedGrantType,
-    /// A scope that the client may not have.
-    #[error("the requested scope is not allowed for this client")]
+    /// What is no scope, or one that the client may not have or the session was not granted.
+    #[error(
+        "scope is malformed, too long, or more than this client or session may have: ask for less, or leave it out"
+    )]
     InvalidScope,
     /// A token for an API that is not ours (RFC 8693 §2.2.2).
     #[error("tokens are not issued for this audience or resource")]
@@ -156,6 +158,11 @@ impl ApiError {
             | Self::Overdue
             | Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// Whether the request had no outcome, so that the client may send it again as it is.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
     }
 
     /// Stable; clients switch on it. The standards' own where they have one.
@@ -317,6 +324,8 @@ impl From<RefreshError> for ApiError {
     fn from(error: RefreshError) -> Self {
         match error {
             RefreshError::Invalid | RefreshError::Reused => Self::InvalidGrant(error),
+            RefreshError::ScopeNotGranted => Self::InvalidScope,
+            RefreshError::AudienceNotAllowed => Self::InvalidTarget,
             RefreshError::Store(error) => Self::StoreUnavailable(error),
         }
     }

@@ -38,7 +38,7 @@ impl Alive {
             created_at: item.created_at,
             expires_at: item.over_at(),
             client_id: item.client_id,
-            scope: item.scope,
+            scope: item.scope.map(|scope| scope.to_string()),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What a presented refresh token does to its session, and what a repeated exchange: pure, so that a model checker can walk
 //! through all of it (`tests/session_model.rs`).
 //!
-//! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words. Where
-//! it fails, [`decide`] says why from the item that was there.
+//! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words, and the
+//! client's [`super::Terms`]. Where it fails, [`decide`] says why from the item that was there.
 
 use super::refresh_token::{Hash, Nonce};
 use crate::clock::Timestamp;

@@ -5,8 +5,10 @@ use std::{fmt, str::FromStr};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
+
+use crate::jws::{self, Header};
 
 /// How much of the hash names a session: nobody finds a second token for 128 bits of it.
 pub(super) const LENGTH: usize = 16;
@@ -27,10 +29,7 @@ impl SessionId {
         let mut hash = Context::new(&SHA256);
         // The prefix keeps this hash apart from any other use of SHA-256 on the same token.
         hash.update(b"cambio session\0");
-        // Some signatures have a second spelling, which says the same (T30): a JWT is known by what is signed.
-        let token = subject_token.expose_secret();
-        let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
-        hash.update(signed.as_bytes());
+        hash.update(identifying_part(subject_token.expose_secret()).as_bytes());
         let mut id = [0; LENGTH];
         id.copy_from_slice(&hash.finish().as_ref()[..LENGTH]);
         Self(id)
@@ -43,6 +42,15 @@ impl SessionId {
     pub(super) fn as_bytes(&self) -> &[u8; LENGTH] {
         &self.0
     }
+}
+
+/// The part of a subject token that tells it from others. Some signatures have a second spelling, which says the same (T30),
+/// so a JWT is known by what is signed. What is no JWT, like an opaque token with dots, is known by all of it.
+fn identifying_part(token: &str) -> &str {
+    // The same form that an ID token must have to be proven.
+    let is_jwt = jws::inspect::<Header, IgnoredAny>(token).is_ok();
+    let signed = token.rsplit_once('.').filter(|_| is_jwt);
+    signed.map_or(token, |(signed, _)| signed)
 }
 
 impl FromStr for SessionId {
@@ -84,11 +92,28 @@ mod tests {
         let session = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
         assert_eq!(session("gho_a"), session("gho_a"));
         assert_ne!(session("gho_a"), session("gho_b"));
-        assert_eq!(
-            session("header.payload.one"),
-            session("header.payload.other")
-        );
-        assert_ne!(session("header.payload.one"), session("header.other.one"));
+        let jwt = |payload: &str, signature: &str| {
+            let header = r#"{"alg":"ES256","kid":"one"}"#;
+            let parts = [header, payload, signature].map(|part| URL_SAFE_NO_PAD.encode(part));
+            session(&parts.join("."))
+        };
+        assert_eq!(jwt("{}", "one"), jwt("{}", "other"));
+        assert_ne!(jwt("{}", "one"), jwt(r#"{"sub":"a"}"#, "one"));
+    }
+
+    #[test]
+    fn t30_what_is_no_jwt_is_known_by_all_of_it() {
+        let session = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
+        for (one, other) in [
+            ("p1.aaaa", "p1.bbbb"),
+            ("header.payload.one", "header.payload.other"),
+            ("e30.e30.aaaa", "e30.e30.bbbb"),
+            ("a.b.c.d", "a.b.c.e"),
+            ("a.", "a.b"),
+            ("a", "a.b"),
+        ] {
+            assert_ne!(session(one), session(other), "{one} {other}");
+        }
     }
 
     #[test]

@@ -7,14 +7,17 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
-use super::{Decision, EndReason, Hash, Nonce, Presented, RefreshToken, SessionId, State, decide};
+use super::{
+    Decision, EndReason, Hash, Nonce, Presented, RefreshToken, SessionId, State, Terms, decide,
+};
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
+    scope::Scope,
     users::{User, UserId},
 };
 
@@ -49,8 +52,9 @@ pub struct Opening {
     id: SessionId,
     subject_token: SecretString,
     client_id: String,
-    scope: Option<String>,
+    scope: Option<Scope>,
     audience: Option<String>,
+    provider: Option<String>,
     user_agent: Option<String>,
     nonce: Nonce,
     lifetimes: SessionLifetimes,
@@ -63,8 +67,8 @@ pub struct Opened {
     pub session: SessionRef,
     /// Its first refresh token.
     pub refresh_token: RefreshToken,
-    /// What the client may do in it.
-    pub scope: Option<String>,
+    /// What the client was granted in it.
+    pub scope: Option<Scope>,
     /// The API that the client asked for tokens for.
     pub audience: Option<String>,
     /// When it was opened, which a repeated exchange does not change.
@@ -80,8 +84,8 @@ pub struct Opened {
 pub struct Refreshed {
     /// The token that comes next.
     pub refresh_token: RefreshToken,
-    /// What the client may do in the session.
-    pub scope: Option<String>,
+    /// What the client was granted in the session.
+    pub scope: Option<Scope>,
     /// The API that the client asked for tokens for.
     pub audience: Option<String>,
     /// How long the refresh token is good if it is not used.
@@ -112,6 +116,12 @@ pub enum RefreshError {
     /// Its successor was used: somebody has a copy. The session is over.
     #[error("the refresh token was used before; the session has ended")]
     Reused,
+    /// The client asks for a scope that the session was not granted. Nothing has changed.
+    #[error("the session was not granted this scope")]
+    ScopeNotGranted,
+    /// The session's tokens are for an API that the client may not have any more. Nothing has changed.
+    #[error("the client may not have tokens for the session's audience")]
+    AudienceNotAllowed,
     /// The table cannot be used; the same token works afterwards.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,10 +131,14 @@ pub enum RefreshError {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SessionItem {
     pub(super) client_id: String,
+    /// Written as a set of texts, by [`Sessions::prepare`].
+    #[serde(default, skip_serializing, deserialize_with = "stored_scope")]
+    pub(super) scope: Option<Scope>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) scope: Option<String>,
+    pub(super) audience: Option<String>,
+    /// The provider that proved the sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    audience: Option<String>,
+    pub(super) provider: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     pub(super) session_version: u64,
@@ -197,7 +211,7 @@ impl Opening {
     pub fn new(
         subject_token: &SecretString,
         client_id: &str,
-        scope: Option<String>,
+        scope: Option<Scope>,
         user_agent: Option<&str>,
         lifetimes: SessionLifetimes,
     ) -> Result<Self, StoreError> {
@@ -210,6 +224,7 @@ impl Opening {
             client_id: client_id.to_owned(),
             scope,
             audience: None,
+            provider: None,
             user_agent,
             nonce,
             lifetimes,
@@ -224,6 +239,12 @@ impl Opening {
     /// The same, with tokens for the API that the client asks for.
     pub fn for_audience(mut self, audience: Option<String>) -> Self {
         self.audience = audience;
+        self
+    }
+
+    /// The same, of a sign-in that this provider proves.
+    pub fn by_provider(mut self, provider: &str) -> Self {
+        self.provider = Some(provider.to_owned());
         self
     }
 
@@ -279,6 +300,7 @@ impl Sessions {
             client_id: opening.client_id.clone(),
             scope: opening.scope.clone(),
             audience: opening.audience.clone(),
+            provider: opening.provider.clone(),
             user_agent: opening.user_agent.clone(),
             session_version,
             family: first.family.hash().0,
@@ -297,6 +319,11 @@ impl Sessions {
         };
         let mut item: Item = serde_dynamo::to_item(&session)?;
         item.extend(session_key(user_id, opening.id));
+        if let Some(scope) = &session.scope {
+            // A set, of which a condition can tell whether it has a member.
+            let tokens = scope.tokens().map(str::to_owned).collect();
+            item.insert("scope".to_owned(), AttributeValue::Ss(tokens));
+        }
         Ok((item, opening.opened(user_id, session, now)))
     }
 
@@ -359,14 +386,16 @@ impl Sessions {
     /// Trades a refresh token for the next one.
     ///
     /// One conditional write rotates the current token. Any number of parallel or repeated requests with the token
-    /// before it get the same next token, as long as nobody has used that.
+    /// before it get the same next token, as long as nobody has used that. A session that does not meet `terms` stays as
+    /// it is.
     ///
     /// # Errors
-    /// [`RefreshError::Invalid`] and [`RefreshError::Reused`]; or the table cannot be used, and nothing is lost.
+    /// [`RefreshError::Invalid`], [`RefreshError::Reused`], [`RefreshError::ScopeNotGranted`] and
+    /// [`RefreshError::AudienceNotAllowed`]; or the table cannot be used, and nothing is lost.
     pub async fn refresh(
         &self,
         token: &RefreshToken,
-        client_id: &str,
+        terms: &Terms<'_>,
         lifetimes: &SessionLifetimes,
     ) -> Result<Refreshed, RefreshError> {
         let now = self.clock.now();
@@ -374,12 +403,13 @@ impl Sessions {
             .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
         let next = token.successor(nonce).ok_or(RefreshError::Invalid)?;
         let presented = Presented {
-            client_id: client_id.to_owned(),
+            client_id: terms.client_id.to_owned(),
             family: token.family.hash(),
             generation: token.generation,
             secret: token.secret.hash(),
         };
-        let rotated = self
+        let condition = terms.condition();
+        let mut rotation = self
             .client
             .update_item()
             .table_name(&self.table)
@@ -388,11 +418,12 @@ impl Sessions {
                 "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
                  #last_used_at = :now, #idle_expires_at = :idle_expires_at",
             )
-            .condition_expression(
+            .condition_expression(format!(
                 "#family = :family AND #generation = :generation AND #current = :current \
                  AND #client_id = :client_id AND attribute_not_exists(#ended_at) \
-                 AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-            )
+                 AND #idle_expires_at > :now AND #absolute_expires_at > :now{}",
+                condition.expression
+            ))
             .expression_attribute_names("#generation", "generation")
             .expression_attribute_names("#current", "current")
             .expression_attribute_names("#previous", "previous")
@@ -414,17 +445,23 @@ impl Sessions {
             .expression_attribute_values(":family", bytes(presented.family))
             .expression_attribute_values(":generation", number(token.generation))
             .expression_attribute_values(":current", bytes(presented.secret))
-            .expression_attribute_values(":client_id", string(client_id))
+            .expression_attribute_values(":client_id", string(terms.client_id))
             .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match rotated {
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        for (name, attribute) in condition.names {
+            rotation = rotation.expression_attribute_names(name, attribute);
+        }
+        for (name, value) in condition.values {
+            rotation = rotation.expression_attribute_values(name, value);
+        }
+        match rotation.send().await {
             Ok(rotated) => {
                 let item = rotated.attributes.unwrap_or_default();
                 let stored: SessionItem =
                     serde_dynamo::from_item(item).map_err(StoreError::from)?;
                 tracing::info!(event = "session.refreshed", session_id = %token.session_id, user_id = %token.user_id, generation = next.generation);
+                // Sessions of earlier versions have their scope as one text, of which the condition compares parts.
+                terms.check(&stored)?;
                 Ok(stored.refreshed(next, now))
             }
             Err(error) => {
@@ -439,13 +476,12 @@ impl Sessions {
                 let stored: SessionItem =
                     serde_dynamo::from_item(item).map_err(StoreError::from)?;
                 let window = lifetimes.reuse_window.map(|window| window.as_secs());
-                self.settle(
-                    token,
-                    &decide(&presented, &stored.state(), now, window),
-                    stored,
-                    now,
-                )
-                .await
+                let decision = decide(&presented, &stored.state(), now, window);
+                if matches!(decision, Decision::Rotate | Decision::Repeat(_)) {
+                    // Only a token that is good is told what is wrong with the request.
+                    terms.check(&stored)?;
+                }
+                self.settle(token, &decision, stored, now).await
             }
         }
     }
@@ -485,6 +521,23 @@ pub(crate) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
 
 pub(super) fn bytes(hash: Hash) -> AttributeValue {
     binary(hash.0)
+}
+
+/// A set of texts, or in sessions of earlier versions, one text.
+fn stored_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Set(Vec<String>),
+        Text(String),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Set(tokens) => Scope::stored(tokens),
+        Stored::Text(text) => {
+            let tokens = text.split(' ').filter(|token| !token.is_empty());
+            Scope::stored(tokens.map(str::to_owned))
+        }
+    })
 }
 
 fn binary(bytes: [u8; 32]) -> AttributeValue {
