@@ -147,7 +147,9 @@ impl Users {
                 };
                 continue;
             };
-            if let Some(mut user) = self.update(id, &key, identity).await? {
+            let told_email = sign_ups.proven_email(identity);
+            let updated = self.update(id, &key, identity, told_email.as_ref());
+            if let Some(mut user) = updated.await? {
                 let email_in_use = self.follow_email(&mut user, identity, sign_ups).await?
                     && sign_ups.same_email == SameEmail::Ask;
                 let session = sessions.open(opening, &user).await?;
@@ -229,6 +231,7 @@ impl Users {
         id: UserId,
         key: &IdentityKey,
         identity: &Identity,
+        proven: Option<&EmailKey>,
     ) -> Result<Option<User>, SignInError> {
         let mut update = self
             .client
@@ -244,9 +247,9 @@ impl Users {
             .expression_attribute_values(":key", string(key.as_str()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let told = told(identity.profile());
+        let told = told(identity.profile(), proven);
         let mut assignments = vec!["#signed_in_at = :now".to_owned()];
-        let mut removals = "";
+        let mut removals = Vec::new();
         update = update
             .expression_attribute_names("#signed_in_at", "signed_in_at")
             .expression_attribute_values(":now", number(self.clock.now()));
@@ -260,8 +263,13 @@ impl Users {
             update = update.expression_attribute_names("#profile", "profile");
         }
         if identity.profile().email == EmailAnswer::None {
-            removals = " REMOVE #profile.#email";
+            removals.push("#profile.#email");
             update = update.expression_attribute_names("#email", "email");
+        }
+        // Whatever the settings are now: an address that this sign-in did not prove is proven no more.
+        if identity.profile().email != EmailAnswer::NotTold && proven.is_none() {
+            removals.push("#profile.#proven_email");
+            update = update.expression_attribute_names("#proven_email", "proven_email");
         }
         for (field, value) in told {
             assignments.push(format!("#profile.#{field} = :{field}"));
@@ -269,10 +277,12 @@ impl Users {
                 .expression_attribute_names(format!("#{field}"), field)
                 .expression_attribute_values(format!(":{field}"), value);
         }
-        let updated = update
-            .update_expression(format!("SET {}{removals}", assignments.join(", ")))
-            .send()
-            .await;
+        let mut expression = format!("SET {}", assignments.join(", "));
+        if !removals.is_empty() {
+            expression.push_str(" REMOVE ");
+            expression.push_str(&removals.join(", "));
+        }
+        let updated = update.update_expression(expression).send().await;
         match updated {
             Ok(updated) => {
                 let item = updated.attributes.unwrap_or_default();
@@ -364,6 +374,7 @@ fn new_user(
             name: profile.name.clone(),
             email: email.map(|email| email.address.clone()),
             email_verified: email.is_some_and(|email| email.verified),
+            proven_email: email_key.clone(),
             picture: profile.picture.clone(),
         },
         roles: Vec::new(),
@@ -391,8 +402,8 @@ pub(super) fn linked(key: &IdentityKey, identity: &Identity, now: Timestamp) -> 
     }
 }
 
-/// The attributes of the profile that the provider told this time; the others stay as they are.
-fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
+/// The attributes of the profile that the provider told this time, `proven` among them; the others stay as they are.
+fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, AttributeValue)> {
     let mut told = Vec::new();
     if let Some(name) = &profile.name {
         told.push(("name", string(name)));
@@ -404,6 +415,9 @@ fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
             told.push(("email", string(&email.address)));
             told.push(("email_verified", AttributeValue::Bool(email.verified)));
         }
+    }
+    if let Some(proven) = proven {
+        told.push(("proven_email", string(proven.as_str())));
     }
     if let Some(picture) = &profile.picture {
         told.push(("picture", string(picture)));
