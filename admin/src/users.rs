@@ -174,7 +174,9 @@ impl Admin {
 }
 
 fn fits(user: &User, text: &str) -> bool {
-    let is = |other: &str| other.to_lowercase() == text.to_lowercase();
+    // ASCII only: whoever looks for an address or a login must not be shown one that merely folds into it. A display name
+    // identifies nobody.
+    let is = |other: &str| other.eq_ignore_ascii_case(text);
     let is_identity = |provider: &str, subject: &str| {
         text.split_once(':')
             .is_some_and(|(by, of)| by == provider && of == subject)

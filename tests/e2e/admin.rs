@@ -259,6 +259,19 @@ async fn a_list_is_of_all_users_however_many_pages_they_are() {
 }
 
 #[tokio::test]
+async fn t97_an_operator_who_looks_for_an_address_finds_no_letter_that_folds_into_another() {
+    let scene = Scene::start().await;
+    scene.service.sign_in("octocat").await;
+    let mut user = scene.service.users().remove(0);
+    user["profile"]["M"]["email"] = json!({ "S": "\u{212a}ate@example.com" });
+    scene.service.put(local::dynamodb::TABLE, &user);
+
+    let error = scene.try_run(&["find", "kate@example.com"]).await;
+
+    assert_eq!(error.unwrap_err().exit_code(), 3);
+}
+
+#[tokio::test]
 async fn a_table_that_is_none_and_one_that_is_away_are_told_apart() {
     let scene = Scene::start().await;
     let env = Environment::of(scene.service.variables.clone());

@@ -286,6 +286,41 @@ async fn t112_an_address_on_the_word_of_a_provider_that_is_not_trusted_joins_nob
     scene.service.check_invariants();
 }
 
+/// U+212A is the sign of the unit kelvin, whose lower case is the letter k.
+#[tokio::test]
+async fn t97_a_letter_that_folds_into_another_is_another_letter() {
+    const KELVIN: &str = "\u{212a}ate@example.com";
+    let scene = Scene::trusting_all("link").await;
+    let kate = scene
+        .acme("kate", json!({ "email": "kate@example.com" }))
+        .await;
+
+    let eve = scene.other("eve", json!({ "email": KELVIN })).await;
+
+    assert!(!same_user(&kate, &eve));
+    assert_eq!(eve.body["is_new_user"], true);
+    assert_eq!(scene.service.items_of("EMAIL#").len(), 1);
+    // Nor does an address with other letters join anybody who has the very same one.
+    let twin = scene.acme("twin", json!({ "email": KELVIN })).await;
+    assert!(!same_user(&eve, &twin));
+    scene.service.check_invariants();
+
+    let listed = json!({ "emails": ["kate@example.com"], "email_domains": ["kelvin.example"] });
+    let scene = Scene::start(&[("ALLOWED_SIGNUPS", &listed.to_string())]).await;
+    for email in [
+        KELVIN,
+        "eve@\u{212a}elvin.example",
+        "\u{e9}ve@kelvin.example",
+    ] {
+        assert_denied(&scene.acme("eve", json!({ "email": email })).await);
+    }
+    assert!(scene.service.items().is_empty());
+    let kate = scene
+        .acme("kate", json!({ "email": "KATE@example.com" }))
+        .await;
+    assert_eq!(kate.status, StatusCode::OK, "{:?}", kate.body);
+}
+
 #[tokio::test]
 async fn a_user_who_has_an_account_of_that_provider_already_stays_apart_from_a_second_one() {
     let scene = Scene::linking("link").await;
