@@ -509,6 +509,24 @@ async fn nobody_means_nobody_new() {
 }
 
 #[tokio::test]
+async fn t115_a_stale_read_turns_no_user_away() {
+    let mut service = Service::start().await;
+    let octocat = service.sign_in("octocat").await;
+    let name = "ALLOWED_SIGNUPS".to_owned();
+    service.variables.insert(name, "nobody".to_owned());
+    service.url = service.another_process().await;
+    service.dynamodb.fault(When::Always, Fault::Stale);
+    service.time.pass(1);
+
+    let again = service.exchange(&service.github_token("octocat")).await;
+
+    assert!(same_user(&octocat, &again));
+    assert_denied(&service.exchange(&service.github_token("hubot")).await);
+    assert_eq!(service.users().len(), 1);
+    service.check_invariants();
+}
+
+#[tokio::test]
 async fn members_of_an_organization_may_sign_up() {
     let listed = json!({ "github_organizations": ["acme", "other"] }).to_string();
     let service = Service::start_with(&[("ALLOWED_SIGNUPS", &listed)]).await;
