@@ -14,4 +14,5 @@ pub use ending::EndReason;
 pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
+pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};

@@ -17,7 +17,7 @@ use crate::{
     config::{SameEmail, SignUps},
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
-    sessions::{OpenError, Opened, Opening, Sessions},
+    sessions::{OpenError, Opened, Opening, Opens, Sessions},
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
@@ -94,12 +94,16 @@ impl Users {
     /// # Errors
     /// The table cannot be read.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.read(id, true).await
+    }
+
+    async fn read(&self, id: UserId, consistent: bool) -> Result<Option<User>, StoreError> {
         let found = self
             .client
             .get_item()
             .table_name(&self.table)
             .set_key(Some(user_key(id)))
-            .consistent_read(true)
+            .consistent_read(consistent)
             .send()
             .await?;
         Ok(found.item.map(serde_dynamo::from_item).transpose()?)
@@ -153,12 +157,13 @@ impl Users {
                 };
                 continue;
             };
-            let told_email = sign_ups.proven_email(identity);
-            let updated = self.update(id, &key, identity, told_email.as_ref());
-            if let Some(mut user) = updated.await? {
+            let proven = sign_ups.proven_email(identity);
+            let returned = self
+                .come_back(id, &key, identity, proven.as_ref(), sessions, opening)
+                .await?;
+            if let Some((mut user, session)) = returned {
                 let email_in_use = self.follow_email(&mut user, identity, sign_ups).await?
                     && sign_ups.same_email == SameEmail::Ask;
-                let session = sessions.open(opening, &user).await?;
                 return Ok(SignIn {
                     user,
                     session,
@@ -168,6 +173,76 @@ impl Users {
             known = self.find_identity(&key, true).await?;
         }
         Err(busy().into())
+    }
+
+    /// Opens a session of the user, and refreshes their profile. `None` if the user is gone, or the identity is no longer theirs:
+    /// what was read before was out of date.
+    ///
+    /// A refused exchange changes nothing: a subject token whose session is there gets to the profile only after the session's
+    /// condition let it pass. The first exchange of a token does both writes at once, for one round trip less. Both reads may be
+    /// out of date, so a replay in the moments after the first exchange can still refresh the profile, from the same provider's
+    /// answer.
+    async fn come_back(
+        &self,
+        id: UserId,
+        key: &IdentityKey,
+        identity: &Identity,
+        proven: Option<&EmailKey>,
+        sessions: &Sessions,
+        opening: &Opening,
+    ) -> Result<Option<(User, Opened)>, SignInError> {
+        let (seen, has_opened) =
+            tokio::try_join!(self.read(id, false), sessions.has_opened(opening, id))?;
+        let is_let_in =
+            |user: &User| is_theirs(user, key, identity) && user.status == Status::Active;
+        let update = self.update(id, key, identity, proven);
+        let (updated, opens) = match seen.filter(is_let_in) {
+            Some(user) if !has_opened => {
+                let (updated, opens) =
+                    tokio::join!(update, sessions.open(opening, id, user.session_version));
+                (updated, opens?)
+            }
+            _ => {
+                let user = self.find(id).await?;
+                let Some(user) = user.filter(|user| is_theirs(user, key, identity)) else {
+                    return Ok(None);
+                };
+                if user.status == Status::Disabled {
+                    return Err(SignInError::Disabled);
+                }
+                let opens = sessions.open(opening, id, user.session_version).await?;
+                if matches!(&opens, Opens::Again(opened) if !user.admits(opened.session)) {
+                    return Err(SignInError::AlreadyExchanged);
+                }
+                (update.await, opens)
+            }
+        };
+        let user = match updated {
+            Ok(Some(user)) => user,
+            // Nobody signs in, and the session must not look as if somebody had.
+            Ok(None) | Err(SignInError::Disabled) => {
+                if let Opens::New(_) = opens {
+                    sessions.withdraw(opening, id).await?;
+                }
+                return updated.map(|_| None);
+            }
+            // Whether the profile was written is not known: repeating the exchange writes it.
+            Err(error) => return Err(error),
+        };
+        match opens {
+            Opens::Again(opened) if user.admits(opened.session) => Ok(Some((user, opened))),
+            Opens::Again(_) => Err(SignInError::AlreadyExchanged),
+            Opens::New(mut opened) => {
+                // The user signed out everywhere after the read, and is let in as of now.
+                if opened.session.version != user.session_version {
+                    opened.session.version = user.session_version;
+                    sessions
+                        .set_version(opening, id, user.session_version)
+                        .await?;
+                }
+                Ok(Some((user, opened)))
+            }
+        }
     }
 
     /// Makes a new user of `identity`, or where the settings say so, joins it to the user who has the same proven address.
@@ -305,11 +380,7 @@ impl Users {
                     return Ok(None);
                 };
                 let user: User = serde_dynamo::from_item(item.clone()).map_err(StoreError::from)?;
-                let is_theirs = user
-                    .identities
-                    .get(identity.provider())
-                    .is_some_and(|linked| linked.key == *key);
-                if is_theirs && user.status == Status::Disabled {
+                if is_theirs(&user, key, identity) && user.status == Status::Disabled {
                     return Err(SignInError::Disabled);
                 }
                 Ok(None)
@@ -360,6 +431,12 @@ impl Users {
             },
         }
     }
+}
+
+/// Whether `identity` signs in as `user`.
+fn is_theirs(user: &User, key: &IdentityKey, identity: &Identity) -> bool {
+    let linked = user.identities.get(identity.provider());
+    linked.is_some_and(|linked| linked.key == *key)
 }
 
 fn new_user(
