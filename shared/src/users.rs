@@ -18,7 +18,7 @@ pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
 pub use identities::{Conflict, LinkError};
-pub use operator::{Cursor, Page, Roles, RolesError};
+pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
 
