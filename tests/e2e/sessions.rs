@@ -437,6 +437,32 @@ async fn a_refused_replay_of_a_subject_token_changes_nothing() {
     assert_eq!(service.items(), before);
 }
 
+#[tokio::test]
+async fn an_exchange_is_not_repeated_for_who_signed_out_everywhere_since() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    let signed_out = service
+        .delete_as_user(first.text("/access_token"), "/me/sessions")
+        .await;
+    assert_eq!(signed_out.status, StatusCode::NO_CONTENT);
+    service.time.pass(1);
+    let before = service.items();
+
+    let repeated = service.exchange(&token).await;
+
+    assert_eq!(repeated.status, StatusCode::BAD_REQUEST);
+    assert_eq!(service.items(), before);
+    // The same where the session's read, after those of the identity and the user, is out of date.
+    let sessions = service.sessions();
+    service.dynamodb.clear();
+    service.dynamodb.fault(When::Nth(3), Fault::Stale);
+    let repeated = service.exchange(&token).await;
+    assert_eq!(repeated.status, StatusCode::BAD_REQUEST);
+    assert_eq!(service.sessions(), sessions);
+}
+
 /// The read that finds the replay may be out of date; the condition of the write is not.
 #[tokio::test]
 async fn a_replay_that_a_stale_read_does_not_see_opens_no_second_session() {

@@ -286,6 +286,22 @@ async fn t112_an_address_on_the_word_of_a_provider_that_is_not_trusted_joins_nob
     scene.service.check_invariants();
 }
 
+/// As between the transaction of an unlinking and a join that read the address's item before.
+#[tokio::test]
+async fn t112_an_address_that_the_users_own_item_does_not_name_joins_nobody() {
+    let scene = Scene::linking("link").await;
+    scene.service.sign_in("octocat").await;
+    let mut user = scene.service.users().remove(0);
+    user.as_object_mut().unwrap().remove("email_key");
+    scene.service.put(local::dynamodb::TABLE, &user);
+    let before = scene.service.items();
+
+    let ada = scene.acme("ada", json!({})).await;
+
+    assert_eq!(ada.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(scene.service.items(), before);
+}
+
 /// U+212A is the sign of the unit kelvin, whose lower case is the letter k.
 #[tokio::test]
 async fn t97_a_letter_that_folds_into_another_is_another_letter() {
