@@ -70,6 +70,7 @@ lint: setup ## Check formats, lints, documentation and types
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
+	python3 tests/features.py
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 
 .PHONY: clean

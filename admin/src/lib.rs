@@ -10,7 +10,7 @@ pub use connect::Admin;
 
 use shared::{
     dynamodb::StoreError,
-    users::{ClaimsError, RolesError, UserId},
+    users::{ClaimsError, RolesError, Unreadable, UserId},
 };
 use thiserror::Error;
 
@@ -36,6 +36,9 @@ pub enum AdminError {
         "nobody fits {0:?}: give an id, an e-mail address, a login, <provider>:<subject>, or part of a name"
     )]
     NobodyFits(String),
+    /// Some items of users cannot be read. All others were shown.
+    #[error("{} of the users cannot be read, and are left out: {}", .0.len(), listed(.0))]
+    Unreadable(Vec<Unreadable>),
     /// What was given is no role.
     #[error(transparent)]
     Roles(#[from] RolesError),
@@ -61,6 +64,11 @@ impl AdminError {
             _ => 1,
         }
     }
+}
+
+fn listed(unreadable: &[Unreadable]) -> String {
+    let lines: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+    lines.join("; ")
 }
 
 fn hint(error: &StoreError) -> &'static str {

@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
-use shared::users::{OwnClaims, Roles, Status, User, UserId};
+use shared::users::{OwnClaims, Roles, Status, Unreadable, User, UserId};
 
 use crate::{
     Admin, AdminError, Command, UsersCommand,
@@ -36,15 +36,17 @@ impl Admin {
                     let has = |role: &String| user.roles.contains(role);
                     role.as_ref().is_none_or(has) && (!disabled || user.status == Status::Disabled)
                 };
-                let users = self.scan(fits, limit.unwrap_or(usize::MAX), json).await?;
-                write_all(out, users, json)
+                let found = self.scan(fits, limit.unwrap_or(usize::MAX), json).await?;
+                write_all(out, found.users, json)?;
+                all_read(found.unreadable)
             }
             UsersCommand::Find { text } => {
-                let users = self.find(&text, json).await?;
-                if users.is_empty() {
+                let found = self.find(&text, json).await?;
+                if found.users.is_empty() && found.unreadable.is_empty() {
                     return Err(AdminError::NobodyFits(text));
                 }
-                write_all(out, users, json)
+                write_all(out, found.users, json)?;
+                all_read(found.unreadable)
             }
             UsersCommand::Show { id } => {
                 let user = self.users.find(id).await?;
@@ -124,9 +126,12 @@ impl Admin {
     }
 
     /// An id needs no search.
-    async fn find(&self, text: &str, json: bool) -> Result<Vec<User>, AdminError> {
+    async fn find(&self, text: &str, json: bool) -> Result<Found, AdminError> {
         match text.parse() {
-            Ok(id) => Ok(self.users.find(id).await?.into_iter().collect()),
+            Ok(id) => Ok(Found {
+                users: self.users.find(id).await?.into_iter().collect(),
+                unreadable: Vec::new(),
+            }),
             Err(_) => self.scan(|user| fits(user, text), usize::MAX, json).await,
         }
     }
@@ -136,14 +141,16 @@ impl Admin {
         fits: impl Fn(&User) -> bool,
         limit: usize,
         quiet: bool,
-    ) -> Result<Vec<User>, AdminError> {
+    ) -> Result<Found, AdminError> {
         let progress = self.progress(quiet).await;
         let mut found = Vec::new();
+        let mut unreadable = Vec::new();
         let mut from = None;
         loop {
             let page = self.users.page(from).await?;
             progress.inc(page.scanned);
             found.extend(page.users.into_iter().filter(&fits));
+            unreadable.extend(page.unreadable);
             progress.set_message(format!("{} found", found.len()));
             from = page.next;
             if from.is_none() || found.len() >= limit {
@@ -153,7 +160,10 @@ impl Admin {
         progress.finish_and_clear();
         found.truncate(limit);
         found.sort_by_key(|user| user.id);
-        Ok(found)
+        Ok(Found {
+            users: found,
+            unreadable,
+        })
     }
 
     /// On the terminal, if there is one.
@@ -173,8 +183,25 @@ impl Admin {
     }
 }
 
+/// The users that fit, and the items that nobody can tell of.
+struct Found {
+    users: Vec<User>,
+    unreadable: Vec<Unreadable>,
+}
+
+/// A script must notice that a list is not the whole one.
+fn all_read(unreadable: Vec<Unreadable>) -> Result<(), AdminError> {
+    if unreadable.is_empty() {
+        Ok(())
+    } else {
+        Err(AdminError::Unreadable(unreadable))
+    }
+}
+
 fn fits(user: &User, text: &str) -> bool {
-    let is = |other: &str| other.to_lowercase() == text.to_lowercase();
+    // ASCII only: whoever looks for an address or a login must not be shown one that merely folds into it. A display name
+    // identifies nobody.
+    let is = |other: &str| other.eq_ignore_ascii_case(text);
     let is_identity = |provider: &str, subject: &str| {
         text.split_once(':')
             .is_some_and(|(by, of)| by == provider && of == subject)

@@ -15,27 +15,115 @@ pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// Whether a character may be shown: no control character, and none that turns the direction of the text around it
-/// (Unicode Standard Annex #9).
-pub(crate) fn is_presentable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// How much of a character somebody sees who reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sight {
+    /// The character itself.
+    Shown,
+    /// A gap.
+    Space,
+    /// Nothing, but the character before it looks different, or joins the one after it: emoji, Persian and Indic scripts are
+    /// written with these.
+    Joiner,
+    /// Nothing, but the character before it looks different.
+    Selector,
+    /// Nothing, but the black flag before it becomes that of a region.
+    Tag,
+    /// Nothing, or it turns the direction of the text around it (Unicode Standard Annex #9).
+    Hidden,
 }
 
-/// Whether there is nothing to see in `text`: spaces, and characters without a width of their own.
+/// The longest code of a region, `gbeng`, with the tag that ends it.
+const MAX_TAGS: usize = 6;
+const BLACK_FLAG: char = '\u{1f3f4}';
+
+impl Sight {
+    /// What Unicode calls default-ignorable is not shown, and a few more are not.
+    fn of(c: char) -> Self {
+        match c {
+            '\u{200c}'..='\u{200d}' => Self::Joiner,
+            '\u{180b}'..='\u{180d}'
+            | '\u{180f}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{e0100}'..='\u{e01ef}' => Self::Selector,
+            '\u{e0020}'..='\u{e007f}' => Self::Tag,
+            '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}' => Self::Hidden,
+            // Blanks that count as letters or symbols, and what stands for an object that is not there.
+            '\u{2800}' | '\u{fffc}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}' => {
+                Self::Hidden
+            }
+            '\u{fdd0}'..='\u{fdef}' => Self::Hidden,
+            c if c.is_control() || u32::from(c) & 0xfffe == 0xfffe => Self::Hidden,
+            c if c.is_whitespace() => Self::Space,
+            _ => Self::Shown,
+        }
+    }
+}
+
+/// `text` without what nobody sees in it. What changes the look of the character before it stays where there is one; in rows,
+/// such characters would carry a text of their own.
+pub(crate) fn presentable(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut before = Sight::Space;
+    let mut tags = MAX_TAGS;
+    for c in text.chars() {
+        let sight = Sight::of(c);
+        let stays = match sight {
+            Sight::Shown | Sight::Space => true,
+            Sight::Joiner => matches!(before, Sight::Shown | Sight::Selector | Sight::Tag),
+            Sight::Selector => before == Sight::Shown,
+            Sight::Tag => tags < MAX_TAGS,
+            Sight::Hidden => false,
+        };
+        if stays {
+            tags = match sight {
+                Sight::Tag => tags + 1,
+                _ if c == BLACK_FLAG => 0,
+                _ => MAX_TAGS,
+            };
+            before = sight;
+            kept.push(c);
+        }
+    }
+    kept
+}
+
+/// Whether each character of `text` is seen, by itself.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.chars().all(|c| Sight::of(c) == Sight::Shown)
+}
+
+/// Whether there is nothing to see in `text`.
 pub(crate) fn is_blank(text: &str) -> bool {
-    text.chars().all(|c| {
-        c.is_whitespace()
-            || matches!(
-                c,
-                '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}'
-            )
-    })
+    !text.chars().any(|c| Sight::of(c) == Sight::Shown)
 }
 
-/// Whether a page may show the picture at `url`.
-pub(crate) fn is_picture(url: &str) -> bool {
-    url.len() <= MAX_URL && Url::parse(url).is_ok_and(|url| url.scheme() == "https")
+/// The picture at `url`, if a page may show it: in the one spelling that a URL parser gives, so that every browser reads the
+/// same, and nothing in it ends an attribute. A user name in a URL is there to mislead, or is a secret.
+pub(crate) fn picture(url: &str) -> Option<String> {
+    if url.len() > MAX_URL || presentable(url) != url {
+        return None;
+    }
+    let parsed = Url::parse(url).ok()?;
+    let names_nobody = parsed.username().is_empty() && parsed.password().is_none();
+    let spelled = String::from(parsed);
+    let fits = spelled.len() <= MAX_URL && spelled.starts_with("https:");
+    (fits && names_nobody).then_some(spelled)
 }
 
 #[cfg(test)]
@@ -52,5 +140,68 @@ mod tests {
     fn a_name_of_nothing_is_blank_and_an_emoji_of_several_parts_is_not() {
         assert!(is_blank("") && is_blank(" \u{200b}\u{200d}\u{a0}"));
         assert!(!is_blank("👩\u{200d}👩\u{200d}👧"));
+    }
+
+    #[test]
+    fn t63_no_character_that_unicode_lets_a_page_ignore_counts_as_shown() {
+        let ignorable = icu_properties::CodePointSetData::new::<
+            icu_properties::props::DefaultIgnorableCodePoint,
+        >();
+        for c in '\0'..=char::MAX {
+            if ignorable.contains(c) {
+                assert!(is_blank(&c.to_string()), "U+{:04X}", u32::from(c));
+                assert_eq!(presentable(&c.to_string()), "", "U+{:04X}", u32::from(c));
+            }
+        }
+    }
+
+    #[test]
+    fn t63_what_nobody_sees_is_left_out_and_what_is_written_with_it_stays() {
+        for text in [
+            "👩\u{200d}👩\u{200d}👧",
+            "❤\u{fe0f}\u{200d}🔥",
+            "نام\u{200c}ها",
+            "क्\u{200d}ष",
+            "葛\u{e0100}",
+            "🏴\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
+        ] {
+            assert_eq!(presentable(text), text);
+        }
+        for (text, seen) in [
+            ("a\u{200d}\u{200d}b", "a\u{200d}b"),
+            ("a \u{200d}\u{fe0f}b", "a b"),
+            ("a\u{fe0f}\u{fe01}", "a\u{fe0f}"),
+            ("a\u{e0061}\u{e0062}", "a"),
+            ("🏴\u{e0061}b\u{e0062}", "🏴\u{e0061}b"),
+            (
+                "a\u{2800}\u{3164}\u{34f}\u{115f}\u{ffa0}\u{fffe}\u{10ffff}b",
+                "ab",
+            ),
+        ] {
+            assert_eq!(presentable(text), seen);
+        }
+        let row = format!("🏴{}", "\u{e0061}".repeat(100));
+        assert_eq!(presentable(&row).chars().count(), 1 + MAX_TAGS);
+    }
+
+    #[test]
+    fn t63_a_picture_has_the_spelling_of_the_parser() {
+        for url in [
+            "https://example.com/a\n.png",
+            "\nhttps://example.com/",
+            "https://example.com/\u{202e}gnp.a",
+            "https://u@example.com/",
+            "https://:p@example.com/",
+            "https://u:p@example.com/",
+            "http://example.com/",
+            "https:",
+            &format!("https://example.com/{}", "é".repeat(400)),
+        ] {
+            assert_eq!(picture(url), None, "{url}");
+        }
+        let odd = picture("https:\\\\EXAMPLE.com/\"'><script>?\"><b>#\"><b>`").unwrap();
+        assert!(odd.starts_with("https://example.com/") && odd.is_ascii());
+        assert!(!odd.contains(['"', '<', '>', '`', '\\', ' ']), "{odd}");
+        assert_eq!(picture(&odd).as_ref(), Some(&odd));
     }
 }

@@ -19,7 +19,7 @@ pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
 pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
-pub use operator::{Cursor, Page, Roles, RolesError};
+pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
 
@@ -132,6 +132,10 @@ pub struct StoredProfile {
     /// Whether the provider has verified the address.
     #[serde(default)]
     pub email_verified: bool,
+    /// The key of the address, if the sign-in that told it proved it too. It is written with the address, in the same write, and
+    /// so never outlives it, as the item of an address may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proven_email: Option<EmailKey>,
     /// An `https` URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture: Option<String>,

@@ -163,6 +163,14 @@ async fn t63_names_and_pictures_are_fit_to_be_shown() {
         "a\u{7f}",
         "a\u{202e}b",
         "\u{2066}a",
+        "\u{3164}",
+        "\u{2800}",
+        "\u{34f}",
+        " \u{2800}\u{3164}\u{34f}",
+        "\u{fe0f}\u{e0100}",
+        "\u{1f3f4}\u{e0061}\u{e0061}\u{e0061}\u{e0061}\u{e0061}\u{e0061}\u{e0061}\u{e0061}",
+        "ann\u{e0041}\u{e0042}",
+        "ann\u{200b}",
         "\u{61c}a",
         &"x".repeat(257),
         &"x".repeat(50_000),
@@ -178,6 +186,13 @@ async fn t63_names_and_pictures_are_fit_to_be_shown() {
         "//example.com/x",
         "https://",
         &format!("https://example.com/{}", "x".repeat(2_048)),
+        &format!("https://example.com/{}", "é".repeat(1_000)),
+        "https://example.com/a\n.png",
+        "https://exam\tple.com/a.png",
+        "https://example.com/\u{202e}gnp.a",
+        "https://example.com/a\u{200b}.png",
+        "https://ada@example.com/a.png",
+        "https://example.com:secret@evil.example/a.png",
     ] {
         let answer = service
             .patch_me(&token, &json!({ "picture": picture }))
@@ -198,6 +213,22 @@ async fn t63_names_and_pictures_are_fit_to_be_shown() {
     }
     let body = patched(&service, &token, json!({ "name": "Jose\u{301}" })).await;
     assert_eq!(body["name"], "José", "two spellings of one name are one");
+    for (picture, stored) in [
+        (
+            "https://example.com/\"><script>?\"><script>#\"><script>",
+            "https://example.com/%22%3E%3Cscript%3E?%22%3E%3Cscript%3E#%22%3E%3Cscript%3E",
+        ),
+        (
+            " HTTPS:\\\\EXAMPLE.com\\é.png ",
+            "https://example.com/%C3%A9.png",
+        ),
+    ] {
+        let body = patched(&service, &token, json!({ "picture": picture })).await;
+        assert_eq!(body["picture"], stored);
+        let item = service.users().remove(0);
+        let edited = &item["edited"]["M"]["picture"]["S"];
+        assert_eq!(edited, stored, "what is stored is what is shown");
+    }
 }
 
 #[tokio::test]

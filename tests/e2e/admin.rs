@@ -23,10 +23,16 @@ impl Scene {
 
     /// Runs `cambio-admin users …`, and gives what it wrote.
     async fn try_run(&self, arguments: &[&str]) -> Result<String, AdminError> {
+        let (written, done) = self.run_to_its_end(arguments).await;
+        done.map(|()| written)
+    }
+
+    /// The same, with what it wrote although it failed.
+    async fn run_to_its_end(&self, arguments: &[&str]) -> (String, Result<(), AdminError>) {
         let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
         let mut out = Vec::new();
-        self.admin.run(cli.command, cli.json, &mut out).await?;
-        Ok(String::from_utf8(out).unwrap())
+        let done = self.admin.run(cli.command, cli.json, &mut out).await;
+        (String::from_utf8(out).unwrap(), done)
     }
 
     async fn run(&self, arguments: &[&str]) -> String {
@@ -256,6 +262,47 @@ async fn a_list_is_of_all_users_however_many_pages_they_are() {
     assert_eq!(scene.json(&["list", "--role", "even"]).await.len(), 600);
     assert_eq!(scene.json(&["list", "--limit", "7"]).await.len(), 7);
     assert_eq!(scene.json(&["list", "--role", "odd"]).await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_item_that_cannot_be_read_is_named_and_hides_nobody_else() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let hubot = scene.service.sign_in("hubot").await;
+    let id = id_of(&hubot);
+    let is_hubot = |user: &Value| user["id"]["S"] == id;
+    let mut broken = scene.service.users().into_iter().find(is_hubot).unwrap();
+    broken["status"] = json!({ "S": "hubot@example.com" });
+    broken.as_object_mut().unwrap().remove("created_at");
+    scene.service.put(local::dynamodb::TABLE, &broken);
+
+    for command in [&["list"][..], &["find", "octo"]] {
+        let (shown, done) = scene.run_to_its_end(&[command, &["--json"]].concat()).await;
+
+        let shown: Value = serde_json::from_str(&shown).expect("one line");
+        assert_eq!(shown["id"], id_of(&octocat));
+        let error = done.unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        let error = error.to_string();
+        assert!(
+            error.contains(&format!("{id} (wrong: created_at, status)")),
+            "{error}"
+        );
+        assert!(!error.contains("hubot@example.com"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn t97_an_operator_who_looks_for_an_address_finds_no_letter_that_folds_into_another() {
+    let scene = Scene::start().await;
+    scene.service.sign_in("octocat").await;
+    let mut user = scene.service.users().remove(0);
+    user["profile"]["M"]["email"] = json!({ "S": "\u{212a}ate@example.com" });
+    scene.service.put(local::dynamodb::TABLE, &user);
+
+    let error = scene.try_run(&["find", "kate@example.com"]).await;
+
+    assert_eq!(error.unwrap_err().exit_code(), 3);
 }
 
 #[tokio::test]

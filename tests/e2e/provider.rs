@@ -370,6 +370,11 @@ async fn t64_a_hostile_profile_does_not_stop_the_sign_in() {
         (json!("x".repeat(500_000)), json!("x".repeat(256))),
         (json!("\u{202e}evil\u{0}"), json!("evil")),
         (json!("\u{0}\u{1}"), json!("octocat")),
+        (json!("\u{3164}\u{2800}\u{34f}"), json!("octocat")),
+        (
+            json!("a\u{e0041}\u{3164}b\u{fe0f}\u{fe0f}"),
+            json!("ab\u{fe0f}"),
+        ),
     ] {
         let service_user = json!({ "id": 583_231, "login": "octocat", "name": name, "avatar_url": "javascript:1" });
         service.github.heal();
@@ -382,6 +387,31 @@ async fn t64_a_hostile_profile_does_not_stop_the_sign_in() {
         let answer = service.sign_in("octocat").await;
         assert_eq!(answer.body["user"]["name"], expected);
         assert_eq!(answer.body["user"]["picture"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn t64_the_picture_of_a_profile_is_stored_in_the_parsers_own_spelling() {
+    let service = Service::start().await;
+    for (url, stored) in [
+        ("https://example.com/a\n.png", Value::Null),
+        ("https://example.com/\u{202e}gnp.a", Value::Null),
+        ("https://octocat@example.com/a.png", Value::Null),
+        (
+            "https://EXAMPLE.com/\"><script>",
+            json!("https://example.com/%22%3E%3Cscript%3E"),
+        ),
+    ] {
+        service.github.heal();
+        let user = json!({ "id": 583_231, "login": "octocat", "avatar_url": url });
+        service.github.fault(When::Path("/user"), answers(&user));
+        for item in service.items() {
+            service.delete(&item);
+        }
+
+        let answer = service.sign_in("octocat").await;
+
+        assert_eq!(answer.body["user"]["picture"], stored, "{url}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions: nobody is logged out by a race, a retry or a lost answer; and a copied token ends what it was copied from.
 
+use local::github::Account;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
@@ -407,6 +408,149 @@ async fn a_subject_token_opens_one_session() {
 
     assert_eq!(service.sessions().len(), 1);
     refreshed(&service, first.text("/refresh_token")).await;
+}
+
+#[tokio::test]
+async fn a_refused_replay_of_a_subject_token_changes_nothing() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    service.exchange(&token).await;
+    // What would be written if the replay were let in.
+    let renamed = Account::new(583_231, "octocat").named("Somebody else");
+    service.stand_in.add_account(renamed);
+    let other = service.request("POST", "/token").form(&exchange_of(&token));
+    let other = other.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+    let before = service.items();
+
+    let foreign = service.send(other).await;
+    service.time.pass(61);
+    let late = service.exchange(&token).await;
+
+    for answer in [&foreign, &late] {
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(
+            answer
+                .text("/error_description")
+                .contains("already exchanged")
+        );
+    }
+    assert_eq!(service.items(), before);
+}
+
+#[tokio::test]
+async fn an_exchange_is_not_repeated_for_who_signed_out_everywhere_since() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    let signed_out = service
+        .delete_as_user(first.text("/access_token"), "/me/sessions")
+        .await;
+    assert_eq!(signed_out.status, StatusCode::NO_CONTENT);
+    service.time.pass(1);
+    let before = service.items();
+
+    let repeated = service.exchange(&token).await;
+
+    assert_eq!(repeated.status, StatusCode::BAD_REQUEST);
+    assert_eq!(service.items(), before);
+    // The same where the session's read, after those of the identity and the user, is out of date.
+    let sessions = service.sessions();
+    service.dynamodb.clear();
+    service.dynamodb.fault(When::Nth(3), Fault::Stale);
+    let repeated = service.exchange(&token).await;
+    assert_eq!(repeated.status, StatusCode::BAD_REQUEST);
+    assert_eq!(service.sessions(), sessions);
+}
+
+/// The read that finds the replay may be out of date; the condition of the write is not.
+#[tokio::test]
+async fn a_replay_that_a_stale_read_does_not_see_opens_no_second_session() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    service.exchange(&token).await;
+    service.time.pass(61);
+    let before = service.sessions();
+    service.dynamodb.fault(When::Always, Fault::Stale);
+
+    let late = service.exchange(&token).await;
+
+    assert_eq!(late.status, StatusCode::BAD_REQUEST);
+    assert_eq!(service.sessions(), before);
+}
+
+/// Signs in again with `UpdateItem` delayed, so that `change` happens to the user after the session was put and before the
+/// profile is.
+async fn sign_in_while(service: &Service, change: impl Fn(&mut Value)) -> Answer {
+    service.sign_in("octocat").await;
+    service.time.pass(1);
+    service.dynamodb.clear();
+    let delay = Fault::Delay(std::time::Duration::from_millis(300));
+    service.dynamodb.fault(When::Operation("UpdateItem"), delay);
+    let token = service.github_token("octocat");
+    let request = service.token_request(&exchange_of(&token));
+    let sign_in = tokio::spawn(async move { Answer::of(request.send().await.unwrap()).await });
+    // Identity, user, session; then the session is put while the profile waits.
+    service.dynamodb.arrived(5).await;
+    let mut user = service.users().remove(0);
+    change(&mut user);
+    service.put(local::dynamodb::TABLE, &user);
+    sign_in.await.unwrap()
+}
+
+#[tokio::test]
+async fn who_signs_out_everywhere_in_the_middle_of_a_sign_in_is_signed_in_as_of_its_end() {
+    let service = Service::start().await;
+
+    let answer = sign_in_while(&service, |user| {
+        user["session_version"] = json!({ "N": "1" })
+    })
+    .await;
+
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    let token = refreshed(&service, answer.text("/refresh_token")).await;
+    refreshed(&service, &token).await;
+    let me = service.me(answer.text("/access_token")).await;
+    assert_eq!(me.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_is_disabled_in_the_middle_of_a_sign_in_has_no_session_of_it() {
+    let service = Service::start().await;
+
+    let answer = sign_in_while(&service, |user| user["status"] = json!({ "S": "disabled" })).await;
+
+    assert_eq!(answer.text("/error"), "access_denied", "{:?}", answer.body);
+    let sessions = service.sessions();
+    let ended = sessions
+        .iter()
+        .filter(|item| item["ended_at"] != Value::Null);
+    assert_eq!((sessions.len(), ended.count()), (2, 1));
+}
+
+/// A repeated exchange finishes what the first one left: here the profile, whose write failed.
+#[tokio::test]
+async fn a_repeated_exchange_writes_the_profile_that_the_first_one_did_not() {
+    let service = Service::start().await;
+    service.sign_in("octocat").await;
+    let renamed = Account::new(583_231, "octocat").named("Renamed");
+    service.stand_in.add_account(renamed);
+    let token = service.github_token("octocat");
+    service.time.pass(1);
+    service.dynamodb.fault(
+        When::Operation("UpdateItem"),
+        Fault::internal_server_error(),
+    );
+    let failed = service.exchange(&token).await;
+    assert_eq!(failed.status, StatusCode::SERVICE_UNAVAILABLE);
+    service.dynamodb.heal();
+
+    let repeated = service.exchange(&token).await;
+
+    assert_eq!(repeated.status, StatusCode::OK, "{:?}", repeated.body);
+    assert_eq!(repeated.body["user"]["name"], "Renamed");
+    assert_eq!(service.sessions().len(), 2);
+    refreshed(&service, repeated.text("/refresh_token")).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
 //! Who may become a user, and what happens where an address is known already.
 
+use local::github::Account;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
     Answer, GITHUB_APP, Service,
     oidc::{Issuer, Key},
     persist,
+    proxy::{Fault, When},
 };
 use tokio::task::JoinSet;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+/// An address that changes hands, and the later address of the person who had it.
+const SALES: &str = "sales@example.com";
+const FORMER: &str = "former@example.com";
 
 /// GitHub and two OpenID providers, of which one is trusted with addresses.
 struct Scene {
@@ -36,6 +41,19 @@ impl Scene {
         }
     }
 
+    /// Both providers and GitHub are trusted with addresses.
+    async fn trusting_all(mode: &str) -> Self {
+        let trusted = ("LINK_EMAIL_PROVIDERS", "acme,careless,github");
+        Self::start(&[("LINK_BY_VERIFIED_EMAIL", mode), trusted]).await
+    }
+
+    /// From now on, with this value of `LINK_BY_VERIFIED_EMAIL`.
+    async fn link(&mut self, mode: &str) {
+        let name = "LINK_BY_VERIFIED_EMAIL".to_owned();
+        self.service.variables.insert(name, mode.to_owned());
+        self.service.url = self.service.another_process().await;
+    }
+
     async fn linking(mode: &str) -> Self {
         let trusted = ("LINK_EMAIL_PROVIDERS", "acme,github");
         Self::start(&[("LINK_BY_VERIFIED_EMAIL", mode), trusted]).await
@@ -57,6 +75,11 @@ impl Scene {
             .unwrap()
             .extend(changes.as_object().unwrap().clone());
         self.exchange(&self.id_token(0, sub, claims)).await
+    }
+
+    /// Signs in as `sub` of the other provider.
+    async fn other(&self, sub: &str, claims: Value) -> Answer {
+        self.exchange(&self.id_token(1, sub, claims)).await
     }
 
     fn request(&self, id_token: &str) -> reqwest::RequestBuilder {
@@ -133,30 +156,185 @@ async fn t57_an_address_that_is_not_proven_on_both_sides_joins_nobody() {
 
 #[tokio::test]
 async fn t57_an_address_that_was_given_up_joins_nobody_any_more() {
-    let scene = Scene::linking("link").await;
-    let former = scene
-        .acme("former", json!({ "email": "sales@example.com" }))
-        .await;
+    // Two trusted providers: a second account of one provider would stay apart anyway.
+    let scene = Scene::trusting_all("link").await;
+    let former = scene.acme("former", json!({ "email": SALES })).await;
     scene.service.time.pass(1);
-    let moved = scene
-        .acme("former", json!({ "email": "former@example.com" }))
-        .await;
+    let moved = scene.acme("former", json!({ "email": FORMER })).await;
     assert!(same_user(&former, &moved));
     scene.service.check_invariants();
 
-    let successor = json!({ "email": "sales@example.com" });
-    let successor = scene.acme("successor", successor).await;
+    let successor = scene.other("successor", json!({ "email": SALES })).await;
 
     assert!(!same_user(&former, &successor));
-    // Nor does one that is no longer verified.
+    assert_eq!(successor.body["is_new_user"], true);
+    scene.service.check_invariants();
+    // Each has the address that is theirs now, and nobody has two.
+    assert_eq!(scene.service.items_of("EMAIL#").len(), 2);
+
+    // An address that is no longer verified joins nobody either.
     scene.service.time.pass(1);
-    let unverified = json!({ "email": "former@example.com", "email_verified": false });
+    let unverified = json!({ "email": FORMER, "email_verified": false });
     scene.acme("former", unverified).await;
-    let third = scene
-        .acme("third", json!({ "email": "former@example.com" }))
-        .await;
+    let third = scene.other("third", json!({ "email": FORMER })).await;
     assert!(!same_user(&former, &third));
     scene.service.check_invariants();
+    assert_eq!(scene.service.items_of("EMAIL#").len(), 2);
+}
+
+#[tokio::test]
+async fn an_address_that_a_user_moved_to_joins_that_user() {
+    let scene = Scene::trusting_all("link").await;
+    scene.acme("ada", json!({ "email": SALES })).await;
+    scene.service.time.pass(1);
+    let moved = scene.acme("ada", json!({ "email": FORMER })).await;
+
+    let joined = scene.other("ada", json!({ "email": FORMER })).await;
+
+    assert!(same_user(&moved, &joined));
+    scene.service.check_invariants();
+}
+
+#[tokio::test]
+async fn t112_an_address_that_was_given_up_while_linking_was_off_joins_nobody() {
+    let mut scene = Scene::trusting_all("link").await;
+    let former = scene.acme("former", json!({ "email": SALES })).await;
+
+    scene.link("off").await;
+    scene.service.time.pass(1);
+    let moved = scene.acme("former", json!({ "email": FORMER })).await;
+    assert!(same_user(&former, &moved));
+    assert!(
+        scene.service.items_of("EMAIL#").is_empty(),
+        "the address is released although linking is off"
+    );
+    scene.service.check_invariants();
+    scene.link("link").await;
+    let successor = scene.other("successor", json!({ "email": SALES })).await;
+
+    assert!(!same_user(&former, &successor));
+    assert_eq!(successor.body["is_new_user"], true);
+    scene.service.check_invariants();
+}
+
+/// A sign-in writes the profile, and then the item of the address: the second write may be lost.
+#[tokio::test]
+async fn t112_an_address_that_was_given_up_joins_nobody_before_its_item_is_gone() {
+    for mode in ["link", "off"] {
+        let mut scene = Scene::trusting_all("link").await;
+        let former = scene.acme("former", json!({ "email": SALES })).await;
+        scene.link(mode).await;
+        scene.service.dynamodb.fault(
+            When::Operation("TransactWriteItems"),
+            Fault::internal_server_error(),
+        );
+        scene.service.time.pass(1);
+        let cut_off = scene.acme("former", json!({ "email": FORMER })).await;
+        assert_eq!(cut_off.status, StatusCode::SERVICE_UNAVAILABLE);
+        scene.service.dynamodb.heal();
+        let profile = scene.service.users()[0]["profile"]["M"].clone();
+        assert_eq!(profile["email"]["S"], FORMER, "the first write was done");
+        scene.link("link").await;
+
+        let successor = scene.other("successor", json!({ "email": SALES })).await;
+
+        assert!(!same_user(&former, &successor), "{mode}");
+        assert_eq!(successor.body["is_new_user"], true);
+        scene.service.check_invariants();
+        // The next sign-in of each puts the items right.
+        for _ in 0..2 {
+            scene.service.time.pass(1);
+            scene.acme("former", json!({ "email": FORMER })).await;
+            scene.other("successor", json!({ "email": SALES })).await;
+        }
+        assert_eq!(scene.service.items_of("EMAIL#").len(), 2);
+        scene.service.check_invariants();
+    }
+}
+
+#[tokio::test]
+async fn t112_an_address_on_the_word_of_a_provider_that_is_not_trusted_joins_nobody() {
+    let mut scene = Scene::linking("link").await;
+    let former = scene.acme("former", json!({ "email": SALES })).await;
+    let token = former.text("/access_token").to_owned();
+    let body = json!({ "subject_token": scene.id_token(1, "former", json!({})), "subject_token_type": ID_TOKEN });
+    let request = scene.service.as_user(&token, "POST", "/me/identities");
+    let linked = scene.service.send(request.json(&body)).await;
+    assert_eq!(linked.status, StatusCode::OK, "{:?}", linked.body);
+    scene.service.time.pass(1);
+    // The trusted provider says that the address was given up; another one says that it was not. Neither release succeeds.
+    scene.service.dynamodb.fault(
+        When::Operation("TransactWriteItems"),
+        Fault::internal_server_error(),
+    );
+    for (issuer, email) in [(0, FORMER), (1, SALES)] {
+        let token = scene.id_token(issuer, "former", json!({ "email": email }));
+        let cut_off = scene.exchange(&token).await;
+        assert_eq!(cut_off.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    scene.service.dynamodb.heal();
+    scene.link("link").await;
+    let octocat = scene.service.github_token("octocat");
+    scene
+        .service
+        .stand_in
+        .add_account(Account::new(583_231, "octocat").reached_at(SALES));
+
+    let successor = scene.service.exchange(&octocat).await;
+
+    assert!(!same_user(&former, &successor));
+    scene.service.check_invariants();
+}
+
+/// As between the transaction of an unlinking and a join that read the address's item before.
+#[tokio::test]
+async fn t112_an_address_that_the_users_own_item_does_not_name_joins_nobody() {
+    let scene = Scene::linking("link").await;
+    scene.service.sign_in("octocat").await;
+    let mut user = scene.service.users().remove(0);
+    user.as_object_mut().unwrap().remove("email_key");
+    scene.service.put(local::dynamodb::TABLE, &user);
+    let before = scene.service.items();
+
+    let ada = scene.acme("ada", json!({})).await;
+
+    assert_eq!(ada.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(scene.service.items(), before);
+}
+
+/// U+212A is the sign of the unit kelvin, whose lower case is the letter k.
+#[tokio::test]
+async fn t97_a_letter_that_folds_into_another_is_another_letter() {
+    const KELVIN: &str = "\u{212a}ate@example.com";
+    let scene = Scene::trusting_all("link").await;
+    let kate = scene
+        .acme("kate", json!({ "email": "kate@example.com" }))
+        .await;
+
+    let eve = scene.other("eve", json!({ "email": KELVIN })).await;
+
+    assert!(!same_user(&kate, &eve));
+    assert_eq!(eve.body["is_new_user"], true);
+    assert_eq!(scene.service.items_of("EMAIL#").len(), 1);
+    // Nor does an address with other letters join anybody who has the very same one.
+    let twin = scene.acme("twin", json!({ "email": KELVIN })).await;
+    assert!(!same_user(&eve, &twin));
+    scene.service.check_invariants();
+
+    let listed = json!({ "emails": ["kate@example.com"], "email_domains": ["kelvin.example"] });
+    let scene = Scene::start(&[("ALLOWED_SIGNUPS", &listed.to_string())]).await;
+    for email in [
+        KELVIN,
+        "eve@\u{212a}elvin.example",
+        "\u{e9}ve@kelvin.example",
+    ] {
+        assert_denied(&scene.acme("eve", json!({ "email": email })).await);
+    }
+    assert!(scene.service.items().is_empty());
+    let kate = scene
+        .acme("kate", json!({ "email": "KATE@example.com" }))
+        .await;
+    assert_eq!(kate.status, StatusCode::OK, "{:?}", kate.body);
 }
 
 #[tokio::test]
@@ -344,6 +522,24 @@ async fn nobody_means_nobody_new() {
             .contains("not allowed to sign up")
     );
     assert!(service.items().is_empty());
+}
+
+#[tokio::test]
+async fn t115_a_stale_read_turns_no_user_away() {
+    let mut service = Service::start().await;
+    let octocat = service.sign_in("octocat").await;
+    let name = "ALLOWED_SIGNUPS".to_owned();
+    service.variables.insert(name, "nobody".to_owned());
+    service.url = service.another_process().await;
+    service.dynamodb.fault(When::Always, Fault::Stale);
+    service.time.pass(1);
+
+    let again = service.exchange(&service.github_token("octocat")).await;
+
+    assert!(same_user(&octocat, &again));
+    assert_denied(&service.exchange(&service.github_token("hubot")).await);
+    assert_eq!(service.users().len(), 1);
+    service.check_invariants();
 }
 
 #[tokio::test]

@@ -105,6 +105,9 @@ pub enum Fault {
     SlowBody(Duration),
     /// Not forwarded; this is the answer.
     Answer(Answer),
+    /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other call is
+    /// forwarded as it is.
+    Stale,
 }
 
 /// A whole HTTP answer.
@@ -719,6 +722,10 @@ impl Fault {
                 visit.note(|call| call.status = Some(answer.status));
                 return Ok(answer);
             }
+            Self::Stale if visit.may_be_stale(&body) => {
+                visit.note(|call| call.status = Some(StatusCode::OK));
+                return Ok(Answer::new(StatusCode::OK, "{}"));
+            }
             Self::Delay(delay) => delay,
             _ => Duration::ZERO,
         };
@@ -764,7 +771,8 @@ impl Fault {
             | Self::Refuse
             | Self::ResetBeforeForwarding
             | Self::Hang
-            | Self::Answer(_) => Ok(answer),
+            | Self::Answer(_)
+            | Self::Stale => Ok(answer),
         }
     }
 }
@@ -836,6 +844,11 @@ impl Passage {
 }
 
 impl Visit {
+    /// Whether the call is a read that DynamoDB may answer from a replica that is behind.
+    fn may_be_stale(&self, body: &Bytes) -> bool {
+        self.operation.as_deref() == Some("GetItem") && readable(body)["ConsistentRead"] != true
+    }
+
     fn note(&self, change: impl FnOnce(&mut Call)) {
         self.passage.calls.send_modify(|calls| {
             // It is gone if the test has cleared the calls in the meantime.

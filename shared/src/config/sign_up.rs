@@ -127,6 +127,13 @@ impl AllowedSignUps {
         if !listed.email_domains.iter().all(is_bare) {
             return Err(refused("a domain is written like example.com"));
         }
+        // Such an address is never taken as proven: the entry would let nobody in.
+        let mut addresses = listed.email_domains.iter().chain(&listed.emails);
+        if !addresses.all(|entry| entry.is_ascii()) {
+            return Err(refused(
+                "an address or domain has other characters than ASCII; a domain can be written as xn--…",
+            ));
+        }
         let in_path = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
         if !listed
             .github_organizations
@@ -194,6 +201,8 @@ mod tests {
             r#"{"emails":[""]}"#,
             r#"{"email_domains":["@hunter2.example"]}"#,
             r#"{"email_domains":["*"]}"#,
+            r#"{"email_domains":["\u212aelvin.example"]}"#,
+            r#"{"emails":["\u212aate@example.com"]}"#,
             r#"{"github_organizations":["../user"]}"#,
             r#"{"identities":["583231"]}"#,
             r#"{"email_domain":["hunter2"]}"#,

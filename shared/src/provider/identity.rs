@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::text::{MAX_CHARS, composed, is_blank, is_picture, is_presentable};
+use crate::text::{MAX_CHARS, composed, is_blank, is_plain, picture, presentable};
 
 /// RFC 5321 §4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
@@ -139,14 +139,14 @@ impl Profile {
                 EmailAnswer::Some(email) if !is_email(&email.address) => EmailAnswer::None,
                 email => email,
             },
-            picture: self.picture.filter(|url| is_picture(url)),
+            picture: self.picture.as_deref().and_then(picture),
         }
     }
 }
 
 /// The presentable part of a text, as far as it goes.
 fn text(raw: String) -> Option<String> {
-    let presentable: String = raw.chars().filter(|c| is_presentable(*c)).collect();
+    let presentable = presentable(&raw);
     let composed = composed(&presentable);
     let text: String = composed.trim().chars().take(MAX_CHARS).collect();
     let text = text.trim_end();
@@ -157,8 +157,7 @@ fn is_email(address: &str) -> bool {
     let well_formed = address
         .rsplit_once('@')
         .is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    let plain = |c: char| !c.is_control() && !c.is_whitespace();
-    well_formed && address.len() <= MAX_EMAIL && address.chars().all(plain)
+    well_formed && address.len() <= MAX_EMAIL && is_plain(address)
 }
 
 #[cfg(test)]
@@ -213,6 +212,9 @@ mod tests {
     #[test]
     fn names_of_all_the_world_stay_as_they_are() {
         assert_eq!(text("\u{202e} a".to_owned()).as_deref(), Some("a"));
+        for address in ["a\u{202e}b@c", "a\u{200b}@c", "\u{3164}@c", "a b@c"] {
+            assert!(!is_email(address), "{address}");
+        }
         for name in ["José", "李小龙", "محمد", "👩‍👩‍👧", "Ó Briain"] {
             assert_eq!(text(name.to_owned()).as_deref(), Some(name));
         }

@@ -33,6 +33,8 @@ pub enum EndReason {
     SignedOut,
     /// Somebody had a copy of its refresh token.
     Reused,
+    /// The sign-in that opened it did not come about: the user was deleted, disabled or unlinked meanwhile.
+    Withdrawn,
 }
 
 impl EndReason {
@@ -41,6 +43,7 @@ impl EndReason {
             Self::Revoked => "revoked",
             Self::SignedOut => "signed_out",
             Self::Reused => "reused",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
@@ -83,7 +86,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn ending(&self, user_id: UserId, session_id: SessionId) -> UpdateItemFluentBuilder {
+    pub(super) fn ending(&self, user_id: UserId, session_id: SessionId) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
             .table_name(&self.table)
@@ -121,7 +124,7 @@ impl Sessions {
 }
 
 /// Whether there was a session to end, and a line in the log if it was still alive.
-fn ended(
+pub(super) fn ended(
     user_id: UserId,
     session_id: SessionId,
     reason: EndReason,

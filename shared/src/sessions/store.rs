@@ -12,13 +12,14 @@ use thiserror::Error;
 
 use super::{
     Decision, EndReason, Hash, Nonce, Presented, RefreshToken, SessionId, State, Terms, decide,
+    ending::ended,
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     scope::Scope,
-    users::{User, UserId},
+    users::UserId,
 };
 
 /// Enough to tell one's own devices apart.
@@ -94,6 +95,15 @@ pub struct Refreshed {
     pub session: SessionRef,
     /// When it was opened.
     pub signed_in_at: Timestamp,
+}
+
+/// What came of an exchange that was let in.
+#[derive(Debug)]
+pub(crate) enum Opens {
+    /// It opened its session.
+    New(Opened),
+    /// The same client repeats it, for an answer that was lost. Whether the user admits the session, the caller has to see.
+    Again(Opened),
 }
 
 /// Why an exchange opened no session.
@@ -342,6 +352,27 @@ impl Sessions {
         Ok(item)
     }
 
+    /// Whether the subject token has opened its session already. The read may be out of date: [`Self::open`] decides.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(crate) async fn has_opened(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+    ) -> Result<bool, StoreError> {
+        let found = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .set_key(Some(session_key(user_id, opening.id)))
+            .projection_expression("#pk")
+            .expression_attribute_names("#pk", "pk")
+            .send()
+            .await?;
+        Ok(found.item.is_some())
+    }
+
     /// Opens a session of an existing user, once for each subject token.
     ///
     /// The same client repeating the same exchange within a minute, before it used the session, gets the same session
@@ -349,8 +380,13 @@ impl Sessions {
     ///
     /// # Errors
     /// [`OpenError::AlreadyExchanged`], or the table cannot be used.
-    pub(crate) async fn open(&self, opening: &Opening, user: &User) -> Result<Opened, OpenError> {
-        let (item, opened) = self.prepare(opening, user.id, user.session_version, false)?;
+    pub(crate) async fn open(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+        session_version: u64,
+    ) -> Result<Opens, OpenError> {
+        let (item, opened) = self.prepare(opening, user_id, session_version, false)?;
         let put = self
             .client
             .put_item()
@@ -362,8 +398,8 @@ impl Sessions {
             .send()
             .await;
         let Err(error) = put else {
-            opening.log_created(user.id);
-            return Ok(opened);
+            opening.log_created(user_id);
+            return Ok(Opens::New(opened));
         };
         let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
         else {
@@ -373,14 +409,63 @@ impl Sessions {
         let stored: SessionItem = serde_dynamo::from_item(item).map_err(StoreError::from)?;
         let now = self.clock.now();
         let state = stored.state();
-        let opened = opening.opened(user.id, stored, now);
+        let opened = opening.opened(user_id, stored, now);
         // A JWT that was signed anew says the same, and its refresh token would not be the one that the table knows.
         let is_same = state.current.matches(&opened.refresh_token.secret.hash());
-        if is_same && state.opens_again(&opening.client_id, now) && user.admits(opened.session) {
-            Ok(opened)
+        if is_same && state.opens_again(&opening.client_id, now) {
+            Ok(Opens::Again(opened))
         } else {
             Err(OpenError::AlreadyExchanged)
         }
+    }
+
+    /// Ends the session that `opening` has just opened, for a sign-in that did not come about.
+    ///
+    /// # Errors
+    /// The table cannot be written; the session may have ended.
+    pub(crate) async fn withdraw(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+    ) -> Result<(), StoreError> {
+        let ending = self
+            .ending(user_id, opening.id)
+            .condition_expression("#nonce = :nonce")
+            .expression_attribute_names("#nonce", "nonce")
+            .expression_attribute_values(":nonce", binary(opening.nonce.0));
+        ended(
+            user_id,
+            opening.id,
+            EndReason::Withdrawn,
+            ending.send().await,
+        )?;
+        Ok(())
+    }
+
+    /// Gives the session that `opening` has just opened the version that its user has.
+    ///
+    /// # Errors
+    /// The table cannot be written, or the session has ended meanwhile.
+    pub(crate) async fn set_version(
+        &self,
+        opening: &Opening,
+        user_id: UserId,
+        session_version: u64,
+    ) -> Result<(), StoreError> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(session_key(user_id, opening.id)))
+            .update_expression("SET #session_version = :session_version")
+            .condition_expression("#nonce = :nonce AND attribute_not_exists(#ended_at)")
+            .expression_attribute_names("#session_version", "session_version")
+            .expression_attribute_names("#nonce", "nonce")
+            .expression_attribute_names("#ended_at", "ended_at")
+            .expression_attribute_values(":session_version", number(session_version))
+            .expression_attribute_values(":nonce", binary(opening.nonce.0))
+            .send()
+            .await?;
+        Ok(())
     }
 
     /// Trades a refresh token for the next one.

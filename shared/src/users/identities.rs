@@ -327,17 +327,16 @@ impl Users {
         let new = linked(key, identity, self.clock.now());
         let attachment = self
             .attachment(id, identity, &new)?
-            // Both sides: the user's address is still this one, and still verified.
+            // Both sides: the address in the user's profile is this one, and proven. `email_key` alone follows it later.
             .condition_expression(format!(
-                "{ROOM} AND #status = :active AND #email_key = :email_key AND #profile.#email_verified = :true"
+                "{ROOM} AND #status = :active AND #email_key = :email_key AND #profile.#proven_email = :email_key"
             ))
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#email_key", "email_key")
             .expression_attribute_names("#profile", "profile")
-            .expression_attribute_names("#email_verified", "email_verified")
+            .expression_attribute_names("#proven_email", "proven_email")
             .expression_attribute_values(":active", active())
             .expression_attribute_values(":email_key", string(email.as_str()))
-            .expression_attribute_values(":true", aws_sdk_dynamodb::types::AttributeValue::Bool(true))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .build()?;
         let written = self

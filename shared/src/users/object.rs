@@ -18,3 +18,24 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     // The library's message would quote it.
     serde_json::from_str(&text).map_err(|_| de::Error::custom("it is no JSON object"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::Metadata;
+
+    proptest! {
+        /// `tests/features.py` sees to it that the functions are built with the same parser as this test.
+        #[test]
+        fn a_number_comes_back_as_it_was_written(number in any::<f64>().prop_filter("JSON has no others", |n| n.is_finite())) {
+            let sent = json!({ "number": number }).to_string();
+            let metadata: Value = json!(sent);
+            let read: Metadata = serde_json::from_value(metadata).unwrap();
+            let stored = serde_json::to_value(&read).unwrap();
+            prop_assert_eq!(stored.as_str(), Some(sent.as_str()));
+            prop_assert_eq!(read.0["number"].as_f64(), Some(number));
+        }
+    }
+}

@@ -2,11 +2,11 @@
 //!
 //! No function has the permissions for this; the operator's own command does.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use aws_sdk_dynamodb::{
     operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    types::ReturnValue,
+    types::{AttributeValue, ReturnValue},
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -25,10 +25,68 @@ const MAX_ROLE: usize = 64;
 pub struct Page {
     /// The users in it.
     pub users: Vec<User>,
+    /// The items that should be users, and are not.
+    pub unreadable: Vec<Unreadable>,
     /// How many items of any kind were read for it.
     pub scanned: u64,
     /// Where to go on; `None` after the last part.
     pub next: Option<Cursor>,
+}
+
+/// An item that is under the key of a user and cannot be read as one. What it holds is not shown: that may be anybody's data.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// The user's id, as the item's key has it.
+    pub id: String,
+    /// The attributes that are missing or malformed, by name.
+    pub attributes: Vec<String>,
+}
+
+impl Unreadable {
+    fn of(item: &Item) -> Self {
+        let key = item.get("pk").and_then(|key| key.as_s().ok());
+        let id = key.map_or("", |key| key.strip_prefix("USER#").unwrap_or(key));
+        let sample = smallest_user();
+        let names: BTreeSet<&String> = sample.keys().chain(item.keys()).collect();
+        // Each by itself, within a user of which all else can be read.
+        let is_at_fault = |name: &&&String| {
+            let mut probe = sample.clone();
+            match item.get(**name) {
+                Some(value) => probe.insert((**name).clone(), value.clone()),
+                None => probe.remove(**name),
+            };
+            serde_dynamo::from_item::<_, User>(probe).is_err()
+        };
+        Self {
+            id: id.to_owned(),
+            attributes: names
+                .iter()
+                .filter(is_at_fault)
+                .map(ToString::to_string)
+                .collect(),
+        }
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (wrong: {})", self.id, self.attributes.join(", "))
+    }
+}
+
+/// What no user's item is without.
+fn smallest_user() -> Item {
+    let map = || AttributeValue::M(Item::default());
+    [
+        ("id", string(UserId::generate())),
+        ("status", string("active")),
+        ("profile", map()),
+        ("identities", map()),
+        ("session_version", number(0_u64)),
+        ("created_at", number(0_u64)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
 }
 
 /// A place between two parts of the users.
@@ -88,11 +146,20 @@ impl Users {
             .set_exclusive_start_key(from.map(|Cursor(key)| key))
             .send()
             .await?;
-        Ok(Page {
+        let mut page = Page {
+            users: Vec::new(),
+            unreadable: Vec::new(),
             scanned: u64::try_from(scanned.scanned_count).unwrap_or_default(),
-            users: serde_dynamo::from_items(scanned.items.unwrap_or_default())?,
             next: scanned.last_evaluated_key.map(Cursor),
-        })
+        };
+        for item in scanned.items.unwrap_or_default() {
+            // One that somebody broke by hand must not hide the others.
+            match serde_dynamo::from_item(item.clone()) {
+                Ok(user) => page.users.push(user),
+                Err(_) => page.unreadable.push(Unreadable::of(&item)),
+            }
+        }
+        Ok(page)
     }
 
     /// Changes what the user's access tokens say, from their next one on: `change` gives the roles and claims for the user as they

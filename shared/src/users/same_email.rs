@@ -1,5 +1,7 @@
 //! Whose is this address? Kept only where `LINK_BY_VERIFIED_EMAIL` asks for it: one item for each proven address of a user's
 //! profile, which says who the user is.
+//!
+//! The item follows the profile in a second write, which may fail: whoever acts on the item compares it with the profile.
 
 use aws_sdk_dynamodb::types::{
     Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
@@ -11,7 +13,7 @@ use super::{
     transaction::{Written, put_new},
 };
 use crate::{
-    config::{SameEmail, SignUps},
+    config::SignUps,
     dynamodb::{Item, StoreError, primary_key, string},
     provider::{EmailAnswer, Identity},
 };
@@ -34,7 +36,7 @@ impl Users {
     }
 
     /// Lets the address that the table knows follow the one of the profile, after a sign-in with `identity`. Says whether it is
-    /// somebody else's.
+    /// somebody else's. Where the settings no longer ask for addresses, the one that was known is released.
     ///
     /// Costs nothing where nothing changed.
     pub(super) async fn follow_email(
@@ -43,8 +45,7 @@ impl Users {
         identity: &Identity,
         sign_ups: &SignUps,
     ) -> Result<bool, StoreError> {
-        let told = identity.profile().email != EmailAnswer::NotTold;
-        if sign_ups.same_email == SameEmail::Off || !told {
+        if identity.profile().email == EmailAnswer::NotTold {
             return Ok(false);
         }
         let proven = sign_ups.proven_email(identity);

@@ -17,8 +17,9 @@ pub struct EmailKey(String);
 
 impl EmailKey {
     fn of(address: &str) -> Self {
-        // Providers and people do not tell capitals apart; anything cleverer differs between them.
-        let hash = digest(&SHA256, address.to_lowercase().as_bytes());
+        // Providers and people do not tell A from a. Unicode's folding makes one letter of more: U+212A, the sign of the unit
+        // kelvin, becomes k, and whoever has that address is somebody else.
+        let hash = digest(&SHA256, address.to_ascii_lowercase().as_bytes());
         Self(URL_SAFE_NO_PAD.encode(hash))
     }
 
@@ -53,7 +54,8 @@ impl AllowedSignUps {
 
 impl Listed {
     fn has(&self, identity: &Identity) -> bool {
-        let is = |one: &str, other: &str| one.to_lowercase() == other.to_lowercase();
+        // ASCII only, for the reason that `EmailKey::of` has.
+        let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
         let by_email = verified(identity).is_some_and(|email| {
             let domain = email
                 .address
@@ -73,9 +75,11 @@ impl Listed {
     }
 }
 
+/// The address that the provider has verified, if it is ASCII. What other letters look like, and which of them are the same,
+/// each mail system decides for itself: such an address proves nothing.
 fn verified(identity: &Identity) -> Option<&Email> {
     match &identity.profile().email {
-        EmailAnswer::Some(email) if email.verified => Some(email),
+        EmailAnswer::Some(email) if email.verified && email.address.is_ascii() => Some(email),
         EmailAnswer::Some(_) | EmailAnswer::NotTold | EmailAnswer::None => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::{SameEmail, SignUps},
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
-    sessions::{OpenError, Opened, Opening, Sessions},
+    sessions::{OpenError, Opened, Opening, Opens, Sessions},
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
@@ -94,12 +94,16 @@ impl Users {
     /// # Errors
     /// The table cannot be read.
     pub async fn find(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        self.read(id, true).await
+    }
+
+    async fn read(&self, id: UserId, consistent: bool) -> Result<Option<User>, StoreError> {
         let found = self
             .client
             .get_item()
             .table_name(&self.table)
             .set_key(Some(user_key(id)))
-            .consistent_read(true)
+            .consistent_read(consistent)
             .send()
             .await?;
         Ok(found.item.map(serde_dynamo::from_item).transpose()?)
@@ -122,15 +126,21 @@ impl Users {
         let key = identity.key();
         let mut proven = sign_ups.proven_email(identity);
         let mut email_in_use = false;
-        // An old answer does no harm here: it is the condition of the write that decides.
+        // An old answer does no harm here: the condition of the write decides, and nobody is turned away on its word.
         let mut known = self.find_identity(&key, false).await?;
+        let mut is_current = false;
         for _ in 0..TRIES {
             let Some(id) = known else {
                 let email = proven.as_ref();
-                known = match self
+                let signed_up = self
                     .sign_up(&key, identity, sign_ups, email, sessions, opening)
-                    .await?
-                {
+                    .await;
+                if matches!(signed_up, Err(SignInError::NotAllowed)) && !is_current {
+                    known = self.find_identity(&key, true).await?;
+                    is_current = true;
+                    continue;
+                }
+                known = match signed_up? {
                     Creation::SignIn(sign_in) => {
                         return Ok(SignIn {
                             email_in_use,
@@ -147,10 +157,13 @@ impl Users {
                 };
                 continue;
             };
-            if let Some(mut user) = self.update(id, &key, identity).await? {
+            let proven = sign_ups.proven_email(identity);
+            let returned = self
+                .come_back(id, &key, identity, proven.as_ref(), sessions, opening)
+                .await?;
+            if let Some((mut user, session)) = returned {
                 let email_in_use = self.follow_email(&mut user, identity, sign_ups).await?
                     && sign_ups.same_email == SameEmail::Ask;
-                let session = sessions.open(opening, &user).await?;
                 return Ok(SignIn {
                     user,
                     session,
@@ -160,6 +173,76 @@ impl Users {
             known = self.find_identity(&key, true).await?;
         }
         Err(busy().into())
+    }
+
+    /// Opens a session of the user, and refreshes their profile. `None` if the user is gone, or the identity is no longer theirs:
+    /// what was read before was out of date.
+    ///
+    /// A refused exchange changes nothing: a subject token whose session is there gets to the profile only after the session's
+    /// condition let it pass. The first exchange of a token does both writes at once, for one round trip less. Both reads may be
+    /// out of date, so a replay in the moments after the first exchange can still refresh the profile, from the same provider's
+    /// answer.
+    async fn come_back(
+        &self,
+        id: UserId,
+        key: &IdentityKey,
+        identity: &Identity,
+        proven: Option<&EmailKey>,
+        sessions: &Sessions,
+        opening: &Opening,
+    ) -> Result<Option<(User, Opened)>, SignInError> {
+        let (seen, has_opened) =
+            tokio::try_join!(self.read(id, false), sessions.has_opened(opening, id))?;
+        let is_let_in =
+            |user: &User| is_theirs(user, key, identity) && user.status == Status::Active;
+        let update = self.update(id, key, identity, proven);
+        let (updated, opens) = match seen.filter(is_let_in) {
+            Some(user) if !has_opened => {
+                let (updated, opens) =
+                    tokio::join!(update, sessions.open(opening, id, user.session_version));
+                (updated, opens?)
+            }
+            _ => {
+                let user = self.find(id).await?;
+                let Some(user) = user.filter(|user| is_theirs(user, key, identity)) else {
+                    return Ok(None);
+                };
+                if user.status == Status::Disabled {
+                    return Err(SignInError::Disabled);
+                }
+                let opens = sessions.open(opening, id, user.session_version).await?;
+                if matches!(&opens, Opens::Again(opened) if !user.admits(opened.session)) {
+                    return Err(SignInError::AlreadyExchanged);
+                }
+                (update.await, opens)
+            }
+        };
+        let user = match updated {
+            Ok(Some(user)) => user,
+            // Nobody signs in, and the session must not look as if somebody had.
+            Ok(None) | Err(SignInError::Disabled) => {
+                if let Opens::New(_) = opens {
+                    sessions.withdraw(opening, id).await?;
+                }
+                return updated.map(|_| None);
+            }
+            // Whether the profile was written is not known: repeating the exchange writes it.
+            Err(error) => return Err(error),
+        };
+        match opens {
+            Opens::Again(opened) if user.admits(opened.session) => Ok(Some((user, opened))),
+            Opens::Again(_) => Err(SignInError::AlreadyExchanged),
+            Opens::New(mut opened) => {
+                // The user signed out everywhere after the read, and is let in as of now.
+                if opened.session.version != user.session_version {
+                    opened.session.version = user.session_version;
+                    sessions
+                        .set_version(opening, id, user.session_version)
+                        .await?;
+                }
+                Ok(Some((user, opened)))
+            }
+        }
     }
 
     /// Makes a new user of `identity`, or where the settings say so, joins it to the user who has the same proven address.
@@ -229,6 +312,7 @@ impl Users {
         id: UserId,
         key: &IdentityKey,
         identity: &Identity,
+        proven: Option<&EmailKey>,
     ) -> Result<Option<User>, SignInError> {
         let mut update = self
             .client
@@ -244,9 +328,9 @@ impl Users {
             .expression_attribute_values(":key", string(key.as_str()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let told = told(identity.profile());
+        let told = told(identity.profile(), proven);
         let mut assignments = vec!["#signed_in_at = :now".to_owned()];
-        let mut removals = "";
+        let mut removals = Vec::new();
         update = update
             .expression_attribute_names("#signed_in_at", "signed_in_at")
             .expression_attribute_values(":now", number(self.clock.now()));
@@ -260,8 +344,13 @@ impl Users {
             update = update.expression_attribute_names("#profile", "profile");
         }
         if identity.profile().email == EmailAnswer::None {
-            removals = " REMOVE #profile.#email";
+            removals.push("#profile.#email");
             update = update.expression_attribute_names("#email", "email");
+        }
+        // Whatever the settings are now: an address that this sign-in did not prove is proven no more.
+        if identity.profile().email != EmailAnswer::NotTold && proven.is_none() {
+            removals.push("#profile.#proven_email");
+            update = update.expression_attribute_names("#proven_email", "proven_email");
         }
         for (field, value) in told {
             assignments.push(format!("#profile.#{field} = :{field}"));
@@ -269,10 +358,12 @@ impl Users {
                 .expression_attribute_names(format!("#{field}"), field)
                 .expression_attribute_values(format!(":{field}"), value);
         }
-        let updated = update
-            .update_expression(format!("SET {}{removals}", assignments.join(", ")))
-            .send()
-            .await;
+        let mut expression = format!("SET {}", assignments.join(", "));
+        if !removals.is_empty() {
+            expression.push_str(" REMOVE ");
+            expression.push_str(&removals.join(", "));
+        }
+        let updated = update.update_expression(expression).send().await;
         match updated {
             Ok(updated) => {
                 let item = updated.attributes.unwrap_or_default();
@@ -289,11 +380,7 @@ impl Users {
                     return Ok(None);
                 };
                 let user: User = serde_dynamo::from_item(item.clone()).map_err(StoreError::from)?;
-                let is_theirs = user
-                    .identities
-                    .get(identity.provider())
-                    .is_some_and(|linked| linked.key == *key);
-                if is_theirs && user.status == Status::Disabled {
+                if is_theirs(&user, key, identity) && user.status == Status::Disabled {
                     return Err(SignInError::Disabled);
                 }
                 Ok(None)
@@ -346,6 +433,12 @@ impl Users {
     }
 }
 
+/// Whether `identity` signs in as `user`.
+fn is_theirs(user: &User, key: &IdentityKey, identity: &Identity) -> bool {
+    let linked = user.identities.get(identity.provider());
+    linked.is_some_and(|linked| linked.key == *key)
+}
+
 fn new_user(
     key: &IdentityKey,
     identity: &Identity,
@@ -364,6 +457,7 @@ fn new_user(
             name: profile.name.clone(),
             email: email.map(|email| email.address.clone()),
             email_verified: email.is_some_and(|email| email.verified),
+            proven_email: email_key.clone(),
             picture: profile.picture.clone(),
         },
         roles: Vec::new(),
@@ -394,8 +488,8 @@ pub(super) fn linked(key: &IdentityKey, identity: &Identity, now: Timestamp) -> 
     }
 }
 
-/// The attributes of the profile that the provider told this time; the others stay as they are.
-fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
+/// The attributes of the profile that the provider told this time, `proven` among them; the others stay as they are.
+fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, AttributeValue)> {
     let mut told = Vec::new();
     if let Some(name) = &profile.name {
         told.push(("name", string(name)));
@@ -407,6 +501,9 @@ fn told(profile: &Profile) -> Vec<(&'static str, AttributeValue)> {
             told.push(("email", string(&email.address)));
             told.push(("email_verified", AttributeValue::Bool(email.verified)));
         }
+    }
+    if let Some(proven) = proven {
+        told.push(("proven_email", string(proven.as_str())));
     }
     if let Some(picture) = &profile.picture {
         told.push(("picture", string(picture)));
