@@ -177,7 +177,8 @@ impl Keys {
         let loaded = self.fresh().await?;
         let (set, now) = (&loaded.set, self.0.clock.now());
         // Where it is nobody's turn yet, a key was made a moment ago by a clock that is ahead of ours.
-        let current = set.current(now).or_else(|| set.next(now));
+        let ahead = || set.next(now).filter(|key| key.has_turn());
+        let current = set.current(now).or_else(ahead);
         current.cloned().ok_or(KeysError::NoneCurrent)
     }
 
