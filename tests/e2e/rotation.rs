@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::http::{HeaderMap, Method, Uri};
@@ -309,6 +310,69 @@ async fn t87_a_revoked_key_opens_nothing_after_minutes_and_sessions_go_on() {
     // Once is enough.
     let again = rotate_keys.run(&revoke(&stolen)).await.unwrap();
     assert!(!again.changed);
+}
+
+/// Refreshes every five seconds after a revocation, and shows each access token to a function that knows of it at once.
+async fn watch_after_revocation(service: &Service, refresh_token: &str, stolen: &str) {
+    let revoked_at = service.time.now();
+    let mut session = service.refresh(refresh_token).await;
+    for _ in 0..70 {
+        service.time.pass(5);
+        session = service.refresh(session.text("/refresh_token")).await;
+        let token = session.text("/access_token");
+        let answer = service.me(token).await;
+        if service.time.now() >= revoked_at + 30 {
+            assert_ne!(kid(token), stolen, "signed after 30 s");
+            assert_eq!(answer.status, StatusCode::OK, "refused after 30 s");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t102_a_revoked_key_signs_nothing_after_30_seconds_and_no_honest_token_is_refused() {
+    for is_next_known in [true, false] {
+        let service = Service::start().await;
+        let session = service.sign_in("octocat").await;
+        service.time.pass(DAY as i64);
+        // The signer has just read the keys; the functions that verify read them when they are asked next.
+        let session = service.refresh(session.text("/refresh_token")).await;
+        let set = check_keys(&service).await;
+        let stolen = kid(session.text("/access_token"));
+        let next = set.next(service.time.now()).unwrap().kid.clone();
+
+        if !is_next_known {
+            run(&service, &revoke(&next)).await;
+        }
+        run(&service, &revoke(&stolen)).await;
+
+        watch_after_revocation(&service, session.text("/refresh_token"), &stolen).await;
+    }
+}
+
+#[tokio::test]
+async fn t102_requests_in_parallel_wait_for_the_keys_rather_than_sign_with_a_revoked_one() {
+    let service = Service::start().await;
+    let mut sessions = Vec::new();
+    for _ in 0..10 {
+        sessions.push(service.sign_in("octocat").await);
+    }
+    let stolen = kid(sessions[0].text("/access_token"));
+    run(&service, &revoke(&stolen)).await;
+    service.time.pass(30);
+    // The first one to ask for the keys waits for them, and the others come meanwhile.
+    service.dynamodb.fault(
+        When::Matching(|call| call.operation.as_deref() == Some("GetItem")),
+        Fault::Delay(Duration::from_millis(100)),
+    );
+
+    let refreshes = sessions.iter().map(|session| {
+        let request = service.token_request(&tests::refresh_of(session.text("/refresh_token")));
+        tokio::spawn(tests::persist(request))
+    });
+    for refresh in refreshes.collect::<Vec<_>>() {
+        let refreshed = refresh.await.unwrap();
+        assert_ne!(kid(refreshed.text("/access_token")), stolen);
+    }
 }
 
 #[tokio::test]
