@@ -249,6 +249,14 @@ impl PrivateKey {
         })
     }
 
+    /// Whether the key can be used, and is the other half of `published`.
+    pub fn fits(&self, published: &PublishedKey) -> bool {
+        let thumbprint = |jwk: Jwk| jwk.thumbprint(ThumbprintHash::SHA256).ok();
+        let own = self.jwk().ok().and_then(thumbprint);
+        let other = published.read().ok().and_then(|(jwk, _)| thumbprint(jwk));
+        self.key_type == published.key_type && own.is_some() && own == other
+    }
+
     fn jwk(&self) -> Result<Jwk, KeyError> {
         Ok(Jwk::from_encoding_key(
             &self.encoding_key()?,
@@ -310,6 +318,26 @@ mod tests {
             };
             assert_eq!(modulus, bits);
         }
+    }
+
+    #[test]
+    fn t87_a_private_key_fits_its_public_half_and_no_other() {
+        for key_type in KEY_TYPES {
+            let [key, other] = [0, 1].map(|_| PrivateKey::generate(key_type, "").unwrap());
+            let published = key.publish(1, 2).unwrap();
+            let unusable = PrivateKey {
+                pem: "nonsense".into(),
+                ..key.clone()
+            };
+
+            assert!(key.fits(&published), "{key_type:?}");
+            assert!(!other.fits(&published), "{key_type:?}");
+            assert!(!unusable.fits(&published), "{key_type:?}");
+        }
+        let key = PrivateKey::generate(KeyType::Rsa2048, "").unwrap();
+        let mut published = key.publish(1, 2).unwrap();
+        published.key_type = KeyType::Rsa3072;
+        assert!(!key.fits(&published), "another type");
     }
 
     #[test]

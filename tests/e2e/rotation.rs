@@ -13,7 +13,7 @@ use jsonwebtoken::{
 };
 use reqwest::StatusCode;
 use rotate_keys::{Order, Report, RotateKeys, RotateKeysError, State, When as Turn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::{config::Environment, documents::Document, keys::KeySet};
 use tests::{
     Service,
@@ -507,6 +507,60 @@ async fn t87_a_lost_private_key_is_followed_by_the_next_and_what_it_signed_stays
         kid(refreshed.text("/access_token")),
         names(&report, State::Current)[0]
     );
+}
+
+#[tokio::test]
+async fn t87_a_malformed_private_key_counts_as_lost() {
+    type Damage = fn(&mut Value, &Value);
+    let damages: [(&str, Damage); 6] = [
+        ("no private key", |item, _| {
+            item.as_object_mut().unwrap().remove("private_key");
+        }),
+        ("a number", |item, _| {
+            item["private_key"] = json!({ "N": "1" });
+        }),
+        ("no PEM", |item, _| {
+            item["private_key"] = json!({ "S": "nonsense" });
+        }),
+        ("an unknown type", |item, _| {
+            item["key_type"] = json!({ "S": "P-1" });
+        }),
+        ("another type", |item, _| {
+            item["key_type"] = json!({ "S": "Ed25519" });
+        }),
+        ("another key", |item, other| {
+            item["private_key"] = other["private_key"].clone();
+        }),
+    ];
+    for (what, damage) in damages {
+        for (nth, state) in [(0, State::Current), (1, State::Next)] {
+            let mut service = Service::start().await;
+            let session = service.sign_in("octocat").await;
+            service.time.pass(60);
+            let set = check_keys(&service).await;
+            let items = service.scan(local::dynamodb::KEYS_TABLE);
+            let item = |kid: &str| items.iter().find(|item| item["kid"]["S"] == *kid).unwrap();
+            let [damaged, other] = [nth, 1 - nth].map(|nth: usize| &*set.keys[nth].kid);
+            let mut private = item(damaged).clone();
+            damage(&mut private, item(other));
+            service.put(local::dynamodb::KEYS_TABLE, &private);
+
+            let report = run(&service, &Order::default()).await;
+
+            assert!(
+                !names(&report, state).contains(&damaged),
+                "{what}: {report:?}"
+            );
+            assert!(!run(&service, &Order::default()).await.changed, "{what}");
+            service.url = service.another_process().await;
+            let refreshed = service.refresh(session.text("/refresh_token")).await;
+            let signed_by = kid(refreshed.text("/access_token"));
+            assert_eq!(names(&report, State::Current), [signed_by], "{what}");
+            // What it signed before stays good.
+            let me = service.me(session.text("/access_token")).await;
+            assert_eq!(me.status, StatusCode::OK, "{what}");
+        }
+    }
 }
 
 #[tokio::test]

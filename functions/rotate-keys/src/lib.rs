@@ -252,10 +252,14 @@ impl RotateKeys {
         let mut lost = Vec::new();
         let ahead = set.keys.iter().filter(|key| key.sign_from > now);
         for key in set.current(now).into_iter().chain(ahead) {
-            if self.keys.find_private(&key.kid).await?.is_none() {
-                tracing::error!(event = "key.lost", kid = key.kid);
-                lost.push(key.kid.clone());
+            match self.keys.find_private(&key.kid).await {
+                Ok(Some(private)) if private.fits(key) => continue,
+                // It is there, and nobody can sign with it.
+                Ok(_) | Err(StoreError::Malformed(_)) => {}
+                Err(error) => return Err(error),
             }
+            tracing::error!(event = "key.lost", kid = key.kid);
+            lost.push(key.kid.clone());
         }
         let wanted = Wanted {
             key_type: self.settings.key_type,
