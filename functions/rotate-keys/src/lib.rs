@@ -384,6 +384,30 @@ mod tests {
         assert!(deployed().check(&set, &revoke).is_ok());
     }
 
+    #[tokio::test]
+    async fn t84_a_development_key_is_in_no_file_of_a_deployment() {
+        let service = tests::Service::start().await;
+        let mut variables = service.variables.clone();
+        for (name, value) in [
+            ("DOCUMENTS_BUCKET", "documents"),
+            // Nobody is there: to write is another error.
+            ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
+        ] {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        let env = Environment::of(variables);
+        let mut rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
+        rotate_keys.kid_prefix = "";
+        let files = rotate_keys.files.clone().unwrap();
+
+        let written = rotate_keys.write(&files).await;
+
+        let Err(RotateKeysError::Development(kid)) = written else {
+            panic!("{written:?}");
+        };
+        assert!(kid.starts_with(DEVELOPMENT_PREFIX));
+    }
+
     #[test]
     fn an_order_is_understood_or_refused() {
         let read = |json: &str| serde_json::from_str::<Order>(json);
