@@ -30,6 +30,22 @@ use crate::{clock::Timestamp, config::AccessTokenTtl};
 /// A `kid` that starts so belongs to a key made on a developer's machine; a deployed function refuses it.
 pub const DEVELOPMENT_PREFIX: &str = "dev-";
 
+/// `sign_from` of a key that has no turn yet, because the files by which others learn of keys do not have it.
+pub const NO_TURN: Timestamp = Timestamp::MAX;
+
+/// The length of a SHA-256 in base64url, which a key is named by.
+const THUMBPRINT: usize = 43;
+
+/// Whether `text` has the form of a key's name. No key with that name needs to exist.
+pub fn is_kid(text: &str) -> bool {
+    let name = text.strip_prefix(DEVELOPMENT_PREFIX);
+    // A thumbprint may start with these letters by itself.
+    [Some(text), name].into_iter().flatten().any(|name| {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        name.len() == THUMBPRINT && name.bytes().all(is_base64url)
+    })
+}
+
 /// How long a key verifies after the next one's turn came, in seconds: a function that read the set long ago may sign with it
 /// for [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a minute.
 pub const KEPT_AFTER: u64 = GOOD_FOR + AccessTokenTtl::MAX.as_secs() + 60;
@@ -99,6 +115,11 @@ impl PublishedKey {
         self.kid.starts_with(DEVELOPMENT_PREFIX)
     }
 
+    /// Whether it is settled when the key signs.
+    pub fn has_turn(&self) -> bool {
+        self.sign_from != NO_TURN
+    }
+
     /// The key as an entry of the JWKS, and ready to verify.
     fn read(&self) -> Result<(Jwk, DecodingKey), KeyError> {
         let mut jwk: Jwk =
@@ -131,7 +152,7 @@ impl KeySet {
             .max_by_key(|key| (key.sign_from, &key.kid))
     }
 
-    /// The key that signs next, published ahead of its turn.
+    /// The key that signs next, published ahead of its turn; or else one that has no turn yet.
     pub fn next(&self, now: Timestamp) -> Option<&PublishedKey> {
         self.keys
             .iter()
@@ -141,7 +162,8 @@ impl KeySet {
 
     /// When nothing that `key` signed can be valid any more, if there is a key that signs after it.
     pub fn verify_until(&self, key: &PublishedKey) -> Option<Timestamp> {
-        let turns = self.keys.iter().map(|other| other.sign_from);
+        let others = self.keys.iter().filter(|other| other.has_turn());
+        let turns = others.map(|other| other.sign_from);
         let next_turn = turns.filter(|turn| *turn > key.sign_from).min();
         next_turn.map(|turn| turn.saturating_add(KEPT_AFTER))
     }
@@ -227,6 +249,14 @@ impl PrivateKey {
         })
     }
 
+    /// Whether the key can be used, and is the other half of `published`.
+    pub fn fits(&self, published: &PublishedKey) -> bool {
+        let thumbprint = |jwk: Jwk| jwk.thumbprint(ThumbprintHash::SHA256).ok();
+        let own = self.jwk().ok().and_then(thumbprint);
+        let other = published.read().ok().and_then(|(jwk, _)| thumbprint(jwk));
+        self.key_type == published.key_type && own.is_some() && own == other
+    }
+
     fn jwk(&self) -> Result<Jwk, KeyError> {
         Ok(Jwk::from_encoding_key(
             &self.encoding_key()?,
@@ -288,6 +318,26 @@ mod tests {
             };
             assert_eq!(modulus, bits);
         }
+    }
+
+    #[test]
+    fn t87_a_private_key_fits_its_public_half_and_no_other() {
+        for key_type in KEY_TYPES {
+            let [key, other] = [0, 1].map(|_| PrivateKey::generate(key_type, "").unwrap());
+            let published = key.publish(1, 2).unwrap();
+            let unusable = PrivateKey {
+                pem: "nonsense".into(),
+                ..key.clone()
+            };
+
+            assert!(key.fits(&published), "{key_type:?}");
+            assert!(!other.fits(&published), "{key_type:?}");
+            assert!(!unusable.fits(&published), "{key_type:?}");
+        }
+        let key = PrivateKey::generate(KeyType::Rsa2048, "").unwrap();
+        let mut published = key.publish(1, 2).unwrap();
+        published.key_type = KeyType::Rsa3072;
+        assert!(!key.fits(&published), "another type");
     }
 
     #[test]
@@ -356,6 +406,33 @@ mod tests {
         assert_eq!(set.next(99).unwrap().kid, "next");
         assert!(set.published(99).any(|key| key.kid == "next"));
         assert!(set.next(100).is_none());
+    }
+
+    #[test]
+    fn t111_a_key_without_a_turn_never_signs_and_takes_no_turn_from_another() {
+        let set = KeySet {
+            version: 1,
+            keys: vec![published("current", 0), published("waiting", NO_TURN)],
+        };
+        let last_day = NO_TURN - 1;
+        assert_eq!(set.current(last_day).unwrap().kid, "current");
+        assert_eq!(set.published(last_day).count(), 2, "both verify");
+        assert_eq!(set.verify_until(&set.keys[0]), None);
+    }
+
+    #[test]
+    fn a_name_of_a_key_is_a_thumbprint() {
+        let thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+        let development = format!("dev-{thumbprint}");
+        let starts_alike = format!("dev-{}", &thumbprint[4..]);
+        for kid in [thumbprint, &development, &starts_alike] {
+            assert!(is_kid(kid), "{kid}");
+        }
+        let slash = thumbprint.replace('-', "/");
+        let doubled = format!("dev-dev-{thumbprint}");
+        for other in ["", "dev-", &thumbprint[1..], &slash, &doubled] {
+            assert!(!is_kid(other), "{other}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod issue;
 mod verify;
 
-pub use issue::{Grant, IssuedToken, ReadyIssuer, TokenIssuer};
+pub use issue::{ConfirmedIssuer, Grant, IssuedToken, ReadyIssuer, TokenIssuer};
 pub use verify::TokenVerifier;
 
 use serde::{Deserialize, Serialize};

@@ -67,6 +67,27 @@ async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
 }
 
 #[tokio::test]
+async fn reading_the_keys_again_before_signing_takes_no_round_trip_of_its_own() {
+    let service = Service::start().await;
+    let token = service.refresh_token("octocat").await;
+    service.time.pass(60);
+    slow_down(&service);
+
+    assert_eq!(service.refresh(&token).await.status, StatusCode::OK);
+
+    assert_within(&service, 1, 1.0, 2.0);
+    let reads_keys = |call: &tests::proxy::Call| call.body["Key"]["pk"]["S"] == "KEYSET";
+    assert!(service.dynamodb.calls().iter().any(reads_keys));
+
+    service.time.pass(60);
+    slow_down(&service);
+    let again = service.sign_in("octocat").await;
+    assert_eq!(again.body["is_new_user"], false);
+    assert_within(&service, 3, 2.0, 2.5);
+    assert!(service.dynamodb.calls().iter().any(reads_keys));
+}
+
+#[tokio::test]
 async fn me_is_within_its_budget() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;

@@ -2,10 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::http::{HeaderMap, Method, Uri};
@@ -15,7 +13,7 @@ use jsonwebtoken::{
 };
 use reqwest::StatusCode;
 use rotate_keys::{Order, Report, RotateKeys, RotateKeysError, State, When as Turn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::{config::Environment, documents::Document, keys::KeySet};
 use tests::{
     Service,
@@ -73,6 +71,94 @@ async fn check_keys(service: &Service) -> KeySet {
         published
     );
     set
+}
+
+/// What was put into a bucket: path → content type, cache control and body.
+type Objects = BTreeMap<String, (String, String, String)>;
+
+/// A stand-in for S3: it stores what it gets, except files whose path ends in `refused`.
+#[derive(Clone, Default)]
+struct Bucket {
+    objects: Arc<Mutex<Objects>>,
+    refused: Arc<Mutex<Option<&'static str>>>,
+}
+
+impl Bucket {
+    async fn start() -> (Self, String, JoinSet<()>) {
+        let bucket = Self::default();
+        let served = bucket.clone();
+        let put = async move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
+            served.put(&method, &uri, &headers, &body)
+        };
+        let mut running = JoinSet::new();
+        let url = serve(&mut running, axum::Router::new().fallback(put)).await;
+        (bucket, url, running)
+    }
+
+    fn put(&self, method: &Method, uri: &Uri, headers: &HeaderMap, body: &str) -> StatusCode {
+        let refused = *self.refused.lock().unwrap();
+        if refused.is_some_and(|end| uri.path().ends_with(end)) || *method != Method::PUT {
+            return StatusCode::FORBIDDEN;
+        }
+        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
+        // The SDK may send the body in chunks, between lines about their size and sum.
+        let body = body.lines().find(|line| line.starts_with('{')).unwrap();
+        self.objects.lock().unwrap().insert(
+            uri.path().to_owned(),
+            (
+                header("content-type"),
+                header("cache-control"),
+                body.to_owned(),
+            ),
+        );
+        StatusCode::OK
+    }
+
+    /// From now on, files whose path ends so are not taken.
+    fn refuse(&self, end: &'static str) {
+        *self.refused.lock().unwrap() = Some(end);
+    }
+
+    fn heal(&self) {
+        *self.refused.lock().unwrap() = None;
+    }
+
+    /// The names of the keys in `jwks.json`.
+    fn kids(&self) -> BTreeSet<String> {
+        let path = format!("/documents{}", Document::Jwks.path());
+        let objects = self.objects.lock().unwrap();
+        let Some((_, _, body)) = objects.get(&path) else {
+            return BTreeSet::new();
+        };
+        let keys: JwkSet = serde_json::from_str(body).unwrap();
+        let kids = keys.keys.into_iter().map(|key| key.common.key_id);
+        kids.map(Option::unwrap).collect()
+    }
+}
+
+/// A key maker that writes the documents to a bucket.
+async fn with_files(service: &Service) -> (RotateKeys, Bucket, JoinSet<()>) {
+    let (bucket, s3, running) = Bucket::start().await;
+    let mut variables = service.variables.clone();
+    for (name, value) in [
+        ("DOCUMENTS_BUCKET", "documents"),
+        ("AWS_ENDPOINT_URL_S3", &s3),
+    ] {
+        variables.insert(name.to_owned(), value.to_owned());
+    }
+    let env = Environment::of(variables);
+    let rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
+    (rotate_keys, bucket, running)
+}
+
+fn assert_not_written(run: Result<Report, RotateKeysError>) {
+    assert!(matches!(run, Err(RotateKeysError::Files(_))), "{run:?}");
+}
+
+async fn published_kids(service: &Service) -> BTreeSet<String> {
+    let set = service.key_store().find_set().await.unwrap().unwrap();
+    let published = set.published(service.time.now());
+    published.map(|key| key.kid.clone()).collect()
 }
 
 fn kid(token: &str) -> String {
@@ -198,8 +284,12 @@ async fn t87_a_revoked_key_opens_nothing_after_minutes_and_sessions_go_on() {
     let stolen = kid(first.text("/access_token"));
     service.time.pass(DAY as i64);
     let old = service.refresh(first.text("/refresh_token")).await;
+    let (rotate_keys, bucket, _running) = with_files(&service).await;
+    rotate_keys.run(&Order::default()).await.unwrap();
+    assert!(bucket.kids().contains(&stolen));
 
-    run(&service, &revoke(&stolen)).await;
+    bucket.refuse("");
+    assert_not_written(rotate_keys.run(&revoke(&stolen)).await);
     service.time.pass(5 * 60 + 1);
 
     let refused = service.me(old.text("/access_token")).await;
@@ -212,11 +302,170 @@ async fn t87_a_revoked_key_opens_nothing_after_minutes_and_sessions_go_on() {
     );
     let set = check_keys(&service).await;
     assert!(set.keys.iter().all(|key| key.kid != stolen));
-    let again = rotate_keys(&service).run(&revoke(&stolen)).await;
-    let Err(RotateKeysError::UnknownKey { kid, published }) = again else {
-        panic!("{again:?}");
-    };
-    assert_eq!((kid, published.len()), (stolen, 2));
+    assert!(bucket.kids().contains(&stolen), "S3 did not take the files");
+    bucket.heal();
+    rotate_keys.run(&revoke(&stolen)).await.unwrap();
+    assert_eq!(bucket.kids(), published_kids(&service).await);
+    assert!(!bucket.kids().contains(&stolen));
+    // Once is enough.
+    let again = rotate_keys.run(&revoke(&stolen)).await.unwrap();
+    assert!(!again.changed);
+}
+
+/// Refreshes every five seconds after a revocation, and shows each access token to a function that knows of it at once.
+async fn watch_after_revocation(service: &Service, refresh_token: &str, stolen: &str) {
+    let revoked_at = service.time.now();
+    let mut session = service.refresh(refresh_token).await;
+    for _ in 0..70 {
+        service.time.pass(5);
+        session = service.refresh(session.text("/refresh_token")).await;
+        let token = session.text("/access_token");
+        let answer = service.me(token).await;
+        if service.time.now() >= revoked_at + 30 {
+            assert_ne!(kid(token), stolen, "signed after 30 s");
+            assert_eq!(answer.status, StatusCode::OK, "refused after 30 s");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t102_a_revoked_key_signs_nothing_after_30_seconds_and_no_honest_token_is_refused() {
+    for is_next_known in [true, false] {
+        let service = Service::start().await;
+        let session = service.sign_in("octocat").await;
+        service.time.pass(DAY as i64);
+        // The signer has just read the keys; the functions that verify read them when they are asked next.
+        let session = service.refresh(session.text("/refresh_token")).await;
+        let set = check_keys(&service).await;
+        let stolen = kid(session.text("/access_token"));
+        let next = set.next(service.time.now()).unwrap().kid.clone();
+
+        if !is_next_known {
+            run(&service, &revoke(&next)).await;
+        }
+        run(&service, &revoke(&stolen)).await;
+
+        watch_after_revocation(&service, session.text("/refresh_token"), &stolen).await;
+    }
+}
+
+#[tokio::test]
+async fn t102_requests_in_parallel_wait_for_the_keys_rather_than_sign_with_a_revoked_one() {
+    let service = Service::start().await;
+    let mut sessions = Vec::new();
+    for _ in 0..10 {
+        sessions.push(service.sign_in("octocat").await);
+    }
+    let stolen = kid(sessions[0].text("/access_token"));
+    run(&service, &revoke(&stolen)).await;
+    service.time.pass(30);
+    // The first one to ask for the keys waits for them, and the others come meanwhile.
+    service.dynamodb.fault(
+        When::Matching(|call| call.operation.as_deref() == Some("GetItem")),
+        Fault::Delay(Duration::from_millis(100)),
+    );
+
+    let refreshes = sessions.iter().map(|session| {
+        let request = service.token_request(&tests::refresh_of(session.text("/refresh_token")));
+        tokio::spawn(tests::persist(request))
+    });
+    for refresh in refreshes.collect::<Vec<_>>() {
+        let refreshed = refresh.await.unwrap();
+        assert_ne!(kid(refreshed.text("/access_token")), stolen);
+    }
+}
+
+#[tokio::test]
+async fn a_text_that_cannot_name_a_key_is_not_taken_for_a_revoked_one() {
+    let service = Service::start().await;
+    let before = check_keys(&service).await;
+    let current = before.keys[0].kid.clone();
+    let short = &current[..current.len() - 1];
+    for odd in [
+        "",
+        " ",
+        "dev-",
+        "current",
+        short,
+        &format!("{current}x"),
+        &format!("{short}/"),
+    ] {
+        let refused = rotate_keys(&service).run(&revoke(odd)).await;
+
+        let error = refused.unwrap_err().to_string();
+        assert!(error.contains(&format!("{odd:?}")), "{error}");
+        assert!(
+            error.contains(&current),
+            "it says which keys there are: {error}"
+        );
+    }
+    assert_eq!(check_keys(&service).await, before);
+}
+
+#[tokio::test]
+async fn t111_the_files_are_written_whatever_came_before() {
+    let service = Service::start().await;
+    let (rotate_keys, bucket, _running) = with_files(&service).await;
+    rotate_keys.run(&Order::default()).await.unwrap();
+    let revoked = check_keys(&service).await.keys[0].kid.clone();
+    // The table takes the keys, and never says so.
+    service.dynamodb.fault(
+        When::Operation("TransactWriteItems"),
+        Fault::ResetAfterForwarding,
+    );
+    // One file is not taken, and it is not the one that matters.
+    bucket.refuse(Document::OpenIdConfiguration.path());
+
+    let failed = rotate_keys.run(&revoke(&revoked)).await;
+
+    assert!(
+        matches!(failed, Err(RotateKeysError::Store(_))),
+        "{failed:?}"
+    );
+    assert!(!bucket.kids().contains(&revoked), "{revoked}");
+    assert_eq!(bucket.kids(), published_kids(&service).await);
+}
+
+#[tokio::test]
+async fn t111_a_key_signs_only_once_a_file_has_it() {
+    let service = Service::start().await;
+    let (rotate_keys, bucket, _running) = with_files(&service).await;
+    rotate_keys.run(&Order::default()).await.unwrap();
+    let known = bucket.kids();
+    assert_eq!(known.len(), 2);
+    service.time.pass(DAY as i64);
+    bucket.refuse("");
+
+    // The next key signs: a file has it. The one that is made for later waits for its file, however late it is.
+    assert_not_written(rotate_keys.run(&NOW).await);
+    for _ in 0..3 {
+        service.time.pass(40 * DAY as i64);
+        assert_not_written(rotate_keys.run(&NOW).await);
+        let token = service.access_token("octocat").await;
+        assert!(known.contains(&kid(&token)), "{}", kid(&token));
+        assert_eq!(service.me(&token).await.status, StatusCode::OK);
+    }
+    // With every key gone, those that are made wait as well: no token is better than one that nobody can verify.
+    forget_all_keys(&service);
+    for _ in 0..3 {
+        assert_not_written(rotate_keys.run(&Order::default()).await);
+    }
+    service.time.pass(10 * 60);
+    let exchange = service.exchange(&service.github_token("octocat")).await;
+    assert_eq!(exchange.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    bucket.heal();
+    let report = rotate_keys.run(&Order::default()).await.unwrap();
+    service.time.pass(10 * 60);
+    let token = service.access_token("octocat").await;
+
+    assert_eq!(report.keys.len(), 2, "no more than are needed: {report:?}");
+    assert_eq!(names(&report, State::Current), [kid(&token)]);
+    assert!(bucket.kids().contains(&kid(&token)));
+    assert!(!rotate_keys.run(&Order::default()).await.unwrap().changed);
+    let set = check_keys(&service).await;
+    let next = set.next(service.time.now()).unwrap();
+    assert!(next.sign_from < service.time.now() + 100 * DAY, "{next:?}");
 }
 
 #[tokio::test]
@@ -258,6 +507,60 @@ async fn t87_a_lost_private_key_is_followed_by_the_next_and_what_it_signed_stays
         kid(refreshed.text("/access_token")),
         names(&report, State::Current)[0]
     );
+}
+
+#[tokio::test]
+async fn t87_a_malformed_private_key_counts_as_lost() {
+    type Damage = fn(&mut Value, &Value);
+    let damages: [(&str, Damage); 6] = [
+        ("no private key", |item, _| {
+            item.as_object_mut().unwrap().remove("private_key");
+        }),
+        ("a number", |item, _| {
+            item["private_key"] = json!({ "N": "1" });
+        }),
+        ("no PEM", |item, _| {
+            item["private_key"] = json!({ "S": "nonsense" });
+        }),
+        ("an unknown type", |item, _| {
+            item["key_type"] = json!({ "S": "P-1" });
+        }),
+        ("another type", |item, _| {
+            item["key_type"] = json!({ "S": "Ed25519" });
+        }),
+        ("another key", |item, other| {
+            item["private_key"] = other["private_key"].clone();
+        }),
+    ];
+    for (what, damage) in damages {
+        for (nth, state) in [(0, State::Current), (1, State::Next)] {
+            let mut service = Service::start().await;
+            let session = service.sign_in("octocat").await;
+            service.time.pass(60);
+            let set = check_keys(&service).await;
+            let items = service.scan(local::dynamodb::KEYS_TABLE);
+            let item = |kid: &str| items.iter().find(|item| item["kid"]["S"] == *kid).unwrap();
+            let [damaged, other] = [nth, 1 - nth].map(|nth: usize| &*set.keys[nth].kid);
+            let mut private = item(damaged).clone();
+            damage(&mut private, item(other));
+            service.put(local::dynamodb::KEYS_TABLE, &private);
+
+            let report = run(&service, &Order::default()).await;
+
+            assert!(
+                !names(&report, state).contains(&damaged),
+                "{what}: {report:?}"
+            );
+            assert!(!run(&service, &Order::default()).await.changed, "{what}");
+            service.url = service.another_process().await;
+            let refreshed = service.refresh(session.text("/refresh_token")).await;
+            let signed_by = kid(refreshed.text("/access_token"));
+            assert_eq!(names(&report, State::Current), [signed_by], "{what}");
+            // What it signed before stays good.
+            let me = service.me(session.text("/access_token")).await;
+            assert_eq!(me.status, StatusCode::OK, "{what}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -465,65 +768,25 @@ async fn t86_no_verifier_ever_meets_a_key_that_it_cannot_know() {
     check_keys(&service).await;
 }
 
-/// What was put into a bucket: path → content type, cache control and body.
-type Bucket = Arc<Mutex<BTreeMap<String, (String, String, String)>>>;
-
-/// A stand-in for S3 that takes what it gets, while it is not told to fail.
-async fn start_s3(bucket: Bucket, fails: Arc<AtomicBool>) -> (String, JoinSet<()>) {
-    let put = async move |method: Method, uri: Uri, headers: HeaderMap, body: String| {
-        if fails.load(Ordering::SeqCst) || method != Method::PUT {
-            return StatusCode::FORBIDDEN;
-        }
-        let header = |name: &str| headers[name].to_str().unwrap().to_owned();
-        // The SDK may send the body in chunks, between lines about their size and sum.
-        let body = body.lines().find(|line| line.starts_with('{')).unwrap();
-        bucket.lock().unwrap().insert(
-            uri.path().to_owned(),
-            (
-                header("content-type"),
-                header("cache-control"),
-                body.to_owned(),
-            ),
-        );
-        StatusCode::OK
-    };
-    let mut running = JoinSet::new();
-    let url = serve(&mut running, axum::Router::new().fallback(put)).await;
-    (url, running)
-}
-
 #[tokio::test]
 async fn t88_the_documents_are_files_that_say_what_the_function_says() {
-    let (bucket, fails) = (Bucket::default(), Arc::new(AtomicBool::new(true)));
-    let (s3, _running) = start_s3(bucket.clone(), fails.clone()).await;
     let service = Service::start().await;
-    let mut variables = service.variables.clone();
-    for (name, value) in [
-        ("DOCUMENTS_BUCKET", "documents"),
-        ("AWS_ENDPOINT_URL_S3", &s3),
-    ] {
-        variables.insert(name.to_owned(), value.to_owned());
-    }
-    let env = Environment::of(variables);
-    let rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
+    let (rotate_keys, bucket, _running) = with_files(&service).await;
+    bucket.refuse("");
     service.time.pass(DAY as i64);
 
-    let failed = rotate_keys.run(&NOW).await;
-    assert!(
-        matches!(failed, Err(RotateKeysError::Files(_))),
-        "{failed:?}"
-    );
+    assert_not_written(rotate_keys.run(&NOW).await);
     assert_eq!(
         check_keys(&service).await.keys.len(),
         3,
         "the keys are as they should be"
     );
-    fails.store(false, Ordering::SeqCst);
+    bucket.heal();
     let report = rotate_keys.run(&Order::default()).await.unwrap();
 
-    assert!(!report.changed);
+    assert!(report.changed, "the key that is in the files has its turn");
     service.time.pass(5 * 60 + 1);
-    let files = bucket.lock().unwrap().clone();
+    let files = bucket.objects.lock().unwrap().clone();
     assert_eq!(files.len(), 3);
     for document in Document::ALL {
         let (content_type, cache_control, body) = &files[&format!("/documents{}", document.path())];

@@ -34,7 +34,7 @@ use shared::{
     clock::Clock,
     config::{self, Environment},
     keys::{KeyStore, Keys},
-    token::{Claims, TokenVerifier},
+    token::{Claims, TokenError, TokenVerifier},
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -328,11 +328,19 @@ impl Service {
 
     /// What a token of ours says, as our own validation reads it.
     pub async fn verify(&self, access_token: &str) -> Claims {
+        self.verdict(access_token).await.expect("a valid token")
+    }
+
+    /// The same, or why our own validation refuses the token.
+    ///
+    /// # Errors
+    /// The reason.
+    pub async fn verdict(&self, access_token: &str) -> Result<Claims, TokenError> {
         let env = Environment::of(self.variables.clone());
         let issuer = config::Issuer::from_env(&env).expect("an issuer");
         let keys = Keys::start(self.key_store(), self.time.clock(), true).await;
         let verifier = TokenVerifier::new(keys.expect("keys"), issuer, self.time.clock());
-        verifier.verify(access_token).await.expect("a valid token")
+        verifier.verify(access_token).await
     }
 
     /// The keys table, through the proxy.

@@ -51,7 +51,13 @@ pub struct Key {
     /// Its public half.
     pub jwk: Value,
     private: EncodingKey,
+    algorithm: Algorithm,
 }
+
+/// An RSA key of 2048 bits, as PKCS #1: to make one takes a second.
+const RSA: &[u8] = include_bytes!("oidc/rsa.der");
+/// The same with the public exponent 3.
+const RSA_EXPONENT_3: &[u8] = include_bytes!("oidc/rsa-exponent-3.der");
 
 #[expect(
     clippy::expect_used,
@@ -62,25 +68,55 @@ impl Key {
     pub fn new(kid: &'static str) -> Self {
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let der = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).expect("a key");
-        let private = EncodingKey::from_ec_der(der.as_ref());
-        let jwk = Jwk::from_encoding_key(&private, Algorithm::ES256).expect("a JWK");
+        Self::of(
+            kid,
+            EncodingKey::from_ec_der(der.as_ref()),
+            Algorithm::ES256,
+        )
+    }
+
+    /// An RSA key, which is the same each time.
+    pub fn rsa(kid: &'static str) -> Self {
+        Self::of(kid, EncodingKey::from_rsa_der(RSA), Algorithm::RS256)
+    }
+
+    /// An RSA key whose public exponent is 3.
+    pub fn rsa_with_exponent_3(kid: &'static str) -> Self {
+        let private = EncodingKey::from_rsa_der(RSA_EXPONENT_3);
+        Self::of(kid, private, Algorithm::RS256)
+    }
+
+    fn of(kid: &'static str, private: EncodingKey, algorithm: Algorithm) -> Self {
+        let jwk = Jwk::from_encoding_key(&private, algorithm).expect("a JWK");
         let mut jwk = serde_json::to_value(jwk).expect("JSON");
         jwk["kid"] = kid.into();
-        Self { kid, jwk, private }
+        Self {
+            kid,
+            jwk,
+            private,
+            algorithm,
+        }
     }
 
     /// A token of these claims.
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_with_header(
-            &json!({ "alg": "ES256", "kid": self.kid, "typ": "JWT" }),
+            &json!({ "alg": self.algorithm, "kid": self.kid, "typ": "JWT" }),
             claims,
         )
+    }
+
+    /// A token of these claims, signed with another algorithm of the same kind of key.
+    pub fn sign_with(&self, algorithm: Algorithm, claims: &Value) -> String {
+        let header = json!({ "alg": algorithm, "kid": self.kid, "typ": "JWT" });
+        let (header, claims) = (header.to_string(), claims.to_string());
+        forge::sign(&header, &claims, &self.private, algorithm)
     }
 
     /// A token of exactly this header and these claims.
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
         let (header, claims) = (header.to_string(), claims.to_string());
-        forge::sign(&header, &claims, &self.private, Algorithm::ES256)
+        forge::sign(&header, &claims, &self.private, self.algorithm)
     }
 }
 

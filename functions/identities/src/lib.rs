@@ -12,7 +12,7 @@ use shared::{
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, ClientProviders, JsonBody, RecentSignIn, Subject, in_time,
+        ApiError, Cache, Caller, ClientProviders, JsonBody, RecentSignIn, Subject,
         method_not_allowed, surface,
     },
     keys::{KeyStore, Keys},
@@ -121,7 +121,7 @@ async fn link(
     RecentSignIn(caller): RecentSignIn,
     JsonBody(subject): JsonBody<Subject>,
 ) -> Result<Json<List>, ApiError> {
-    let user = in_time(identities.link(caller, subject)).await?;
+    let user = identities.link(caller, subject).await?;
     Ok(Json(user.into()))
 }
 
@@ -165,6 +165,8 @@ async fn unlink(
     Path(provider): Path<String>,
     RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
-    in_time(users.unlink(caller.user_id, caller.session, &provider)).await?;
+    users
+        .unlink(caller.user_id, caller.session, &provider)
+        .await?;
     Ok(NoContent)
 }

@@ -9,7 +9,7 @@ use shared::{
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Client, Clients, Form, OAuthError, in_time, method_not_allowed, oauth_surface,
+        ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface,
     },
     keys::{KeyStore, Keys},
     sessions::{Alive, RefreshToken, SessionId, SessionRef, Sessions},
@@ -106,16 +106,13 @@ async fn introspect_token(
     State(introspect): State<Introspect>,
     mut form: Form,
 ) -> Result<Json<Answer>, OAuthError> {
-    let answer = in_time(async {
-        let client = introspect.clients.authenticate(&mut form).await?;
-        let answer = async {
-            // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
-            let token = form.require("token")?;
-            introspect.look_at(&token, &client).await
-        };
-        client.outcome(answer).await
-    });
-    Ok(Json(answer.await?))
+    let client = introspect.clients.authenticate(&mut form).await?;
+    let answer = async {
+        // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
+        let token = form.require("token")?;
+        introspect.look_at(&token, &client).await
+    };
+    Ok(Json(client.outcome(answer).await?))
 }
 
 impl Introspect {

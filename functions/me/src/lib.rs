@@ -13,7 +13,7 @@ use shared::{
     config::{self, Environment, Issuer},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, in_time, method_not_allowed,
+        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed,
         surface,
     },
     keys::{KeyStore, Keys},
@@ -96,7 +96,7 @@ async fn edit(
     caller: Caller,
     MergePatch(patch): MergePatch<Patch>,
 ) -> Result<Json<Account>, ApiError> {
-    let user = in_time(users.edit(caller.user_id, caller.session, &patch)).await?;
+    let user = users.edit(caller.user_id, caller.session, &patch).await?;
     Ok(Json(user.into()))
 }
 
@@ -105,12 +105,8 @@ async fn delete(
     State(sessions): State<Sessions>,
     RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
-    in_time(async {
-        users.delete(caller.user_id, caller.session).await?;
-        // Afterwards, so that no sign-in adds one to those that are gone.
-        sessions.delete_all(caller.user_id).await?;
-        Ok::<_, ApiError>(())
-    })
-    .await?;
+    users.delete(caller.user_id, caller.session).await?;
+    // Afterwards, so that no sign-in adds one to those that are gone.
+    sessions.delete_all(caller.user_id).await?;
     Ok(NoContent)
 }

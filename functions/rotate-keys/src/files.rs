@@ -73,12 +73,14 @@ impl Files {
         }))
     }
 
-    /// Writes all documents as `set` has them. Safe to repeat.
+    /// Writes all documents as `set` has them. Safe to repeat. One that cannot be written keeps none of the others back.
     pub(crate) async fn write(&self, set: &KeySet) -> Result<(), FilesError> {
         let keys = set.jwks(self.clock.now())?;
+        let mut written = Ok(());
         for document in Document::ALL {
             let path = document.path();
-            self.client
+            let put = self
+                .client
                 .put_object()
                 .bucket(&self.bucket)
                 .key(path.trim_start_matches('/'))
@@ -92,8 +94,9 @@ impl Files {
                 .map_err(|error| FilesError::S3 {
                     path,
                     cause: telemetry::causes(&error),
-                })?;
+                });
+            written = written.and(put.map(drop));
         }
-        Ok(())
+        written
     }
 }

@@ -8,7 +8,7 @@ use shared::{
     clock::{Clock, Timestamp, rfc3339},
     config::{self, Environment, SigningKeys},
     dynamodb::{self, StoreError},
-    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey},
+    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey, is_kid},
     start::StartError,
 };
 use thiserror::Error;
@@ -37,7 +37,8 @@ pub struct Order {
     /// When the next key is to sign.
     #[serde(default)]
     pub rotate: When,
-    /// The name of a key that somebody else may have: nothing that it signed is accepted any more.
+    /// The name of a key that somebody else may have: nothing that it signed is accepted any more. Safe to repeat: a key
+    /// that is not there is one that was revoked.
     #[serde(default)]
     pub revoke: Option<String>,
 }
@@ -69,8 +70,9 @@ pub struct ReportedKey {
     pub kid: String,
     /// What it does.
     pub state: State,
-    /// From when on it signs, or has signed.
-    pub sign_from: String,
+    /// From when on it signs, or has signed, if that is settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sign_from: Option<String>,
     /// When it goes, if another one follows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_until: Option<String>,
@@ -97,12 +99,12 @@ pub enum RotateKeysError {
     /// No key could be made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The keys are as they should be, and the files that show them are not; the next run writes them.
+    /// The files do not show the keys as they are; the same order again, or the next run, writes them.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The key that is to be revoked is none of those that are published.
-    #[error("there is no key {kid:?} to revoke; there are: {}", published.join(", "))]
-    UnknownKey {
+    /// The key that is to be revoked has a name that no key can have.
+    #[error("{kid:?} cannot be the kid of a key; the keys that can be revoked are: {}", published.join(", "))]
+    MalformedKid {
         /// The one that was asked for.
         kid: String,
         /// Those that are there.
@@ -139,66 +141,100 @@ impl RotateKeys {
         })
     }
 
-    /// Does what is due and what is asked for, in one write. Safe to repeat, to run many times at once, and to be killed.
+    /// Does what is due and what is asked for, in one write to the table. Safe to repeat, to run many times at once, and to
+    /// be killed.
+    ///
+    /// Where the documents are files, they are written whatever came of that, and a key that is made gets its turn by a
+    /// second write to the table, after the files have it.
     ///
     /// # Errors
-    /// The table cannot be used, no key could be made, or there is no such key to revoke.
+    /// The table or the files cannot be used, no key could be made, or the order names what cannot be a key.
     pub async fn run(&self, order: &Order) -> Result<Report, RotateKeysError> {
-        let report = self.see_to_keys(order).await?;
-        if let Some(files) = &self.files {
-            self.write(files).await?;
+        let Some(files) = &self.files else {
+            return self.see_to_keys(order, None).await;
+        };
+        let mut order = order.clone();
+        let (mut in_files, mut changed) = (Vec::new(), false);
+        for _ in 0..TRIES {
+            let report = self.see_to_keys(&order, Some(&in_files)).await;
+            let written = self.write(files).await;
+            if let (Err(_), Err(error)) = (&report, &written) {
+                tracing::error!(error.cause = %error, "the files could not be written either");
+            }
+            let (report, written) = (report?, written?);
+            changed |= report.changed;
+            let mut waiting = written.keys.iter().filter(|key| !key.has_turn());
+            if waiting.all(|key| in_files.contains(&key.kid)) {
+                return Ok(Report { changed, ..report });
+            }
+            in_files = written.keys.into_iter().map(|key| key.kid).collect();
+            // What was asked for is done.
+            order = Order::default();
         }
-        Ok(report)
+        Err(RotateKeysError::Overtaken)
     }
 
     /// Until what was written is what there is: a run that was overtaken does not leave old files behind.
-    async fn write(&self, files: &Files) -> Result<(), RotateKeysError> {
+    async fn write(&self, files: &Files) -> Result<KeySet, RotateKeysError> {
         let mut written = None;
         for _ in 0..TRIES {
             let set = self.keys.find_set().await?.unwrap_or_default();
             if written == Some(set.version) {
-                return Ok(());
+                return Ok(set);
             }
+            self.check_origin(&set, None)?;
             files.write(&set).await?;
             written = Some(set.version);
         }
         Err(RotateKeysError::Overtaken)
     }
 
-    async fn see_to_keys(&self, order: &Order) -> Result<Report, RotateKeysError> {
-        for nth in 0..TRIES {
+    async fn see_to_keys(
+        &self,
+        order: &Order,
+        in_files: Option<&[String]>,
+    ) -> Result<Report, RotateKeysError> {
+        for _ in 0..TRIES {
             let found = self.keys.find_set().await?;
             let replaced = found.as_ref().map(|set| set.version);
             let set = found.unwrap_or_default();
-            self.check(&set, order, nth == 0)?;
+            self.check(&set, order)?;
             let now = self.clock.now();
-            let plan = self.plan(&set, order, now).await?;
+            let plan = self.plan(&set, order, in_files, now).await?;
             if !plan.changes(&set) {
                 return Ok(Report::of(&set, now, false));
             }
-            if let Some(set) = self.carry_out(plan, replaced, now).await? {
+            if let Some(set) = self.carry_out(&set, plan, replaced, now).await? {
                 return Ok(Report::of(&set, now, true));
             }
         }
         Err(RotateKeysError::Overtaken)
     }
 
-    fn check(&self, set: &KeySet, order: &Order, is_first: bool) -> Result<(), RotateKeysError> {
+    fn check(&self, set: &KeySet, order: &Order) -> Result<(), RotateKeysError> {
         let names = || set.keys.iter().map(|key| &key.kid);
         if let Some(kid) = &order.revoke
-            // Whoever overtook this run may have revoked it as well.
-            && is_first
             && !names().any(|name| name == kid)
         {
-            return Err(RotateKeysError::UnknownKey {
-                kid: kid.clone(),
-                published: names().cloned().collect(),
-            });
+            if !is_kid(kid) {
+                return Err(RotateKeysError::MalformedKid {
+                    kid: kid.clone(),
+                    published: names().cloned().collect(),
+                });
+            }
+            tracing::warn!(
+                event = "key.absent",
+                kid,
+                "nothing to revoke: the key is gone, or never was"
+            );
         }
+        self.check_origin(set, order.revoke.as_deref())
+    }
+
+    /// A deployed table may hold a development key only for as long as it takes to revoke it.
+    fn check_origin(&self, set: &KeySet, revoked: Option<&str>) -> Result<(), RotateKeysError> {
         let is_foreign = |key: &&PublishedKey| {
-            key.is_development()
-                && self.kid_prefix.is_empty()
-                && order.revoke.as_ref() != Some(&key.kid)
+            key.is_development() && self.kid_prefix.is_empty() && revoked != Some(&*key.kid)
         };
         match set.keys.iter().find(is_foreign) {
             Some(key) => Err(RotateKeysError::Development(key.kid.clone())),
@@ -206,13 +242,24 @@ impl RotateKeys {
         }
     }
 
-    async fn plan(&self, set: &KeySet, order: &Order, now: Timestamp) -> Result<Plan, StoreError> {
+    async fn plan(
+        &self,
+        set: &KeySet,
+        order: &Order,
+        in_files: Option<&[String]>,
+        now: Timestamp,
+    ) -> Result<Plan, StoreError> {
         let mut lost = Vec::new();
-        for key in [set.current(now), set.next(now)].into_iter().flatten() {
-            if self.keys.find_private(&key.kid).await?.is_none() {
-                tracing::error!(event = "key.lost", kid = key.kid);
-                lost.push(key.kid.clone());
+        let ahead = set.keys.iter().filter(|key| key.sign_from > now);
+        for key in set.current(now).into_iter().chain(ahead) {
+            match self.keys.find_private(&key.kid).await {
+                Ok(Some(private)) if private.fits(key) => continue,
+                // It is there, and nobody can sign with it.
+                Ok(_) | Err(StoreError::Malformed(_)) => {}
+                Err(error) => return Err(error),
             }
+            tracing::error!(event = "key.lost", kid = key.kid);
+            lost.push(key.kid.clone());
         }
         let wanted = Wanted {
             key_type: self.settings.key_type,
@@ -220,6 +267,7 @@ impl RotateKeys {
             rotate_now: order.rotate == When::Now,
             revoke: order.revoke.as_deref(),
             lost: &lost,
+            in_files,
         };
         let plan = Plan::new(set, &wanted, now);
         let unknown =
@@ -237,6 +285,7 @@ impl RotateKeys {
     /// The set after `plan`; `None` where somebody else was faster.
     async fn carry_out(
         &self,
+        before: &KeySet,
         plan: Plan,
         replaced: Option<u64>,
         now: Timestamp,
@@ -255,8 +304,14 @@ impl RotateKeys {
         if !written.await? {
             return Ok(None);
         }
-        for key in &made {
-            tracing::info!(event = "key.published", kid = key.kid);
+        let had_turn = |kid: &str| {
+            let mut keys = before.keys.iter();
+            keys.any(|key| key.kid == kid && key.has_turn())
+        };
+        for key in set.keys.iter().filter(|key| key.has_turn()) {
+            if !had_turn(&key.kid) {
+                tracing::info!(event = "key.published", kid = key.kid);
+            }
         }
         for kid in &plan.remove {
             tracing::info!(event = "key.removed", kid);
@@ -286,7 +341,7 @@ impl Report {
             } else {
                 State::Retired
             },
-            sign_from: rfc3339(key.sign_from),
+            sign_from: key.has_turn().then(|| rfc3339(key.sign_from)),
             verify_until: set.verify_until(key).map(rfc3339),
         });
         Self {
@@ -323,10 +378,34 @@ mod tests {
             ..Order::default()
         };
 
-        let refused = deployed().check(&set, &Order::default(), true);
+        let refused = deployed().check(&set, &Order::default());
 
         assert!(matches!(refused, Err(RotateKeysError::Development(kid)) if kid == key.kid));
-        assert!(deployed().check(&set, &revoke, true).is_ok());
+        assert!(deployed().check(&set, &revoke).is_ok());
+    }
+
+    #[tokio::test]
+    async fn t84_a_development_key_is_in_no_file_of_a_deployment() {
+        let service = tests::Service::start().await;
+        let mut variables = service.variables.clone();
+        for (name, value) in [
+            ("DOCUMENTS_BUCKET", "documents"),
+            // Nobody is there: to write is another error.
+            ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
+        ] {
+            variables.insert(name.to_owned(), value.to_owned());
+        }
+        let env = Environment::of(variables);
+        let mut rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
+        rotate_keys.kid_prefix = "";
+        let files = rotate_keys.files.clone().unwrap();
+
+        let written = rotate_keys.write(&files).await;
+
+        let Err(RotateKeysError::Development(kid)) = written else {
+            panic!("{written:?}");
+        };
+        assert!(kid.starts_with(DEVELOPMENT_PREFIX));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! A key is published long before it signs, since others keep what they read: API Gateway for two hours, our own functions for
 //! a day while the table cannot be reached. There is always one key more than is needed, so that one that is lost or stolen
 //! is followed by one that everybody knows.
+//!
+//! Where the documents are files, a key has no turn before the files have it: S3 may fail for longer than a turn is away.
 
 use shared::{
     clock::Timestamp,
-    keys::{KeySet, KeyType, PublishedKey},
+    keys::{KeySet, KeyType, NO_TURN, PublishedKey},
 };
 
 /// How long a key is published before it signs, in seconds, unless the one before cannot go on.
@@ -25,6 +27,16 @@ pub(crate) struct Wanted<'a> {
     pub(crate) revoke: Option<&'a str>,
     /// Keys that cannot sign, since their private halves are gone.
     pub(crate) lost: &'a [String],
+    /// The names of keys that the files have; `None` where there are no files.
+    pub(crate) in_files: Option<&'a [String]>,
+}
+
+impl Wanted<'_> {
+    /// Whether `key` waits for the files.
+    fn holds_back(&self, key: &PublishedKey) -> bool {
+        let is_missing = |names: &[String]| !names.contains(&key.kid);
+        !key.has_turn() && self.in_files.is_some_and(is_missing)
+    }
 }
 
 /// The keys as they should be.
@@ -32,7 +44,7 @@ pub(crate) struct Wanted<'a> {
 pub(crate) struct Plan {
     /// Those that stay, with the times that they have now.
     pub(crate) keys: Vec<PublishedKey>,
-    /// From when on each key signs that is to be made.
+    /// From when on each key signs that is to be made; [`NO_TURN`] where it waits for the files.
     pub(crate) make: Vec<Timestamp>,
     /// The names of those that go.
     pub(crate) remove: Vec<String>,
@@ -50,6 +62,9 @@ impl Plan {
         plan.remove(|key| !verifying.contains(&&*key.kid));
         plan.remove(|key| wanted.revoke == Some(&*key.kid));
         plan.remove(|key| key.sign_from > now && wanted.lost.contains(&key.kid));
+        plan.remove(|key| !key.has_turn() && key.key_type != wanted.key_type);
+        let mut held_back = plan.keys.clone();
+        held_back.retain(|key| wanted.holds_back(key));
 
         let signs_since = match set.current(now) {
             Some(key) if plan.keys.contains(key) && !wanted.lost.contains(&key.kid) => {
@@ -62,7 +77,7 @@ impl Plan {
                 let turn = last.map_or(now, |last| now.max(last + 1));
                 match plan.next(now) {
                     Some(next) => next.sign_from = turn,
-                    None => plan.make.push(turn),
+                    None => plan.give(turn, &mut held_back, wanted, now),
                 }
                 turn
             }
@@ -83,7 +98,8 @@ impl Plan {
             due = next.sign_from + wanted.ttl;
         }
         if plan.next(now).is_none() {
-            plan.make.push(due.max(now + PUBLISHED_AHEAD));
+            let turn = due.max(now + PUBLISHED_AHEAD);
+            plan.give(turn, &mut held_back, wanted, now);
         }
         plan
     }
@@ -100,8 +116,29 @@ impl Plan {
         self.remove.extend(gone.into_iter().map(|key| key.kid));
     }
 
+    /// Gives `turn` to a key that has none yet, or else to one that is to be made.
+    fn give(
+        &mut self,
+        turn: Timestamp,
+        held_back: &mut Vec<PublishedKey>,
+        wanted: &Wanted<'_>,
+        now: Timestamp,
+    ) {
+        let mut free = self.keys.iter_mut().filter(|key| !key.has_turn());
+        if let Some(key) = free.find(|key| !wanted.holds_back(key)) {
+            (key.published_at, key.sign_from) = (now, turn);
+        } else if held_back.pop().is_none() {
+            let waits = wanted.in_files.is_some();
+            self.make.push(if waits { NO_TURN } else { turn });
+        }
+        // One that is held back has its turn as soon as the files have it.
+    }
+
     fn next(&mut self, now: Timestamp) -> Option<&mut PublishedKey> {
-        let ahead = self.keys.iter_mut().filter(|key| key.sign_from > now);
+        let ahead = self
+            .keys
+            .iter_mut()
+            .filter(|key| key.sign_from > now && key.has_turn());
         ahead.min_by_key(|key| key.sign_from)
     }
 }
@@ -124,6 +161,7 @@ mod tests {
             rotate_now: false,
             revoke: None,
             lost: &[],
+            in_files: None,
         }
     }
 
@@ -317,6 +355,58 @@ mod tests {
         assert_eq!(late.make, [NOW + 80 * DAY - 1 + PUBLISHED_AHEAD]);
     }
 
+    #[test]
+    fn t111_a_key_that_the_files_do_not_have_waits_and_no_second_one_is_made() {
+        let waits = Wanted {
+            in_files: Some(&[]),
+            ..wanted()
+        };
+
+        let first = Plan::new(&KeySet::default(), &waits, NOW);
+        assert_eq!(first.make, [NO_TURN, NO_TURN]);
+        let made = set(&[key("a", NOW, NO_TURN), key("b", NOW, NO_TURN)]);
+        let later = NOW + 200 * DAY;
+        assert!(!Plan::new(&made, &waits, later).changes(&made));
+        let names = [String::from("a")];
+        let one = Wanted {
+            in_files: Some(&names),
+            ..wanted()
+        };
+        let one = Plan::new(&made, &one, later);
+        assert_eq!(turns(&one), [("a", later), ("b", NO_TURN)]);
+        assert_eq!(one.keys[0].published_at, later, "known from now on");
+        let both = set(&one.keys);
+        let both = Plan::new(&both, &wanted(), later);
+        assert_eq!(turns(&both), [("a", later), ("b", later + TTL)]);
+        assert_eq!((one.make.len(), both.make.len()), (0, 0));
+    }
+
+    #[test]
+    fn t111_a_key_that_waits_for_the_files_takes_no_turn_from_the_one_that_signs() {
+        let current = key("current", NOW - DAY, NOW - DAY);
+        let waiting = set(&[current.clone(), key("waiting", NOW, NO_TURN)]);
+        let waits = Wanted {
+            rotate_now: true,
+            in_files: Some(&[]),
+            ..wanted()
+        };
+        let late = NOW + 500 * DAY;
+
+        assert!(!Plan::new(&waiting, &waits, late).changes(&waiting));
+        let released = Plan::new(&waiting, &wanted(), late);
+        assert_eq!(
+            turns(&released),
+            [("current", NOW - DAY), ("waiting", late + PUBLISHED_AHEAD)]
+        );
+        let revoked = Wanted {
+            revoke: Some("current"),
+            ..waits
+        };
+        let revoked = Plan::new(&waiting, &revoked, late);
+        assert_eq!(turns(&revoked), [("waiting", NO_TURN)]);
+        assert_eq!(revoked.make, [NO_TURN], "the one after it");
+    }
+
     proptest! {
         /// Whatever operators do and however late the schedule is: there is always a key that signs and one that is ready,
         /// one that signs was published for long enough, and what signed stays for as long as it is needed.
@@ -348,6 +438,40 @@ mod tests {
                 prop_assert!(set.next(now).is_some());
                 prop_assert!(!Plan::new(&set, &plain, now).changes(&set), "once is enough");
                 prop_assert!(set.keys.len() <= 4, "{:?}", set.keys);
+            }
+        }
+
+        /// However often S3 fails, and whatever is revoked meanwhile: a key that signs is in the files.
+        #[test]
+        fn t111_whatever_happens_the_files_have_the_key_that_signs(
+            steps in proptest::collection::vec(
+                (0..4 * DAY, any::<bool>(), any::<bool>(), 0..6_usize),
+                1..60,
+            ),
+        ) {
+            let (mut now, mut names) = (NOW, 0);
+            let (mut set, mut files) = (KeySet::default(), Vec::new());
+            let plain = Wanted { ttl: 3 * DAY, ..wanted() };
+            for (passed, rotate_now, s3_works, revoked) in steps {
+                for _ in 0..8 {
+                    now += passed / 8;
+                    let current = set.current(now);
+                    prop_assert!(current.is_none_or(|key| files.contains(&key.kid)), "{set:?}");
+                }
+                let revoke = set.keys.get(revoked).map(|key| key.kid.clone());
+                let first = Wanted { rotate_now, revoke: revoke.as_deref(), in_files: Some(&[]), ..plain };
+                set = done(Plan::new(&set, &first, now), set.version, &mut names, now);
+                let again = Plan::new(&set, &Wanted { rotate_now: false, ..first }, now);
+                prop_assert!(!again.changes(&set), "once is enough");
+                if s3_works {
+                    files = set.keys.iter().map(|key| key.kid.clone()).collect();
+                    let second = Wanted { in_files: Some(&files), ..plain };
+                    set = done(Plan::new(&set, &second, now), set.version, &mut names, now);
+                    prop_assert!(set.current(now).is_some());
+                    prop_assert!(set.next(now).is_some_and(PublishedKey::has_turn));
+                    prop_assert!(set.keys.iter().all(|key| files.contains(&key.kid)));
+                }
+                prop_assert!(set.keys.len() <= 6, "{:?}", set.keys);
             }
         }
     }

@@ -11,7 +11,7 @@ use shared::{
     clock::{Clock, rfc3339},
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, IdempotencyKey, in_time, method_not_allowed, surface},
+    http::{ApiError, Cache, Caller, IdempotencyKey, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, Session, SessionId, Sessions},
     start::StartError,
@@ -100,10 +100,8 @@ async fn list(
     State(sessions): State<Sessions>,
     caller: Caller,
 ) -> Result<Json<List>, ApiError> {
-    let (user, sessions) = in_time(async {
-        tokio::try_join!(users.find(caller.user_id), sessions.list(caller.user_id))
-    })
-    .await?;
+    let (user, sessions) =
+        tokio::try_join!(users.find(caller.user_id), sessions.list(caller.user_id))?;
     let user = user.ok_or(ApiError::UnknownUser)?;
     let admitted = sessions
         .into_iter()

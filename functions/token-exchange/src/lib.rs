@@ -167,14 +167,17 @@ impl TokenExchange {
 
         let identity = self.providers.verify(subject).await?;
         let tokens = self.tokens.ready().await?;
+        let (signed_in, tokens) = tokio::join!(
+            self.users
+                .sign_in(&identity, &self.sign_ups, &self.sessions, &opening),
+            tokens.confirm(),
+        );
         let SignIn {
             user,
             session,
             email_in_use,
-        } = self
-            .users
-            .sign_in(&identity, &self.sign_ups, &self.sessions, &opening)
-            .await?;
+        } = signed_in?;
+        let tokens = tokens?;
         // A repeated exchange is answered with the session that is there, as far as the client may still have it.
         let scope = client.present_scope(session.scope.as_ref());
         let scope = scope.map(|scope| scope.to_string());
@@ -212,11 +215,12 @@ impl TokenExchange {
         let tokens = self.tokens.ready().await?;
 
         // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
-        let (session, user) = tokio::join!(
+        let (session, user, tokens) = tokio::join!(
             self.sessions.refresh(&token, &terms, &self.lifetimes),
             self.users.find(token.user_id),
+            tokens.confirm(),
         );
-        let (session, user) = (session?, user?);
+        let (session, user, tokens) = (session?, user?, tokens?);
         let user = user
             .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;

@@ -129,17 +129,6 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
     };
 }
 
-/// The answer, or 503: what [`surface`] sees to for the whole request.
-///
-/// # Errors
-/// Those of `answer`, and [`ApiError::Overdue`].
-pub async fn in_time<T, E: Into<ApiError>>(
-    answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, ApiError> {
-    let answer = tokio::time::timeout(DEADLINE, answer).await;
-    answer.map_err(|_| ApiError::Overdue)?.map_err(Into::into)
-}
-
 /// The answer of a route to a method that it does not have.
 pub async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed

@@ -19,6 +19,9 @@ use crate::{
 
 /// A set of this age is read again. Keys are published a day before they sign, so this misses none.
 const FRESH_FOR: u64 = 5 * 60;
+/// A set of this age is read again before a key of it signs, so that a revoked key signs nothing after 30 s. The rest of the
+/// 30 s is what a request may take from there on.
+const SIGNS_FOR: u64 = 20;
 /// However many tokens with unknown key ids arrive, the table is asked no more often than this.
 const RELOAD_EVERY: u64 = 30;
 /// How long the last good set serves while the table cannot be reached, in seconds. Who reads the set late learns of a key
@@ -110,6 +113,12 @@ impl Loaded {
             .is_some_and(|age| age < seconds)
     }
 
+    /// The last good set, where a fresh one cannot be had.
+    fn instead_of(self: Arc<Self>, error: &KeysError) -> Arc<Self> {
+        tracing::warn!(error.cause = %error, "signing keys not refreshed; going on with the last good ones");
+        self
+    }
+
     fn find(&self, kid: &str, now: Timestamp) -> Option<Arc<VerifyingKey>> {
         self.verifying
             .get(kid)
@@ -170,14 +179,15 @@ impl Keys {
             return Ok(Some(key));
         }
         let last_try = self.0.last_try.lock().await;
-        Ok(self.reload(last_try).await?.find(kid, now))
+        Ok(self.reload(last_try, RELOAD_EVERY).await?.find(kid, now))
     }
 
     async fn current(&self) -> Result<PublishedKey, KeysError> {
-        let loaded = self.fresh().await?;
+        let loaded = self.fresh_enough_to_sign().await?;
         let (set, now) = (&loaded.set, self.0.clock.now());
         // Where it is nobody's turn yet, a key was made a moment ago by a clock that is ahead of ours.
-        let current = set.current(now).or_else(|| set.next(now));
+        let ahead = || set.next(now).filter(|key| key.has_turn());
+        let current = set.current(now).or_else(ahead);
         current.cloned().ok_or(KeysError::NoneCurrent)
     }
 
@@ -190,30 +200,42 @@ impl Keys {
         }
         if !loaded.is_younger_than(GOOD_FOR, now) {
             let last_try = self.0.last_try.lock().await;
-            return self.reload(last_try).await;
+            return self.reload(last_try, RELOAD_EVERY).await;
         }
         let Ok(last_try) = self.0.last_try.try_lock() else {
             return Ok(loaded);
         };
-        Ok(self.reload(last_try).await.unwrap_or_else(|error| {
-            tracing::warn!(error.cause = %error, "signing keys not refreshed; going on with the last good ones");
-            loaded
-        }))
+        let reloaded = self.reload(last_try, RELOAD_EVERY).await;
+        Ok(reloaded.unwrap_or_else(|error| loaded.instead_of(&error)))
     }
 
-    /// Reads the set again, unless that was tried a moment ago; `last_try` proves that nobody else does.
+    /// A set of the last [`SIGNS_FOR`] seconds, or the last good one while none can be had. While one is being read, this waits
+    /// for it: what it signed with the one before could be refused.
+    async fn fresh_enough_to_sign(&self) -> Result<Arc<Loaded>, KeysError> {
+        let loaded = self.0.loaded.load_full();
+        let now = self.0.clock.now();
+        if loaded.is_younger_than(SIGNS_FOR, now) {
+            return Ok(loaded);
+        }
+        let last_try = self.0.last_try.lock().await;
+        match self.reload(last_try, SIGNS_FOR).await {
+            Err(error) if loaded.is_younger_than(GOOD_FOR, now) => Ok(loaded.instead_of(&error)),
+            reloaded => reloaded,
+        }
+    }
+
+    /// Reads the set again, unless that was tried within the last `every` seconds; `last_try` proves that nobody else does.
     async fn reload(
         &self,
         mut last_try: MutexGuard<'_, Option<Try>>,
+        every: u64,
     ) -> Result<Arc<Loaded>, KeysError> {
         let loaded = self.0.loaded.load_full();
         let now = self.0.clock.now();
         // Without a good set each request tries: a failure is not cached.
         if loaded.is_younger_than(GOOD_FOR, now)
             && let Some(last) = last_try.as_ref()
-            && now
-                .checked_sub(last.at)
-                .is_some_and(|age| age < RELOAD_EVERY)
+            && now.checked_sub(last.at).is_some_and(|age| age < every)
         {
             // What is not in the last good set may be in the table: that is unknown, and not "no".
             return if last.succeeded {
@@ -285,6 +307,18 @@ impl Signer {
             }
             Ok(_) => Ok(signer),
         }
+    }
+
+    /// A private key to go on with until [`Self::current`] says which one signs, and without a call where one is at hand.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be read.
+    pub(crate) async fn ready(&self) -> Result<(), KeysError> {
+        let (loaded, now) = (self.keys.0.loaded.load(), self.keys.0.clock.now());
+        if loaded.is_younger_than(GOOD_FOR, now) && self.held_over().is_some() {
+            return Ok(());
+        }
+        self.current().await.map(drop)
     }
 
     /// The private key whose turn it is; or the one before, while the table does not give it out.

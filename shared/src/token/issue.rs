@@ -24,8 +24,11 @@ pub struct TokenIssuer {
     clock: Clock,
 }
 
-/// A [`TokenIssuer`] with its key at hand.
-pub struct ReadyIssuer<'a> {
+/// A [`TokenIssuer`] that has a key.
+pub struct ReadyIssuer<'a>(&'a TokenIssuer);
+
+/// A [`TokenIssuer`] with the key that signs now.
+pub struct ConfirmedIssuer<'a> {
     issuer: &'a TokenIssuer,
     signing: Arc<SigningKey>,
 }
@@ -70,14 +73,26 @@ impl TokenIssuer {
     /// # Errors
     /// There is no key to sign with.
     pub async fn ready(&self) -> Result<ReadyIssuer<'_>, TokenError> {
-        Ok(ReadyIssuer {
-            issuer: self,
-            signing: self.signer.current().await?,
+        self.signer.ready().await?;
+        Ok(ReadyIssuer(self))
+    }
+}
+
+impl<'a> ReadyIssuer<'a> {
+    /// Makes sure that the key was not revoked in the meantime, which may take a call: it can be made in parallel with those of
+    /// the request.
+    ///
+    /// # Errors
+    /// The key may sign no more, and there is no other.
+    pub async fn confirm(self) -> Result<ConfirmedIssuer<'a>, TokenError> {
+        Ok(ConfirmedIssuer {
+            issuer: self.0,
+            signing: self.0.signer.current().await?,
         })
     }
 }
 
-impl ReadyIssuer<'_> {
+impl ConfirmedIssuer<'_> {
     /// An access token for `user`.
     ///
     /// # Errors
