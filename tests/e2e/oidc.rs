@@ -628,6 +628,26 @@ async fn t52_t54_a_provider_that_is_down_stops_nobody_who_knows_its_keys() {
 }
 
 #[tokio::test]
+async fn t53_keys_under_a_rate_limit_are_asked_for_once() {
+    let scene = Scene::start().await;
+    for path in ["/.well-known/openid-configuration", "/keys"] {
+        let limit = Fault::too_many_requests(600);
+        scene.issuer.proxy.clear();
+        scene.issuer.proxy.fault(When::Path(path), limit);
+        for _ in 0..6 {
+            scene.service.time.pass(31);
+            let answer = scene.sign_in().await;
+            assert_unavailable(&answer, path);
+        }
+        let calls = scene.issuer.proxy.calls();
+        assert_eq!(calls.iter().filter(|call| call.path == path).count(), 1);
+        scene.issuer.proxy.heal();
+        scene.service.time.pass(601);
+    }
+    assert_eq!(scene.sign_in().await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn an_id_token_opens_one_session_however_its_signature_is_spelled() {
     let scene = Scene::start().await;
     let token = scene.key.sign(&scene.claims());

@@ -283,6 +283,7 @@ impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::Unavailable { retry_after, .. }
+            | ProviderError::Unclear { retry_after, .. }
             | ProviderError::RateLimited { retry_after, .. } => Self::ProviderUnavailable {
                 cause: error,
                 retry_after,

@@ -1,6 +1,7 @@
 //! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
 
 use futures_util::future::{BoxFuture, try_join_all};
+use reqwest::{Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
@@ -164,7 +165,7 @@ impl GitHub {
                 Some(self.config.client_secret.expose_secret()),
             )
             .json(&serde_json::json!({ "access_token": token.expose_secret() }));
-        let answer = self.send(request).await?;
+        let answer = self.outbound.send_for_app(built(request)?).await?;
         match answer.status.as_u16() {
             200 => {}
             404 => {
@@ -177,11 +178,7 @@ impl GitHub {
                     "GitHub refuses GITHUB_CLIENT_ID with GITHUB_CLIENT_SECRET",
                 ));
             }
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "check-a-token answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("check-a-token")),
         }
         let checked: CheckedToken = answer.json()?;
         if checked.app.client_id != self.config.client_id {
@@ -198,11 +195,7 @@ impl GitHub {
             200 => {}
             // It was good a moment ago: revoked in between.
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "/user answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("/user")),
         }
         let user: Account = answer.json()?;
         if user.id != id {
@@ -227,11 +220,7 @@ impl GitHub {
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
             // A GitHub App has permissions instead of scopes, and this one may not read addresses.
             403 | 404 if kind == TokenKind::AppUser => return Ok(EmailAnswer::NotTold),
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "/user/emails answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("/user/emails")),
         }
         let addresses: Vec<EmailAddress> = answer.json()?;
         let primary = addresses
@@ -273,34 +262,31 @@ impl GitHub {
                 );
                 Ok(false)
             }
-            status => Err(ProviderError::unavailable(format!(
-                "/user/memberships/orgs answered {status}"
-            ))),
+            _ => Err(answer.unexpected("/user/memberships/orgs")),
         }
     }
 
     async fn get(&self, path: &str, token: &SecretString) -> Result<Answer, ProviderError> {
-        let client = self.outbound.client();
-        self.send(
-            client
-                .get(self.url(path))
-                .bearer_auth(token.expose_secret()),
-        )
-        .await
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ProviderError> {
-        let request = request
-            .header("accept", "application/vnd.github+json")
-            .header("x-github-api-version", "2022-11-28")
-            .build()
-            .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))?;
-        self.outbound.send(request).await
+        let request = self
+            .outbound
+            .client()
+            .get(self.url(path))
+            .bearer_auth(token.expose_secret());
+        self.outbound.send_for_person(built(request)?).await
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.config.api_url)
     }
+}
+
+/// A request as GitHub's API wants it.
+fn built(request: RequestBuilder) -> Result<Request, ProviderError> {
+    request
+        .header("accept", "application/vnd.github+json")
+        .header("x-github-api-version", "2022-11-28")
+        .build()
+        .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))
 }
 
 /// Personal, server and refresh tokens have other prefixes (`ghp_`, `github_pat_`, `ghs_`, `ghr_`), and never come

@@ -200,7 +200,7 @@ impl ProviderKeys {
         let request = self.0.outbound.client().get(url);
         let request = request.header("accept", "application/json").build();
         let request = request.map_err(|_| ProviderError::unavailable("its URL is none"))?;
-        let answer = self.0.outbound.send(request).await?;
+        let answer = self.0.outbound.send_for_app(request).await?;
         if !answer.status.is_success() || !answer.is_json || answer.body.len() > MAX_JWKS {
             return Err(ProviderError::unavailable(format!(
                 "its keys were asked for, and the answer was {} with {} bytes, JSON: {}",
