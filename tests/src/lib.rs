@@ -168,7 +168,8 @@ impl Service {
             Account::new(3, "member").in_organization("Acme", true),
             Account::new(4, "invited").in_organization("acme", false),
         ];
-        let stand_in = StandIn::new(apps.into(), people.into());
+        let time = Time::default();
+        let stand_in = StandIn::new(apps.into(), people.into()).with_clock(time.clock());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
 
         let shell = Environment::of([
@@ -188,7 +189,6 @@ impl Service {
             variables.insert((*name).to_owned(), (*value).to_owned());
         }
 
-        let time = Time::default();
         let env = Environment::of(variables.clone());
         let api = api::start(&env, time.clock()).await.expect("the API");
         let url = serve(&mut running, api.clone()).await;

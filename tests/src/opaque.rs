@@ -156,9 +156,15 @@ async fn facebook_debug(
     };
     // Of a token that expired, Facebook still says whose it was.
     let is_valid = token.person != "expired";
-    Ok(Json(json!({ "data": {
+    let mut data = json!({
         "app_id": token.application, "type": kind, "is_valid": is_valid, "user_id": "10", "scopes": token.scopes,
-    } })))
+    });
+    // Facebook says it of long-lived tokens only.
+    let issued_at = token.person.strip_prefix("issued-");
+    if let Some(issued_at) = issued_at.and_then(|time| time.parse::<u64>().ok()) {
+        data["issued_at"] = issued_at.into();
+    }
+    Ok(Json(json!({ "data": data })))
 }
 
 async fn facebook_user(

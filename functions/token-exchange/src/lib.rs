@@ -161,6 +161,7 @@ impl TokenExchange {
         .for_audience(exchange.audience);
 
         let identity = self.providers.verify(subject).await?;
+        let opening = opening.of_sign_in(identity.signed_in_at());
         let tokens = self.tokens.ready().await?;
         let SignIn {
             user,

@@ -65,6 +65,11 @@ pub enum ApiError {
     /// The token is good, and the sign-in is too long ago for what is asked (RFC 9470).
     #[error("sign in again: this needs a sign-in of the last 5 minutes")]
     SignInTooOld,
+    /// The token is good, and when its user signed in is not known, so it is not known to be recent (RFC 9470).
+    #[error(
+        "this needs a sign-in of the last 5 minutes, and the provider that you signed in with does not say when you signed in: sign in with another account of yours whose provider says so, or let the app ask an OpenID provider for auth_time (max_age=300 in the authorization request)"
+    )]
+    SignInTimeUnknown,
     /// No access token came with the request.
     #[error("an access token is required")]
     MissingToken,
@@ -135,6 +140,7 @@ impl ApiError {
             | Self::MissingToken
             | Self::InvalidToken(_)
             | Self::SignInTooOld
+            | Self::SignInTimeUnknown
             | Self::UnknownUser => StatusCode::UNAUTHORIZED,
             Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -168,7 +174,7 @@ impl ApiError {
             Self::Conflict(Conflict::TooMany) => "too_many_identities",
             Self::Conflict(Conflict::Last) => "last_identity",
             // RFC 9470 §3.
-            Self::SignInTooOld => "insufficient_user_authentication",
+            Self::SignInTooOld | Self::SignInTimeUnknown => "insufficient_user_authentication",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
             Self::UnauthorizedClient => "unauthorized_client",
@@ -196,7 +202,7 @@ impl ApiError {
             Self::InvalidToken(_) | Self::UnknownUser => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="invalid_token", error_description="the access token is not valid""#,
             )),
-            Self::SignInTooOld => Some(HeaderValue::from_static(
+            Self::SignInTooOld | Self::SignInTimeUnknown => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="insufficient_user_authentication", error_description="a more recent sign-in is required", max_age="300""#,
             )),
             Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(

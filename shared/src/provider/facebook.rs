@@ -5,6 +5,7 @@ use aws_lc_rs::hmac;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
@@ -38,6 +39,8 @@ struct TokenData {
     #[serde(rename = "type")]
     kind: Option<String>,
     user_id: Option<String>,
+    /// When the token was made. Facebook says it of long-lived tokens only.
+    issued_at: Option<Value>,
 }
 
 /// An error, which comes with 400 or 403
@@ -123,6 +126,7 @@ impl Facebook {
             return Err(self.refusal(&answer));
         }
         let Debugged { data } = answer.json()?;
+        let signed_in_at = data.issued_at.as_ref().and_then(Value::as_u64);
         if !data.is_valid {
             return Err(opaque::UNKNOWN);
         }
@@ -158,7 +162,8 @@ impl Facebook {
             }),
             picture: user.picture.and_then(|picture| picture.data.url),
         };
-        opaque.identity(&user_id, profile)
+        let identity = opaque.identity(&user_id, profile)?;
+        Ok(identity.signed_in(signed_in_at))
     }
 
     /// What an answer of `debug_token` means that says nothing of the token's data.

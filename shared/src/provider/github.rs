@@ -4,12 +4,14 @@ use futures_util::future::{BoxFuture, try_join_all};
 use reqwest::{Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
     outbound::Answer,
 };
 use crate::{
+    clock::parse_rfc3339,
     config::{self, ConfigError, OAuthProvider},
     telemetry,
 };
@@ -36,6 +38,8 @@ struct CheckedToken {
     app: App,
     user: Option<Account>,
     scopes: Option<Vec<String>>,
+    /// When the token was made, which is when the person let the app have it.
+    created_at: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +154,9 @@ impl GitHub {
         let issuer = self.config.api_url.clone();
         let name = self.config.name.clone();
         let identity = Identity::new(name, issuer, account.id.to_string(), profile);
-        Ok(identity.member_of(organizations))
+        let created_at = checked.created_at.as_ref().and_then(Value::as_str);
+        let signed_in_at = created_at.and_then(parse_rfc3339);
+        Ok(identity.member_of(organizations).signed_in(signed_in_at))
     }
 
     /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
