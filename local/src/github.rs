@@ -21,6 +21,7 @@ use axum::{
 };
 
 use serde::Deserialize;
+use shared::clock::Clock;
 
 pub use accounts::{Account, App, Email};
 pub(crate) use oauth::{header_text, s256};
@@ -40,6 +41,13 @@ impl StandIn {
         Self {
             records: Arc::new(Mutex::new(records)),
         }
+    }
+
+    /// The same, with this clock, which says when a token is made.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        self.records().clock = clock;
+        self
     }
 
     /// A GitHub with one app and a few users to sign in as: `octocat`, `hubot`, `mona` and `incognito`.

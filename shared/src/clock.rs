@@ -19,6 +19,12 @@ pub fn rfc3339(time: Timestamp) -> String {
         .unwrap_or_default()
 }
 
+/// The time that a text of RFC 3339 says; `None` for any other text, and for a time before the epoch.
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    time.unix_timestamp().try_into().ok()
+}
+
 /// Tells the time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
@@ -51,5 +57,26 @@ impl Clock {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Clock").field(&self.now()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_rfc_3339_is_read_as_it_is_written() {
+        for (text, time) in [
+            ("2011-09-06T17:26:27Z", Some(1_315_329_987)),
+            ("2011-09-06T19:26:27+02:00", Some(1_315_329_987)),
+            ("2011-09-06T17:26:27.9Z", Some(1_315_329_987)),
+            ("1969-12-31T23:59:59Z", None),
+            ("2011-09-06", None),
+            ("2011-09-06T17:26:27", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_rfc3339(text), time, "{text}");
+        }
+        assert_eq!(parse_rfc3339(&rfc3339(1_315_329_987)), Some(1_315_329_987));
     }
 }

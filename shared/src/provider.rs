@@ -12,6 +12,7 @@ mod identity;
 mod oidc;
 mod opaque;
 mod outbound;
+mod rate_limit;
 mod unbound;
 
 pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Profile};
@@ -76,6 +77,14 @@ pub enum ProviderError {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// The provider answers, and does not say whether the token is good, perhaps of this one token only.
+    #[error("the provider does not say whether the token is good: {cause}")]
+    Unclear {
+        /// What happened, for the log.
+        cause: String,
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The provider answers, and wants to be asked less, perhaps about this one person.
     #[error("the provider's rate limit is reached ({status})")]
     RateLimited {
@@ -86,10 +95,19 @@ pub enum ProviderError {
     },
 }
 
+/// When to try again after an answer that does not say it.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
 impl ProviderError {
     fn unavailable(cause: impl Into<String>) -> Self {
-        const RETRY_AFTER: Duration = Duration::from_secs(5);
         Self::Unavailable {
+            cause: cause.into(),
+            retry_after: RETRY_AFTER,
+        }
+    }
+
+    fn unclear(cause: impl Into<String>) -> Self {
+        Self::Unclear {
             cause: cause.into(),
             retry_after: RETRY_AFTER,
         }

@@ -6,7 +6,7 @@ mod verify;
 pub use issue::{ConfirmedIssuer, Grant, IssuedToken, ReadyIssuer, TokenIssuer};
 pub use verify::TokenVerifier;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -30,8 +30,13 @@ pub struct Claims {
     pub client_id: String,
     /// When the token was issued.
     pub iat: Timestamp,
-    /// When the user signed in with a provider (RFC 9068 §2.2.1).
-    pub auth_time: Timestamp,
+    /// When the user signed in with a provider (RFC 9068 §2.2.1); it is not there if the provider does not say when.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub auth_time: Option<Timestamp>,
     /// The token is not valid from this time on.
     pub exp: Timestamp,
     /// The token is not valid before this time. We set none, and honour one.
@@ -52,6 +57,13 @@ pub struct Claims {
     /// What else the operator says about the user: none of the names above.
     #[serde(flatten)]
     pub own: Map<String, Value>,
+}
+
+/// A claim may be left out; one that is there is a value, and not `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// Whether `scope` is one of those that were granted, which are separated by spaces (RFC 6749 §3.3).

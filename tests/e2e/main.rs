@@ -10,6 +10,7 @@
 
 mod account;
 mod admin;
+mod auth_time;
 mod authorizer;
 mod budgets;
 mod clients;

@@ -670,6 +670,46 @@ async fn t52_t54_a_provider_that_is_down_stops_nobody_who_knows_its_keys() {
     assert!(cold.service.items().is_empty());
 }
 
+/// Google's and Okta's keys come with a `max-age` of hours; a day is the longest that is honoured.
+#[tokio::test]
+async fn t52_t54_keys_that_were_fresh_for_a_day_serve_on_while_the_provider_is_down() {
+    let scene = Scene::start().await;
+    scene
+        .issuer
+        .publish(|published| published.cache_control = "public, max-age=604800");
+    assert_eq!(scene.sign_in().await.status, StatusCode::OK);
+    scene.issuer.proxy.down().await;
+    for hours in [23, 1, 1, 21] {
+        scene.service.time.pass(hours * 3600);
+        let answer = scene.sign_in().await;
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+    }
+
+    scene.service.time.pass(3 * 3600);
+
+    assert_unavailable(&scene.sign_in().await, "keys that are too old");
+}
+
+#[tokio::test]
+async fn t53_keys_under_a_rate_limit_are_asked_for_once() {
+    let scene = Scene::start().await;
+    for path in ["/.well-known/openid-configuration", "/keys"] {
+        let limit = Fault::too_many_requests(600);
+        scene.issuer.proxy.clear();
+        scene.issuer.proxy.fault(When::Path(path), limit);
+        for _ in 0..6 {
+            scene.service.time.pass(31);
+            let answer = scene.sign_in().await;
+            assert_unavailable(&answer, path);
+        }
+        let calls = scene.issuer.proxy.calls();
+        assert_eq!(calls.iter().filter(|call| call.path == path).count(), 1);
+        scene.issuer.proxy.heal();
+        scene.service.time.pass(601);
+    }
+    assert_eq!(scene.sign_in().await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn an_id_token_opens_one_session_however_its_signature_is_spelled() {
     let scene = Scene::start().await;

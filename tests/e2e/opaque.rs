@@ -166,7 +166,8 @@ async fn t53_what_a_provider_cannot_say_is_never_held_against_the_person() {
     let answers = |status, body: &str| Fault::from(proxy::Answer::new(status, body.to_owned()));
     for fault in [
         answers(StatusCode::INTERNAL_SERVER_ERROR, ""),
-        answers(StatusCode::BAD_REQUEST, r#"{"error":{"code":190}}"#),
+        answers(StatusCode::BAD_REQUEST, ""),
+        answers(StatusCode::BAD_REQUEST, r#"{"error":{"code":2}}"#),
         answers(StatusCode::FORBIDDEN, ""),
         answers(StatusCode::TOO_MANY_REQUESTS, ""),
         answers(StatusCode::OK, "{"),
@@ -188,6 +189,74 @@ async fn t53_what_a_provider_cannot_say_is_never_held_against_the_person() {
         }
     }
     assert!(scene.service.items().is_empty());
+}
+
+#[tokio::test]
+async fn t53_a_token_that_facebook_refuses_shuts_nobody_else_out() {
+    let scene = Scene::start().await;
+
+    for refused in [
+        "foreign-app~ada~email",
+        &format!("{APP}~malformed~email"),
+        &format!("{APP}~logged-out~email"),
+        "made-up",
+    ] {
+        for _ in 0..6 {
+            scene.refuses("facebook", refused).await;
+        }
+    }
+
+    let answer = scene.exchange("facebook", &token("email")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+}
+
+#[tokio::test]
+async fn t53_a_4xx_about_one_persons_token_shuts_nobody_else_out() {
+    let scene = Scene::start().await;
+    for (provider, path) in [
+        ("discord", "/discord/oauth2/@me"),
+        ("discord", "/discord/users/@me"),
+        ("facebook", "/facebook/debug_token"),
+        ("facebook", "/facebook/me"),
+        ("loose", "/userinfo"),
+    ] {
+        let forbidden = Fault::status(StatusCode::FORBIDDEN);
+        scene.providers.proxy.fault(When::Path(path), forbidden);
+        for _ in 0..6 {
+            let answer = scene.exchange(provider, &token("identify.email")).await;
+            assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        scene.providers.proxy.heal();
+        scene.service.time.pass(1);
+
+        let answer = scene.exchange(provider, &token("email.identify")).await;
+
+        assert_eq!(answer.status, StatusCode::OK, "{path}: {:?}", answer.body);
+        for item in scene.service.items() {
+            scene.service.delete(&item);
+        }
+    }
+}
+
+/// Facebook says it with an error code, and no header says for how long
+/// (<https://developers.facebook.com/docs/graph-api/overview/rate-limiting>).
+#[tokio::test]
+async fn t53_a_rate_limit_of_the_application_at_facebook_is_remembered_for_a_minute() {
+    let scene = Scene::start().await;
+    let limit = r#"{"error":{"message":"(#4) Application request limit reached","type":"OAuthException","code":4}}"#;
+    let limit = proxy::Answer::new(StatusCode::FORBIDDEN, limit);
+    scene.providers.proxy.fault(When::Always, limit.into());
+
+    for _ in 0..12 {
+        let answer = scene.exchange("facebook", &token("email")).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    assert_eq!(scene.paths(), ["/facebook/debug_token"]);
+    scene.providers.proxy.heal();
+    scene.service.time.pass(61);
+    let answer = scene.exchange("facebook", &token("email")).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
 }
 
 #[tokio::test]

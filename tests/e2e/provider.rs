@@ -238,6 +238,7 @@ async fn t53_whatever_github_does_wrong_is_a_503_and_nothing_is_written() {
 async fn t53_the_wait_that_github_asks_for_is_passed_on() {
     let service = Service::start().await;
     for fault in [Fault::rate_limited(77), Fault::too_many_requests(77)] {
+        service.time.pass(78);
         service.github.heal();
         service.github.clear();
         service.github.fault(When::Path(CHECK), fault);
@@ -245,6 +246,58 @@ async fn t53_the_wait_that_github_asks_for_is_passed_on() {
         assert_unavailable(&answer);
         assert_eq!(answer.header("retry-after"), "77");
         assert_eq!(service.github.calls().len(), 1, "no second try");
+    }
+}
+
+#[tokio::test]
+async fn t53_a_rate_limit_of_the_app_is_remembered_until_its_wait_has_passed() {
+    let service = Service::start().await;
+    let limit = Fault::too_many_requests(600);
+    service.github.fault(When::Path(CHECK), limit);
+    for _ in 0..12 {
+        assert_unavailable(&service.exchange(&service.github_token("octocat")).await);
+    }
+    assert_eq!(service.github.calls().len(), 1, "asked once");
+    service.github.heal();
+
+    service.time.pass(590);
+    let early = service.exchange(&service.github_token("octocat")).await;
+    assert_unavailable(&early);
+    let wait: u64 = early.header("retry-after").parse().unwrap();
+    assert!(wait <= 10, "what is left of it: {wait}");
+    assert_eq!(service.github.calls().len(), 1, "not asked before its time");
+
+    service.time.pass(11);
+    service.sign_in("octocat").await;
+}
+
+/// GitHub's primary limit says when it ends in `x-ratelimit-reset`; `Retry-After` may be a date (RFC 9110 §10.2.3).
+#[tokio::test]
+async fn t53_a_rate_limit_that_names_a_time_is_remembered_until_then() {
+    for (name, value) in [
+        ("x-ratelimit-reset", None),
+        ("retry-after", Some("Fri, 31 Dec 9999 23:59:59 GMT")),
+    ] {
+        let service = Service::start().await;
+        let reset = (service.time.now() + 1800).to_string();
+        let limit = proxy::Answer::new(StatusCode::FORBIDDEN, "{}")
+            .with_header("x-ratelimit-remaining", "0")
+            .with_header(name, value.unwrap_or(&reset));
+        service.github.fault(When::Path(CHECK), limit.into());
+        let limited = service.exchange(&service.github_token("octocat")).await;
+        service.github.heal();
+
+        service.time.pass(1700);
+        let early = service.exchange(&service.github_token("octocat")).await;
+
+        assert_unavailable(&limited);
+        let wait: u64 = limited.header("retry-after").parse().unwrap();
+        assert!(wait > 1700, "{name}: {wait}");
+        assert_unavailable(&early);
+        assert_eq!(service.github.calls().len(), 1, "{name}");
+        // No wait is longer than an hour, whatever the provider asks for.
+        service.time.pass(1900);
+        service.sign_in("octocat").await;
     }
 }
 
@@ -283,6 +336,49 @@ async fn t53_after_five_failures_github_is_left_alone_and_then_probed() {
     assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
 }
 
+/// A Lambda has one request at a time, and each that hangs costs it seconds.
+#[tokio::test]
+async fn t53_after_two_sign_ins_that_hang_github_is_left_alone_and_then_probed() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    service.github.fault(When::Path(CHECK), Fault::Hang);
+    for _ in 0..2 {
+        assert_unavailable(&service.exchange(&token).await);
+    }
+    service.github.clear();
+
+    assert_unavailable(&service.exchange(&token).await);
+    assert!(service.github.calls().is_empty(), "left alone");
+
+    // The probe hangs as well, and one is enough.
+    service.time.pass(11);
+    assert_unavailable(&service.exchange(&token).await);
+    assert_unavailable(&service.exchange(&token).await);
+    assert_eq!(service.github.calls().len(), 1, "one probe");
+
+    service.github.heal();
+    service.time.pass(11);
+    assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
+}
+
+/// A function that is called once a minute meets each failure alone.
+#[tokio::test]
+async fn t53_five_failures_in_a_row_count_however_far_apart_they_are() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let down = Fault::status(StatusCode::BAD_GATEWAY);
+    service.github.fault(When::Path(CHECK), down);
+    for _ in 0..5 {
+        service.time.pass(60);
+        assert_unavailable(&service.exchange(&token).await);
+    }
+    service.github.clear();
+
+    assert_unavailable(&service.exchange(&token).await);
+
+    assert!(service.github.calls().is_empty(), "left alone");
+}
+
 /// Each sign-in has one good answer before the bad one; that must not count as good news.
 #[tokio::test]
 async fn t53_a_provider_that_is_half_down_is_left_alone_as_well() {
@@ -309,6 +405,21 @@ async fn t53_a_403_for_an_address_that_the_scope_allows_is_an_outage() {
 
     assert_unavailable(&service.exchange(&service.github_token("octocat")).await);
     assert_nothing_written(&service);
+}
+
+#[tokio::test]
+async fn t53_a_4xx_about_one_persons_token_turns_nobody_else_away() {
+    let service = Service::start().await;
+    for path in ["/user", "/user/emails"] {
+        let forbidden = Fault::status(StatusCode::FORBIDDEN);
+        service.github.fault(When::Path(path), forbidden);
+        for _ in 0..6 {
+            assert_unavailable(&service.exchange(&service.github_token("octocat")).await);
+        }
+        service.github.heal();
+
+        service.sign_in("hubot").await;
+    }
 }
 
 #[tokio::test]

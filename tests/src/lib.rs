@@ -171,7 +171,9 @@ impl Service {
         ];
         // As many more as a race needs.
         let others = (1..=20).map(|number| Account::new(100 + number, &format!("person-{number}")));
-        let stand_in = StandIn::new(apps.into(), people.into_iter().chain(others).collect());
+        let time = Time::default();
+        let people = people.into_iter().chain(others).collect();
+        let stand_in = StandIn::new(apps.into(), people).with_clock(time.clock());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
 
         let shell = Environment::of([
@@ -195,7 +197,6 @@ impl Service {
             variables.insert((*name).to_owned(), (*value).to_owned());
         }
 
-        let time = Time::default();
         let env = Environment::of(variables.clone());
         let api = api::start(&env, time.clock()).await.expect("the API");
         let url = serve(&mut running, api.clone()).await;

@@ -167,7 +167,7 @@ impl Issuer {
     /// The claims of a fresh sign-in of `sub`.
     pub fn claims(&self, sub: &str, now: u64) -> Value {
         json!({
-            "iss": self.url, "aud": CLIENT_ID, "sub": sub, "iat": now, "exp": now + 3600,
+            "iss": self.url, "aud": CLIENT_ID, "sub": sub, "iat": now, "exp": now + 3600, "auth_time": now,
             "name": "Ada Lovelace", "email": "ada@example.com", "email_verified": true,
             "picture": "https://example.com/ada.png",
         })

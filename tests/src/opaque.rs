@@ -119,36 +119,73 @@ async fn discord_user(headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
     Ok(Json(person))
 }
 
+/// An error of Facebook's Graph API: an object, with status 400 for whatever is wrong with a token.
+type GraphError = (StatusCode, Json<Value>);
+
+fn graph_error(code: u64, kind: &str, message: &str) -> GraphError {
+    let error = json!({ "message": message, "type": kind, "code": code, "fbtrace_id": "AnExampleOfATrace" });
+    (StatusCode::BAD_REQUEST, Json(json!({ "error": error })))
+}
+
 async fn facebook_debug(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, StatusCode> {
+) -> Result<Json<Value>, GraphError> {
     if bearer(&headers) != Some(&format!("{APP}|{SECRET}")) {
-        return Err(StatusCode::BAD_REQUEST);
+        let message = "Invalid OAuth access token signature.";
+        return Err(graph_error(190, "OAuthException", message));
     }
-    let token = query.get("input_token").and_then(|token| read(token));
-    let data = token.map_or(
-        json!({ "error": { "code": 190, "message": "Invalid OAuth access token." }, "is_valid": false, "scopes": [] }),
-        |token| {
-            let kind = if token.person == "page" { "PAGE" } else { "USER" };
-            // Of one that expired, Facebook still says whose it was.
-            let is_valid = token.person != "expired";
-            json!({ "app_id": token.application, "type": kind, "is_valid": is_valid, "user_id": "10", "scopes": token.scopes })
-        },
-    );
+    let Some(token) = query.get("input_token").and_then(|token| read(token)) else {
+        let error = json!({ "code": 190, "message": "Invalid OAuth access token - Cannot parse access token" });
+        return Ok(Json(
+            json!({ "data": { "error": error, "is_valid": false, "scopes": [] } }),
+        ));
+    };
+    if token.application != APP {
+        let message = "(#100) The App_id in the input_token did not match the Viewing App";
+        return Err(graph_error(100, "OAuthException", message));
+    }
+    if token.person == "malformed" {
+        let message = "Malformed access token";
+        return Err(graph_error(190, "OAuthException", message));
+    }
+    let kind = if token.person == "page" {
+        "PAGE"
+    } else {
+        "USER"
+    };
+    // Of a token that expired, Facebook still says whose it was.
+    let is_valid = token.person != "expired";
+    let mut data = json!({
+        "app_id": token.application, "type": kind, "is_valid": is_valid, "user_id": "10", "scopes": token.scopes,
+    });
+    // Facebook says it of long-lived tokens only.
+    let issued_at = token.person.strip_prefix("issued-");
+    if let Some(issued_at) = issued_at.and_then(|time| time.parse::<u64>().ok()) {
+        data["issued_at"] = issued_at.into();
+    }
     Ok(Json(json!({ "data": data })))
 }
 
 async fn facebook_user(
     headers: HeaderMap,
     Query(query): Query<HashMap<String, String>>,
-) -> Result<Json<Value>, StatusCode> {
-    let token = token_of(&headers)?;
+) -> Result<Json<Value>, GraphError> {
+    let Some(token) = bearer(&headers).and_then(read) else {
+        let message = "Invalid OAuth access token - Cannot parse access token";
+        return Err(graph_error(190, "OAuthException", message));
+    };
+    if token.person == "logged-out" {
+        let message =
+            "Error validating access token: The session is invalid because the user logged out.";
+        return Err(graph_error(190, "OAuthException", message));
+    }
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let proof = hmac::sign(&key, bearer(&headers).unwrap_or_default().as_bytes());
     let proof: String = proof.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     if query.get("appsecret_proof") != Some(&proof) {
-        return Err(StatusCode::BAD_REQUEST);
+        let message = "Invalid appsecret_proof provided in the API argument";
+        return Err(graph_error(100, "GraphMethodException", message));
     }
     let email = format!("{}@example.com", token.person);
     let picture = json!({ "data": { "url": "https://example.com/ada.png" } });

@@ -330,6 +330,7 @@ export interface components {
             scope?: string;
             roles?: string[];
             iat: number;
+            /** @description When the user signed in at the provider; not there if the provider does not say when. */
             auth_time?: number;
             exp: number;
             session_version?: number;
@@ -1115,7 +1116,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or the sign-in is too long ago (RFC 9470). */
+            /** @description No good access token; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -1185,7 +1186,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No good access token; or the sign-in is too long ago (RFC 9470). */
+            /** @description No good access token; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */

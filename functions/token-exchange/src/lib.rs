@@ -166,6 +166,7 @@ impl TokenExchange {
         .by_provider(provider);
 
         let identity = self.providers.verify(subject).await?;
+        let opening = opening.of_sign_in(identity.signed_in_at());
         let tokens = self.tokens.ready().await?;
         let (signed_in, tokens) = tokio::join!(
             self.users

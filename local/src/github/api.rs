@@ -1,7 +1,5 @@
 //! GitHub's REST API: the signed-in user, and what an app may do with its own tokens.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
     Json, Router,
@@ -13,6 +11,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::{Map, Value, json};
+use shared::clock::Timestamp;
 
 use super::{
     Account, App, StandIn,
@@ -286,11 +285,7 @@ fn authorization(token: &str, record: &Token, app: &App, account: &Account) -> V
 }
 
 /// `2011-09-06T17:26:27Z`.
-fn timestamp(time: SystemTime) -> String {
-    let seconds = time
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+fn timestamp(seconds: Timestamp) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Howard Hinnant's `civil_from_days`: years begin in March, so that the leap day is the last of its year.
     let day = days + 719_468;
@@ -349,18 +344,14 @@ impl IntoResponse for Refusal {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
     fn a_timestamp_is_written_as_github_writes_it() {
-        let written = |seconds| timestamp(UNIX_EPOCH + Duration::from_secs(seconds));
-
-        assert_eq!(written(0), "1970-01-01T00:00:00Z");
-        assert_eq!(written(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(written(1_315_329_987), "2011-09-06T17:26:27Z");
-        assert_eq!(written(4_107_542_399), "2100-02-28T23:59:59Z");
-        assert_eq!(written(4_107_542_400), "2100-03-01T00:00:00Z");
+        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
+        assert_eq!(timestamp(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(timestamp(1_315_329_987), "2011-09-06T17:26:27Z");
+        assert_eq!(timestamp(4_107_542_399), "2100-02-28T23:59:59Z");
+        assert_eq!(timestamp(4_107_542_400), "2100-03-01T00:00:00Z");
     }
 }

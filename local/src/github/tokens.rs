@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
+use shared::clock::{Clock, Timestamp};
 use uuid::Uuid;
 
 use super::{Account, App};
@@ -17,6 +18,7 @@ pub(super) struct Records {
     pub(super) apps: Vec<App>,
     pub(super) accounts: Vec<Account>,
     pub(super) tokens: HashMap<String, Token>,
+    pub(super) clock: Clock,
     codes: HashMap<String, Code>,
     last_id: u64,
 }
@@ -28,7 +30,7 @@ pub(super) struct Token {
     pub(super) client_id: String,
     pub(super) account_id: u64,
     pub(super) scopes: Scopes,
-    pub(super) created_at: SystemTime,
+    pub(super) created_at: Timestamp,
 }
 
 /// A sign-in on its way from the browser to the app's server.
@@ -48,6 +50,7 @@ impl Records {
             apps,
             accounts,
             tokens: HashMap::new(),
+            clock: Clock::system(),
             codes: HashMap::new(),
             last_id: 0,
         }
@@ -90,7 +93,7 @@ impl Records {
             client_id,
             account_id,
             scopes,
-            created_at: now(),
+            created_at: self.clock.now(),
         };
         self.tokens.insert(token.clone(), record);
         token
@@ -140,14 +143,6 @@ impl Scopes {
     pub(super) fn joined(&self, separator: &str) -> String {
         self.iter().collect::<Vec<_>>().join(separator)
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "GitHub's clock is GitHub's own; no test moves it"
-)]
-fn now() -> SystemTime {
-    SystemTime::now()
 }
 
 /// At most 64 of them; each carries almost four bits from the operating system's generator.

@@ -25,7 +25,7 @@ const CLAIMS = {
   sid: "the session: a refresh keeps it",
   session_version: "grows when the user signs out everywhere",
   jti: "its own name: no other token has it",
-  auth_time: "when the user signed in",
+  auth_time: "when the user signed in at the provider, if it says so",
   iat: "when it was issued",
   exp: "until when it is good",
 };

@@ -22,8 +22,8 @@ pub struct Caller {
     pub client_id: String,
     /// The sign-in that the call is part of.
     pub session: SessionRef,
-    /// When that was, with a provider.
-    pub signed_in_at: Timestamp,
+    /// When that was, with a provider; `None` if the provider does not say when.
+    pub signed_in_at: Option<Timestamp>,
     /// What the application may do, separated by spaces (RFC 6749 §3.3).
     pub scope: Option<String>,
     /// What the user may do.
@@ -104,10 +104,12 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let now = Clock::from_ref(state).now();
-        if now.saturating_sub(caller.signed_in_at) > RECENT {
-            return Err(ApiError::SignInTooOld);
+        match caller.signed_in_at {
+            // Unknown is not recent: the person may have signed in at the provider weeks ago.
+            None => Err(ApiError::SignInTimeUnknown),
+            Some(at) if now.saturating_sub(at) > RECENT => Err(ApiError::SignInTooOld),
+            Some(_) => Ok(Self(caller)),
         }
-        Ok(Self(caller))
     }
 }
 

@@ -73,6 +73,11 @@ pub enum ApiError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The token is good, and when its user signed in is not known, so it is not known to be recent (RFC 9470).
+    #[error(
+        "this needs a sign-in of the last 5 minutes, and the provider that you signed in with does not say when you signed in: sign in with another account of yours whose provider says so, or let the app ask an OpenID provider for auth_time (max_age=300 in the authorization request)"
+    )]
+    SignInTimeUnknown,
     /// No access token came with the request.
     #[error("an access token is required")]
     MissingToken,
@@ -143,6 +148,7 @@ impl ApiError {
             | Self::MissingToken
             | Self::InvalidToken(_)
             | Self::SignInTooOld
+            | Self::SignInTimeUnknown
             | Self::UnknownUser => StatusCode::UNAUTHORIZED,
             Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) => StatusCode::CONFLICT,
@@ -182,7 +188,7 @@ impl ApiError {
             Self::Conflict(Conflict::TooMany) => "too_many_identities",
             Self::Conflict(Conflict::Last) => "last_identity",
             // RFC 9470 §3.
-            Self::SignInTooOld => "insufficient_user_authentication",
+            Self::SignInTooOld | Self::SignInTimeUnknown => "insufficient_user_authentication",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
@@ -211,7 +217,7 @@ impl ApiError {
             Self::InvalidToken(_) | Self::UnknownUser => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="invalid_token", error_description="the access token is not valid""#,
             )),
-            Self::SignInTooOld => Some(HeaderValue::from_static(
+            Self::SignInTooOld | Self::SignInTimeUnknown => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="insufficient_user_authentication", error_description="a more recent sign-in is required", max_age="300""#,
             )),
             Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(
@@ -299,6 +305,7 @@ impl From<ProviderError> for ApiError {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::Unavailable { retry_after, .. }
+            | ProviderError::Unclear { retry_after, .. }
             | ProviderError::RateLimited { retry_after, .. } => Self::ProviderUnavailable {
                 cause: error,
                 retry_after,

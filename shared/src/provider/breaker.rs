@@ -1,17 +1,25 @@
 //! Stops asking a provider that is down, so that each sign-in fails at once instead of after every timeout.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-const FAILURES: usize = 5;
-const WINDOW: u64 = 10;
+/// So many failures in a row open it.
+const FAILURES: u32 = 5;
+/// Of those that cost a user seconds, so many do.
+const SLOW_FAILURES: u32 = 2;
+/// A failure that took this long is a slow one: half of what a single request may take.
+const SLOW: Duration = Duration::from_secs(1);
 const OPEN_FOR: u64 = 10;
 
-/// A circuit breaker: five failures within ten seconds open it for ten seconds; then one call may probe.
+/// A circuit breaker: five failures in a row, or two slow ones, open it for ten seconds; then one call may probe.
+///
+/// It counts failures and not their rate. A Lambda has one request at a time, perhaps one a minute: there is no span of time
+/// in which several failures come together.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
-    failures: VecDeque<Timestamp>,
+    failures: u32,
+    slow_failures: u32,
     open_until: Option<Timestamp>,
 }
 
@@ -34,16 +42,17 @@ impl Breaker {
 
     /// The provider answered.
     pub(super) fn succeeded(&mut self) {
-        self.failures.clear();
-        self.open_until = None;
+        *self = Self::default();
     }
 
-    /// The provider did not answer, or not as it should.
-    pub(super) fn failed(&mut self, now: Timestamp) {
-        self.failures
-            .retain(|at| now.checked_sub(*at).is_some_and(|age| age < WINDOW));
-        self.failures.push_back(now);
-        if self.failures.len() >= FAILURES || self.open_until.is_some() {
+    /// The provider did not answer, or not as it should, and it took so long to find out.
+    pub(super) fn failed(&mut self, now: Timestamp, took: Duration) {
+        self.failures = self.failures.saturating_add(1);
+        if took >= SLOW {
+            self.slow_failures = self.slow_failures.saturating_add(1);
+        }
+        let is_down = self.failures >= FAILURES || self.slow_failures >= SLOW_FAILURES;
+        if is_down || self.open_until.is_some() {
             self.open_until = Some(now + OPEN_FOR);
         }
     }
@@ -55,32 +64,52 @@ mod tests {
 
     use super::*;
 
+    const AT_ONCE: Duration = Duration::from_millis(5);
+
     fn open_at(now: Timestamp) -> Breaker {
         let mut breaker = Breaker::default();
         for _ in 0..FAILURES {
-            breaker.failed(now);
+            breaker.failed(now, AT_ONCE);
         }
         breaker
     }
 
     #[test]
-    fn t53_five_failures_within_ten_seconds_open_it() {
-        let mut breaker = Breaker::default();
-        for second in 0..4 {
-            breaker.failed(100 + second);
-            assert!(breaker.admit(100 + second).is_ok());
+    fn t53_five_failures_in_a_row_open_it_however_far_apart_they_are() {
+        for apart in [0, 1, 3600] {
+            let mut breaker = Breaker::default();
+            let mut now = 100;
+            for _ in 0..4 {
+                breaker.failed(now, AT_ONCE);
+                assert!(breaker.admit(now).is_ok());
+                now += apart;
+            }
+            breaker.failed(now, AT_ONCE);
+            assert_eq!(breaker.admit(now), Err(Duration::from_secs(10)));
+            assert_eq!(breaker.admit(now + 9), Err(Duration::from_secs(1)));
         }
-        breaker.failed(104);
-        assert_eq!(breaker.admit(104), Err(Duration::from_secs(10)));
-        assert_eq!(breaker.admit(113), Err(Duration::from_secs(1)));
     }
 
     #[test]
-    fn failures_far_apart_do_not_open_it() {
+    fn t53_two_slow_failures_in_a_row_open_it() {
         let mut breaker = Breaker::default();
-        for nth in 0..20 {
-            breaker.failed(100 + 3 * nth);
-            assert!(breaker.admit(100 + 3 * nth).is_ok());
+        breaker.failed(100, SLOW);
+        assert!(breaker.admit(100).is_ok());
+        breaker.failed(102, SLOW);
+        assert_eq!(breaker.admit(102), Err(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn failures_with_an_answer_in_between_do_not_open_it() {
+        let mut breaker = Breaker::default();
+        for _ in 0..20 {
+            for _ in 0..4 {
+                breaker.failed(100, AT_ONCE);
+            }
+            breaker.succeeded();
+            breaker.failed(100, SLOW);
+            breaker.succeeded();
+            assert!(breaker.admit(100).is_ok());
         }
     }
 
@@ -90,7 +119,7 @@ mod tests {
         assert!(breaker.admit(110).is_ok());
         assert!(breaker.admit(110).is_err());
 
-        breaker.failed(111);
+        breaker.failed(111, AT_ONCE);
         assert!(breaker.admit(120).is_err(), "the probe failed");
         assert!(breaker.admit(121).is_ok());
         breaker.succeeded();
@@ -107,14 +136,14 @@ mod tests {
     proptest! {
         #[test]
         fn it_never_stays_shut_for_longer_than_ten_seconds(
-            calls in proptest::collection::vec((any::<bool>(), 0u64..5), 0..100),
+            calls in proptest::collection::vec((any::<bool>(), 0u64..5, 0u64..3), 0..100),
         ) {
             let mut breaker = Breaker::default();
             let mut now = 1_000;
-            for (success, elapsed) in calls {
+            for (success, elapsed, took) in calls {
                 now += elapsed;
                 if breaker.admit(now).is_ok() {
-                    if success { breaker.succeeded() } else { breaker.failed(now) }
+                    if success { breaker.succeeded() } else { breaker.failed(now, Duration::from_secs(took)) }
                 }
             }
             prop_assert!(breaker.admit(now + OPEN_FOR).is_ok());

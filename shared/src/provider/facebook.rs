@@ -5,10 +5,12 @@ use aws_lc_rs::hmac;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
     opaque::{self, Opaque},
+    outbound::Answer,
 };
 use crate::config::{ConfigError, OAuthProvider};
 
@@ -37,6 +39,33 @@ struct TokenData {
     #[serde(rename = "type")]
     kind: Option<String>,
     user_id: Option<String>,
+    /// When the token was made. Facebook says it of long-lived tokens only.
+    issued_at: Option<Value>,
+}
+
+/// An error, which comes with 400 or 403
+/// (<https://developers.facebook.com/docs/graph-api/guides/error-handling>).
+#[derive(Deserialize)]
+struct GraphError {
+    error: ErrorDetails,
+}
+
+#[derive(Deserialize)]
+struct ErrorDetails {
+    code: u64,
+}
+
+/// "Application request limit reached".
+const APP_LIMIT: u64 = 4;
+/// "Invalid parameter": of `debug_token`, that the token is of another application than the one that asks.
+const OTHER_APP: u64 = 100;
+/// "Invalid OAuth access token": expired, revoked or malformed.
+const BAD_TOKEN: u64 = 190;
+
+/// The code of an answer that is an error of one request.
+fn error_code(answer: &Answer) -> Option<u64> {
+    let error: GraphError = answer.json().ok()?;
+    answer.status.is_client_error().then_some(error.error.code)
 }
 
 #[derive(Deserialize)]
@@ -91,15 +120,13 @@ impl Facebook {
     async fn ask(&self, token: &SecretString) -> Result<Identity, ProviderError> {
         let opaque = &self.opaque;
         let input = [("input_token", token.expose_secret())];
-        let answer = opaque.ask("/debug_token", &input, &self.app_token).await?;
+        let answer = opaque.ask_for_app("/debug_token", &input, &self.app_token);
+        let answer = answer.await?;
         if !answer.status.is_success() {
-            // Of a bad token it says that, with 200: this is about the application.
-            return Err(ProviderError::unavailable(format!(
-                "debug_token answered {}: are client_id and client_secret right?",
-                answer.status
-            )));
+            return Err(self.refusal(&answer));
         }
         let Debugged { data } = answer.json()?;
+        let signed_in_at = data.issued_at.as_ref().and_then(Value::as_u64);
         if !data.is_valid {
             return Err(opaque::UNKNOWN);
         }
@@ -117,7 +144,11 @@ impl Facebook {
             ("fields", "id,name,email,picture.type(large){url}"),
             ("appsecret_proof", &proof),
         ];
-        let user: User = opaque.read(opaque.ask("/me", &fields, token).await?)?;
+        let answer = opaque.ask_for_person("/me", &fields, token).await?;
+        if error_code(&answer) == Some(BAD_TOKEN) {
+            return Err(opaque::UNKNOWN);
+        }
+        let user: User = opaque.read(answer)?;
         if user.id != user_id {
             return Err(ProviderError::unavailable("answered two different users"));
         }
@@ -131,7 +162,25 @@ impl Facebook {
             }),
             picture: user.picture.and_then(|picture| picture.data.url),
         };
-        opaque.identity(&user_id, profile)
+        let identity = opaque.identity(&user_id, profile)?;
+        Ok(identity.signed_in(signed_in_at))
+    }
+
+    /// What an answer of `debug_token` means that says nothing of the token's data.
+    fn refusal(&self, answer: &Answer) -> ProviderError {
+        match error_code(answer) {
+            Some(OTHER_APP) => opaque::FOREIGN,
+            Some(BAD_TOKEN) => {
+                // Facebook says the same of the application's own token, which is its id and its secret.
+                tracing::warn!(
+                    provider = self.opaque.config.name,
+                    "Facebook accepts no such token; if it accepts none at all, client_id or client_secret is wrong"
+                );
+                opaque::UNKNOWN
+            }
+            Some(APP_LIMIT) => self.opaque.app_is_limited(answer),
+            _ => answer.unexpected("debug_token"),
+        }
     }
 
     /// That the one who asks has the application's secret

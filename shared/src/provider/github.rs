@@ -1,14 +1,17 @@
 //! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
 
 use futures_util::future::{BoxFuture, try_join_all};
+use reqwest::{Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
     outbound::Answer,
 };
 use crate::{
+    clock::parse_rfc3339,
     config::{self, ConfigError, OAuthProvider},
     telemetry,
 };
@@ -35,6 +38,8 @@ struct CheckedToken {
     app: App,
     user: Option<Account>,
     scopes: Option<Vec<String>>,
+    /// When the token was made, which is when the person let the app have it.
+    created_at: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -149,7 +154,9 @@ impl GitHub {
         let issuer = self.config.api_url.clone();
         let name = self.config.name.clone();
         let identity = Identity::new(name, issuer, account.id.to_string(), profile);
-        Ok(identity.member_of(organizations))
+        let created_at = checked.created_at.as_ref().and_then(Value::as_str);
+        let signed_in_at = created_at.and_then(parse_rfc3339);
+        Ok(identity.member_of(organizations).signed_in(signed_in_at))
     }
 
     /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
@@ -164,7 +171,7 @@ impl GitHub {
                 Some(self.config.client_secret.expose_secret()),
             )
             .json(&serde_json::json!({ "access_token": token.expose_secret() }));
-        let answer = self.send(request).await?;
+        let answer = self.outbound.send_for_app(built(request)?).await?;
         match answer.status.as_u16() {
             200 => {}
             404 => {
@@ -177,11 +184,7 @@ impl GitHub {
                     "GitHub refuses GITHUB_CLIENT_ID with GITHUB_CLIENT_SECRET",
                 ));
             }
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "check-a-token answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("check-a-token")),
         }
         let checked: CheckedToken = answer.json()?;
         if checked.app.client_id != self.config.client_id {
@@ -198,11 +201,7 @@ impl GitHub {
             200 => {}
             // It was good a moment ago: revoked in between.
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "/user answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("/user")),
         }
         let user: Account = answer.json()?;
         if user.id != id {
@@ -227,11 +226,7 @@ impl GitHub {
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
             // A GitHub App has permissions instead of scopes, and this one may not read addresses.
             403 | 404 if kind == TokenKind::AppUser => return Ok(EmailAnswer::NotTold),
-            status => {
-                return Err(ProviderError::unavailable(format!(
-                    "/user/emails answered {status}"
-                )));
-            }
+            _ => return Err(answer.unexpected("/user/emails")),
         }
         let addresses: Vec<EmailAddress> = answer.json()?;
         let primary = addresses
@@ -273,34 +268,31 @@ impl GitHub {
                 );
                 Ok(false)
             }
-            status => Err(ProviderError::unavailable(format!(
-                "/user/memberships/orgs answered {status}"
-            ))),
+            _ => Err(answer.unexpected("/user/memberships/orgs")),
         }
     }
 
     async fn get(&self, path: &str, token: &SecretString) -> Result<Answer, ProviderError> {
-        let client = self.outbound.client();
-        self.send(
-            client
-                .get(self.url(path))
-                .bearer_auth(token.expose_secret()),
-        )
-        .await
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer, ProviderError> {
-        let request = request
-            .header("accept", "application/vnd.github+json")
-            .header("x-github-api-version", "2022-11-28")
-            .build()
-            .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))?;
-        self.outbound.send(request).await
+        let request = self
+            .outbound
+            .client()
+            .get(self.url(path))
+            .bearer_auth(token.expose_secret());
+        self.outbound.send_for_person(built(request)?).await
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.config.api_url)
     }
+}
+
+/// A request as GitHub's API wants it.
+fn built(request: RequestBuilder) -> Result<Request, ProviderError> {
+    request
+        .header("accept", "application/vnd.github+json")
+        .header("x-github-api-version", "2022-11-28")
+        .build()
+        .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))
 }
 
 /// Personal, server and refresh tokens have other prefixes (`ghp_`, `github_pat_`, `ghs_`, `ghr_`), and never come

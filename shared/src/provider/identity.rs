@@ -4,7 +4,10 @@ use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::text::{MAX_CHARS, composed, is_blank, is_plain, picture, presentable};
+use crate::{
+    clock::Timestamp,
+    text::{MAX_CHARS, composed, is_blank, is_plain, picture, presentable},
+};
 
 /// RFC 5321 §4.5.3.1.3, without the angle brackets.
 const MAX_EMAIL: usize = 254;
@@ -19,6 +22,7 @@ pub struct Identity {
     subject: String,
     profile: Profile,
     organizations: Vec<String>,
+    signed_in_at: Option<Timestamp>,
 }
 
 /// What the provider says about the person, made fit to be stored and shown.
@@ -83,6 +87,15 @@ impl Identity {
             subject: subject.into(),
             profile: profile.made_fit(),
             organizations: Vec::new(),
+            signed_in_at: None,
+        }
+    }
+
+    /// The same person, who signed in at the provider at this time, if the provider says when.
+    pub(super) fn signed_in(self, at: Option<Timestamp>) -> Self {
+        Self {
+            signed_in_at: at,
+            ..self
         }
     }
 
@@ -92,6 +105,11 @@ impl Identity {
             organizations,
             ..self
         }
+    }
+
+    /// When the person signed in at the provider, by the provider's own word and clock; `None` if it does not say.
+    pub fn signed_in_at(&self) -> Option<Timestamp> {
+        self.signed_in_at
     }
 
     /// The organizations that the person is an active member of, among those that the provider was asked for.

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use jsonwebtoken::{Algorithm, Validation};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
@@ -53,6 +54,9 @@ struct Claims {
     nonce: Option<String>,
     at_hash: Option<String>,
     tid: Option<String>,
+    /// When the person authenticated (OpenID Connect Core 1.0 §2). It is optional, so a value that is no time is no reason to
+    /// refuse the token: it says nothing.
+    auth_time: Option<Value>,
     name: Option<String>,
     preferred_username: Option<String>,
     email: Option<String>,
@@ -237,7 +241,10 @@ impl Oidc {
             email,
             picture: claims.picture,
         };
+        // Not `iat`: that is when the token was made, perhaps for somebody who signed in at the provider weeks ago.
+        let signed_in_at = claims.auth_time.as_ref().and_then(Value::as_u64);
         Identity::new(self.config.name.clone(), claims.iss, claims.sub, profile)
+            .signed_in(signed_in_at)
     }
 }
 

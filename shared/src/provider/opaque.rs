@@ -1,11 +1,11 @@
 //! What providers with opaque tokens have in common: an API that is asked about the token, with the token.
 
-use reqwest::StatusCode;
+use reqwest::{Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{Identity, Outbound, Profile, ProviderError, outbound::Answer};
+use super::{Identity, Outbound, Profile, ProviderError, outbound::Answer, rate_limit};
 use crate::config::OAuthProvider;
 
 /// No provider promises a length or an alphabet; this leaves room for both to grow.
@@ -55,15 +55,37 @@ impl Opaque {
         path: &str,
         token: &SecretString,
     ) -> Result<T, ProviderError> {
-        self.read(self.ask(path, &[], token).await?)
+        self.read(self.ask_for_person(path, &[], token).await?)
     }
 
-    pub(super) async fn ask(
+    /// The answer to a request with a person's own token.
+    pub(super) async fn ask_for_person(
         &self,
         path: &str,
         query: &[(&str, &str)],
         token: &SecretString,
     ) -> Result<Answer, ProviderError> {
+        let request = self.request(path, query, token)?;
+        self.outbound.send_for_person(request).await
+    }
+
+    /// The answer to a request with the application's own credentials.
+    pub(super) async fn ask_for_app(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        token: &SecretString,
+    ) -> Result<Answer, ProviderError> {
+        let request = self.request(path, query, token)?;
+        self.outbound.send_for_app(request).await
+    }
+
+    fn request(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        token: &SecretString,
+    ) -> Result<Request, ProviderError> {
         let none = |_| ProviderError::unavailable("its URL is none");
         let mut url = Url::parse(&format!("{}{path}", self.api_url)).map_err(none)?;
         if !query.is_empty() {
@@ -74,8 +96,13 @@ impl Opaque {
             .bearer_auth(token.expose_secret())
             .header("accept", "application/json")
             .build();
-        let request = request.map_err(|_| ProviderError::unavailable("its URL is none"))?;
-        self.outbound.send(request).await
+        request.map_err(|_| ProviderError::unavailable("its URL is none"))
+    }
+
+    /// Remembers that the provider wants no requests of the application for now.
+    pub(super) fn app_is_limited(&self, answer: &Answer) -> ProviderError {
+        let status = answer.status.as_u16();
+        self.outbound.app_is_limited(status, rate_limit::USUAL_WAIT)
     }
 
     /// An answer to a request with the person's own token.
@@ -83,7 +110,7 @@ impl Opaque {
         match answer.status {
             StatusCode::OK => answer.json(),
             StatusCode::UNAUTHORIZED => Err(UNKNOWN),
-            status => Err(ProviderError::unavailable(format!("answered {status}"))),
+            _ => Err(answer.unexpected("the API")),
         }
     }
 

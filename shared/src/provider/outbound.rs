@@ -2,23 +2,28 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use url::Url;
 
-use super::{ProviderError, breaker::Breaker, hosts::Hosts};
+use super::{
+    ProviderError,
+    breaker::Breaker,
+    hosts::Hosts,
+    rate_limit::{self, NotBefore},
+};
 use crate::{clock::Clock, telemetry};
 
 /// No answer that we ask for is longer; a provider that sends more is not well.
 const MAX_BODY: usize = 1024 * 1024;
 /// A frozen function keeps its connections for as long as it sleeps; the provider does not.
 const IDLE: Duration = Duration::from_secs(20);
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// How long a provider may take.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +46,13 @@ impl Default for Timeouts {
     }
 }
 
-/// Calls one provider. Clones share connections and the circuit breaker.
+/// Calls one provider. Clones share connections, the circuit breaker and the provider's rate limit.
 #[derive(Clone)]
 pub(super) struct Outbound {
     client: Client,
     breaker: Arc<Mutex<Breaker>>,
+    /// Of the application as a whole.
+    not_before: Arc<Mutex<NotBefore>>,
     clock: Clock,
     timeouts: Timeouts,
     hosts: Hosts,
@@ -62,6 +69,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// The error for an answer whose status says nothing of the token. A 4xx may be about this one person's token, and is
+    /// no outage: somebody who sends odd tokens must not shut the provider out for everybody.
+    pub(super) fn unexpected(&self, asked: &str) -> ProviderError {
+        let cause = format!("{asked} answered {}", self.status);
+        if self.status.is_client_error() {
+            ProviderError::unclear(cause)
+        } else {
+            ProviderError::unavailable(cause)
+        }
+    }
+
     /// The body, as JSON of a known shape.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
         // serde's message may quote the answer, which is about a person; where it is wrong says enough.
@@ -98,6 +116,7 @@ impl Outbound {
         Ok(Self {
             client,
             breaker: Arc::default(),
+            not_before: Arc::default(),
             clock,
             timeouts,
             hosts,
@@ -115,6 +134,7 @@ impl Outbound {
         }
         Self {
             breaker: Arc::default(),
+            not_before: Arc::default(),
             ..self.clone()
         }
     }
@@ -128,7 +148,8 @@ impl Outbound {
         &self.client
     }
 
-    /// Runs a whole verification: not at all while the provider is known to be down, and in bounded time.
+    /// Runs a whole verification: not at all while the provider is known to be down or to have enough of us, and in bounded
+    /// time.
     ///
     /// Its outcome as a whole counts for the circuit breaker, since one part of a provider can be down while another
     /// answers.
@@ -136,26 +157,62 @@ impl Outbound {
         &self,
         verification: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
-        self.with_breaker(|breaker| breaker.admit(self.clock.now()))
-            .map_err(|retry_after| ProviderError::Unavailable {
-                cause: "not asked, as it failed several times just now".to_owned(),
-                retry_after,
-            })?;
+        let not_asked = |why: &str, retry_after| ProviderError::Unavailable {
+            cause: format!("not asked, as {why}"),
+            retry_after,
+        };
+        locked(&self.not_before)
+            .admit(self.clock.now())
+            .map_err(|wait| not_asked("its rate limit is reached", wait))?;
+        locked(&self.breaker)
+            .admit(self.clock.now())
+            .map_err(|wait| not_asked("it failed several times just now", wait))?;
+        let began = Instant::now();
         let outcome = tokio::time::timeout(self.timeouts.total, verification)
             .await
             .unwrap_or_else(|_| Err(ProviderError::unavailable("took too long")));
+        let mut breaker = locked(&self.breaker);
         match &outcome {
             Err(ProviderError::Unavailable { .. }) => {
-                self.with_breaker(|breaker| breaker.failed(self.clock.now()));
+                breaker.failed(self.clock.now(), began.elapsed());
             }
-            // A rate limit may be that of one person's token: no reason to turn everybody else away.
-            _ => self.with_breaker(Breaker::succeeded),
+            // The provider answers. A rate limit or a 4xx may be about one person's token: no reason to turn everybody else
+            // away.
+            _ => breaker.succeeded(),
         }
+        drop(breaker);
         outcome
     }
 
+    /// Sends `request`, which is about the application as a whole, with its credentials or for public keys. A rate limit of it
+    /// is remembered until its wait has passed.
+    pub(super) async fn send_for_app(&self, request: Request) -> Result<Answer, ProviderError> {
+        let answer = self.send(request).await;
+        match answer {
+            Err(ProviderError::RateLimited {
+                status,
+                retry_after,
+            }) => Err(self.app_is_limited(status, retry_after)),
+            answer => answer,
+        }
+    }
+
+    /// Sends `request`, which is authenticated by one person's token: a rate limit of it is that person's own.
+    pub(super) async fn send_for_person(&self, request: Request) -> Result<Answer, ProviderError> {
+        self.send(request).await
+    }
+
+    /// Remembers that the provider wants no requests of the application for now.
+    pub(super) fn app_is_limited(&self, status: u16, retry_after: Duration) -> ProviderError {
+        locked(&self.not_before).set(self.clock.now(), retry_after);
+        ProviderError::RateLimited {
+            status,
+            retry_after,
+        }
+    }
+
     /// Sends `request`; once more if no connection came about or the answer was a 5xx.
-    pub(super) async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
+    async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
             (Err(Failure { again: true, .. }), Some(request)) => self.try_send(request).await,
@@ -173,22 +230,24 @@ impl Outbound {
                 again: error.is_connect(),
                 ..Failure::http(error)
             })?;
-        let status = response.status();
+        let (status, now) = (response.status(), self.clock.now());
         if is_rate_limited(&response) {
             return Err(Failure {
                 again: false,
                 error: ProviderError::RateLimited {
                     status: status.as_u16(),
-                    retry_after: retry_after(&response).unwrap_or(Duration::from_secs(60)),
+                    retry_after: rate_limit::wait(response.headers(), now)
+                        .unwrap_or(rate_limit::USUAL_WAIT),
                 },
             });
         }
         if status.is_server_error() || status.is_redirection() {
             let mut failure = Failure::outage(format!("answered {status}"));
             failure.again = status.is_server_error();
-            if let (Some(wait), ProviderError::Unavailable { retry_after, .. }) =
-                (retry_after(&response), &mut failure.error)
-            {
+            if let (Some(wait), ProviderError::Unavailable { retry_after, .. }) = (
+                rate_limit::retry_after(response.headers(), now),
+                &mut failure.error,
+            ) {
                 *retry_after = wait;
             }
             return Err(failure);
@@ -202,11 +261,11 @@ impl Outbound {
             max_age,
         })
     }
+}
 
-    fn with_breaker<T>(&self, act: impl FnOnce(&mut Breaker) -> T) -> T {
-        // Held for a few instructions, never across a wait; a breaker is never left half changed.
-        act(&mut self.breaker.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+/// Held for a few instructions, never across a wait; what it guards is never left half changed.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Outbound {
@@ -285,11 +344,4 @@ fn max_age(response: &Response) -> Option<Duration> {
     let mut directives = value.to_str().ok()?.split(',').map(str::trim);
     let seconds = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
     Some(Duration::from_secs(seconds.parse().ok()?))
-}
-
-/// The seconds of `Retry-After` (RFC 9110 §10.2.3), within reason.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(header::RETRY_AFTER)?;
-    let seconds = value.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds).clamp(Duration::from_secs(1), LONGEST_RETRY_AFTER))
 }

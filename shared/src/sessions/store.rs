@@ -30,6 +30,9 @@ pub(super) const SORT_KEY: &str = "SESSION#";
 /// Longer than any provider's ID token is accepted.
 const SUBJECT_TOKEN_LIVES: u64 = 2 * 60 * 60;
 
+/// How far a provider's clock may be ahead of ours.
+const PROVIDER_CLOCK_LEEWAY: u64 = 60;
+
 /// Opens, refreshes, lists and ends sessions.
 #[derive(Clone, Debug)]
 pub struct Sessions {
@@ -59,6 +62,8 @@ pub struct Opening {
     user_agent: Option<String>,
     nonce: Nonce,
     lifetimes: SessionLifetimes,
+    /// When the user signed in with the provider, by the provider's word.
+    signed_in_at: Option<Timestamp>,
 }
 
 /// A session that an exchange opened.
@@ -72,8 +77,8 @@ pub struct Opened {
     pub scope: Option<Scope>,
     /// The API that the client asked for tokens for.
     pub audience: Option<String>,
-    /// When it was opened, which a repeated exchange does not change.
-    pub signed_in_at: Timestamp,
+    /// When the user signed in with the provider, if the provider says so; a repeated exchange does not change it.
+    pub signed_in_at: Option<Timestamp>,
     /// Whether this very exchange created the user.
     pub is_new_user: bool,
     /// How long the refresh token is good if it is not used.
@@ -93,8 +98,8 @@ pub struct Refreshed {
     pub refresh_token_expires_in: u64,
     /// Which session it is.
     pub session: SessionRef,
-    /// When it was opened.
-    pub signed_in_at: Timestamp,
+    /// When the user signed in with the provider, if the provider says so.
+    pub signed_in_at: Option<Timestamp>,
 }
 
 /// What came of an exchange that was let in.
@@ -164,6 +169,10 @@ pub(super) struct SessionItem {
     /// Whether the exchange that opened it created the user.
     #[serde(default)]
     created_user: bool,
+    /// When the user signed in with the provider. It is not there where the provider does not say so, and in sessions that
+    /// were opened before it was asked: `created_at` does not stand in for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    signed_in_at: Option<Timestamp>,
     pub(super) created_at: Timestamp,
     last_used_at: Timestamp,
     idle_expires_at: Timestamp,
@@ -205,7 +214,7 @@ impl SessionItem {
                 id: refresh_token.session_id,
                 version: self.session_version,
             },
-            signed_in_at: self.created_at,
+            signed_in_at: self.signed_in_at,
             scope: self.scope,
             audience: self.audience,
             refresh_token,
@@ -238,12 +247,19 @@ impl Opening {
             user_agent,
             nonce,
             lifetimes,
+            signed_in_at: None,
         })
     }
 
     /// The session's name, which follows from the subject token.
     pub(crate) fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// The same, of a sign-in at this time by the provider's word; `None` if the provider does not say when.
+    pub fn of_sign_in(mut self, at: Option<Timestamp>) -> Self {
+        self.signed_in_at = at;
+        self
     }
 
     /// The same, with tokens for the API that the client asks for.
@@ -273,7 +289,7 @@ impl Opening {
                 version: item.session_version,
             },
             refresh_token: self.first_token(user_id, Nonce(item.nonce)),
-            signed_in_at: item.created_at,
+            signed_in_at: item.signed_in_at,
             is_new_user: item.created_user,
             refresh_token_expires_in: item.refresh_token_expires_in(now),
             scope: item.scope,
@@ -319,6 +335,7 @@ impl Sessions {
             previous: None,
             nonce: opening.nonce.0,
             created_user,
+            signed_in_at: time_of_sign_in(opening.signed_in_at, now),
             created_at: now,
             last_used_at: now,
             idle_expires_at: now + opening.lifetimes.idle.as_secs(),
@@ -600,6 +617,13 @@ impl Sessions {
     }
 }
 
+/// The earlier of the provider's time and ours: nobody has signed in later than now. A time that is further ahead than a
+/// clock may be off is no time of a sign-in, and says nothing.
+fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    said.filter(|at| *at <= now.saturating_add(PROVIDER_CLOCK_LEEWAY))
+        .map(|at| at.min(now))
+}
+
 pub(crate) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
     primary_key(user_partition(user_id), format!("{SORT_KEY}{session_id}"))
 }
@@ -627,4 +651,26 @@ fn stored_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sco
 
 fn binary(bytes: [u8; 32]) -> AttributeValue {
     AttributeValue::B(Blob::new(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t56_the_time_of_a_sign_in_is_the_earlier_one_and_never_one_that_is_made_up() {
+        let now = 1_000_000;
+        for (said, time) in [
+            (None, None),
+            (Some(0), Some(0)),
+            (Some(now - 1), Some(now - 1)),
+            (Some(now), Some(now)),
+            (Some(now + 60), Some(now)),
+            (Some(now + 61), None),
+            (Some(now * 1000), None),
+            (Some(u64::MAX), None),
+        ] {
+            assert_eq!(time_of_sign_in(said, now), time, "{said:?}");
+        }
+    }
 }

@@ -40,8 +40,8 @@ pub struct Grant<'a> {
     pub client_id: &'a str,
     /// The sign-in.
     pub session: SessionRef,
-    /// When it was opened.
-    pub signed_in_at: Timestamp,
+    /// When the user signed in with the provider, if the provider says so.
+    pub signed_in_at: Option<Timestamp>,
     /// The API that the token is for.
     pub audience: &'a str,
     /// The granted scope, if any (RFC 6749 §3.3).

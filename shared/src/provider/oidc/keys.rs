@@ -19,8 +19,8 @@ use crate::{
 const FRESH_FOR: std::ops::RangeInclusive<u64> = 5 * 60..=24 * 60 * 60;
 /// However many tokens with unknown key ids arrive, the provider is asked no more often than this.
 const RELOAD_EVERY: u64 = 30;
-/// How long the last good set serves while the provider is down.
-const GOOD_FOR: u64 = 24 * 60 * 60;
+/// How long the last good set serves on, once it is no longer fresh, while the provider is down.
+const GRACE: u64 = 24 * 60 * 60;
 /// The largest sets in use have a few dozen keys.
 const MAX_KEYS: usize = 50;
 const MAX_JWKS: usize = 150_000;
@@ -57,6 +57,16 @@ struct Jwks {
 }
 
 impl Loaded {
+    /// Whether the provider need not be asked.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        self.is_younger_than(self.fresh_for, now)
+    }
+
+    /// Whether it serves while the provider cannot be asked.
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.is_younger_than(self.fresh_for + GRACE, now)
+    }
+
     /// Its age, unless the clock went backwards.
     fn is_younger_than(&self, seconds: u64, now: Timestamp) -> bool {
         now.checked_sub(self.at).is_some_and(|age| age < seconds)
@@ -90,12 +100,12 @@ impl ProviderKeys {
             .0
             .loaded
             .load_full()
-            .filter(|loaded| loaded.is_younger_than(GOOD_FOR, now))
+            .filter(|loaded| loaded.is_good(now))
         else {
             let last_try = self.0.last_try.lock().await;
             return self.reload(last_try).await;
         };
-        if loaded.is_younger_than(loaded.fresh_for, now) {
+        if loaded.is_fresh(now) {
             return Ok(loaded);
         }
         let Ok(last_try) = self.0.last_try.try_lock() else {
@@ -118,7 +128,7 @@ impl ProviderKeys {
             .0
             .loaded
             .load_full()
-            .filter(|loaded| loaded.is_younger_than(GOOD_FOR, now));
+            .filter(|loaded| loaded.is_good(now));
         // Without a good set each request tries: the circuit breaker keeps that within bounds.
         if let Some(loaded) = loaded
             && last_try.is_some_and(is_recent)
@@ -200,7 +210,7 @@ impl ProviderKeys {
         let request = self.0.outbound.client().get(url);
         let request = request.header("accept", "application/json").build();
         let request = request.map_err(|_| ProviderError::unavailable("its URL is none"))?;
-        let answer = self.0.outbound.send(request).await?;
+        let answer = self.0.outbound.send_for_app(request).await?;
         if !answer.status.is_success() || !answer.is_json || answer.body.len() > MAX_JWKS {
             return Err(ProviderError::unavailable(format!(
                 "its keys were asked for, and the answer was {} with {} bytes, JSON: {}",

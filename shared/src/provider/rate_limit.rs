@@ -1,0 +1,117 @@
+//! Rate limits: how long a provider asks to be left alone, and that it is.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+use crate::clock::Timestamp;
+
+/// The wait for an answer that names none: GitHub asks for at least a minute
+/// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
+pub(super) const USUAL_WAIT: Duration = Duration::from_secs(60);
+/// A provider that asks for more is tried again after an hour.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+/// The time before which a provider is not asked again.
+#[derive(Debug, Default)]
+pub(super) struct NotBefore(Option<Timestamp>);
+
+impl NotBefore {
+    /// Whether the provider may be asked now; otherwise how long not.
+    pub(super) fn admit(&self, now: Timestamp) -> Result<(), Duration> {
+        match self.0 {
+            // A clock that went backwards must not make the wait longer than the longest one.
+            Some(until) if now < until && until - now <= LONGEST_WAIT.as_secs() => {
+                Err(Duration::from_secs(until - now))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The provider asked to be left alone for `wait`.
+    pub(super) fn set(&mut self, now: Timestamp, wait: Duration) {
+        self.0 = Some(now + wait.as_secs());
+    }
+}
+
+/// The wait that the headers of a rate limit ask for: `Retry-After`, or `x-ratelimit-reset`, a time in seconds since the
+/// Unix epoch.
+pub(super) fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    retry_after(headers, now).or_else(|| {
+        let reset = headers.get("x-ratelimit-reset")?.to_str().ok()?;
+        until(reset.trim().parse().ok()?, now)
+    })
+}
+
+/// The wait of `Retry-After`, a number of seconds or a date (RFC 9110 §10.2.3), within reason.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(bounded(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(value).ok()?;
+            until(seconds_of(date)?, now)
+        }
+    }
+}
+
+/// A time that has passed asks for nothing.
+fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
+    time.checked_sub(now).filter(|wait| *wait > 0).map(bounded)
+}
+
+fn bounded(seconds: u64) -> Duration {
+    Duration::from_secs(seconds).clamp(Duration::from_secs(1), LONGEST_WAIT)
+}
+
+fn seconds_of(time: SystemTime) -> Option<Timestamp> {
+    let elapsed = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110 §5.6.7.
+    const THEN: Timestamp = 784_111_777;
+
+    fn asked(name: &'static str, value: &str) -> Option<u64> {
+        let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+        wait(&headers, THEN - 30).map(|wait| wait.as_secs())
+    }
+
+    #[test]
+    fn t53_each_way_to_ask_for_a_wait_is_read() {
+        for (name, value, seconds) in [
+            ("retry-after", "7", Some(7)),
+            ("retry-after", "0", Some(1)),
+            ("retry-after", "86400", Some(3600)),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT", Some(30)),
+            ("retry-after", "Sunday, 06-Nov-94 08:49:37 GMT", Some(30)),
+            ("retry-after", "Sun Nov  6 08:49:37 1994", Some(30)),
+            ("retry-after", "Sun, 06 Nov 1994 08:49:07 GMT", None),
+            ("retry-after", "Sun, 06 Nov 1994 12:49:37 GMT", Some(3600)),
+            ("retry-after", "tomorrow", None),
+            ("retry-after", "-1", None),
+            ("x-ratelimit-reset", "784111777", Some(30)),
+            ("x-ratelimit-reset", "784111747", None),
+            ("x-ratelimit-reset", "1", None),
+            ("x-ratelimit-reset", "99999999999999999999", None),
+            ("x-ratelimit-reset", "9999999999", Some(3600)),
+        ] {
+            assert_eq!(asked(name, value), seconds, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn t53_the_wait_ends_on_its_last_second_and_never_lasts_longer_than_an_hour() {
+        let mut not_before = NotBefore::default();
+        assert!(not_before.admit(THEN).is_ok());
+        not_before.set(THEN, Duration::from_secs(600));
+        assert_eq!(not_before.admit(THEN + 1), Err(Duration::from_secs(599)));
+        assert_eq!(not_before.admit(THEN + 599), Err(Duration::from_secs(1)));
+        assert!(not_before.admit(THEN + 600).is_ok());
+        assert!(not_before.admit(100).is_ok(), "the clock went backwards");
+    }
+}
