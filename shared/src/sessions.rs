@@ -16,6 +16,6 @@ pub use ending::EndReason;
 pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
-pub(crate) use store::{Opens, session_key};
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
+pub(crate) use store::{Opens, session_key};
 pub use terms::Terms;

@@ -8,9 +8,7 @@ use shared::{
     clock::{Clock, Timestamp},
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
-    http::{
-        ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface,
-    },
+    http::{ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface},
     keys::{KeyStore, Keys},
     sessions::{Alive, RefreshToken, SessionId, SessionRef, Sessions},
     start::StartError,

@@ -13,8 +13,7 @@ use shared::{
     config::{self, Environment, Issuer},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed,
-        surface,
+        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed, surface,
     },
     keys::{KeyStore, Keys},
     sessions::Sessions,

@@ -65,7 +65,7 @@ impl Users {
             is_alive: false,
             has_other: false,
         };
-        for item in self.read(keys).await? {
+        for item in self.read_all(keys).await? {
             let sort_key = item.get("sk");
             if sort_key == user_key.get("sk") {
                 seen.user = Some(serde_dynamo::from_item(item)?);
@@ -79,7 +79,7 @@ impl Users {
     }
 
     /// The items with these keys, where there are any, as of now (strongly consistent).
-    async fn read(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
+    async fn read_all(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
         let mut keys = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
