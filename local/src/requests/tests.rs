@@ -57,7 +57,12 @@ async fn each_request_is_known_with_its_dynamodb_calls() {
                 200,
                 &["GetItem", "TransactWriteItems"] as &[_]
             ),
-            ("POST /token", 200, &["GetItem", "UpdateItem", "PutItem"]),
+            // The identity; the user and the session; the profile and the session.
+            (
+                "POST /token",
+                200,
+                &["GetItem", "GetItem", "GetItem", "UpdateItem", "PutItem"]
+            ),
             ("GET /me", 200, &["BatchGetItem"]),
             ("POST /token", 200, &["UpdateItem", "GetItem"]),
             ("GET /me", 401, &[]),
