@@ -164,5 +164,10 @@ mod tests {
         ] {
             assert!(!from(other), "{other}");
         }
+        assert!(!admits(&[
+            (header::HOST, "localhost:9000"),
+            (header::ORIGIN, "http://localhost:9000"),
+            (header::ORIGIN, "https://evil.example"),
+        ]));
     }
 }

@@ -180,7 +180,12 @@ async fn t101_a_stage_with_a_name_is_no_part_of_the_path() {
 #[tokio::test]
 async fn t101_an_event_of_another_format_is_an_error_that_shows_nothing_of_it() {
     let service = Service::start().await;
+    let canary = json!({ "authorization": "Bearer CANARY" });
+    let complete = event("GET", "/me", &canary, None, false);
+    let mut complete: Value = serde_json::from_str(&complete).unwrap();
+    complete["version"] = "1.0".into();
     for event in [
+        complete,
         json!({ "version": "1.0", "path": "/me", "httpMethod": "GET", "headers": { "authorization": "Bearer CANARY" } }),
         json!({ "path": "/me", "httpMethod": "GET", "requestContext": { "elb": { "targetGroupArn": "CANARY" } } }),
         json!({ "version": "2.0", "headers": ["CANARY"] }),
