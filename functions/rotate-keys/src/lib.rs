@@ -386,7 +386,7 @@ mod tests {
 
     #[tokio::test]
     async fn t84_a_development_key_is_in_no_file_of_a_deployment() {
-        let service = tests::Service::start().await;
+        let service = ::tests::Service::start().await;
         let mut variables = service.variables.clone();
         for (name, value) in [
             ("DOCUMENTS_BUCKET", "documents"),
