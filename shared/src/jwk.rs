@@ -190,6 +190,8 @@ mod tests {
             (ec("P-256", 48, 48), false),
             (ec("P-256", 31, 33), false),
             (ec("P-256", 33, 31), false),
+            (ec("P-256", 32, 31), false),
+            (ec("P-256", 31, 32), false),
             (ec("P-521", 66, 66), false),
             (ec("Ed25519", 32, 32), false),
             (ec("secp256k1", 32, 32), false),

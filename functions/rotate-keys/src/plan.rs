@@ -407,6 +407,20 @@ mod tests {
         assert_eq!(revoked.make, [NO_TURN], "the one after it");
     }
 
+    #[test]
+    fn t111_a_key_of_another_kind_that_waits_for_the_files_is_replaced() {
+        let current = key("current", NOW - DAY, NOW - DAY);
+        let waiting = set(&[current, key("waiting", NOW, NO_TURN)]);
+        let rsa = Wanted {
+            key_type: KeyType::Rsa2048,
+            in_files: Some(&[]),
+            ..wanted()
+        };
+        let plan = Plan::new(&waiting, &rsa, NOW);
+        assert_eq!(plan.remove, ["waiting"]);
+        assert_eq!(plan.make, [NO_TURN]);
+    }
+
     proptest! {
         /// Whatever operators do and however late the schedule is: there is always a key that signs and one that is ready,
         /// one that signs was published for long enough, and what signed stays for as long as it is needed.
