@@ -179,6 +179,20 @@ async fn t53_what_a_provider_cannot_say_is_never_held_against_the_person() {
 }
 
 #[tokio::test]
+async fn t03_what_could_be_no_header_is_sent_to_no_provider() {
+    let scene = Scene::start().await;
+    let long = "x".repeat(4097);
+
+    for provider in ["discord", "facebook"] {
+        for text in ["a b", "a\"b", "a,b", "a;b", &long] {
+            scene.refuses(provider, text).await;
+        }
+    }
+
+    assert!(scene.paths().is_empty());
+}
+
+#[tokio::test]
 async fn t06_a_token_is_only_taken_to_the_provider_that_is_named() {
     let scene = Scene::start().await;
     let github = scene.service.github_token("octocat");
