@@ -149,6 +149,51 @@ async fn an_address_that_we_may_not_read_is_not_asked_for() {
 }
 
 #[tokio::test]
+async fn two_answers_about_two_users_are_no_user() {
+    let scene = Scene::start().await;
+    let of = |person: serde_json::Value| {
+        Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()))
+    };
+    let other = json!({ "id": "11", "username": "eve" });
+    for path in ["/discord/users/@me", "/facebook/me"] {
+        let fault = of(other.clone());
+        scene.providers.proxy.fault(When::Path(path), fault);
+    }
+
+    for provider in ["discord", "facebook"] {
+        let answer = scene.exchange(provider, &token("identify.email")).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{provider}: {:?}",
+            answer.body
+        );
+    }
+    assert!(scene.service.items().is_empty());
+}
+
+#[tokio::test]
+async fn t57_an_address_at_discord_is_verified_only_if_discord_says_so() {
+    let scene = Scene::start().await;
+    for verified in [json!(false), json!(null)] {
+        let person = json!({
+            "id": "80351110224678912", "username": "ada", "email": "ada@example.com", "verified": verified,
+        });
+        let fault = Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()));
+        scene.providers.proxy.heal();
+        scene
+            .providers
+            .proxy
+            .fault(When::Path("/discord/users/@me"), fault);
+        // A token of its own for each sign-in.
+        let token = token(&format!("identify.{verified}.email"));
+        let answer = scene.exchange("discord", &token).await;
+        assert_eq!(answer.text("/user/email"), "ada@example.com", "{verified}");
+        assert_eq!(answer.body["user"]["email_verified"], false, "{verified}");
+    }
+}
+
+#[tokio::test]
 async fn t53_what_a_provider_cannot_say_is_never_held_against_the_person() {
     let scene = Scene::start().await;
     let answers = |status, body: &str| Fault::from(proxy::Answer::new(status, body.to_owned()));

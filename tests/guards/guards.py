@@ -20,6 +20,7 @@ import re
 import shlex
 import shutil
 import signal
+import string
 import subprocess
 import sys
 import time
@@ -48,6 +49,7 @@ pub(crate) fn {SWITCH}(name: &str) -> bool {{
 
 KEYS = {"name", "threat", "file", "find", "off", "also", "tests", "patch", "explained"}
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+WORD = tuple(string.ascii_letters + string.digits + "_")
 # Unit tests may hold the text of a guard as well; guards are looked for in front of them.
 UNIT_TESTS = re.compile(r"^#\[cfg\(test\)\]\nmod tests", re.MULTILINE)
 RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
@@ -169,6 +171,8 @@ def places_of(guard: Guard, source: str) -> list[tuple[int, int, str]]:
     for find, off in guard.expressions:
         marked = find if "«" in find else f"«{find.strip()}»"
         pattern = r"\s+".join(re.escape(word) for word in marked.split())
+        # Whole words only: `user.id` is not in `user.identities`.
+        pattern = r"\b" * marked.strip("«").startswith(WORD) + pattern + r"\b" * marked.strip("»").endswith(WORD)
         found = list(re.finditer(pattern.replace("«", "(").replace("»", ")"), code))
         if len(found) != 1:
             raise ListError(
@@ -281,6 +285,8 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
     files = tracked_files()
     lines: dict[str, list[tuple[int, int, Guard]]] = {}
     changed = 0
+    # What the tests of the last run logged.
+    shutil.rmtree(TREE / "target", ignore_errors=True)
     for path in files:
         content = (ROOT / path).read_bytes()
         if path in by_file or path in crates or (patched and path == patched.file):

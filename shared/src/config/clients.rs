@@ -190,6 +190,7 @@ mod tests {
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
             ),
+            &format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"audiences":[""]}}]"#),
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
                 &A_HASH[2..]
@@ -224,6 +225,7 @@ mod tests {
             format!("{{{key}}}"),
             format!(r#"{{{key},"kid":"one","d":"hunter2"}}"#),
             format!(r#"{{{key},"kid":"one"}},{{{key},"kid":"one"}}"#),
+            format!(r#"{{{key},"kid":"one"}},{{{key},"kid":"two","d":"hunter2"}}"#),
             r#"{"kty":"oct","k":"hunter2","kid":"one"}"#.to_owned(),
         ] {
             let error = of(&keys).unwrap_err().to_string();
