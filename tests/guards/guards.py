@@ -241,6 +241,18 @@ def check_sources_know_nothing() -> None:
     fail_on(problems)
 
 
+def check(guards: list[Guard]) -> None:
+    """What can be checked without a build, with all problems at once."""
+    problems = []
+    for part in (check_sources_know_nothing, lambda: check_places(guards), lambda: check_tests_are_written(guards)):
+        try:
+            part()
+        except ListError as error:
+            problems.append(str(error))
+    if problems:
+        raise ListError("\n".join(problems))
+
+
 # The copy
 
 
@@ -655,9 +667,7 @@ def run(options: argparse.Namespace) -> int:
             say(f"{guard.threat:10} {guard.file:42} {guard.name}")
         say(f"{len(guards)} guards")
         return 0
-    check_sources_know_nothing()
-    check_places(guards)
-    check_tests_are_written(guards)
+    check(guards)
     if options.check:
         say(f"the list is sound: {len(guards)} guards in {len({guard.file for guard in guards})} files")
         return 0
