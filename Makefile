@@ -74,11 +74,11 @@ lint: setup ## Check formats, lints, documentation and types
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+	python3 tests/guards/guards.py --check
 	.venv/bin/cfn-lint template.yaml
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
-	python3 tests/guards/guards.py --check
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 
 .PHONY: clean

@@ -184,13 +184,13 @@ mod tests {
             r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
             r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
             &format!("[{repeated},{repeated}]"),
+            &format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"audiences":[""]}}]"#),
             &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
             // The hash of nothing.
             r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#
             ),
-            &format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"audiences":[""]}}]"#),
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["é{}"]}}]"#,
                 &A_HASH[2..]
