@@ -327,14 +327,32 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
     return lines
 
 
+def packages() -> set[str]:
+    """The names of the workspace's packages."""
+    manifests = (path for path in tracked_files() if Path(path).name == "Cargo.toml")
+    read = (tomllib.loads((ROOT / path).read_text()) for path in manifests)
+    return {manifest["package"]["name"] for manifest in read if "package" in manifest}
+
+
 def prefill() -> None:
     """Takes over the dependencies that cargo has built for the tree itself. The workspace's own crates are built anew."""
     built = ROOT / "target" / "debug"
     if BUILD.exists() or not (built / "deps").is_dir():
         return
     step = Step()
+    own = packages()
+
+    def of_the_workspace(_: str, names: list[str]) -> list[str]:
+        # Cargo knows these crates by their place in the workspace, and would take those of the tree for those of the copy.
+        crates = {name: name.rsplit("-", 1)[0] for name in names}
+        return [name for name, crate in crates.items() if {crate, crate.removeprefix("lib").replace("_", "-")} & own]
+
     for directory in (".fingerprint", "build", "deps"):
-        shutil.copytree(built / directory, BUILD / "debug" / directory, symlinks=True)
+        try:
+            shutil.copytree(built / directory, BUILD / "debug" / directory, symlinks=True, ignore=of_the_workspace)
+        except shutil.Error:
+            # Another build removed files meanwhile. Cargo builds what is missing.
+            pass
     step.done("copied the dependencies that were built already")
 
 
@@ -344,13 +362,8 @@ def prefill() -> None:
 def targets_of(guards: list[Guard]) -> list[str]:
     """The options of cargo that build the binaries which the list names, and no others."""
     names = {test.split()[0] for guard in guards for test in guard.tests}
-    packages = {
-        tomllib.loads((ROOT / path).read_text()).get("package", {}).get("name")
-        for path in tracked_files()
-        if path.endswith("Cargo.toml")
-    }
-    options = ["--lib"] if names & packages else []
-    for name in sorted({name.rsplit("/", 1)[-1] for name in names - packages}):
+    options = ["--lib"] if names & packages() else []
+    for name in sorted({name.rsplit("/", 1)[-1] for name in names - packages()}):
         options += ["--test", name]
     return options
 
