@@ -61,11 +61,20 @@ test-release: ## Build the release binaries; check their size, their entropy and
 test-logs: ## Look for secrets in what the functions logged during the other tests
 	tests/check-logs.sh
 
+.PHONY: guards
+guards: ## Switch each guard off in a copy of the tree, and check that its tests fail without it
+	python3 tests/guards/guards.py
+
+.PHONY: guards-sample
+guards-sample: ## Do the same with 20 guards, chosen by the id of the commit
+	python3 tests/guards/guards.py --sample 20
+
 .PHONY: lint
 lint: setup ## Check formats, lints, documentation and types
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+	python3 tests/guards/guards.py --check
 	.venv/bin/cfn-lint template.yaml
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml

@@ -580,6 +580,8 @@ mod tests {
             "https://localhost",
             "https://api.example.com?x=1",
             "https://api.example.com#x",
+            "https://api.example.com/?x=1",
+            "https://api.example.com/#x",
             "ftp://api.example.com",
             "api.example.com",
         ] {

@@ -221,6 +221,16 @@ mod tests {
     }
 
     #[test]
+    fn t13_a_token_with_an_empty_part_is_refused() {
+        let plain = token(HEADER, "{}");
+        for part in 0..3 {
+            let mut parts: Vec<_> = plain.split('.').collect();
+            parts[part] = "";
+            assert!(inspect(&parts.join(".")).is_err(), "{part}");
+        }
+    }
+
+    #[test]
     fn t16_a_kid_that_is_missing_or_no_text_is_refused() {
         assert!(with_header(r#"{"alg":"RS256","typ":"at+jwt"}"#).is_err());
         assert!(with_header(r#"{"alg":"RS256","kid":["k"],"typ":"at+jwt"}"#).is_err());
@@ -322,6 +332,13 @@ mod tests {
         };
         assert!(with_payload(members(MAX_MEMBERS)).is_ok());
         assert!(with_payload(members(MAX_MEMBERS + 1)).is_err());
+    }
+
+    #[test]
+    fn t24_a_header_that_is_no_object_is_refused() {
+        // Serde reads an array as the members of the header in their order.
+        assert!(with_header(r#"["RS256","k","at+jwt"]"#).is_err());
+        assert!(with_header(r#" {"alg":"RS256","kid":"k","typ":"at+jwt"}"#).is_err());
     }
 
     #[test]

@@ -435,6 +435,30 @@ async fn a_user_who_is_shut_out_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn t60_an_identity_of_another_user_outlives_a_deletion() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let hubot = service.sign_in("hubot").await;
+    // The table contradicts itself: octocat's item names an identity that is hubot's.
+    let of_hubot = service.items_of("IDENTITY#").into_iter();
+    let of_hubot = of_hubot.filter(|item| item["user_id"]["S"] == hubot.text("/user/id"));
+    let of_hubot: Vec<_> = of_hubot.collect();
+    let key = of_hubot[0]["pk"]["S"].as_str().unwrap();
+    let mut users = service.users().into_iter();
+    let mut octocat = users
+        .find(|user| user["id"]["S"] != hubot.text("/user/id"))
+        .unwrap();
+    octocat["identities"]["M"]["github"]["M"]["key"]["S"] = key.replace("IDENTITY#", "").into();
+    service.put(local::dynamodb::TABLE, &octocat);
+
+    let answer = service.delete_as_user(&token, "/me").await;
+
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let items = service.items_of("IDENTITY#");
+    assert!(items.contains(&of_hubot[0]), "{items:#?}");
+}
+
+#[tokio::test]
 async fn an_identity_that_was_linked_meanwhile_does_not_outlive_its_user() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;

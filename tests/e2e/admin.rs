@@ -184,6 +184,20 @@ async fn of_ten_changes_at_once_none_is_lost() {
 }
 
 #[tokio::test]
+async fn t65_no_change_by_the_operator_brings_a_deleted_user_back() {
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    scene.run(&["delete", id_of(&octocat), "--yes"]).await;
+
+    for change in ["enable", "disable"] {
+        let refused = scene.try_run(&[change, id_of(&octocat)]).await;
+        assert_eq!(refused.unwrap_err().exit_code(), 3, "{change}");
+    }
+
+    assert!(scene.service.items().is_empty());
+}
+
+#[tokio::test]
 async fn a_deleted_user_leaves_nothing_behind() {
     let scene = Scene::start().await;
     let octocat = scene.service.sign_in("octocat").await;

@@ -92,6 +92,23 @@ async fn a_token_is_not_good_any_more_the_moment_its_session_ends() {
 }
 
 #[tokio::test]
+async fn t71_introspection_reads_the_session_and_the_user_as_of_now() {
+    let service = start().await;
+    let signed_in = service.sign_in("octocat").await;
+    service.dynamodb.clear();
+
+    for token in ["/access_token", "/refresh_token"] {
+        assert!(is_active(&service, signed_in.text(token)).await);
+    }
+
+    let calls = service.dynamodb.calls();
+    assert_eq!(calls.len(), 4, "{calls:#?}");
+    for call in &calls {
+        assert_eq!(call.body["ConsistentRead"], true, "{call:?}");
+    }
+}
+
+#[tokio::test]
 async fn asking_uses_nothing_up_and_ends_nothing() {
     let service = start().await;
     let first = service.refresh_token("octocat").await;

@@ -109,6 +109,25 @@ async fn t82_a_clock_that_goes_backwards_makes_the_keys_stale() {
 }
 
 #[tokio::test]
+async fn t71_the_keys_are_read_as_of_now() {
+    let service = Service::start().await;
+    let refresh = service.refresh_token("octocat").await;
+    service.time.pass(301);
+    service.dynamodb.clear();
+    service.refresh(&refresh).await;
+
+    let calls = service.dynamodb.calls();
+    let mut reads = calls.iter().filter(|call| {
+        let is_read = call.operation.as_deref() == Some("GetItem");
+        is_read && call.body["TableName"] == local::dynamodb::KEYS_TABLE
+    });
+
+    let read = reads.next().unwrap();
+    assert_eq!(read.body["ConsistentRead"], true, "{read:?}");
+    assert!(reads.next().is_none(), "{calls:#?}");
+}
+
+#[tokio::test]
 async fn t82_keys_are_read_again_after_five_minutes_awake_or_frozen() {
     let service = Service::start().await;
     let get_keys = || service.request("GET", "/.well-known/jwks.json");

@@ -318,6 +318,26 @@ async fn t15_a_key_does_not_widen_what_its_provider_may_sign_with() {
 }
 
 #[tokio::test]
+async fn t57_an_address_is_verified_only_if_the_provider_says_so() {
+    let scene = Scene::start().await;
+    for said in [json!(false), json!("false"), Value::Null] {
+        let mut claims = scene.with("email_verified", said.clone());
+        claims["sub"] = json!(format!("first {said}"));
+        let first = scene.exchange(&scene.key.sign(&claims)).await;
+        assert_eq!(first.body["user"]["email_verified"], false, "{said}");
+    }
+    let verified = scene.sign_in().await;
+    assert_eq!(verified.body["user"]["email_verified"], true);
+    scene.service.time.pass(1);
+
+    let claims = scene.with("email_verified", json!(false));
+    let again = scene.exchange(&scene.key.sign(&claims)).await;
+
+    assert_eq!(again.text("/user/id"), verified.text("/user/id"));
+    assert_eq!(again.body["user"]["email_verified"], false);
+}
+
+#[tokio::test]
 async fn t06_the_same_subject_at_two_providers_is_two_users() {
     let (one, other) = (Key::new("one"), Key::new("one"));
     let (a, b) = (Issuer::start(&one).await, Issuer::start(&other).await);

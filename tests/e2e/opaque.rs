@@ -150,6 +150,20 @@ async fn a_token_that_stands_for_nobody_opens_nothing() {
 }
 
 #[tokio::test]
+async fn t03_what_could_be_no_header_is_sent_to_no_provider() {
+    let scene = Scene::start().await;
+    let long = "x".repeat(4097);
+
+    for provider in ["discord", "facebook"] {
+        for text in ["a b", "a\"b", "a,b", "a;b", &long] {
+            scene.refuses(provider, text).await;
+        }
+    }
+
+    assert!(scene.paths().is_empty());
+}
+
+#[tokio::test]
 async fn an_address_that_we_may_not_read_is_not_asked_for() {
     let scene = Scene::start().await;
 
@@ -158,6 +172,51 @@ async fn an_address_that_we_may_not_read_is_not_asked_for() {
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     assert_eq!(answer.body["user"]["email"], json!(null));
     assert_eq!(scene.paths(), ["/discord/oauth2/@me"]);
+}
+
+#[tokio::test]
+async fn two_answers_about_two_users_are_no_user() {
+    let scene = Scene::start().await;
+    let of = |person: serde_json::Value| {
+        Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()))
+    };
+    let other = json!({ "id": "11", "username": "eve" });
+    for path in ["/discord/users/@me", "/facebook/me"] {
+        let fault = of(other.clone());
+        scene.providers.proxy.fault(When::Path(path), fault);
+    }
+
+    for provider in ["discord", "facebook"] {
+        let answer = scene.exchange(provider, &token("identify.email")).await;
+        assert_eq!(
+            answer.status,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{provider}: {:?}",
+            answer.body
+        );
+    }
+    assert!(scene.service.items().is_empty());
+}
+
+#[tokio::test]
+async fn t57_an_address_at_discord_is_verified_only_if_discord_says_so() {
+    let scene = Scene::start().await;
+    for verified in [json!(false), json!(null)] {
+        let person = json!({
+            "id": "80351110224678912", "username": "ada", "email": "ada@example.com", "verified": verified,
+        });
+        let fault = Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()));
+        scene.providers.proxy.heal();
+        scene
+            .providers
+            .proxy
+            .fault(When::Path("/discord/users/@me"), fault);
+        // A token of its own for each sign-in.
+        let token = token(&format!("identify.{verified}.email"));
+        let answer = scene.exchange("discord", &token).await;
+        assert_eq!(answer.text("/user/email"), "ada@example.com", "{verified}");
+        assert_eq!(answer.body["user"]["email_verified"], false, "{verified}");
+    }
 }
 
 #[tokio::test]

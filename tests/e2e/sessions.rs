@@ -286,6 +286,53 @@ async fn t44_a_refresh_may_ask_for_less_and_not_for_more() {
 }
 
 #[tokio::test]
+async fn t37_the_family_and_the_secret_must_both_be_those_of_the_session() {
+    let service = Service::start().await;
+    let token = service.refresh_token("octocat").await;
+    let before = service.sessions();
+    let other = service.refresh_token("hubot").await;
+    let (family, secret) = (37..53, 53..85);
+
+    for part in [family, secret] {
+        assert_refused(&service.refresh(&with_part(&token, &other, part)).await);
+    }
+
+    let after: Vec<_> = service
+        .sessions()
+        .into_iter()
+        .filter(|item| before.contains(item))
+        .collect();
+    assert_eq!(after, before);
+    refreshed(&service, &token).await;
+}
+
+/// A well-formed token with some bytes of another.
+fn with_part(token: &str, other: &str, part: std::ops::Range<usize>) -> String {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    let [mut bytes, other] =
+        [token, other].map(|token| URL_SAFE_NO_PAD.decode(&token[4..]).unwrap());
+    bytes[part.clone()].copy_from_slice(&other[part]);
+    bytes.truncate(85);
+    let checksum = crc32fast::hash(&bytes).to_be_bytes();
+    bytes.extend_from_slice(&checksum);
+    format!("cbr_{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[tokio::test]
+async fn a_subject_token_is_remembered_for_two_hours_however_short_its_session() {
+    let settings = [("SESSION_IDLE_TTL", "60"), ("SESSION_ABSOLUTE_TTL", "60")];
+    let service = Service::start_with(&settings).await;
+    let now = service.time.now();
+    service.sign_in("octocat").await;
+
+    let item = service.sessions().remove(0);
+
+    let at = |name: &str| -> u64 { item[name]["N"].as_str().unwrap().parse().unwrap() };
+    assert!(at("absolute_expires_at") < now + 120);
+    assert!(at("expires_at") >= now + 2 * 60 * 60);
+}
+
+#[tokio::test]
 async fn t46_nothing_in_the_table_is_a_token() {
     let service = Service::start().await;
     let first = service.refresh_token("octocat").await;

@@ -165,6 +165,20 @@ async fn sessions_that_are_over_are_not_in_the_list() {
 }
 
 #[tokio::test]
+async fn t40_a_session_after_its_absolute_end_is_not_in_the_list() {
+    let settings = [("SESSION_ABSOLUTE_TTL", "864000")]; // 10 days, within the 30 of an idle session
+    let service = Service::start_with(&settings).await;
+    let old = Device::sign_in(&service, "octocat").await;
+    service.time.pass(11 * DAY);
+    let current = Device::sign_in(&service, "octocat").await;
+
+    let list = service.my_sessions(&current.access).await;
+
+    assert_eq!(ids(&list), [&current.session]);
+    old.is_over(&service).await;
+}
+
+#[tokio::test]
 async fn a_list_of_two_thousand_sessions_is_complete() {
     let service = Service::start().await;
     let device = Device::sign_in(&service, "octocat").await;

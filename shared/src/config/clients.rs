@@ -214,6 +214,7 @@ mod tests {
             r#"[{"client_id":"a","secret_sha256":["hunter2"]}]"#,
             r#"[{"client_id":"a","secret":"hunter2","secret_sha256":[]}]"#,
             &format!("[{repeated},{repeated}]"),
+            &format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"audiences":[""]}}]"#),
             &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
             // The hash of nothing.
             r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
@@ -258,6 +259,7 @@ mod tests {
             format!("{{{key}}}"),
             format!(r#"{{{key},"kid":"one","d":"hunter2"}}"#),
             format!(r#"{{{key},"kid":"one"}},{{{key},"kid":"one"}}"#),
+            format!(r#"{{{key},"kid":"one"}},{{{key},"kid":"two","d":"hunter2"}}"#),
             r#"{"kty":"oct","k":"hunter2","kid":"one"}"#.to_owned(),
         ] {
             let error = of(&keys).unwrap_err().to_string();

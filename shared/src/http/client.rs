@@ -448,7 +448,15 @@ mod tests {
                 "{credentials}"
             );
         }
-        for header in ["Basic", "Basic !", "Bearer abc", "Basic /w==", "nonsense"] {
+        let bearer = basic("next+js:new").replace("Basic", "Bearer");
+        for header in [
+            "Basic",
+            "Basic !",
+            "Bearer abc",
+            &bearer,
+            "Basic /w==",
+            "nonsense",
+        ] {
             let refused = authenticated(Some(header), "").await;
             assert!(matches!(refused, Err(ApiError::InvalidClient)), "{header}");
         }

@@ -169,6 +169,57 @@ mod tests {
     }
 
     #[test]
+    fn t36_a_made_up_secret_of_the_generation_before_ends_the_session() {
+        // The family is right: the token was copied, and its secret was changed.
+        assert_eq!(decided(1, 5), Decision::End);
+    }
+
+    #[test]
+    fn t40_a_session_is_over_at_its_absolute_end_although_it_is_not_idle() {
+        let stored = State {
+            idle_until: NOW + 300,
+            ..stored()
+        };
+        let at = |now| decide(&presented(2, 2), &stored, now, None);
+        assert_eq!(at(NOW + 199), Decision::Rotate);
+        assert_eq!(at(NOW + 200), Decision::Refuse);
+    }
+
+    #[test]
+    fn t42_an_ended_session_is_not_refreshed() {
+        let stored = State {
+            is_ended: true,
+            ..stored()
+        };
+        for (generation, secret) in [(0, 0), (1, 1), (2, 2)] {
+            let decision = decide(&presented(generation, secret), &stored, NOW, None);
+            assert_eq!(decision, Decision::Refuse, "{generation}");
+        }
+    }
+
+    #[test]
+    fn a_session_opens_again_for_its_client_within_a_minute_and_before_it_is_used() {
+        let opened = State {
+            generation: 0,
+            ..stored()
+        };
+        assert!(opened.opens_again("nextjs", NOW));
+        assert!(opened.opens_again("nextjs", NOW + 50));
+        assert!(!opened.opens_again("nextjs", NOW + 51));
+        assert!(!opened.opens_again("mobile", NOW));
+        let is_ended = true;
+        for other in [
+            stored(),
+            State {
+                is_ended,
+                ..opened.clone()
+            },
+        ] {
+            assert!(!other.opens_again("nextjs", NOW), "{other:?}");
+        }
+    }
+
+    #[test]
     fn the_window_ends_on_its_last_second() {
         let within = |window| decide(&presented(1, 1), &stored(), NOW, Some(window));
         assert_eq!(within(10), Decision::Repeat(NONCE));
