@@ -11,6 +11,10 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("TOKEN_AUDIENCE", "https://api.example.com"),
             ("TABLE_NAME", "cambio"),
             ("KEYS_TABLE_NAME", "cambio-keys"),
+            (
+                "CLIENTS",
+                r#"[{"client_id":"nextjs","secret_sha256":["0000000000000000000000000000000000000000000000000000000000000001"]}]"#,
+            ),
             ("GITHUB_CLIENT_ID", "our-app"),
             ("GITHUB_CLIENT_SECRET", "hunter2"),
         ],
@@ -18,6 +22,7 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("ISSUER_URL", "http://api.example.com"),
             ("LOG_LEVEL", "loud"),
             ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb.example.com"),
+            ("CLIENTS", r#"[{"client_id":"nextjs","secret":"CANARY"}]"#),
             ("OIDC_PROVIDERS", "[{}]"),
             ("OAUTH_PROVIDERS", r#"[{"name":"spotify"}]"#),
             ("ALLOWED_SIGNUPS", "some"),

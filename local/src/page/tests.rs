@@ -153,8 +153,7 @@ async fn one_browser_ends_the_sessions_of_another() {
     assert_eq!(no_id.status, StatusCode::NOT_FOUND);
     assert_eq!(ended["answer"]["status"], 204);
     assert_eq!(made_up["answer"]["status"], 404);
-    // The access token outlives its session by minutes.
-    assert_eq!(me["answer"]["status"], 200);
+    assert_eq!(me["answer"]["status"], 401);
     assert_eq!(refresh["answer"]["body"]["error"], "invalid_grant");
     assert_eq!(refresh["grant"], Value::Null);
 
