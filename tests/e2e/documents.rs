@@ -36,9 +36,25 @@ fn proofs(text: &str) -> impl Iterator<Item = String> {
 }
 
 #[test]
+fn t93_every_dependency_is_a_pinned_one_of_the_registry() {
+    let lock = read("Cargo.lock");
+    let mut dependencies = 0;
+    for package in lock.split("[[package]]").skip(1) {
+        let Some(source) = package.lines().find(|line| line.starts_with("source = ")) else {
+            continue; // one of this workspace
+        };
+        let registry = r#"source = "registry+https://github.com/rust-lang/crates.io-index""#;
+        assert_eq!(source, registry, "{package}");
+        assert!(package.contains("\nchecksum = \""), "{package}");
+        dependencies += 1;
+    }
+    assert!(dependencies > 100, "the search for dependencies finds none");
+}
+
+#[test]
 fn each_test_that_proves_a_threat_is_in_the_table_and_each_in_the_table_is_there() {
     let mut sources = Vec::new();
-    for folder in ["shared", "functions", "local", "tests"] {
+    for folder in ["shared", "functions", "gateway", "local", "admin", "tests"] {
         rust_files(&root().join(folder), &mut sources);
     }
     let tests: BTreeSet<String> = sources

@@ -368,6 +368,13 @@ def the_documents_are_read_through_cloudfront_only(template):
 
 
 @check
+def the_tables_are_in_one_region(template):
+    # A condition on an item of a global table is evaluated in one region: two regions could both rotate a token.
+    assert set(resources(template, "AWS::DynamoDB::Table")) == {"Table", "KeysTable"}
+    assert not resources(template, "AWS::DynamoDB::GlobalTable")
+
+
+@check
 def the_tables_are_kept_backed_up_and_encrypted(template):
     tables = resources(template, "AWS::DynamoDB::Table")
     assert set(tables) == {"Table", "KeysTable"}
@@ -740,6 +747,7 @@ BREAKS = [
     ),
     (the_documents_are_read_through_cloudfront_only, put("/Parameters/PublishDocuments/Default", "true")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/DeletionPolicy")),
+    (the_tables_are_in_one_region, put("Table/Type", "AWS::DynamoDB::GlobalTable")),
     (the_tables_are_kept_backed_up_and_encrypted, put("KeysTable/UpdateReplacePolicy", "Delete")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("Table/Properties/TimeToLiveSpecification")),
     (the_tables_are_kept_backed_up_and_encrypted, drop("KeysTable/Properties/PointInTimeRecoverySpecification")),
