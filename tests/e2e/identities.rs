@@ -466,6 +466,33 @@ async fn an_unlinked_account_is_a_stranger_again() {
 }
 
 #[tokio::test]
+async fn the_token_of_a_sign_in_opens_nothing_more_after_its_account_was_unlinked() {
+    let scene = Scene::start().await;
+    let spent = scene.id_token("ada");
+    let ada = scene.sign_in_with(&spent).await;
+    let token = ada.text("/access_token");
+    let octocat = scene.service.github_token("octocat");
+    let linked = scene.service.link(token, "github", &octocat).await;
+    assert_eq!(providers(&linked), ["acme", "github"]);
+    let unlinked = scene.service.delete_as_user(token, "/me/identities/acme");
+    assert_eq!(unlinked.await.status, StatusCode::NO_CONTENT);
+
+    let again = scene.sign_in_with(&spent).await;
+
+    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{:?}", again.body);
+    assert_eq!(scene.service.users().len(), 1);
+    // Another sign-in is a new user's, and then it is as if nothing had been.
+    scene.service.time.pass(1);
+    let fresh = scene.sign_in_with(&scene.id_token("ada")).await;
+    assert_eq!(fresh.body["is_new_user"], true);
+    assert_ne!(fresh.text("/user/id"), ada.text("/user/id"));
+    let remembered =
+        |item: &Value| item["released_by"] != Value::Null || item["expires_at"] != Value::Null;
+    assert!(!scene.service.items_of("IDENTITY#").iter().any(remembered));
+    scene.service.check_invariants();
+}
+
+#[tokio::test]
 async fn a_lost_answer_to_linking_is_safe_to_repeat() {
     let scene = Scene::start().await;
     let token = scene.service.access_token("octocat").await;

@@ -430,7 +430,9 @@ impl Service {
         let users = self.users();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let of = |kind: &str| -> BTreeSet<(String, String)> {
-            let items = self.items_of(kind);
+            let mut items = self.items_of(kind);
+            // An identity that was unlinked is remembered, and signs nobody in.
+            items.retain(|item| item["released_by"] == Value::Null);
             let named = |item: &Value| {
                 let key = text(&item["pk"]["S"]);
                 let key = key.strip_prefix(kind).unwrap_or_default();

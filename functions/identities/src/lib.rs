@@ -162,11 +162,12 @@ impl IdentitiesOfMe {
 /// Takes the caller's account at a provider away, unless it is the last.
 async fn unlink(
     State(users): State<Users>,
+    State(lifetimes): State<SessionLifetimes>,
     Path(provider): Path<String>,
     RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
     users
-        .unlink(caller.user_id, caller.session, &provider)
+        .unlink(caller.user_id, caller.session, &provider, &lifetimes)
         .await?;
     Ok(NoContent)
 }

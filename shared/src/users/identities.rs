@@ -13,11 +13,12 @@ use thiserror::Error;
 
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users,
-    store::{TRIES, active, busy, identity_item, linked, owner, user_key},
+    store::{TRIES, active, busy, claim, linked, owner, release, user_key},
     transaction::{Cancelled, Written, alone, put_new},
 };
 use crate::{
     clock::Timestamp,
+    config::SessionLifetimes,
     dynamodb::{StoreError, number, string},
     provider::{Identity, IdentityKey},
     sessions::{Opening, SessionId, SessionRef, Sessions, still_alive},
@@ -241,7 +242,7 @@ impl Users {
             let written = self
                 .client
                 .transact_write_items()
-                .transact_items(put_new(&self.table, identity_item(&key, id))?)
+                .transact_items(claim(&self.table, &key, id)?)
                 .transact_items(TransactWriteItem::builder().update(attachment).build())
                 .transact_items(put_new(
                     &self.table,
@@ -281,7 +282,9 @@ impl Users {
         id: UserId,
         session: SessionRef,
         provider: &str,
+        lifetimes: &SessionLifetimes,
     ) -> Result<(), LinkError> {
+        let expires_at = self.clock.now() + lifetimes.absolute.as_secs();
         for _ in 0..TRIES {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(LinkError::NotSignedIn)?;
@@ -301,7 +304,7 @@ impl Users {
             let mut transaction = self
                 .client
                 .transact_write_items()
-                .transact_items(self.deletion_of_identity(id, identity)?)
+                .transact_items(release(&self.table, &identity.key, id, expires_at)?)
                 .transact_items(self.detachment(&user, session, provider, &identity.key)?)
                 .transact_items(self.still_signed_in(id, session)?);
             // Perhaps it was this provider that proved the address: the next sign-in proves it anew.
@@ -342,7 +345,7 @@ impl Users {
         let written = self
             .client
             .transact_write_items()
-            .transact_items(put_new(&self.table, identity_item(key, id))?)
+            .transact_items(claim(&self.table, key, id)?)
             .transact_items(TransactWriteItem::builder().update(attachment).build())
             .send()
             .await;

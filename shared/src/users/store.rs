@@ -3,7 +3,10 @@
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{
+        AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+        Update,
+    },
 };
 use thiserror::Error;
 
@@ -79,6 +82,15 @@ enum Creation {
     Conflict,
 }
 
+/// What the item of an identity says.
+pub(super) enum Known {
+    /// It signs in as this user.
+    Owned(UserId),
+    /// This user unlinked it. The item remembers that for as long as the user's sessions can last, because a provider's token that
+    /// opened one of them must open nothing else.
+    Released(UserId),
+}
+
 impl Users {
     /// The users in `table`.
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
@@ -130,7 +142,14 @@ impl Users {
         let mut known = self.find_identity(&key, false).await?;
         let mut is_current = false;
         for _ in 0..TRIES {
-            let Some(id) = known else {
+            let id = match known {
+                Some(Known::Owned(id)) => Some(id),
+                Some(Known::Released(former)) if sessions.has_opened(opening, former).await? => {
+                    return Err(SignInError::AlreadyExchanged);
+                }
+                Some(Known::Released(_)) | None => None,
+            };
+            let Some(id) = id else {
                 let email = proven.as_ref();
                 let signed_up = self
                     .sign_up(&key, identity, sign_ups, email, sessions, opening)
@@ -147,7 +166,7 @@ impl Users {
                             ..*sign_in
                         });
                     }
-                    Creation::Lost(id) => Some(id),
+                    Creation::Lost(id) => Some(Known::Owned(id)),
                     Creation::Conflict => self.find_identity(&key, true).await?,
                     Creation::EmailTaken(_) => {
                         proven = None;
@@ -293,7 +312,7 @@ impl Users {
         &self,
         key: &IdentityKey,
         consistent: bool,
-    ) -> Result<Option<UserId>, StoreError> {
+    ) -> Result<Option<Known>, StoreError> {
         let found = self
             .client
             .get_item()
@@ -302,7 +321,7 @@ impl Users {
             .consistent_read(consistent)
             .send()
             .await?;
-        found.item.as_ref().map(owner).transpose()
+        found.item.as_ref().map(known).transpose()
     }
 
     /// Refreshes the profile of a user who came back. `None` if the user is gone, or the identity is no longer theirs:
@@ -407,7 +426,7 @@ impl Users {
         let mut creation = self
             .client
             .transact_write_items()
-            .transact_items(put_new(&self.table, identity_item(key, user.id))?)
+            .transact_items(claim(&self.table, key, user.id)?)
             .transact_items(put_new(&self.table, user_item)?)
             .transact_items(put_new(&self.table, session_item)?);
         if let Some(email) = &user.email_key {
@@ -513,7 +532,19 @@ fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, Attr
 
 /// Whose item of an identity or an address it is.
 pub(super) fn owner(item: &Item) -> Result<UserId, StoreError> {
-    item.get("user_id")
+    user_in(item, "user_id")
+}
+
+fn known(item: &Item) -> Result<Known, StoreError> {
+    if item.contains_key("released_by") {
+        user_in(item, "released_by").map(Known::Released)
+    } else {
+        owner(item).map(Known::Owned)
+    }
+}
+
+fn user_in(item: &Item, attribute: &str) -> Result<UserId, StoreError> {
+    item.get(attribute)
         .and_then(|id| id.as_s().ok())
         .and_then(|id| id.parse().ok())
         .ok_or_else(|| StoreError::Malformed("an identity or address names no user".to_owned()))
@@ -537,9 +568,42 @@ pub(super) fn identity_key(key: &IdentityKey) -> Item {
     primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
 }
 
-/// The item that says whose `key` is.
-pub(super) fn identity_item(key: &IdentityKey, user_id: UserId) -> Item {
+/// Makes the identity sign in as the user, unless it signs in as one already.
+pub(super) fn claim(
+    table: &str,
+    key: &IdentityKey,
+    user_id: UserId,
+) -> Result<TransactWriteItem, StoreError> {
     let mut item = identity_key(key);
     item.insert("user_id".to_owned(), string(user_id));
-    item
+    let put = Put::builder()
+        .table_name(table)
+        .set_item(Some(item))
+        .condition_expression("attribute_not_exists(#pk) OR attribute_exists(#released_by)")
+        .expression_attribute_names("#pk", "pk")
+        .expression_attribute_names("#released_by", "released_by")
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+        .build()?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// Ends that the identity signs in as the user, and remembers that until `expires_at`.
+pub(super) fn release(
+    table: &str,
+    key: &IdentityKey,
+    user_id: UserId,
+    expires_at: Timestamp,
+) -> Result<TransactWriteItem, StoreError> {
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(identity_key(key)))
+        .update_expression("SET #released_by = :user_id, #expires_at = :expires_at REMOVE #user_id")
+        .condition_expression("#user_id = :user_id")
+        .expression_attribute_names("#user_id", "user_id")
+        .expression_attribute_names("#released_by", "released_by")
+        .expression_attribute_names("#expires_at", "expires_at")
+        .expression_attribute_values(":user_id", string(user_id))
+        .expression_attribute_values(":expires_at", number(expires_at))
+        .build()?;
+    Ok(TransactWriteItem::builder().update(update).build())
 }
