@@ -159,6 +159,28 @@ async fn t56_linking_and_unlinking_need_a_sign_in_of_the_last_five_minutes() {
 }
 
 #[tokio::test]
+async fn t56_deleting_the_account_needs_a_sign_in_of_the_last_five_minutes() {
+    let service = Service::start().await;
+    let octocat = service.sign_in("octocat").await;
+    service.time.pass(301);
+    let refreshed = service.refresh(octocat.text("/refresh_token")).await;
+    let token = refreshed.text("/access_token");
+
+    let answer = service.delete_as_user(token, "/me").await;
+
+    assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{:?}", answer.body);
+    assert_eq!(
+        answer.text("/type"),
+        "urn:cambio:error:insufficient_user_authentication"
+    );
+    assert_eq!(service.users().len(), 1);
+    let fresh = service.access_token("octocat").await;
+    let deleted = service.delete_as_user(&fresh, "/me").await;
+    assert_eq!(deleted.status, StatusCode::NO_CONTENT);
+    assert!(service.users().is_empty());
+}
+
+#[tokio::test]
 async fn t56_the_providers_token_is_proven_and_used_once() {
     let scene = Scene::start().await;
     let token = scene.service.access_token("octocat").await;
