@@ -153,6 +153,17 @@ pub struct Call {
     pub settled_at: Option<Instant>,
 }
 
+impl Call {
+    /// Whether this reads items of DynamoDB as of now: strongly consistent, from each table.
+    pub fn is_consistent(&self) -> bool {
+        let tables = self.body["RequestItems"].as_object();
+        match tables {
+            Some(tables) => tables.values().all(|read| read["ConsistentRead"] == true),
+            None => self.body["ConsistentRead"] == true,
+        }
+    }
+}
+
 /// DynamoDB's capacity units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
