@@ -255,7 +255,16 @@ async fn t68_t69_keys_hold_nothing_that_a_person_chose() {
             .split([' ', '.', ',', '(', ')'])
             .filter(|word| !word.is_empty())
         {
-            let keyword = ["SET", "REMOVE", "AND", "=", "attribute_not_exists"].contains(&word);
+            let keyword = [
+                "SET",
+                "REMOVE",
+                "AND",
+                "OR",
+                "=",
+                "attribute_exists",
+                "attribute_not_exists",
+            ]
+            .contains(&word);
             assert!(
                 keyword || word.starts_with(['#', ':']),
                 "{word} in {expression}"

@@ -183,7 +183,7 @@ def each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it(template):
 def nothing_can_scan_and_few_can_query_or_delete(template):
     for node in walk(template["Resources"]):
         if isinstance(node, str):
-            assert not re.search(r"dynamodb:(\*|PartiQL|Batch|Scan|.*\*)", node), node
+            assert not re.search(r"dynamodb:(\*|PartiQL|BatchWrite|Scan|.*\*)", node), node
     able = {QUERY: set(), DELETE: set()}
     for binary, (_, properties) in functions(template).items():
         for statement in dynamodb_statements(role_of(template, properties)[1]):
