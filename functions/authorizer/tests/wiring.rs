@@ -1,7 +1,6 @@
 //! The authorizer's own process, with the events of every way to wire it.
 
 #![expect(
-    clippy::panic,
     clippy::unwrap_used,
     reason = "clippy's allowance for tests does not reach their helpers"
 )]

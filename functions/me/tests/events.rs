@@ -1,7 +1,6 @@
 //! The function's own process, with events that nobody's router has seen before.
 
 #![expect(
-    clippy::panic,
     clippy::unwrap_used,
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
