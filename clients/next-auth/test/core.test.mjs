@@ -1,7 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 import { test } from "node:test";
-import { CambioError, cambioFetch, createClient } from "@cambio/next-auth";
+import { CambioError, cambioFetch, createClient, isCambioError } from "@cambio/next-auth";
 import { grant, serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
@@ -15,6 +16,19 @@ async function failsWith(call, kind) {
     assert.doesNotMatch(error.message, /gho_|eyJ|refresh-|a:b/);
     return true;
   });
+}
+
+/** A client whose `fetch` is a function of the test. @param {() => Response} answer @param {import("@cambio/next-auth").CambioOptions} [options] */
+function injected(answer = () => Response.json(grant(1)), options) {
+  /** @type {{ url: string, init: RequestInit }[]} */
+  const calls = [];
+  /** @type {typeof globalThis.fetch} */
+  const fetch = async (url, init = {}) => {
+    calls.push({ url: String(url), init });
+    return answer();
+  };
+  const url = "https://auth.example.com";
+  return { client: createClient({ url, clientId: "a", clientSecret: "b", fetch, ...options }), calls };
 }
 
 test("an access token is sent with its provider's name", async () => {
@@ -69,6 +83,7 @@ for (const [status, error, kind] of /** @type {const} */ ([
 }
 
 test("what passes is tried once more", async () => {
+  const client = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
   for (const first of [
     { status: 503, body: { error: "temporarily_unavailable" }, headers: { "Retry-After": "1" } },
     { status: 502, raw: "<html>" },
@@ -110,10 +125,47 @@ test("what is not set comes from the environment, and is missed at a call and no
   assert.equal(server.requests[0].headers.authorization, `Basic ${btoa("id:secret")}`);
 });
 
-test("a redirect is not followed with the client's secret", async () => {
-  server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere` } });
-  await failsWith(client.refresh("refresh-1"), "unavailable");
-  assert.ok(server.requests.every(({ path }) => path === "/token"));
+test("a redirect is a mistake in the settings, and is not followed with the client's secret", async () => {
+  server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere?token=eyJ` } });
+  await failsWith(client.refresh("refresh-1"), "misconfigured");
+  await failsWith(client.me("access-1"), "misconfigured");
+  await assert.rejects(client.refresh("refresh-1"), /answers \/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
+  assert.deepEqual(server.requests.map(({ path }) => path), ["/token", "/me", "/token"]);
+});
+
+test("a redirect that fetch hides is a mistake in the settings too", async () => {
+  const opaque = Object.defineProperties(Response.error(), { type: { value: "opaqueredirect" } });
+  const { client, calls } = injected(() => opaque);
+  await failsWith(client.refresh("refresh-1"), "misconfigured");
+  await assert.rejects(client.me("access-1"), /answers \/me with a redirect: set CAMBIO_URL/);
+  assert.deepEqual(calls.map(({ init }) => init.redirect), ["manual", "manual"]);
+});
+
+test("where fetch has no cache, none is asked for", async () => {
+  const { client, calls } = injected();
+  await client.refresh("refresh-1");
+  const Standard = globalThis.Request;
+  globalThis.Request = /** @type {typeof Request} */ (/** @type {unknown} */ (class {}));
+  try {
+    await client.refresh("refresh-1");
+  } finally {
+    globalThis.Request = Standard;
+  }
+  assert.deepEqual(calls.map(({ init }) => init.cache), ["no-store", undefined]);
+});
+
+test("without AbortSignal.timeout and AbortSignal.any, a call ends in time all the same", async () => {
+  const { timeout, any } = AbortSignal;
+  Object.assign(AbortSignal, { timeout: undefined, any: undefined });
+  try {
+    assert.equal((await client.refresh("refresh-1")).accessToken, "access-1");
+    server.answer = () => ({ hang: true });
+    const begun = Date.now();
+    await failsWith(client.refresh("refresh-1"), "unavailable");
+    assert.ok(Date.now() - begun < 900, `${Date.now() - begun} ms`);
+  } finally {
+    Object.assign(AbortSignal, { timeout, any });
+  }
 });
 
 test("a token is given back", async () => {
@@ -121,6 +173,146 @@ test("a token is given back", async () => {
   await client.revoke("refresh-1");
   assert.equal(server.requests[0].path, "/revoke");
   assert.deepEqual(server.requests[0].form, { token: "refresh-1" });
+});
+
+test("a call takes no longer than the timeout, with its repetition", async () => {
+  server.answer = () => ({ hang: true });
+  const begun = Date.now();
+  await failsWith(client.refresh("refresh-1"), "unavailable");
+  assert.ok(Date.now() - begun < 900, `${Date.now() - begun} ms`);
+  assert.equal(server.requests.length, 1);
+});
+
+test("Retry-After is waited for up to 10 s, if the timeout has room for it", async (t) => {
+  /** @param {string} retryAfter @param {number} timeout */
+  async function callsAfter(retryAfter, timeout) {
+    t.mock.timers.reset();
+    t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 0 });
+    const headers = { "Retry-After": retryAfter };
+    let isDone = false;
+    const { client, calls } = injected(() => (calls.length > 1 ? Response.json(grant(2)) : new Response(null, { status: 503, headers })), { timeout });
+    const call = client.refresh("refresh-1").catch(() => {}).then(() => (isDone = true));
+    while (!isDone && Date.now() < 20_000) {
+      await new Promise(setImmediate);
+      t.mock.timers.tick(100);
+    }
+    await call;
+    return { calls: calls.length, seconds: Math.floor(Date.now() / 1000) };
+  }
+  assert.deepEqual(await callsAfter("9", 10_000), { calls: 2, seconds: 9 });
+  assert.deepEqual(await callsAfter("10", 60_000), { calls: 2, seconds: 10 });
+  assert.deepEqual(await callsAfter(new Date(5_000).toUTCString(), 10_000), { calls: 2, seconds: 5 });
+  assert.deepEqual(await callsAfter("10", 10_000), { calls: 1, seconds: 0 });
+  assert.deepEqual(await callsAfter("11", 60_000), { calls: 1, seconds: 0 });
+  assert.deepEqual(await callsAfter("soon", 10_000), { calls: 2, seconds: 0 });
+});
+
+test("a call that its caller gives up ends at once, and is not repeated", async () => {
+  server.answer = () => ({ hang: true });
+  const patient = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
+  for (const call of [
+    /** @param {AbortSignal} signal */ (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.refresh("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.revoke("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.me("access-1", { signal }),
+  ]) {
+    server.requests.length = 0;
+    const reason = new Error("navigated away");
+    const controller = new AbortController();
+    const begun = Date.now();
+    setTimeout(() => controller.abort(reason), 50);
+    await assert.rejects(call(controller.signal), { name: "CambioError", kind: "unavailable", cause: reason });
+    assert.ok(Date.now() - begun < 2000);
+    assert.equal(server.requests.length, 1);
+    await assert.rejects(call(AbortSignal.abort(reason)), { kind: "unavailable", cause: reason });
+    assert.equal(server.requests.length, 1);
+  }
+});
+
+test("a timeout that is no number of milliseconds is refused when the client is made", () => {
+  for (const timeout of [Infinity, NaN, 0, -1, 2 ** 31, /** @type {number} */ (/** @type {unknown} */ ("10s"))]) {
+    assert.throws(() => createClient({ timeout }), {
+      name: "CambioError",
+      kind: "misconfigured",
+      message: `timeout is ${timeout}: write a number of milliseconds from 1 to 2147483647, for example 10000`,
+    });
+  }
+  createClient({ timeout: 1 });
+  createClient({ timeout: 2 ** 31 - 1 });
+});
+
+test("fetch is looked up at each call", async (t) => {
+  const own = createClient({ url: "https://auth.example.com", clientId: "a", clientSecret: "b" });
+  const api = cambioFetch({ accessToken: "access-1" }, "https://api.example.com");
+  const patched = t.mock.method(globalThis, "fetch", async () => Response.json(grant(7)));
+  assert.equal((await own.refresh("refresh-1")).accessToken, "access-7");
+  await api("/orders");
+  assert.equal(patched.mock.callCount(), 2);
+});
+
+test("an error of the other copy of this package is recognised", async () => {
+  const { createClient: required, CambioError: Other } = createRequire(import.meta.url)("@cambio/next-auth");
+  const error = await required({ url: "x" }).me("access-1").catch((/** @type {unknown} */ error) => error);
+  assert.ok(!(error instanceof CambioError) && error instanceof Other);
+  assert.ok(isCambioError(error) && error.kind === "misconfigured");
+  assert.ok(isCambioError(new CambioError("ended", "over")));
+  for (const other of [new Error("x"), Object.assign(new Error("x"), { kind: "ended" }), null, undefined, "CambioError", {}]) {
+    assert.equal(isCambioError(other), false);
+  }
+});
+
+test("an error names the request, the status and the cause", async () => {
+  const body = JSON.stringify({ error: "invalid_scope", error_description: "why" });
+  for (const name of ["apigw-requestid", "x-amzn-requestid"]) {
+    const { client } = injected(() => new Response(body, { status: 400, headers: { [name]: "JKJaXmPLvHcESHA=" } }));
+    await assert.rejects(client.refresh("refresh-1"), {
+      message: "Cambio answers /token with 400 invalid_scope: why (request JKJaXmPLvHcESHA=)",
+      status: 400,
+      code: "invalid_scope",
+      requestId: "JKJaXmPLvHcESHA=",
+    });
+  }
+  const ended = injected(() => new Response(null, { status: 401, headers: { "apigw-requestid": "r1" } })).client;
+  await assert.rejects(ended.me("access-1"), { kind: "ended", status: 401, requestId: "r1" });
+  const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;
+  await assert.rejects(broken.refresh("refresh-1"), { kind: "unavailable", status: 200, requestId: "r2" });
+  const cause = new TypeError("fetch failed");
+  const silent = injected(() => { throw cause; }).client;
+  await assert.rejects(silent.me("access-1"), { kind: "unavailable", status: undefined, requestId: undefined, cause });
+});
+
+test("scope and audience are sent as they are asked for", async () => {
+  const app = createClient({ url: server.url, clientId: "a", clientSecret: "b", scope: "orders:read", audience: "https://api.example.com" });
+  await app.exchange({ provider: "github", access_token: "gho_1" });
+  await app.exchange({ provider: "github", access_token: "gho_1" }, { scope: "orders:write", audience: "https://other.example.com" });
+  // A session keeps both, so a refresh sends only what this one token is to differ in.
+  await app.refresh("refresh-1");
+  await app.refresh("refresh-1", { scope: "orders:write", audience: "https://other.example.com" });
+  await client.exchange({ provider: "github", access_token: "gho_1" });
+  assert.deepEqual(server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })), [
+    { scope: "orders:read", audience: "https://api.example.com" },
+    { scope: "orders:write", audience: "https://other.example.com" },
+    { scope: undefined, audience: undefined },
+    { scope: "orders:write", audience: "https://other.example.com" },
+    { scope: undefined, audience: undefined },
+  ]);
+});
+
+test("each call is repeated once when the same call may succeed", async () => {
+  for (const [call, body] of /** @type {const} */ ([
+    [() => client.exchange({ provider: "github", access_token: "gho_1" }), grant(1)],
+    [() => client.refresh("refresh-1"), grant(1)],
+    [() => client.revoke("refresh-1"), {}],
+    [() => client.me("access-1"), { ...USER, metadata: {} }],
+  ])) {
+    for (const first of [{ status: 503 }, { raw: '{"access_token":' }]) {
+      if ("raw" in first && !("access_token" in body || "id" in body)) continue;
+      server.requests.length = 0;
+      server.answer = () => (server.requests.length === 1 ? first : { body });
+      await call();
+      assert.equal(server.requests.length, 2, `${call} after ${JSON.stringify(first)}`);
+    }
+  }
 });
 
 test("the user of an access token, or why there is none", async () => {
