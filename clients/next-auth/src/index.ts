@@ -287,24 +287,52 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 }
 
 /**
- * `fetch` for your own API at `url`, with the session's access token, which goes nowhere else.
+ * Returns a `fetch` for your own API at `url`, which sends the session's access token. It fits openapi-fetch, ofetch and ky.
  *
- * Fails with a {@link CambioError} where the session has no token: `ended` says sign in again, `unavailable` try again later.
+ * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
+ * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
+ *
+ * A call fails with a {@link CambioError} where the session has no token: `ended` means that the user signs in again,
+ * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
+ *
+ * @example
+ * const api = cambioFetch(session, "https://api.example.com/v1");
+ * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
+ *
+ * @example
+ * import createClient from "openapi-fetch";
+ * const baseUrl = "https://auth.example.com";
+ * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
+ * const { data } = await api.GET("/me");
  */
 export function cambioFetch(
   session: { accessToken?: string; error?: string } | null | undefined,
   url: string,
   fetch?: typeof globalThis.fetch,
-): (path: string, init?: RequestInit) => Promise<Response> {
-  return async (path, init) => {
-    const target = new URL(path, url);
-    if (target.origin !== new URL(url).origin) throw new CambioError("misconfigured", `${target.origin} is not the API at ${url}`);
+): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
+  return async (input, init) => {
+    const request = typeof input === "object" && "url" in input ? input : undefined;
+    const target = within(url, request ? request.url : String(input));
     const token = session?.accessToken;
     if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    const headers = new Headers(init?.headers);
+    const headers = new Headers(init?.headers ?? request?.headers);
     headers.set("Authorization", `Bearer ${token}`);
-    return (fetch ?? globalThis.fetch)(target, { ...init, headers });
+    return (fetch ?? globalThis.fetch)(request ?? target, { redirect: "manual", ...init, headers });
   };
+}
+
+/** Returns the URL of a path below `url`, or of an absolute URL that is `url` or below it. */
+function within(url: string, path: string): string {
+  const base = parsed(url);
+  if (!base || !/^https?:$/.test(base.protocol)) throw new CambioError("misconfigured", `"${url}" is not an http(s) URL`);
+  const root = base.origin + base.pathname.replace(/\/+$/, "");
+  const isAbsolute = /^([a-z][a-z\d+.-]*:)?\/\//i.test(path);
+  // What follows the host begins with one of these, so no path can extend the host.
+  const target = isAbsolute ? parsed(path, root) : parsed(root + (/^([/?#]|$)/.test(path) ? path : `/${path}`));
+  if (!target || !`${target.origin}${target.pathname}/`.startsWith(`${root}/`)) {
+    throw new CambioError("misconfigured", `the call is not for the API at ${root}`);
+  }
+  return target.href;
 }
 
 /** Resolves after `wait` milliseconds, and earlier when the signal aborts. */

@@ -3,10 +3,18 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 import { CambioError, cambioFetch, createClient, isCambioError } from "@cambio/next-auth";
+import createApi from "openapi-fetch";
 import { grant, serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
 const client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
+
+/** As the README shows it. @param {string} url */
+function openapi(url) {
+  /** @type {import("openapi-fetch").Client<import("@cambio/next-auth").paths>} */
+  const api = createApi({ baseUrl: url, fetch: cambioFetch({ accessToken: "access-1" }, url) });
+  return api;
+}
 
 /** @param {Promise<unknown>} call @param {string} kind */
 async function failsWith(call, kind) {
@@ -336,4 +344,114 @@ test("calls to the API carry the token, and nobody else gets it", async () => {
   await failsWith(cambioFetch({ error: "SessionEnded" }, server.url)("/orders"), "ended");
   await failsWith(cambioFetch({ error: "Unavailable" }, server.url)("/orders"), "unavailable");
   assert.equal(server.requests.length, 1);
+});
+
+test("a call to the API keeps the base path", async () => {
+  for (const [base, path, expected] of [
+    ["", "/orders", "/orders"],
+    ["/", "orders", "/orders"],
+    ["", "", "/"],
+    ["/v1", "/orders", "/v1/orders"],
+    ["/v1/", "/orders?page=2", "/v1/orders?page=2"],
+    ["/v1/", "orders", "/v1/orders"],
+    ["/v1", "", "/v1"],
+    ["/v1", "?page=2", "/v1?page=2"],
+    ["/v1?version=3#top", "/orders", "/v1/orders"],
+    ["/v1", "/orders/../customers", "/v1/customers"],
+    ["/v1", "/orders:export", "/v1/orders:export"],
+    ["/v1", "/\\evil.example/", "/v1//evil.example/"],
+    ["/v1", "/\t/evil.example/", "/v1//evil.example/"],
+    ["/v1", "https:evil.example", "/v1/https:evil.example"],
+    ["/v1", `${server.url}/v1/orders`, "/v1/orders"],
+  ]) {
+    server.requests.length = 0;
+    await cambioFetch({ accessToken: "access-1" }, `${server.url}${base}`)(path);
+    assert.deepEqual(server.requests.map(({ path }) => path), [expected], `${base} + ${path}`);
+    assert.equal(server.requests[0].headers.authorization, "Bearer access-1");
+  }
+});
+
+test("the token goes to no other origin and to nothing outside of the base path", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+  for (const elsewhere of [
+    "https://evil.example/v1/",
+    "//evil.example/v1/",
+    "HTTP://evil.example/v1/",
+    "http://127.0.0.1:1/v1/",
+    `${server.url}@evil.example/v1/`,
+    "/../admin",
+    "../admin",
+    "/%2e%2e/admin",
+    "/orders/../../v10/orders",
+    `${server.url}/`,
+    `${server.url}/v10/orders`,
+    `${server.url}/v1/../admin`,
+    "http://",
+  ]) {
+    await failsWith(call(elsewhere), "misconfigured");
+    if (!/^http:..[\d.]+:/.test(elsewhere)) continue;
+    await failsWith(call(new URL(elsewhere)), "misconfigured");
+    if (!elsewhere.includes("@")) await failsWith(call(new Request(elsewhere)), "misconfigured");
+  }
+  assert.equal(server.requests.length, 0);
+  for (const url of ["api.example.com", "ftp://api.example.com", ""]) {
+    await failsWith(cambioFetch({ accessToken: "access-1" }, url)("/orders"), "misconfigured");
+  }
+});
+
+test("a redirect of the API is the answer, and the token does not follow it", async () => {
+  server.answer = ({ path }) => (path === "/v1/orders" ? { status: 307, headers: { Location: "/admin" } } : { body: "followed" });
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+
+  assert.equal((await call("/orders")).status, 307);
+  assert.equal((await call(new Request(`${server.url}/v1/orders`))).status, 307);
+  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders"]);
+
+  assert.equal(await (await call("/orders", { redirect: "follow" })).json(), "followed");
+});
+
+test("a call to the API takes what fetch takes", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+  const url = new URL(`${server.url}/v1/orders`);
+  const post = { method: "POST", body: new URLSearchParams({ item: "1" }), headers: { Accept: "text/plain", Authorization: "Basic x" } };
+
+  await call(url, post);
+  await call("/orders", post);
+  await call(new Request(url, post));
+  await call(new Request(url), post);
+  await call(new Request(url, post), { headers: { Accept: "text/html" } });
+
+  assert.equal(server.requests.length, 5);
+  for (const [n, { path, headers, form }] of server.requests.entries()) {
+    assert.equal(path, "/v1/orders");
+    assert.deepEqual(form, { item: "1" });
+    assert.equal(headers.authorization, "Bearer access-1");
+    assert.equal(headers.accept, n < 4 ? "text/plain" : "text/html");
+  }
+});
+
+test("a call to the API ends with the signal of its caller", async () => {
+  server.answer = () => ({ hang: true });
+  const call = cambioFetch({ accessToken: "access-1" }, server.url);
+  for (const start of [
+    /** @param {AbortSignal} signal */ (signal) => call("/orders", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => call(new Request(`${server.url}/orders`, { signal })),
+  ]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    await assert.rejects(start(controller.signal), { name: "AbortError" });
+  }
+});
+
+test("openapi-fetch calls the API with the types of this package", async () => {
+  const api = openapi(`${server.url}/v1`);
+  server.answer = () => ({ body: { ...USER, metadata: { theme: "dark" } } });
+
+  assert.equal((await api.GET("/me")).data?.name, "Ada");
+  await api.DELETE("/me/sessions/{session_id}", { params: { path: { session_id: "s 1" } } });
+
+  assert.deepEqual(server.requests.map(({ path, headers }) => [path, headers.authorization]), [
+    ["/v1/me", "Bearer access-1"],
+    ["/v1/me/sessions/s%201", "Bearer access-1"],
+  ]);
 });

@@ -12,7 +12,7 @@ const WORKER = `
       const client = createClient({ url: "https://auth.example.com", clientId: "worker", clientSecret: "secret" });
       try {
         if (new URL(request.url).pathname === "/refresh") return Response.json(await client.refresh("refresh-1"));
-        return await cambioFetch({ accessToken: "access-1" }, "https://api.example.com")("/orders");
+        return await cambioFetch({ accessToken: "access-1" }, "https://api.example.com/v1")("/orders");
       } catch ({ kind, message, cause }) {
         return Response.json({ kind, message, cause: String(cause) }, { status: 500 });
       }
@@ -48,7 +48,7 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
     assert.equal(/** @type {{ accessToken: string }} */ (await refreshed.json()).accessToken, "access-2");
 
     assert.equal((await workers.dispatchFetch("http://worker/api")).status, 200);
-    assert.deepEqual(requests.at(-1), { url: "https://api.example.com/orders", authorization: "Bearer access-1" });
+    assert.deepEqual(requests.at(-1), { url: "https://api.example.com/v1/orders", authorization: "Bearer access-1" });
   });
 
   test(`Cloudflare Workers of ${compatibilityDate} follow no redirect with the client secret`, async () => {
