@@ -1,18 +1,18 @@
-/** Calls to Cambio: what an app's server needs, and nothing that belongs into a browser. Web APIs only, so it runs anywhere. */
+/** Calls from an app's server to Cambio. They use Web APIs only. */
 
 import type { components, paths } from "./openapi.js";
 
-/** Every request and answer of the API, as its openapi.yaml describes them. */
+/** Types of every request and answer of the API, generated from its openapi.yaml. */
 export type { components, paths };
 type Schemas = components["schemas"];
 
-/** How to reach Cambio, and how it knows this app. */
+/** The address of Cambio, and the credentials of this app. */
 export interface CambioOptions {
-  /** Where Cambio is, like `https://auth.example.com`; the environment's `CAMBIO_URL` unless set. */
+  /** The URL of Cambio, for example `https://auth.example.com`; the environment variable `CAMBIO_URL` by default. */
   url?: string | undefined;
-  /** The name of this app at Cambio; `CAMBIO_CLIENT_ID` unless set. */
+  /** The client id of this app at Cambio; the environment variable `CAMBIO_CLIENT_ID` by default. */
   clientId?: string | undefined;
-  /** Its secret; `CAMBIO_CLIENT_SECRET` unless set. */
+  /** The client secret of this app; the environment variable `CAMBIO_CLIENT_SECRET` by default. */
   clientSecret?: string | undefined;
   /** The longest time that a call takes, with its repetition, in milliseconds; 10,000 by default. */
   timeout?: number;
@@ -38,15 +38,15 @@ export interface GrantOptions extends CallOptions {
   audience?: string | undefined;
 }
 
-/** A user, as Cambio knows them: `id` is the same for ever. */
+/** A user at Cambio. `id` never changes. */
 export type User = Schemas["User"];
-/** The signed-in user's own account, with what an app keeps with it. */
+/** The signed-in user's own account, with the metadata that an app stores in it. */
 export type Account = Schemas["Account"];
 
-/** Tokens of our own API, and whose they are. */
+/** The tokens of a session, and its user. */
 export interface Grant {
   accessToken: string;
-  /** When the access token expires, in milliseconds since the epoch, by the clock of this machine. */
+  /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
   refreshToken: string;
   scope?: string;
@@ -57,7 +57,7 @@ export interface Grant {
   emailInUse?: boolean;
 }
 
-/** What a provider gave out at a sign-in: next-auth's `account` is one. */
+/** The tokens that a provider issued at a sign-in. The `account` of next-auth has this shape. */
 export interface ProviderTokens {
   provider: string;
   id_token?: string | null;
@@ -65,13 +65,13 @@ export interface ProviderTokens {
 }
 
 /**
- * Why there is no answer as wished:
+ * The reason why a call failed:
  *
- * - `refused`: the provider's token was not accepted; signing in again may help.
+ * - `refused`: Cambio did not accept the provider's token; another sign-in may succeed.
  * - `denied`: this user is not let in.
- * - `ended`: the session is over, or the access token not good any more.
- * - `unavailable`: Cambio or the provider does not answer; the same call may be repeated.
- * - `misconfigured`: Cambio and this app do not agree on something that is no user's fault.
+ * - `ended`: the session is over, or the access token is not valid any more.
+ * - `unavailable`: Cambio or the provider does not answer; the same call may succeed later.
+ * - `misconfigured`: the settings of Cambio and of this app do not fit.
  */
 export type CambioErrorKind = "refused" | "denied" | "ended" | "unavailable" | "misconfigured";
 
@@ -84,7 +84,7 @@ export interface CambioErrorDetails {
   cause?: unknown;
 }
 
-/** Why a call failed. No token is in its message. */
+/** The failure of a call. Its message contains no token. */
 export class CambioError extends Error {
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
@@ -126,18 +126,18 @@ export function isCambioError(error: unknown): error is CambioError {
   return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
 }
 
-/** What Cambio does for an app's server. Every call fails with a {@link CambioError} and with nothing else. */
+/** The calls to Cambio. Each one fails with a {@link CambioError} and with no other error. */
 export interface CambioClient {
-  /** Trades what a provider gave out at a sign-in for a grant (RFC 8693). */
+  /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
   exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
   /**
-   * Trades a refresh token for the next grant (RFC 6749, section 6). Any number of requests may do so with the same one, at the
-   * same time or again after a lost answer: all of them get the same next one.
+   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
+   * same time or again after a lost answer: all of them get the same next refresh token.
    */
   refresh(refreshToken: string, options?: GrantOptions): Promise<Grant>;
   /** Ends the session of a token (RFC 7009). */
   revoke(token: string, options?: CallOptions): Promise<void>;
-  /** The user of an access token. */
+  /** Returns the account of the user of an access token. */
   me(accessToken: string, options?: CallOptions): Promise<Account>;
 }
 
@@ -150,7 +150,7 @@ const SHORTEST_WAIT = 100;
 /** The longest delay of a timer, in milliseconds: a longer one ends at once. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** The kinds of those errors that are about a user; any other 4xx is about this app. */
+/** The kinds of the error codes about a user. Any other 4xx is `misconfigured`. */
 const KINDS: Record<string, CambioErrorKind> = {
   access_denied: "denied",
   invalid_grant: "ended",
@@ -159,10 +159,10 @@ const KINDS: Record<string, CambioErrorKind> = {
   server_error: "unavailable",
 };
 
-/** Not everywhere, and then without these variables. */
+/** Missing in some runtimes, which then have no environment variables. */
 declare const process: { env: Record<string, string | undefined> } | undefined;
 
-/** Asked for at a call, so that an app can be built where its settings are not. */
+/** Returns a setting. A call reads it, not `createClient`: a build often has no settings. */
 function setting(option: string | undefined, variable: string): string {
   const value = option || (typeof process === "object" && process.env[variable]);
   if (!value) throw new CambioError("misconfigured", `${variable} is not set`);
@@ -265,7 +265,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 
   return {
     async exchange({ provider, id_token, access_token }, more) {
-      // An ID token says whose it is and for which app; an access token is for its provider to read.
+      // An ID token names its issuer. An access token is opaque, so the provider's name goes with it.
       const subject = id_token
         ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
         : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
@@ -346,7 +346,7 @@ function pause(wait: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Returns the failure that an answer reports; what Cambio does not report itself is about what is in between. */
+/** Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in between. */
 async function failureOf(path: string, answer: Response, base: string): Promise<CambioError> {
   const details = detailsOf(answer);
   const where = details.requestId ? ` (request ${details.requestId})` : "";
@@ -360,11 +360,11 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
   const isOurs = answer.status < 500 && answer.status !== 429 && answer.status !== 408;
-  // Only the token endpoint has a client that may be unknown; elsewhere, 401 is about the access token.
+  // At the token endpoint, 401 is about the client; here it is about the access token.
   const isEnded = path === "/me" && answer.status === 401;
   const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
   const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
-  const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status} ${code ?? ""}${detail}`;
+  const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
   return new CambioError(kind, `${message}${where}`, { ...details, code });
 }
 

@@ -294,6 +294,8 @@ test("an error names the request, the status and the cause", async () => {
       requestId: "JKJaXmPLvHcESHA=",
     });
   }
+  const wordless = injected(() => new Response("<html>", { status: 404, headers: { "apigw-requestid": "r0" } })).client;
+  await assert.rejects(wordless.refresh("refresh-1"), { message: "Cambio answers /token with 404 (request r0)" });
   const ended = injected(() => new Response(null, { status: 401, headers: { "apigw-requestid": "r1" } })).client;
   await assert.rejects(ended.me("access-1"), { kind: "ended", status: 401, requestId: "r1" });
   const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;
