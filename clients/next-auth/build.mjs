@@ -10,6 +10,8 @@ const ESM_ONLY = ["src/better-auth.ts", "src/better-auth-client.ts"];
 const tsc = (project) => execFileSync("node_modules/.bin/tsc", ["-p", project], { stdio: "inherit" });
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
 
+// npm packs no file from outside of this folder.
+for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) cpSync(`../../${licence}`, licence);
 for (const folder of ["dist", ".cjs"]) rmSync(folder, { recursive: true, force: true });
 for (const project of PROJECTS) tsc(project);
 // What TypeScript makes of a file follows the package.json that is nearest to it.

@@ -1,34 +1,52 @@
-/** Calls to Cambio: what an app's server needs, and nothing that belongs into a browser. Web APIs only, so it runs anywhere. */
+/** Calls from an app's server to Cambio. They use Web APIs only. */
 
 import type { components, paths } from "./openapi.js";
 
-/** Every request and answer of the API, as its openapi.yaml describes them. */
+/** Types of every request and answer of the API, generated from its openapi.yaml. */
 export type { components, paths };
 type Schemas = components["schemas"];
 
-/** How to reach Cambio, and how it knows this app. */
+/** The address of Cambio, and the credentials of this app. */
 export interface CambioOptions {
-  /** Where Cambio is, like `https://auth.example.com`; the environment's `CAMBIO_URL` unless set. */
+  /** The URL of Cambio, for example `https://auth.example.com`; the environment variable `CAMBIO_URL` by default. */
   url?: string | undefined;
-  /** The name of this app at Cambio; `CAMBIO_CLIENT_ID` unless set. */
+  /** The client id of this app at Cambio; the environment variable `CAMBIO_CLIENT_ID` by default. */
   clientId?: string | undefined;
-  /** Its secret; `CAMBIO_CLIENT_SECRET` unless set. */
+  /** The client secret of this app; the environment variable `CAMBIO_CLIENT_SECRET` by default. */
   clientSecret?: string | undefined;
-  /** How long to wait for an answer, in milliseconds; 10,000 unless set. */
+  /** The longest time that a call takes, with its repetition, in milliseconds; 10,000 by default. */
   timeout?: number;
-  /** Another `fetch`; the global one unless set. */
+  /** Another `fetch`. By default, each call looks up the global one. */
   fetch?: typeof globalThis.fetch;
+  /** The scope that each sign-in asks for, as scope-tokens with spaces between them; all that the app may have by default. */
+  scope?: string | undefined;
+  /** The API that each sign-in asks for a token for; the app's first audience at Cambio by default. */
+  audience?: string | undefined;
 }
 
-/** A user, as Cambio knows them: `id` is the same for ever. */
+/** Options of one call. */
+export interface CallOptions {
+  /** Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's reason. */
+  signal?: AbortSignal | undefined;
+}
+
+/** Options of one call that returns a token. */
+export interface GrantOptions extends CallOptions {
+  /** Scope-tokens with spaces between them: a part of what the app, or the session, may have. */
+  scope?: string | undefined;
+  /** The API that the token is for: one of the app's audiences at Cambio. */
+  audience?: string | undefined;
+}
+
+/** A user at Cambio. `id` never changes. */
 export type User = Schemas["User"];
-/** The signed-in user's own account, with what an app keeps with it. */
+/** The signed-in user's own account, with the metadata that an app stores in it. */
 export type Account = Schemas["Account"];
 
-/** Tokens of our own API, and whose they are. */
+/** The tokens of a session, and its user. */
 export interface Grant {
   accessToken: string;
-  /** When the access token expires, in milliseconds since the epoch, by the clock of this machine. */
+  /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
   refreshToken: string;
   scope?: string;
@@ -39,7 +57,7 @@ export interface Grant {
   emailInUse?: boolean;
 }
 
-/** What a provider gave out at a sign-in: next-auth's `account` is one. */
+/** The tokens that a provider issued at a sign-in. The `account` of next-auth has this shape. */
 export interface ProviderTokens {
   provider: string;
   id_token?: string | null;
@@ -47,53 +65,92 @@ export interface ProviderTokens {
 }
 
 /**
- * Why there is no answer as wished:
+ * The reason why a call failed:
  *
- * - `refused`: the provider's token was not accepted; signing in again may help.
+ * - `refused`: Cambio did not accept the provider's token; another sign-in may succeed.
  * - `denied`: this user is not let in.
- * - `ended`: the session is over, or the access token not good any more.
- * - `unavailable`: Cambio or the provider does not answer; the same call may be repeated.
- * - `misconfigured`: Cambio and this app do not agree on something that is no user's fault.
+ * - `ended`: the session is over, or the access token is not valid any more.
+ * - `unavailable`: Cambio or the provider does not answer; the same call may succeed later.
+ * - `misconfigured`: the settings of Cambio and of this app do not fit.
  */
 export type CambioErrorKind = "refused" | "denied" | "ended" | "unavailable" | "misconfigured";
 
-/** Why a call failed. No token is in its message. */
+/** Details of a {@link CambioError}. */
+export interface CambioErrorDetails {
+  status?: number | undefined;
+  code?: string | undefined;
+  requestId?: string | undefined;
+  retryAfter?: number | undefined;
+  cause?: unknown;
+}
+
+/** The failure of a call. Its message contains no token. */
 export class CambioError extends Error {
   override readonly name = "CambioError";
+  /** The status of the answer, if there was one. */
+  readonly status: number | undefined;
+  /** Cambio's error code, for example `invalid_grant`. */
+  readonly code: string | undefined;
+  /** The id of the request in Cambio's logs. */
+  readonly requestId: string | undefined;
+  /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
+  readonly retryAfter: number | undefined;
 
   constructor(
     readonly kind: CambioErrorKind,
     message: string,
-    /** The status of the answer, if there was one. */
-    readonly status?: number,
-    /** Cambio's own word for it: `invalid_grant`, … */
-    readonly code?: string,
+    { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
   ) {
-    super(message);
+    super(message, cause === undefined ? {} : { cause });
+    this.status = status;
+    this.code = code;
+    this.requestId = requestId;
+    this.retryAfter = retryAfter;
   }
 }
 
-/** What Cambio does for an app's server. Every call fails with a {@link CambioError} and with nothing else. */
+/**
+ * Returns whether a value is a {@link CambioError}.
+ *
+ * `instanceof` fails where an app loads this package twice: once by `import` and once by `require`, or in two versions.
+ *
+ * @example
+ * try {
+ *   await client.me(accessToken);
+ * } catch (error) {
+ *   if (isCambioError(error) && error.kind === "ended") redirect("/api/auth/signin");
+ *   throw error;
+ * }
+ */
+export function isCambioError(error: unknown): error is CambioError {
+  return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
+}
+
+/** The calls to Cambio. Each one fails with a {@link CambioError} and with no other error. */
 export interface CambioClient {
-  /** Trades what a provider gave out at a sign-in for a grant (RFC 8693). */
-  exchange(tokens: ProviderTokens, options?: { userAgent?: string }): Promise<Grant>;
+  /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
+  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
   /**
-   * Trades a refresh token for the next grant (RFC 6749, section 6). Any number of requests may do so with the same one, at the
-   * same time or again after a lost answer: all of them get the same next one.
+   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
+   * same time or again after a lost answer: all of them get the same next refresh token.
    */
-  refresh(refreshToken: string): Promise<Grant>;
+  refresh(refreshToken: string, options?: GrantOptions): Promise<Grant>;
   /** Ends the session of a token (RFC 7009). */
-  revoke(token: string): Promise<void>;
-  /** The user of an access token. */
-  me(accessToken: string): Promise<Account>;
+  revoke(token: string, options?: CallOptions): Promise<void>;
+  /** Returns the account of the user of an access token. */
+  me(accessToken: string, options?: CallOptions): Promise<Account>;
 }
 
 const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const TOKEN_TYPE = "urn:ietf:params:oauth:token-type:";
-/** A request that may be repeated is repeated once, after at most so many milliseconds. */
-const LONGEST_WAIT = 2000;
+/** The longest `Retry-After` that a call waits for, in milliseconds. */
+const LONGEST_WAIT = 10_000;
+/** The shortest time between two attempts, in milliseconds. */
+const SHORTEST_WAIT = 100;
+/** The longest delay of a timer, in milliseconds: a longer one ends at once. */
+const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** The kinds of those errors that are about a user; any other 4xx is about this app. */
+/** The kinds of the error codes about a user. Any other 4xx is `misconfigured`. */
 const KINDS: Record<string, CambioErrorKind> = {
   access_denied: "denied",
   invalid_grant: "ended",
@@ -102,18 +159,32 @@ const KINDS: Record<string, CambioErrorKind> = {
   server_error: "unavailable",
 };
 
-/** Not everywhere, and then without these variables. */
+/** Missing in some runtimes, which then have no environment variables. */
 declare const process: { env: Record<string, string | undefined> } | undefined;
 
-/** Asked for at a call, so that an app can be built where its settings are not. */
+/** Returns a setting. A call reads it, not `createClient`: a build often has no settings. */
 function setting(option: string | undefined, variable: string): string {
   const value = option || (typeof process === "object" && process.env[variable]);
   if (!value) throw new CambioError("misconfigured", `${variable} is not set`);
   return value;
 }
 
-/** A client of Cambio. */
-export function createClient({ timeout = 10_000, fetch = globalThis.fetch, ...options }: CambioOptions = {}): CambioClient {
+/**
+ * Returns a client of Cambio.
+ *
+ * Each call that fails as `unavailable` is repeated once, because the same call is safe to repeat. Both attempts and the wait
+ * between them end within `timeout`.
+ *
+ * @example
+ * const client = createClient({ timeout: 5_000 });
+ * const { name } = await client.me(accessToken);
+ */
+export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
+  if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
+    const wanted = `write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`;
+    throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
+  }
+
   function authorization(): string {
     const credentials = [setting(options.clientId, "CAMBIO_CLIENT_ID"), setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
     // RFC 6749, section 2.3.1: each is form-urlencoded first.
@@ -121,33 +192,66 @@ export function createClient({ timeout = 10_000, fetch = globalThis.fetch, ...op
     return `Basic ${btoa(encoded.join(":"))}`;
   }
 
-  async function send(path: string, init: RequestInit): Promise<Response> {
+  async function attempt<T>(path: string, init: RequestInit, read: (answer: Response) => Promise<T>): Promise<T> {
     const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
     if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
+    // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
+    const cache: RequestInit = typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {};
+    let answer: Response;
     try {
-      // Never from a cache: Next.js would keep what `fetch` answers.
-      return await fetch(`${base}${path}`, { ...init, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(timeout) });
+      // Cloudflare Workers have no `redirect: "error"`.
+      answer = await (options.fetch ?? globalThis.fetch)(`${base}${path}`, { ...init, ...cache, redirect: "manual" });
     } catch (cause) {
-      throw Object.assign(new CambioError("unavailable", `Cambio does not answer ${path}`), { cause });
+      throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
+    }
+    if (!answer.ok) throw await failureOf(path, answer, base);
+    try {
+      return await read(answer);
+    } catch (cause) {
+      throw new CambioError("unavailable", `the answer of ${path} broke off`, { ...detailsOf(answer), cause });
     }
   }
 
-  async function post(path: string, form: Record<string, string>, headers?: Record<string, string>): Promise<Response> {
-    const init = { method: "POST", headers: { ...headers, Authorization: authorization() }, body: new URLSearchParams(form) };
-    for (let attempt = 0; ; attempt++) {
-      const answer = await send(path, init).catch((error: CambioError) => error);
-      const failure = answer instanceof CambioError ? answer : answer.ok ? undefined : await failureOf(path, answer);
-      if (!failure) return answer as Response;
-      if (failure.kind !== "unavailable" || attempt > 0) throw failure;
-      const seconds = answer instanceof CambioError ? 0 : Number(answer.headers.get("Retry-After") ?? 0);
-      if (!(seconds * 1000 <= LONGEST_WAIT)) throw failure;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(seconds * 1000, 100)));
+  async function call<T>(path: string, init: RequestInit, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
+    // React Native has neither AbortSignal.timeout nor AbortSignal.any.
+    const controller = new AbortController();
+    const abort = () => controller.abort(signal?.reason);
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort);
+    const endsAt = Date.now() + timeout;
+    const timer = setTimeout(() => controller.abort(new Error(`no answer within ${timeout} ms`)), timeout);
+    const once = () => attempt(path, { ...init, signal: controller.signal }, read);
+    try {
+      return await once().catch(async (failure: CambioError) => {
+        const wait = Math.max(failure.retryAfter ?? 0, SHORTEST_WAIT);
+        const isWorthIt = failure.kind === "unavailable" && wait <= LONGEST_WAIT && Date.now() + wait < endsAt;
+        if (!isWorthIt || controller.signal.aborted) throw failure;
+        await pause(wait, controller.signal);
+        return once();
+      });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
     }
   }
 
-  async function grant(form: Record<string, string>, headers?: Record<string, string>): Promise<Grant> {
+  function post<T>(
+    path: string,
+    form: Record<string, string | undefined>,
+    options: CallOptions & { userAgent?: string | undefined },
+    read: (answer: Response) => Promise<T>,
+  ): Promise<T> {
+    const headers: Record<string, string> = { Authorization: authorization() };
+    if (options.userAgent) headers["User-Agent"] = options.userAgent;
+    const body = new URLSearchParams();
+    for (const [name, value] of Object.entries(form)) if (value) body.set(name, value);
+    return call(path, { method: "POST", headers, body }, options, read);
+  }
+
+  async function grant(form: Record<string, string | undefined>, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
     const askedAt = Date.now();
-    const answer = await json<Schemas["Grant"]>(await post("/token", form, headers), "/token");
+    const { scope, audience } = options;
+    const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
     return {
       accessToken: answer.access_token,
       expiresAt: askedAt + answer.expires_in * 1000,
@@ -160,63 +264,126 @@ export function createClient({ timeout = 10_000, fetch = globalThis.fetch, ...op
   }
 
   return {
-    async exchange({ provider, id_token, access_token }, { userAgent } = {}) {
-      // An ID token says whose it is and for which app; an access token is for its provider to read.
-      const subject: Record<string, string> = id_token
+    async exchange({ provider, id_token, access_token }, more) {
+      // An ID token names its issuer. An access token is opaque, so the provider's name goes with it.
+      const subject = id_token
         ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
         : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
       if (!subject.subject_token) throw new CambioError("misconfigured", `next-auth has no token of ${provider}`);
-      return grant({ grant_type: GRANT_TYPE, ...subject }, userAgent ? { "User-Agent": userAgent } : undefined);
+      const { scope, audience } = options;
+      return grant({ grant_type: GRANT_TYPE, ...subject }, { scope, audience, ...more });
     },
-    async refresh(refreshToken) {
-      return grant({ grant_type: "refresh_token", refresh_token: refreshToken });
+    async refresh(refreshToken, more = {}) {
+      return grant({ grant_type: "refresh_token", refresh_token: refreshToken }, more);
     },
-    async revoke(token) {
-      await post("/revoke", { token });
+    async revoke(token, more = {}) {
+      await post("/revoke", { token }, more, async () => {});
     },
-    async me(accessToken) {
-      const answer = await send("/me", { headers: { Authorization: `Bearer ${accessToken}` } });
-      if (answer.ok) return json<Account>(answer, "/me");
-      throw answer.status === 401 ? new CambioError("ended", "the access token is not good any more", 401) : await failureOf("/me", answer);
+    async me(accessToken, more = {}) {
+      const headers = { Authorization: `Bearer ${accessToken}` };
+      return call<Account>("/me", { headers }, more, (answer) => answer.json());
     },
   };
 }
 
 /**
- * `fetch` for your own API at `url`, with the session's access token, which goes nowhere else.
+ * Returns a `fetch` for your own API at `url`, which sends the session's access token. It fits openapi-fetch, ofetch and ky.
  *
- * Fails with a {@link CambioError} where the session has no token: `ended` says sign in again, `unavailable` try again later.
+ * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
+ * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
+ *
+ * A call fails with a {@link CambioError} where the session has no token: `ended` means that the user signs in again,
+ * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
+ *
+ * @example
+ * const api = cambioFetch(session, "https://api.example.com/v1");
+ * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
+ *
+ * @example
+ * import createClient from "openapi-fetch";
+ * const baseUrl = "https://auth.example.com";
+ * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
+ * const { data } = await api.GET("/me");
  */
 export function cambioFetch(
   session: { accessToken?: string; error?: string } | null | undefined,
   url: string,
-  fetch: typeof globalThis.fetch = globalThis.fetch,
-): (path: string, init?: RequestInit) => Promise<Response> {
-  return async (path, init) => {
-    const target = new URL(path, url);
-    if (target.origin !== new URL(url).origin) throw new CambioError("misconfigured", `${target.origin} is not the API at ${url}`);
+  fetch?: typeof globalThis.fetch,
+): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
+  return async (input, init) => {
+    const request = typeof input === "object" && "url" in input ? input : undefined;
+    const target = within(url, request ? request.url : String(input));
     const token = session?.accessToken;
     if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    const headers = new Headers(init?.headers);
+    const headers = new Headers(init?.headers ?? request?.headers);
     headers.set("Authorization", `Bearer ${token}`);
-    return fetch(target, { ...init, headers });
+    return (fetch ?? globalThis.fetch)(request ?? target, { redirect: "manual", ...init, headers });
   };
 }
 
-/** The token endpoint's own answers; whatever is not one of them is about what is in between. */
-async function failureOf(path: string, answer: Response): Promise<CambioError> {
+/** Returns the URL of a path below `url`, or of an absolute URL that is `url` or below it. */
+function within(url: string, path: string): string {
+  const base = parsed(url);
+  if (!base || !/^https?:$/.test(base.protocol)) throw new CambioError("misconfigured", `"${url}" is not an http(s) URL`);
+  const root = base.origin + base.pathname.replace(/\/+$/, "");
+  const isAbsolute = /^([a-z][a-z\d+.-]*:)?\/\//i.test(path);
+  // What follows the host begins with one of these, so no path can extend the host.
+  const target = isAbsolute ? parsed(path, root) : parsed(root + (/^([/?#]|$)/.test(path) ? path : `/${path}`));
+  if (!target || !`${target.origin}${target.pathname}/`.startsWith(`${root}/`)) {
+    throw new CambioError("misconfigured", `the call is not for the API at ${root}`);
+  }
+  return target.href;
+}
+
+/** Resolves after `wait` milliseconds, and earlier when the signal aborts. */
+function pause(wait: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, wait);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in between. */
+async function failureOf(path: string, answer: Response, base: string): Promise<CambioError> {
+  const details = detailsOf(answer);
+  const where = details.requestId ? ` (request ${details.requestId})` : "";
+  // A browser hides the status of a redirect.
+  if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
+    const location = answer.headers.get("Location");
+    const target = location && parsed(location, base);
+    const hint = "set CAMBIO_URL to an address that does not redirect";
+    return new CambioError("misconfigured", `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}: ${hint}${where}`, details);
+  }
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
   const isOurs = answer.status < 500 && answer.status !== 429 && answer.status !== 408;
-  const kind = (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
+  // At the token endpoint, 401 is about the client; here it is about the access token.
+  const isEnded = path === "/me" && answer.status === 401;
+  const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
   const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
-  return new CambioError(kind, `Cambio answers ${path} with ${answer.status} ${code ?? ""}${detail}`, answer.status, code);
+  const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
+  return new CambioError(kind, `${message}${where}`, { ...details, code });
 }
 
-async function json<T>(answer: Response, path: string): Promise<T> {
+function parsed(url: string, base?: string): URL | undefined {
   try {
-    return await answer.json();
+    return new URL(url, base);
   } catch {
-    throw new CambioError("unavailable", `the answer of ${path} broke off`, answer.status);
+    return undefined;
   }
+}
+
+function detailsOf({ status, headers }: Response): CambioErrorDetails {
+  const requestId = headers.get("apigw-requestid") ?? headers.get("x-amzn-requestid") ?? undefined;
+  return { status, requestId, retryAfter: milliseconds(headers.get("Retry-After")) };
+}
+
+/** Returns how long `Retry-After` asks to wait; it holds seconds or a date (RFC 9110, section 10.2.3). */
+function milliseconds(retryAfter: string | null): number | undefined {
+  if (!retryAfter) return undefined;
+  const wait = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - Date.now();
+  return wait >= 0 ? wait : undefined;
 }

@@ -75,7 +75,10 @@ export interface paths {
         get: operations["getMe"];
         put?: never;
         post?: never;
-        /** Delete the user, their identities and their sessions */
+        /**
+         * Delete the user, their identities and their sessions
+         * @description Needs a sign-in of the last five minutes.
+         */
         delete: operations["deleteMe"];
         options?: never;
         head?: never;
@@ -360,7 +363,10 @@ export interface components {
         };
         AccountPatch: {
             name?: string | null;
-            /** Format: uri */
+            /**
+             * Format: uri
+             * @description An `https` URL without a user name, stored in the spelling that a URL parser gives.
+             */
             picture?: string | null;
             /** @description A merge patch of the metadata. */
             metadata?: {
@@ -706,7 +712,7 @@ export interface operations {
                     "application/json": components["schemas"]["Account"];
                 };
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -755,7 +761,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -813,7 +819,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -884,7 +890,7 @@ export interface operations {
                     "application/json": components["schemas"]["Sessions"];
                 };
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -923,7 +929,10 @@ export interface operations {
                 /** @description Keep the session that asks. */
                 except?: "current";
             };
-            header?: never;
+            header?: {
+                /** @description The same text when a request is repeated because its answer was lost, and a new one otherwise: the repetition then leaves alone what was signed in meanwhile. */
+                "Idempotency-Key"?: string;
+            };
             path?: never;
             cookie?: never;
         };
@@ -936,7 +945,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The query is another one. */
+            /** @description The query or the `Idempotency-Key` is not as it should be. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -945,7 +954,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -988,7 +997,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -1050,7 +1059,7 @@ export interface operations {
                     "application/json": components["schemas"]["Identities"];
                 };
             };
-            /** @description No good access token; or the user is gone, disabled, or signed out everywhere. */
+            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -1116,7 +1125,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
+            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */
@@ -1127,7 +1136,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The account is somebody else's; or there is one of that provider, or 16, already. */
+            /** @description The account belongs to another user; or the user has one of that provider, or 16, already. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1148,6 +1157,17 @@ export interface operations {
             /** @description The body is of another type. */
             415: {
                 headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The user has tried 10 times within 10 minutes. */
+            429: {
+                headers: {
+                    /** @description In how many seconds. */
+                    "Retry-After"?: number;
                     [name: string]: unknown;
                 };
                 content: {
@@ -1186,7 +1206,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description No good access token; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
+            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
             401: {
                 headers: {
                     /** @description Why (RFC 6750 §3). */

@@ -1,11 +1,14 @@
 /** For next-auth 4. */
-import type { NextAuthOptions } from "next-auth";
+import type { DefaultSession, NextAuthOptions } from "next-auth";
 import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
 import type { CambioClient, Grant } from "./index.js";
 import type { Kept } from "./keep.js";
 
 declare module "next-auth" {
-  interface Session extends CambioSession {}
+  interface Session extends CambioSession {
+    // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.
+    user: { id: string } & DefaultSession["user"];
+  }
   interface User {
     /** There in the callbacks of a sign-in, and nowhere else. */
     cambio?: Grant;

@@ -1,9 +1,11 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig } from "next-auth";
-import type {} from "next-auth/jwt";
 import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
 import type { CambioClient, Grant } from "./index.js";
 import type { Kept } from "./keep.js";
+
+/** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
+export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
   interface Session extends CambioSession {}

@@ -1,11 +1,41 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { createRequire } from "node:module";
 import { test } from "node:test";
-import { CambioError, cambioFetch, createClient } from "@cambio/next-auth";
+import { CambioError, cambioFetch, createClient, isCambioError } from "@cambio/next-auth";
+import createApi from "openapi-fetch";
 import { grant, serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
 const client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
+
+/**
+ * When a call to a Cambio that hangs ends, in milliseconds by a clock of the test, and how often Cambio was called.
+ * @param {import("node:test").TestContext} t @param {number} timeout
+ */
+async function endOfSilence(t, timeout) {
+  t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 0 });
+  /** @param {RequestInit} init @returns {Promise<Response>} */
+  const hang = ({ signal }) => new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)));
+  const { client, calls } = injected(hang, { timeout });
+  /** @type {number | undefined} */
+  let end;
+  const call = failsWith(client.refresh("refresh-1"), "unavailable").then(() => (end = Date.now()));
+  while (end === undefined && Date.now() < 10 * timeout) {
+    await new Promise(setImmediate);
+    t.mock.timers.tick(100);
+    await new Promise(setImmediate);
+  }
+  if (end !== undefined) await call;
+  return { end, calls: calls.length };
+}
+
+/** As the README shows it. @param {string} url */
+function openapi(url) {
+  /** @type {import("openapi-fetch").Client<import("@cambio/next-auth").paths>} */
+  const api = createApi({ baseUrl: url, fetch: cambioFetch({ accessToken: "access-1" }, url) });
+  return api;
+}
 
 /** @param {Promise<unknown>} call @param {string} kind */
 async function failsWith(call, kind) {
@@ -15,6 +45,19 @@ async function failsWith(call, kind) {
     assert.doesNotMatch(error.message, /gho_|eyJ|refresh-|a:b/);
     return true;
   });
+}
+
+/** A client whose `fetch` is a function of the test. @param {(init: RequestInit) => Response | Promise<Response>} answer @param {import("@cambio/next-auth").CambioOptions} [options] */
+function injected(answer = () => Response.json(grant(1)), options) {
+  /** @type {{ url: string, init: RequestInit }[]} */
+  const calls = [];
+  /** @type {typeof globalThis.fetch} */
+  const fetch = async (url, init = {}) => {
+    calls.push({ url: String(url), init });
+    return answer(init);
+  };
+  const url = "https://auth.example.com";
+  return { client: createClient({ url, clientId: "a", clientSecret: "b", fetch, ...options }), calls };
 }
 
 test("an access token is sent with its provider's name", async () => {
@@ -69,6 +112,7 @@ for (const [status, error, kind] of /** @type {const} */ ([
 }
 
 test("what passes is tried once more", async () => {
+  const client = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
   for (const first of [
     { status: 503, body: { error: "temporarily_unavailable" }, headers: { "Retry-After": "1" } },
     { status: 502, raw: "<html>" },
@@ -110,10 +154,44 @@ test("what is not set comes from the environment, and is missed at a call and no
   assert.equal(server.requests[0].headers.authorization, `Basic ${btoa("id:secret")}`);
 });
 
-test("a redirect is not followed with the client's secret", async () => {
-  server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere` } });
-  await failsWith(client.refresh("refresh-1"), "unavailable");
-  assert.ok(server.requests.every(({ path }) => path === "/token"));
+test("a redirect is a mistake in the settings, and is not followed with the client's secret", async () => {
+  server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere?token=eyJ` } });
+  await failsWith(client.refresh("refresh-1"), "misconfigured");
+  await failsWith(client.me("access-1"), "misconfigured");
+  await assert.rejects(client.refresh("refresh-1"), /answers \/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
+  assert.deepEqual(server.requests.map(({ path }) => path), ["/token", "/me", "/token"]);
+});
+
+test("a redirect that fetch hides is a mistake in the settings too", async () => {
+  const opaque = Object.defineProperties(Response.error(), { type: { value: "opaqueredirect" } });
+  const { client, calls } = injected(() => opaque);
+  await failsWith(client.refresh("refresh-1"), "misconfigured");
+  await assert.rejects(client.me("access-1"), /answers \/me with a redirect: set CAMBIO_URL/);
+  assert.deepEqual(calls.map(({ init }) => init.redirect), ["manual", "manual"]);
+});
+
+test("where fetch has no cache, none is asked for", async () => {
+  const { client, calls } = injected();
+  await client.refresh("refresh-1");
+  const Standard = globalThis.Request;
+  globalThis.Request = /** @type {typeof Request} */ (/** @type {unknown} */ (class {}));
+  try {
+    await client.refresh("refresh-1");
+  } finally {
+    globalThis.Request = Standard;
+  }
+  assert.deepEqual(calls.map(({ init }) => init.cache), ["no-store", undefined]);
+});
+
+test("without AbortSignal.timeout and AbortSignal.any, a call ends in time all the same", async (t) => {
+  const { timeout, any } = AbortSignal;
+  Object.assign(AbortSignal, { timeout: undefined, any: undefined });
+  try {
+    assert.equal((await client.refresh("refresh-1")).accessToken, "access-1");
+    assert.deepEqual(await endOfSilence(t, 500), { end: 500, calls: 1 });
+  } finally {
+    Object.assign(AbortSignal, { timeout, any });
+  }
 });
 
 test("a token is given back", async () => {
@@ -121,6 +199,144 @@ test("a token is given back", async () => {
   await client.revoke("refresh-1");
   assert.equal(server.requests[0].path, "/revoke");
   assert.deepEqual(server.requests[0].form, { token: "refresh-1" });
+});
+
+test("a call takes no longer than the timeout, with its repetition", async (t) => {
+  assert.deepEqual(await endOfSilence(t, 500), { end: 500, calls: 1 });
+});
+
+test("Retry-After is waited for up to 10 s, if the timeout has room for it", async (t) => {
+  /** @param {string} retryAfter @param {number} timeout */
+  async function callsAfter(retryAfter, timeout) {
+    t.mock.timers.reset();
+    t.mock.timers.enable({ apis: ["setTimeout", "Date"], now: 0 });
+    const headers = { "Retry-After": retryAfter };
+    let isDone = false;
+    const { client, calls } = injected(() => (calls.length > 1 ? Response.json(grant(2)) : new Response(null, { status: 503, headers })), { timeout });
+    const call = client.refresh("refresh-1").catch(() => {}).then(() => (isDone = true));
+    while (!isDone && Date.now() < 20_000) {
+      await new Promise(setImmediate);
+      t.mock.timers.tick(100);
+    }
+    await call;
+    return { calls: calls.length, seconds: Math.floor(Date.now() / 1000) };
+  }
+  assert.deepEqual(await callsAfter("9", 10_000), { calls: 2, seconds: 9 });
+  assert.deepEqual(await callsAfter("10", 60_000), { calls: 2, seconds: 10 });
+  assert.deepEqual(await callsAfter(new Date(5_000).toUTCString(), 10_000), { calls: 2, seconds: 5 });
+  assert.deepEqual(await callsAfter("10", 10_000), { calls: 1, seconds: 0 });
+  assert.deepEqual(await callsAfter("11", 60_000), { calls: 1, seconds: 0 });
+  assert.deepEqual(await callsAfter("soon", 10_000), { calls: 2, seconds: 0 });
+});
+
+test("a call that its caller gives up ends at once, and is not repeated", async () => {
+  server.answer = () => ({ hang: true });
+  const patient = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
+  for (const call of [
+    /** @param {AbortSignal} signal */ (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.refresh("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.revoke("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => patient.me("access-1", { signal }),
+  ]) {
+    server.requests.length = 0;
+    const reason = new Error("navigated away");
+    const controller = new AbortController();
+    const begun = Date.now();
+    setTimeout(() => controller.abort(reason), 50);
+    await assert.rejects(call(controller.signal), { name: "CambioError", kind: "unavailable", cause: reason });
+    assert.ok(Date.now() - begun < 2000);
+    assert.equal(server.requests.length, 1);
+    await assert.rejects(call(AbortSignal.abort(reason)), { kind: "unavailable", cause: reason });
+    assert.equal(server.requests.length, 1);
+  }
+});
+
+test("a timeout that is no number of milliseconds is refused when the client is made", () => {
+  for (const timeout of [Infinity, NaN, 0, -1, 2 ** 31, /** @type {number} */ (/** @type {unknown} */ ("10s"))]) {
+    assert.throws(() => createClient({ timeout }), {
+      name: "CambioError",
+      kind: "misconfigured",
+      message: `timeout is ${timeout}: write a number of milliseconds from 1 to 2147483647, for example 10000`,
+    });
+  }
+  createClient({ timeout: 1 });
+  createClient({ timeout: 2 ** 31 - 1 });
+});
+
+test("fetch is looked up at each call", async (t) => {
+  const own = createClient({ url: "https://auth.example.com", clientId: "a", clientSecret: "b" });
+  const api = cambioFetch({ accessToken: "access-1" }, "https://api.example.com");
+  const patched = t.mock.method(globalThis, "fetch", async () => Response.json(grant(7)));
+  assert.equal((await own.refresh("refresh-1")).accessToken, "access-7");
+  await api("/orders");
+  assert.equal(patched.mock.callCount(), 2);
+});
+
+test("an error of the other copy of this package is recognised", async () => {
+  const { createClient: required, CambioError: Other } = createRequire(import.meta.url)("@cambio/next-auth");
+  const error = await required({ url: "x" }).me("access-1").catch((/** @type {unknown} */ error) => error);
+  assert.ok(!(error instanceof CambioError) && error instanceof Other);
+  assert.ok(isCambioError(error) && error.kind === "misconfigured");
+  assert.ok(isCambioError(new CambioError("ended", "over")));
+  for (const other of [new Error("x"), Object.assign(new Error("x"), { kind: "ended" }), null, undefined, "CambioError", {}]) {
+    assert.equal(isCambioError(other), false);
+  }
+});
+
+test("an error names the request, the status and the cause", async () => {
+  const body = JSON.stringify({ error: "invalid_scope", error_description: "why" });
+  for (const name of ["apigw-requestid", "x-amzn-requestid"]) {
+    const { client } = injected(() => new Response(body, { status: 400, headers: { [name]: "JKJaXmPLvHcESHA=" } }));
+    await assert.rejects(client.refresh("refresh-1"), {
+      message: "Cambio answers /token with 400 invalid_scope: why (request JKJaXmPLvHcESHA=)",
+      status: 400,
+      code: "invalid_scope",
+      requestId: "JKJaXmPLvHcESHA=",
+    });
+  }
+  const wordless = injected(() => new Response("<html>", { status: 404, headers: { "apigw-requestid": "r0" } })).client;
+  await assert.rejects(wordless.refresh("refresh-1"), { message: "Cambio answers /token with 404 (request r0)" });
+  const ended = injected(() => new Response(null, { status: 401, headers: { "apigw-requestid": "r1" } })).client;
+  await assert.rejects(ended.me("access-1"), { kind: "ended", status: 401, requestId: "r1" });
+  const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;
+  await assert.rejects(broken.refresh("refresh-1"), { kind: "unavailable", status: 200, requestId: "r2" });
+  const cause = new TypeError("fetch failed");
+  const silent = injected(() => { throw cause; }).client;
+  await assert.rejects(silent.me("access-1"), { kind: "unavailable", status: undefined, requestId: undefined, cause });
+});
+
+test("scope and audience are sent as they are asked for", async () => {
+  const app = createClient({ url: server.url, clientId: "a", clientSecret: "b", scope: "orders:read", audience: "https://api.example.com" });
+  await app.exchange({ provider: "github", access_token: "gho_1" });
+  await app.exchange({ provider: "github", access_token: "gho_1" }, { scope: "orders:write", audience: "https://other.example.com" });
+  // A session keeps both, so a refresh sends only what this one token is to differ in.
+  await app.refresh("refresh-1");
+  await app.refresh("refresh-1", { scope: "orders:write", audience: "https://other.example.com" });
+  await client.exchange({ provider: "github", access_token: "gho_1" });
+  assert.deepEqual(server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })), [
+    { scope: "orders:read", audience: "https://api.example.com" },
+    { scope: "orders:write", audience: "https://other.example.com" },
+    { scope: undefined, audience: undefined },
+    { scope: "orders:write", audience: "https://other.example.com" },
+    { scope: undefined, audience: undefined },
+  ]);
+});
+
+test("each call is repeated once when the same call may succeed", async () => {
+  for (const [call, body] of /** @type {const} */ ([
+    [() => client.exchange({ provider: "github", access_token: "gho_1" }), grant(1)],
+    [() => client.refresh("refresh-1"), grant(1)],
+    [() => client.revoke("refresh-1"), {}],
+    [() => client.me("access-1"), { ...USER, metadata: {} }],
+  ])) {
+    for (const first of [{ status: 503 }, { raw: '{"access_token":' }]) {
+      if ("raw" in first && !("access_token" in body || "id" in body)) continue;
+      server.requests.length = 0;
+      server.answer = () => (server.requests.length === 1 ? first : { body });
+      await call();
+      assert.equal(server.requests.length, 2, `${call} after ${JSON.stringify(first)}`);
+    }
+  }
 });
 
 test("the user of an access token, or why there is none", async () => {
@@ -144,4 +360,114 @@ test("calls to the API carry the token, and nobody else gets it", async () => {
   await failsWith(cambioFetch({ error: "SessionEnded" }, server.url)("/orders"), "ended");
   await failsWith(cambioFetch({ error: "Unavailable" }, server.url)("/orders"), "unavailable");
   assert.equal(server.requests.length, 1);
+});
+
+test("a call to the API keeps the base path", async () => {
+  for (const [base, path, expected] of [
+    ["", "/orders", "/orders"],
+    ["/", "orders", "/orders"],
+    ["", "", "/"],
+    ["/v1", "/orders", "/v1/orders"],
+    ["/v1/", "/orders?page=2", "/v1/orders?page=2"],
+    ["/v1/", "orders", "/v1/orders"],
+    ["/v1", "", "/v1"],
+    ["/v1", "?page=2", "/v1?page=2"],
+    ["/v1?version=3#top", "/orders", "/v1/orders"],
+    ["/v1", "/orders/../customers", "/v1/customers"],
+    ["/v1", "/orders:export", "/v1/orders:export"],
+    ["/v1", "/\\evil.example/", "/v1//evil.example/"],
+    ["/v1", "/\t/evil.example/", "/v1//evil.example/"],
+    ["/v1", "https:evil.example", "/v1/https:evil.example"],
+    ["/v1", `${server.url}/v1/orders`, "/v1/orders"],
+  ]) {
+    server.requests.length = 0;
+    await cambioFetch({ accessToken: "access-1" }, `${server.url}${base}`)(path);
+    assert.deepEqual(server.requests.map(({ path }) => path), [expected], `${base} + ${path}`);
+    assert.equal(server.requests[0].headers.authorization, "Bearer access-1");
+  }
+});
+
+test("the token goes to no other origin and to nothing outside of the base path", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+  for (const elsewhere of [
+    "https://evil.example/v1/",
+    "//evil.example/v1/",
+    "HTTP://evil.example/v1/",
+    "http://127.0.0.1:1/v1/",
+    `${server.url}@evil.example/v1/`,
+    "/../admin",
+    "../admin",
+    "/%2e%2e/admin",
+    "/orders/../../v10/orders",
+    `${server.url}/`,
+    `${server.url}/v10/orders`,
+    `${server.url}/v1/../admin`,
+    "http://",
+  ]) {
+    await failsWith(call(elsewhere), "misconfigured");
+    if (!/^http:..[\d.]+:/.test(elsewhere)) continue;
+    await failsWith(call(new URL(elsewhere)), "misconfigured");
+    if (!elsewhere.includes("@")) await failsWith(call(new Request(elsewhere)), "misconfigured");
+  }
+  assert.equal(server.requests.length, 0);
+  for (const url of ["api.example.com", "ftp://api.example.com", ""]) {
+    await failsWith(cambioFetch({ accessToken: "access-1" }, url)("/orders"), "misconfigured");
+  }
+});
+
+test("a redirect of the API is the answer, and the token does not follow it", async () => {
+  server.answer = ({ path }) => (path === "/v1/orders" ? { status: 307, headers: { Location: "/admin" } } : { body: "followed" });
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+
+  assert.equal((await call("/orders")).status, 307);
+  assert.equal((await call(new Request(`${server.url}/v1/orders`))).status, 307);
+  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders"]);
+
+  assert.equal(await (await call("/orders", { redirect: "follow" })).json(), "followed");
+});
+
+test("a call to the API takes what fetch takes", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, `${server.url}/v1`);
+  const url = new URL(`${server.url}/v1/orders`);
+  const post = { method: "POST", body: new URLSearchParams({ item: "1" }), headers: { Accept: "text/plain", Authorization: "Basic x" } };
+
+  await call(url, post);
+  await call("/orders", post);
+  await call(new Request(url, post));
+  await call(new Request(url), post);
+  await call(new Request(url, post), { headers: { Accept: "text/html" } });
+
+  assert.equal(server.requests.length, 5);
+  for (const [n, { path, headers, form }] of server.requests.entries()) {
+    assert.equal(path, "/v1/orders");
+    assert.deepEqual(form, { item: "1" });
+    assert.equal(headers.authorization, "Bearer access-1");
+    assert.equal(headers.accept, n < 4 ? "text/plain" : "text/html");
+  }
+});
+
+test("a call to the API ends with the signal of its caller", async () => {
+  server.answer = () => ({ hang: true });
+  const call = cambioFetch({ accessToken: "access-1" }, server.url);
+  for (const start of [
+    /** @param {AbortSignal} signal */ (signal) => call("/orders", { signal }),
+    /** @param {AbortSignal} signal */ (signal) => call(new Request(`${server.url}/orders`, { signal })),
+  ]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), 50);
+    await assert.rejects(start(controller.signal), { name: "AbortError" });
+  }
+});
+
+test("openapi-fetch calls the API with the types of this package", async () => {
+  const api = openapi(`${server.url}/v1`);
+  server.answer = () => ({ body: { ...USER, metadata: { theme: "dark" } } });
+
+  assert.equal((await api.GET("/me")).data?.name, "Ada");
+  await api.DELETE("/me/sessions/{session_id}", { params: { path: { session_id: "s 1" } } });
+
+  assert.deepEqual(server.requests.map(({ path, headers }) => [path, headers.authorization]), [
+    ["/v1/me", "Bearer access-1"],
+    ["/v1/me/sessions/s%201", "Bearer access-1"],
+  ]);
 });

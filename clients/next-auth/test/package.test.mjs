@@ -1,0 +1,186 @@
+// @ts-check
+/** What npm publishes: packed, unpacked into the folder of an app, and compiled there. */
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import ts from "typescript";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), "cambio-package-"));
+after(() => rmSync(folder, { recursive: true, force: true }));
+// Without scripts: the tests that run beside this one use the same dist.
+const npm = ["pack", "--silent", "--ignore-scripts", "--pack-destination", folder];
+const tarball = execFileSync("npm", npm, { cwd: ROOT, encoding: "utf8" }).trim();
+execFileSync("tar", ["-xzf", tarball], { cwd: folder });
+const unpacked = join(folder, "package");
+const manifest = JSON.parse(readFileSync(join(unpacked, "package.json"), "utf8"));
+const readme = readFileSync(join(unpacked, "README.md"), "utf8");
+
+test("the package brings its licences and no file that an app has no use for", () => {
+  for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) {
+    assert.equal(readFileSync(join(unpacked, licence), "utf8"), readFileSync(join(ROOT, "../..", licence), "utf8"));
+  }
+  const allowed = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "dist", "package.json"];
+  assert.deepEqual(readdirSync(unpacked).sort(), allowed);
+  for (const file of readdirSync(join(unpacked, "dist"), { recursive: true, withFileTypes: true })) {
+    assert.ok(file.isDirectory() || /\.js$|\.d\.ts$|^package\.json$/.test(file.name), file.name);
+  }
+});
+
+test("the package says what it is", () => {
+  for (const word of ["next-auth", "auth.js", "better-auth", "oauth"]) assert.ok(manifest.keywords?.includes(word), word);
+  assert.equal(manifest.license, "Apache-2.0 OR MIT");
+  assert.equal(manifest.dependencies, undefined);
+  const app = appWith({});
+  assert.equal(createRequire(join(app, "app.js"))("@cambio/next-auth/package.json").name, "@cambio/next-auth");
+});
+
+test("nobody publishes the package without the address of its repository", () => {
+  const { status, stderr } = spawnSync("npm", ["run", "--silent", "prepublishOnly"], { cwd: ROOT, encoding: "utf8" });
+  if (manifest.repository) {
+    assert.equal(manifest.repository.directory, "clients/next-auth");
+    assert.equal(status, 0, stderr);
+  } else {
+    assert.notEqual(status, 0);
+    assert.match(stderr, /package\.json has no repository: write the address/);
+  }
+});
+
+test("the next major of a peer is not taken for one that was tried", () => {
+  for (const [peer, versions] of Object.entries({
+    "next-auth": { "4.23.0": false, "4.24.0": true, "4.24.15": true, "5.0.0-beta.29": false, "5.0.0-beta.32": true, "5.0.0": true, "5.9.0": true, "6.0.0-beta.1": false, "6.0.0": false },
+    "better-auth": { "1.6.9": false, "1.7.0": true, "1.7.25": true, "1.8.0": false, "2.0.0": false },
+  })) {
+    for (const [version, isTried] of Object.entries(versions)) {
+      const { status } = spawnSync("node_modules/.bin/semver", ["-r", manifest.peerDependencies[peer], version], { cwd: ROOT });
+      assert.equal(status === 0, isTried, `${peer} ${version}`);
+    }
+  }
+});
+
+const V4 = `
+import { CambioError, cambioFetch, createClient, isCambioError, type paths } from "@cambio/next-auth";
+import { cambio } from "@cambio/next-auth/v4";
+import type { NextAuthOptions, Session } from "next-auth";
+import type { JWT } from "next-auth/jwt";
+
+export const options: NextAuthOptions = { providers: [], ...cambio({ scope: "orders:read" }).options };
+export const error: CambioError = new CambioError("ended", "over", { status: 401 });
+export const client = createClient({ fetch, timeout: 1 });
+export const isOurs: boolean = isCambioError(error);
+export type Me = paths["/me"];
+
+export function id(session: Session): string {
+  cambioFetch(session, "https://api.example.com", fetch)(new Request("https://api.example.com"));
+  // @ts-expect-error there is no such member
+  session.user.nickname;
+  return session.user.id;
+}
+
+export function expiry(token: JWT): number | undefined {
+  // @ts-expect-error it is typed
+  token.cambio?.nothing;
+  return token.cambio?.expiresAt;
+}
+`;
+/** The idiom of next-auth's documentation, which many apps have. */
+const IDIOM = `
+import type { DefaultSession } from "next-auth";
+declare module "next-auth" {
+  interface Session {
+    user: { id: string } & DefaultSession["user"];
+  }
+}
+export {};
+`;
+const V5 = `
+import { cambio } from "@cambio/next-auth/v5";
+import NextAuth, { type NextAuthConfig, type Session } from "next-auth";
+
+export const config: NextAuthConfig = {
+  providers: [],
+  ...cambio().options,
+  callbacks: {
+    ...cambio().options.callbacks,
+    jwt({ token }) {
+      const expiresAt: number | undefined = token.cambio?.expiresAt;
+      // @ts-expect-error it is typed
+      token.cambio?.nothing;
+      return { ...token, expiresAt };
+    },
+  },
+};
+export const { auth } = NextAuth(config);
+
+export function id(session: Session): string | undefined {
+  return session.user?.id;
+}
+`;
+const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
+/** The README's use of openapi-fetch. */
+const OPENAPI_FETCH = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code).find((code) => code.includes('"openapi-fetch"'));
+assert.ok(OPENAPI_FETCH);
+
+const RESOLUTIONS = {
+  bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
+  node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
+};
+
+for (const [version, nextAuth, files] of /** @type {const} */ ([
+  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "required.cts": V4 }],
+  ["next-auth 4 and types of its own", "next-auth", { "idiom.ts": IDIOM, "v4.ts": V4 }],
+  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH }],
+  ["better-auth", "next-auth", { "better-auth.ts": BETTER_AUTH }],
+])) {
+  for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
+    test(`an app with ${version} compiles against the package with the resolution "${name}"`, () => {
+      const app = appWith(files, nextAuth);
+      // Compilers read no .cts with a module kind other than Node's.
+      const names = Object.keys(files).filter((file) => name === "node16" || !file.endsWith(".cts"));
+      assert.deepEqual(compile(app, names, resolution), []);
+    });
+  }
+}
+
+test("an app that is wrong does not compile", () => {
+  const app = appWith({ "wrong.ts": V4.replace("user.id", "user.name") });
+  const [error] = compile(app, ["wrong.ts"], RESOLUTIONS.bundler);
+  assert.match(error, /^wrong\.ts: Type 'string \| null \| undefined' is not assignable/);
+});
+
+/** A folder with the package, its peers and these files. @param {Record<string, string>} files */
+function appWith(files, nextAuth = "next-auth") {
+  const app = mkdtempSync(join(folder, "app-"));
+  const modules = join(app, "node_modules");
+  mkdirSync(join(modules, "@cambio/next-auth"), { recursive: true });
+  execFileSync("tar", ["-xzf", join(folder, tarball), "--strip-components=1"], { cwd: join(modules, "@cambio/next-auth") });
+  for (const name of ["better-auth", "openapi-fetch", "@types"]) symlinkSync(join(ROOT, "node_modules", name), join(modules, name));
+  symlinkSync(join(ROOT, "node_modules", nextAuth), join(modules, "next-auth"));
+  writeFileSync(join(app, "package.json"), '{ "type": "module" }');
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(app, name), text);
+  return app;
+}
+
+/** What the compiler says about the app and about this package. @param {string} app @param {string[]} names @param {ts.CompilerOptions} resolution */
+function compile(app, names, resolution) {
+  const program = ts.createProgram(names.map((name) => join(app, name)), {
+    ...resolution,
+    target: ts.ScriptTarget.ES2022,
+    lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
+    types: ["node"],
+    typeRoots: [join(app, "node_modules/@types")],
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noEmit: true,
+  });
+  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(app));
+  assert.ok(ours.some(({ fileName }) => fileName.endsWith("/index.d.ts")), "the package is not compiled");
+  return [...program.getOptionsDiagnostics(), ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])].map(
+    ({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`,
+  );
+}

@@ -1,0 +1,63 @@
+// @ts-check
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, test } from "node:test";
+import { Miniflare, Response } from "miniflare";
+import { grant } from "./server.mjs";
+
+const WORKER = `
+  import { cambioFetch, createClient } from "./index.js";
+  export default {
+    async fetch(request) {
+      const client = createClient({ url: "https://auth.example.com", clientId: "worker", clientSecret: "secret" });
+      try {
+        if (new URL(request.url).pathname === "/refresh") return Response.json(await client.refresh("refresh-1"));
+        return await cambioFetch({ accessToken: "access-1" }, "https://api.example.com/v1")("/orders");
+      } catch ({ kind, message, cause }) {
+        return Response.json({ kind, message, cause: String(cause) }, { status: 500 });
+      }
+    },
+  };
+`;
+const contents = readFileSync(new URL("../dist/esm/index.js", import.meta.url), "utf8");
+
+// Before 2024-11-11, Cloudflare Workers refuse each `cache`; `redirect: "error"` is refused up to now.
+for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
+  /** @type {() => Response} */
+  let answer = () => Response.json(grant(2));
+  /** @type {{ url: string, authorization: string | null }[]} */
+  const requests = [];
+  const workers = new Miniflare({
+    modules: [
+      { type: "ESModule", path: "worker.js", contents: WORKER },
+      { type: "ESModule", path: "index.js", contents },
+    ],
+    compatibilityDate,
+    cf: false,
+    /** @param {import("miniflare").Request} request */
+    outboundService({ url, headers }) {
+      requests.push({ url, authorization: headers.get("Authorization") });
+      return answer();
+    },
+  });
+  after(() => workers.dispose());
+
+  test(`Cloudflare Workers of ${compatibilityDate} refresh, and call the API`, async () => {
+    const refreshed = await workers.dispatchFetch("http://worker/refresh");
+    assert.equal(refreshed.status, 200, await refreshed.clone().text());
+    assert.equal(/** @type {{ accessToken: string }} */ (await refreshed.json()).accessToken, "access-2");
+
+    assert.equal((await workers.dispatchFetch("http://worker/api")).status, 200);
+    assert.deepEqual(requests.at(-1), { url: "https://api.example.com/v1/orders", authorization: "Bearer access-1" });
+  });
+
+  test(`Cloudflare Workers of ${compatibilityDate} follow no redirect with the client secret`, async () => {
+    requests.length = 0;
+    answer = () => new Response(null, { status: 302, headers: { Location: "https://elsewhere.example.com/" } });
+
+    const refused = await workers.dispatchFetch("http://worker/refresh");
+
+    assert.equal(/** @type {{ kind: string }} */ (await refused.json()).kind, "misconfigured");
+    assert.deepEqual(requests.map(({ url }) => url), ["https://auth.example.com/token"]);
+  });
+}
