@@ -1,19 +1,15 @@
 /** For next-auth 4. */
 import type { NextAuthOptions } from "next-auth";
-import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
-import type { CambioClient, Grant } from "./index.js";
-import type { Kept } from "./keep.js";
+import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import type { CambioClient } from "./index.js";
 
 declare module "next-auth" {
   interface Session extends CambioSession {}
-  interface User {
-    /** There in the callbacks of a sign-in, and nowhere else. */
-    cambio?: Grant;
-  }
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    cambio?: Kept;
+    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    cambio?: Visible;
   }
 }
 
@@ -45,16 +41,10 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters.account) : allowed;
       },
-      async jwt(parameters) {
-        const token = await step.jwt(parameters.token, parameters.user, parameters.account);
-        return own.jwt ? own.jwt({ ...parameters, token }) : token;
-      },
-      async session(parameters) {
-        const session = step.session(parameters.session, parameters.token);
-        return own.session ? own.session({ ...parameters, session }) : session;
-      },
+      jwt: (parameters) => step.jwt(parameters, own.jwt),
+      session: (parameters) => step.session(parameters, own.session),
     },
     events: {
       ...events,

@@ -1,20 +1,16 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig } from "next-auth";
 import type {} from "next-auth/jwt";
-import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
-import type { CambioClient, Grant } from "./index.js";
-import type { Kept } from "./keep.js";
+import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import type { CambioClient } from "./index.js";
 
 declare module "next-auth" {
   interface Session extends CambioSession {}
-  interface User {
-    /** There in the callbacks of a sign-in, and nowhere else. */
-    cambio?: Grant;
-  }
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    cambio?: Kept;
+    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    cambio?: Visible;
   }
 }
 
@@ -46,16 +42,10 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters.account) : allowed;
       },
-      async jwt(parameters) {
-        const token = await step.jwt(parameters.token, parameters.user, parameters.account);
-        return own.jwt ? own.jwt({ ...parameters, token }) : token;
-      },
-      async session(parameters) {
-        const session = step.session(parameters.session, parameters.token);
-        return own.session ? own.session({ ...parameters, session }) : session;
-      },
+      jwt: (parameters) => step.jwt(parameters, own.jwt),
+      session: (parameters) => step.session(parameters, own.session),
     },
     events: {
       ...events,

@@ -85,13 +85,49 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     });
   }
 
-  test(`${version}: with a database adapter, whose user is another object, the same exchange is made again`, async () => {
+  test(`${version}: with a database adapter, whose user is another object, one exchange is enough`, async () => {
     const app = start();
     const { allowed } = await app.signIn();
     const token = await app.call.jwt({ token: {}, user: { id: "of the database" }, account });
     assert.equal(allowed, true);
+    assert.equal(server.requests.length, 1);
+    assert.equal((await app.session(token)).accessToken, "access-1");
+  });
+
+  test(`${version}: for another account object than in signIn, the same exchange is made again`, async () => {
+    const app = start();
+    const { allowed } = await app.signIn();
+    const token = await app.call.jwt({ token: {}, user: { id: "of the database" }, account: { ...account } });
+    assert.equal(allowed, true);
     assert.deepEqual(server.requests[1].form, server.requests[0].form);
     assert.equal((await app.session(token)).accessToken, "access-1");
+  });
+
+  test(`${version}: a session in a database has no token, and stays as it is`, async () => {
+    const session = { user: { name: "Ada" }, expires: "" };
+    assert.deepEqual(await start().call.session({ session, user: {} }), session);
+  });
+
+  test(`${version}: a userAgent that throws does not stop a sign-in`, async () => {
+    const app = start({
+      userAgent: () => {
+        throw new Error("headers() was called outside a request scope");
+      },
+    });
+    const { allowed } = await app.signIn();
+    assert.equal(allowed, true);
+    assert.equal(server.requests.length, 1);
+  });
+
+  test(`${version}: a callback that begins a token of its own keeps the grant, and one that ends it later is obeyed`, async () => {
+    const app = start({ callbacks: { jwt: (/** @type {any} */ { token, account }) => (account ? { sub: "mine" } : token.ends ? null : token) } });
+    const token = await app.cookie();
+    assert.equal(token.sub, "mine");
+    assert.equal((await app.session(token)).accessToken, "access-1");
+    assert.equal((await app.jwt(token)).cambio.refreshToken, "refresh-1");
+    assert.equal(await app.jwt({ ...token, ends: true }), null);
+    const drops = start({ callbacks: { jwt: () => ({}) } });
+    assert.deepEqual(await drops.jwt(token), {});
   });
 
   test(`${version}: a token that is good for longer is left alone`, async () => {
