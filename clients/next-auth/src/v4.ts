@@ -3,6 +3,9 @@ import type { NextAuthOptions } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
+/** With `cambio`; exported, because the declaration below needs the module. */
+export type { JWT } from "next-auth/jwt";
+
 declare module "next-auth" {
   interface Session extends CambioSession {}
 }
@@ -15,7 +18,7 @@ declare module "next-auth/jwt" {
 
 /** How to reach Cambio, and what your app does beside it. */
 export interface NextAuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is asked first, and may refuse; the others get what these made, and have the last word. */
+  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NextAuthOptions["callbacks"];
   /** Your own events, after these. */
   events?: NextAuthOptions["events"];

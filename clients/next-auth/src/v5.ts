@@ -1,8 +1,10 @@
 /** For Auth.js 5: `next-auth@5`. */
-import type { NextAuthConfig } from "next-auth";
-import type {} from "next-auth/jwt";
+import type { NextAuthConfig, NextAuthResult } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
+
+/** With `cambio`; exported, because the declaration below needs the module. */
+export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
   interface Session extends CambioSession {}
@@ -16,7 +18,7 @@ declare module "next-auth/jwt" {
 
 /** How to reach Cambio, and what your app does beside it. */
 export interface AuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is asked first, and may refuse; the others get what these made, and have the last word. */
+  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NonNullable<NextAuthConfig["callbacks"]>;
   /** Your own events, after these. */
   events?: NonNullable<NextAuthConfig["events"]>;
@@ -57,4 +59,25 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
     },
   };
   return { client, options: parts, ...parts };
+}
+
+/** A proxy (Next.js 16) or middleware (Next.js 15). */
+type Proxy = (request: Request, event?: unknown) => Promise<Response>;
+
+/**
+ * `auth` as the proxy of an app. It stores what was refreshed, and no cache stores an answer that sets the session's cookie.
+ *
+ * ```ts
+ * export const proxy = cambioProxy(auth);
+ * ```
+ *
+ * @param auth `auth` of Auth.js, or what it makes of a proxy of your own: `auth((request) => ...)`.
+ */
+export function cambioProxy(auth: NextAuthResult["auth"] | ReturnType<NextAuthResult["auth"]>): Proxy {
+  return async (request, event) => {
+    const response = await (auth as Proxy)(request, event);
+    // A page that is rendered at build time is public otherwise.
+    if (response.headers.has("Set-Cookie")) response.headers.set("Cache-Control", "private, no-store");
+    return response;
+  };
 }

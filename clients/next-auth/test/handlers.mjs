@@ -102,7 +102,9 @@ export function appWith5(url, { options: ours }) {
       return session;
     },
     async proxy(path, wrap = (auth) => auth) {
-      return /** @type {any} */ (wrap(auth))(request(path), {});
+      const answer = await wrap(auth)(request(path), {});
+      browser.store(answer.headers);
+      return answer;
     },
   };
 }
