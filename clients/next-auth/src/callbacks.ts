@@ -1,5 +1,7 @@
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, type SessionProblem, state } from "./keep.js";
+import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
+
+export { report };
 
 /** When sessions are refreshed. */
 export interface RefreshOptions {
@@ -18,6 +20,11 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
   /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
   providerTokens?: boolean;
+  /**
+   * How a sign-out goes on at Cambio after its answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
+   * sign-out waits for Cambio, for 2 seconds at most.
+   */
+  after?: (task: Promise<void>) => void;
 }
 
 /** What Cambio adds to a session. */
@@ -38,9 +45,10 @@ const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope"
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens } = options;
+  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after } = options;
   const client = createClient(options);
   const keep = keeper(client, refreshBefore);
+  const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
 
@@ -100,7 +108,14 @@ export function steps(options: SessionOptions) {
 
     async signOut(token: object | null | undefined): Promise<void> {
       const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
-      if (kept?.refreshToken) await client.revoke(kept.refreshToken).catch(report);
+      if (!kept?.refreshToken) return;
+      const isDone = revoke(kept.refreshToken);
+      try {
+        if (after) return after(isDone);
+      } catch (error) {
+        report(error);
+      }
+      await isDone;
     },
   };
 }
@@ -122,6 +137,22 @@ function withoutOurs<S extends object>(session: S): S {
     return isOurs ? undefined : value;
   });
   return isFound ? JSON.parse(json) : session;
+}
+
+/** The longest time that a sign-out waits for Cambio, in milliseconds. */
+const SIGN_OUT = 2_000;
+
+/** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
+export function revoker(options: CambioOptions): (refreshToken: string) => Promise<void> {
+  const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
+  return async (refreshToken) => {
+    const answer = client.revoke(refreshToken).then(() => true);
+    try {
+      if (!(await within(SIGN_OUT, answer))) report("a session was not ended: Cambio does not answer /revoke");
+    } catch (error) {
+      report(error, "a session was not ended: ");
+    }
+  };
 }
 
 function claims({ id, name, email, picture }: User) {
@@ -150,8 +181,4 @@ export async function exchanged(client: CambioClient, account: ProviderTokens | 
         return "CambioMisconfigured";
     }
   }
-}
-
-export function report(error: unknown): void {
-  console.error("[cambio]", error instanceof Error ? error.message : error);
 }

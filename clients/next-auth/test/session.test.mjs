@@ -1,7 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { createServer } from "node:net";
 import { mock, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import ts from "typescript";
@@ -47,6 +49,25 @@ function startWith(cambio, options) {
 function with_left(token, seconds) {
   const expiresAt = Date.now() + seconds * 1000;
   return { ...token, cambio: { ...token.cambio, expiresAt, refreshAt: expiresAt - 60_000 } };
+}
+
+/** Lets everything go on that waits for nothing. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/**
+ * An app that signed in before its Cambio began to hang, and what ends each call.
+ *
+ * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds of its token
+ * @param {Parameters<typeof startWith>[1]} [options]
+ */
+async function hanging(start, seconds, options) {
+  /** @type {((answer: Response) => void)[]} */
+  const hung = [];
+  let hangs = false;
+  const app = start({ fetch: (...call) => (hangs ? new Promise((resolve) => void hung.push(resolve)) : fetch(...call)), ...options });
+  const token = with_left(await app.cookie(), seconds);
+  hangs = true;
+  return { app, token, hung };
 }
 
 // Both have the same callbacks, and callbacks of both are called with the same, as far as these look at it.
@@ -193,7 +214,98 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     assert.equal(session.accessToken, undefined);
     assert.equal(session.user.name, "Ada", "still signed in");
     server.answer = () => ({ body: grant(2) });
-    assert.equal((await app.session(await app.jwt(expired))).accessToken, "access-2");
+    const asked = server.requests.length;
+    await app.jwt(expired);
+    assert.equal(server.requests.length, asked, "a failure is remembered for some seconds");
+    mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
+    const next = await app.session(await app.jwt(expired));
+    mock.timers.reset();
+    assert.equal(next.accessToken, "access-2");
+  });
+
+  test(`${version}: while Cambio hangs, a good token is waited for a second, and then not at all`, async (t) => {
+    const { app, token, hung } = await hanging(start, 50);
+    t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: Date.now() });
+    const first = [app.jwt(token), app.jwt(token)];
+    await turn();
+    t.mock.timers.tick(1_000);
+    for (const one of await Promise.all(first)) assert.equal((await app.session(one)).accessToken, "access-1");
+
+    const later = app.jwt(token);
+    await turn();
+    t.mock.timers.tick(1);
+    assert.equal((await app.session(await later)).accessToken, "access-1");
+    assert.equal(hung.length, 1);
+
+    hung[0](Response.json(grant(2)));
+    await turn();
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-2", "what comes late is there for the next request");
+    assert.equal(hung.length, 1);
+  });
+
+  test(`${version}: a token that expires while it is refreshed is waited for`, async (t) => {
+    const { app, token, hung } = await hanging(start, 0.5);
+    t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: Date.now() });
+    const request = app.jwt(token);
+    await turn();
+    t.mock.timers.tick(1_500);
+    await turn();
+    hung[0](Response.json(grant(2)));
+    assert.equal((await app.session(await request)).accessToken, "access-2");
+  });
+
+  test(`${version}: while Cambio hangs, signing out takes 2 seconds and one request`, async (t) => {
+    const { app, token, hung } = await hanging(start, 50);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const signOut = app.signOut(token);
+    await turn();
+    t.mock.timers.tick(2_000);
+    await signOut;
+    assert.equal(hung.length, 1);
+  });
+
+  test(`${version}: with after, signing out waits for nothing, and Cambio is told`, async () => {
+    /** @type {Promise<void>[]} */
+    const tasks = [];
+    const { app, token, hung } = await hanging(start, 50, { after: (task) => void tasks.push(task) });
+    await app.signOut(token);
+    await turn();
+    assert.equal(hung.length, 1);
+    hung[0](new Response());
+    assert.equal(tasks.length, 1);
+    await tasks[0];
+  });
+
+  test(`${version}: where after cannot be called, signing out waits for Cambio`, async () => {
+    const app = start({
+      after() {
+        throw new Error("after was called outside a request scope");
+      },
+    });
+    const token = await app.cookie();
+    await app.signOut(token);
+    assert.equal(server.requests.at(-1)?.path, "/revoke");
+  });
+
+  test(`${version}: the log tells why Cambio could not be reached, and no secret`, async (t) => {
+    const { mock: log } = t.mock.method(console, "error", () => {});
+    const closed = createServer().listen(0, "127.0.0.1");
+    await once(closed, "listening");
+    const { port } = /** @type {import("node:net").AddressInfo} */ (closed.address());
+    const token = with_left(await start().cookie(), -1);
+    closed.close();
+    await once(closed, "close");
+
+    const app = start({ url: `http://127.0.0.1:${port}` });
+    await app.jwt(token);
+    await app.signIn();
+    await app.signOut(token);
+
+    assert.equal(log.calls.length, 3);
+    for (const { arguments: words } of log.calls) {
+      assert.match(words.join(" "), new RegExp(`^\\[cambio\\] .+ \\(ECONNREFUSED 127\\.0\\.0\\.1:${port}\\)$`));
+      assert.doesNotMatch(words.join(" "), /refresh-1|gho_1|secret/);
+    }
   });
 
   test(`${version}: a wrong secret of the app logs nobody out`, async () => {
@@ -256,7 +368,7 @@ test("it is there for require as well, and small", () => {
     return ts.transpileModule(source, { compilerOptions }).outputText;
   });
   const size = gzipSync(code.join("")).length;
-  assert.ok(size <= 4096, `${size} bytes`);
+  assert.ok(size <= 4608, `${size} bytes`);
 });
 
 test("no public type is any", () => {
