@@ -25,6 +25,17 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
    * sign-out waits for Cambio, for 2 seconds at most.
    */
   after?: (task: Promise<void>) => void;
+  /**
+   * `cookies` of `next/headers`. A cookie of its own then names the sessions that were signed out within the last day, so that an
+   * answer that was under way at the sign-out does not sign the user in again.
+   */
+  cookies?: () => CookieStore | Promise<CookieStore>;
+}
+
+/** As far as `cookies` of `next/headers` is used here. */
+export interface CookieStore {
+  get(name: string): { value: string } | undefined;
+  set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;
 }
 
 /** What Cambio adds to a session. */
@@ -43,9 +54,13 @@ type Token = { cambio?: Visible };
 /** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
 const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope", "token_type", "expires_at"];
 
+/** The cookie that names the sessions which were signed out, and how many it names. */
+const ENDED = "cambio.ended";
+const ENDED_SESSIONS = 4;
+
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after } = options;
+  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const keep = keeper(client, refreshBefore);
   const revoke = revoker(options);
@@ -60,6 +75,17 @@ export function steps(options: SessionOptions) {
       report(error);
     }
     return exchanged(client, account, browser);
+  }
+
+  /** The sessions that this browser signed out, the last one first. */
+  async function ended(): Promise<{ ids: string[]; store: CookieStore | undefined }> {
+    try {
+      const store = await cookies?.();
+      return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
+    } catch {
+      // Not inside a request of the `app` folder.
+      return { ids: [], store: undefined };
+    }
   }
 
   return {
@@ -77,14 +103,18 @@ export function steps(options: SessionOptions) {
     async jwt<P extends { token: Token; account?: ProviderTokens | null }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
-    ): Promise<P["token"] | T> {
+    ): Promise<P["token"] | T | null> {
       const { account } = parameters;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
       const held = parameters.token.cambio as Kept | undefined;
+      if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
       // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
       if (account) grants.delete(account);
-      const cambio = typeof grant === "object" ? keep.opened(grant) : held && (await keep.fresh(held));
+      const cambio: Kept | undefined =
+        typeof grant === "object"
+          ? { ...keep.opened(grant), id: crypto.randomUUID() }
+          : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
       // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
@@ -108,6 +138,15 @@ export function steps(options: SessionOptions) {
 
     async signOut(token: object | null | undefined): Promise<void> {
       const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
+      if (kept?.id && cookies) {
+        const { ids, store } = await ended();
+        try {
+          const value = [kept.id, ...ids].slice(0, ENDED_SESSIONS).join(".");
+          store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
+        } catch (error) {
+          report(error);
+        }
+      }
       if (!kept?.refreshToken) return;
       const isDone = revoke(kept.refreshToken);
       try {

@@ -10,6 +10,8 @@ export interface Kept {
   user: User;
   /** The session is over: Cambio itself said so. */
   hasEnded?: true;
+  /** Names this sign-in, for next-auth; not known to Cambio. */
+  id?: string;
 }
 
 /** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */

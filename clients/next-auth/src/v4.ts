@@ -46,7 +46,12 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
         const allowed = (await own.signIn?.(parameters)) ?? true;
         return allowed === true ? step.signIn(parameters.account) : allowed;
       },
-      jwt: (parameters) => step.jwt(parameters, own.jwt),
+      async jwt(parameters) {
+        const token = await step.jwt(parameters, own.jwt);
+        // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
+        if (!token) throw new Error("this session was signed out");
+        return token;
+      },
       session: (parameters) => step.session(parameters, own.session),
     },
     events: {

@@ -51,6 +51,19 @@ function with_left(token, seconds) {
   return { ...token, cambio: { ...token.cambio, expiresAt, refreshAt: expiresAt - 60_000 } };
 }
 
+/** `cookies` of `next/headers`, in one browser. */
+function cookieStore() {
+  /** @type {{ name: string, value: string, options: object }[]} */
+  const stored = [];
+  return {
+    stored,
+    cookies: async () => ({
+      get: (/** @type {string} */ name) => [...stored].reverse().find((cookie) => cookie.name === name),
+      set: (/** @type {string} */ name, /** @type {string} */ value, /** @type {object} */ options) => void stored.push({ name, value, options }),
+    }),
+  };
+}
+
 /** Lets everything go on that waits for nothing. */
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -146,7 +159,8 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     assert.equal(token.sub, "mine");
     assert.equal((await app.session(token)).accessToken, "access-1");
     assert.equal((await app.jwt(token)).cambio.refreshToken, "refresh-1");
-    assert.equal(await app.jwt({ ...token, ends: true }), null);
+    if (version === "v5") assert.equal(await app.jwt({ ...token, ends: true }), null);
+    else await assert.rejects(app.jwt({ ...token, ends: true }), /signed out/);
     const drops = start({ callbacks: { jwt: () => ({}) } });
     assert.deepEqual(await drops.jwt(token), {});
   });
@@ -328,6 +342,44 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     await app.signOut({});
   });
 
+  test(`${version}: an answer that comes after a sign-out signs nobody in again`, async () => {
+    const { cookies, stored } = cookieStore();
+    const app = start({ cookies });
+    const first = await app.cookie();
+    const late = app.jwt(with_left(first, 50));
+    await app.signOut(first);
+
+    // The late answer stores the session's cookie again, in whichever process, before or after it was refreshed.
+    for (const cookie of [first, await late, with_left(first, -1)]) {
+      const asked = server.requests.length;
+      const other = start({ cookies });
+      if (version === "v5") assert.equal(await other.jwt(cookie), null);
+      else await assert.rejects(other.jwt(cookie), /signed out/);
+      assert.equal(server.requests.length, asked);
+    }
+
+    const second = await app.cookie();
+    assert.equal((await app.session(await app.jwt(second))).accessToken, "access-1", "signing in again works");
+    await app.signOut(second);
+    for (const cookie of [first, second]) await (version === "v5" ? app.jwt(cookie).then(assert.ifError) : assert.rejects(app.jwt(cookie)));
+    const [{ name, options }] = stored;
+    assert.equal(name, "cambio.ended");
+    assert.deepEqual(options, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
+    assert.doesNotMatch(JSON.stringify(stored), /refresh-|access-/);
+  });
+
+  test(`${version}: where there are no cookies, sessions go on, and signing out works`, async () => {
+    const app = start({
+      cookies() {
+        throw new Error("cookies() was called outside a request scope");
+      },
+    });
+    const token = await app.jwt(await app.cookie());
+    assert.equal((await app.session(token)).accessToken, "access-1");
+    await app.signOut(token);
+    assert.equal(server.requests.at(-1)?.path, "/revoke");
+  });
+
   test(`${version}: callbacks and events of the app's own go together with these`, async () => {
     /** @type {string[]} */
     const seen = [];
@@ -358,16 +410,18 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
   });
 }
 
-test("it is there for require as well, and small", () => {
+test("it is there for require as well, and small", async () => {
   const require = createRequire(import.meta.url);
   for (const version of ["v4", "v5"]) assert.equal(typeof require(`@cambio/next-auth/${version}`).cambio, "function");
-  // As a bundler ships it: without the comments.
-  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, removeComments: true };
-  const code = ["index", "keep", "callbacks", "v4"].map((name) => {
+  // As a bundler ships it: minified, by the copy of terser that comes with Next.js.
+  const terser = /** @type {string} */ ("next/dist/compiled/terser");
+  /** @type {{ minify: (code: string, options: object) => Promise<{ code: string }> }} */
+  const { minify } = require(terser);
+  const code = ["index", "keep", "callbacks", "v4"].map(async (name) => {
     const source = readFileSync(new URL(`../dist/esm/${name}.js`, import.meta.url), "utf8");
-    return ts.transpileModule(source, { compilerOptions }).outputText;
+    return (await minify(source, { module: true })).code;
   });
-  const size = gzipSync(code.join("")).length;
+  const size = gzipSync((await Promise.all(code)).join("")).length;
   assert.ok(size <= 4608, `${size} bytes`);
 });
 
