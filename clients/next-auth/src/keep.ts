@@ -23,7 +23,7 @@ export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken
   return Date.now() < expiresAt ? { accessToken } : { error: "Unavailable" };
 }
 
-/** How long the outcome of a refresh is known to the requests that come next, in milliseconds: a failure is not repeated at once. */
+/** How long the outcome of a refresh is known to the requests that come next, in milliseconds. */
 const REMEMBERED = 5_000;
 /** The longest time that a request waits for a refresh while its token is good, in milliseconds. */
 const PATIENCE = 1_000;
@@ -36,8 +36,9 @@ export interface Keeper {
    * The session as it goes on. Requests that come at the same time with the same refresh token share one call; what other
    * processes do is made safe by Cambio, which gives all of them the same successor.
    *
-   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a request some seconds later tries
-   * again. While the token is good, a request waits for a second at most, and the refresh goes on in the background.
+   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
+   * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
+   * after some seconds. With an expired token, the next request tries again.
    */
   fresh(session: Kept): Promise<Kept>;
 }
@@ -69,6 +70,7 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
       forgottenAt: Infinity,
       next: refreshed(session).then((next) => {
         run.forgottenAt = Date.now() + REMEMBERED;
+        run.hasFailed = !next;
         return next;
       }),
     };
@@ -80,7 +82,8 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
     const now = Date.now();
     if (session.hasEnded || now < session.refreshAt) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
-    const { startedAt, next } = runs.get(session.refreshToken) ?? started(session);
+    const known = runs.get(session.refreshToken);
+    const { startedAt, next } = !known || (known.hasFailed && session.expiresAt <= now) ? started(session) : known;
     const patience = Math.max(startedAt + PATIENCE - now, 0);
     // A token that expires meanwhile is of no use: the request needs the next one.
     const isGood = now + patience < session.expiresAt;
@@ -94,6 +97,7 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
 interface Run {
   startedAt: number;
   forgottenAt: number;
+  hasFailed?: boolean;
   next: Promise<Kept | undefined>;
 }
 

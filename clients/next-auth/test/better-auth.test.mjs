@@ -199,8 +199,6 @@ test("while Cambio is down the session stays, and goes on afterwards", async () 
   for (const answer of [{ status: 503 }, { status: 401, body: { error: "invalid_client" } }]) {
     server.answer = () => answer;
     assert.deepEqual(await browser.session(), { error: "Unavailable", user: USER });
-    // A failure is remembered for 5 seconds.
-    later(6);
   }
   server.answer = () => ({ body: grant(2) });
   assert.equal((await browser.session()).accessToken, "access-2");

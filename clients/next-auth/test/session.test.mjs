@@ -228,13 +228,21 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     assert.equal(session.accessToken, undefined);
     assert.equal(session.user.name, "Ada", "still signed in");
     server.answer = () => ({ body: grant(2) });
+    assert.equal((await app.session(await app.jwt(expired))).accessToken, "access-2");
+  });
+
+  test(`${version}: while the token is good, a refresh that failed is repeated some seconds later`, async (t) => {
+    const app = start();
+    const token = with_left(await app.cookie(), 50);
+    server.answer = () => down;
+    await app.jwt(token);
+    server.answer = () => ({ body: grant(2) });
     const asked = server.requests.length;
-    await app.jwt(expired);
-    assert.equal(server.requests.length, asked, "a failure is remembered for some seconds");
-    mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
-    const next = await app.session(await app.jwt(expired));
-    mock.timers.reset();
-    assert.equal(next.accessToken, "access-2");
+
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-1");
+    assert.equal(server.requests.length, asked);
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-2");
   });
 
   test(`${version}: while Cambio hangs, a good token is waited for a second, and then not at all`, async (t) => {

@@ -3,12 +3,10 @@ import type { NextAuthOptions } from "next-auth";
 import GitHubProvider from "next-auth/providers/github";
 import type { OAuthConfig } from "next-auth/providers/oauth";
 import { cookies, headers } from "next/headers";
-import { after } from "next/server";
 import { env } from "@/lib/env";
 
 /** Once for the whole process: requests that refresh at the same time share one call. */
 const { options } = cambio({
-  after,
   cookies,
   errorPage: "/auth/error",
   userAgent: async () => (await headers()).get("user-agent"),
