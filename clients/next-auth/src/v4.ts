@@ -1,13 +1,13 @@
 /** For next-auth 4. */
-import type { NextAuthOptions } from "next-auth";
+import type { DefaultSession, NextAuthOptions } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
-/** With `cambio`; exported, because the declaration below needs the module. */
-export type { JWT } from "next-auth/jwt";
-
 declare module "next-auth" {
-  interface Session extends CambioSession {}
+  interface Session extends CambioSession {
+    // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.
+    user: { id: string } & DefaultSession["user"];
+  }
 }
 declare module "next-auth/jwt" {
   interface JWT {

@@ -3,7 +3,7 @@ import type { NextAuthConfig, NextAuthResult } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
-/** With `cambio`; exported, because the declaration below needs the module. */
+/** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
