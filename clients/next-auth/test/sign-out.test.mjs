@@ -34,6 +34,13 @@ for (const [version, start, nobody] of /** @type {const} */ ([
     assert.deepEqual(JSON.parse((await app.get("/api/auth/session")).body), nobody);
   });
 
+  test(`${version}: the empty cookie that Next.js leaves behind is no session`, async () => {
+    const { app, late } = await signedOut({});
+    for (const name of late.keys()) if (name.includes("session-token")) app.cookies.set(name, "");
+    assert.equal(await app.onServer(), null);
+    assert.deepEqual(JSON.parse((await app.get("/api/auth/session")).body), nobody);
+  });
+
   test(`${version}: a late answer, or a second tab, brings back a cookie that is worth nothing`, async () => {
     /** @type {Map<string, string>} */
     const stored = new Map();
