@@ -80,6 +80,8 @@ for (const { name, section, creator, session } of APPS) {
     const me = await fetch(`${api.url}/me`, { headers: { Authorization: `Bearer ${accessToken}` } });
     assert.equal(me.status, 200);
 
+    await sharesNoCookie(page, url);
+
     if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
     else {
       await page.getByRole("link", { name: "Sign out" }).click();
@@ -89,6 +91,27 @@ for (const { name, section, creator, session } of APPS) {
     assert.equal(await page.getByText("Hello").count(), 0);
     await context.close();
   });
+}
+
+/**
+ * What shared caches store carries no cookie: files, images and prefetches set none, and what sets one is private.
+ *
+ * @param {import("playwright-core").Page} page @param {string} url
+ */
+async function sharesNoCookie(page, url) {
+  const script = await page.locator("script[src^='/_next/static/']").first().getAttribute("src");
+  assert.ok(script);
+  const files = [script, "/favicon.ico", "/next.svg", "/_next/image?url=%2Fnext.svg&w=64&q=75", "/nothing-here.png"];
+  for (const path of files) {
+    const answer = await page.request.get(`${url}${path}`);
+    assert.equal(answer.headers()["set-cookie"], undefined, path);
+  }
+  const prefetch = await page.request.get(url, { headers: { rsc: "1", "next-router-prefetch": "1" }, maxRedirects: 0 });
+  assert.equal(prefetch.headers()["set-cookie"], undefined, "a prefetch");
+  for (const path of ["/", "/nothing-here"]) {
+    const headers = (await page.request.get(`${url}${path}`)).headers();
+    if (headers["set-cookie"]) assert.match(headers["cache-control"] ?? "", /private.*no-store/, path);
+  }
 }
 
 /** A fresh app with what a section of the README says. @param {string} name @param {string} section @param {string} creator */

@@ -1,5 +1,7 @@
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, type SessionProblem, state } from "./keep.js";
+import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
+
+export { report };
 
 /** When sessions are refreshed. */
 export interface RefreshOptions {
@@ -16,6 +18,24 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   errorPage?: string;
   /** The browser of whoever signs in, for their list of sessions: `async () => (await headers()).get("user-agent")`. */
   userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
+  /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
+  providerTokens?: boolean;
+  /**
+   * How a sign-out goes on at Cambio after its answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
+   * sign-out waits for Cambio, for 2 seconds at most.
+   */
+  after?: (task: Promise<void>) => void;
+  /**
+   * `cookies` of `next/headers`. A cookie of its own then names the sessions that were signed out within the last day, so that an
+   * answer that was under way at the sign-out does not sign the user in again.
+   */
+  cookies?: () => CookieStore | Promise<CookieStore>;
+}
+
+/** As far as `cookies` of `next/headers` is used here. */
+export interface CookieStore {
+  get(name: string): { value: string } | undefined;
+  set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;
 }
 
 /** What Cambio adds to a session. */
@@ -26,44 +46,151 @@ export interface CambioSession {
   error?: SessionProblem;
 }
 
-type Token = { cambio?: Kept | undefined };
+/** Cambio's part of the token, as the app's own callbacks see it. */
+export type Visible = Omit<Kept, "refreshToken">;
+
+type Token = { cambio?: Visible };
+
+/** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
+const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope", "token_type", "expires_at"];
+
+/** The cookie that names the sessions which were signed out, and how many it names. */
+const ENDED = "cambio.ended";
+const ENDED_SESSIONS = 4;
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent } = options;
+  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const keep = keeper(client, refreshBefore);
+  const revoke = revoker(options);
+  /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
+  const grants = new WeakMap<object, Grant>();
+
+  async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
+    let browser: string | null | undefined;
+    try {
+      browser = await userAgent?.();
+    } catch (error) {
+      report(error);
+    }
+    return exchanged(client, account, browser);
+  }
+
+  /** The sessions that this browser signed out, the last one first. */
+  async function ended(): Promise<{ ids: string[]; store: CookieStore | undefined }> {
+    try {
+      const store = await cookies?.();
+      return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
+    } catch {
+      // Not inside a request of the `app` folder.
+      return { ids: [], store: undefined };
+    }
+  }
 
   return {
     client,
 
-    /** Cambio decides who this is. A refusal is a page, because what is thrown here ends in the URL. */
-    async signIn(user: { cambio?: Grant }, account: ProviderTokens | null | undefined): Promise<true | string> {
-      const grant = await exchanged(client, account, await userAgent?.());
+    /** Cambio decides who this is. A refusal is a page, because next-auth puts the message of an exception into the URL. */
+    async signIn(account: ProviderTokens | null | undefined): Promise<true | string> {
+      const grant = await exchange(account);
       if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
-      user.cambio = grant;
+      if (account) grants.set(account, grant);
       return true;
     },
 
-    /** `user` and `account` are there at sign-in only; from then on, the encrypted session cookie holds what they brought. */
-    async jwt<T extends Token>(token: T, user: { cambio?: Grant } | undefined, account: ProviderTokens | null | undefined): Promise<T> {
-      let grant: Grant | string | undefined = user?.cambio;
-      // With a database adapter, this is not the user of `signIn`. The same exchange within a minute gets the same session again.
-      if (!grant && account) grant = await exchanged(client, account, await userAgent?.());
-      const cambio = typeof grant === "object" ? keep.opened(grant) : token.cambio && (await keep.fresh(token.cambio));
-      return cambio ? { ...token, ...claims(cambio.user), cambio } : token;
+    /** `account` is there at sign-in only; from then on, the encrypted session cookie holds the grant. */
+    async jwt<P extends { token: Token; account?: ProviderTokens | null }, T extends Token | null>(
+      parameters: P,
+      own?: (parameters: P) => T | PromiseLike<T>,
+    ): Promise<P["token"] | T | null> {
+      const { account } = parameters;
+      // The cookie was written below: it has the refresh token that the app's callbacks do not see.
+      const held = parameters.token.cambio as Kept | undefined;
+      if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
+      // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
+      const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
+      if (account) grants.delete(account);
+      const cambio: Kept | undefined =
+        typeof grant === "object"
+          ? { ...keep.opened(grant), id: crypto.randomUUID() }
+          : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
+      const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
+      const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
+      // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
+      return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
     },
 
-    session<S extends { user?: object | undefined }>(session: S, token: Token): S {
-      if (!token.cambio) return session;
-      const { id, name, email, picture } = token.cambio.user;
-      return { ...session, ...state(token.cambio), user: { ...session.user, id, name, email, image: picture } };
+    async session<P extends { session: { user?: object | undefined }; token?: Token }, S extends object>(
+      parameters: P,
+      own?: (parameters: P) => S | PromiseLike<S>,
+    ): Promise<P["session"] | S> {
+      const kept = parameters.token?.cambio as Kept | undefined;
+      let session = parameters.session;
+      if (kept) {
+        const { id, name, email, picture } = kept.user;
+        session = { ...session, ...state(kept), user: { ...session.user, id, name, email, image: picture } };
+        // In place: where a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
+        parameters.token = { ...parameters.token, cambio: visible(kept) };
+      }
+      return own ? withoutOurs((await own({ ...parameters, session })) ?? session) : session;
     },
 
-    async signOut(token: Token | null | undefined): Promise<void> {
-      const refreshToken = token?.cambio?.refreshToken;
-      if (refreshToken) await client.revoke(refreshToken).catch(report);
+    async signOut(token: object | null | undefined): Promise<void> {
+      const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
+      if (kept?.id && cookies) {
+        const { ids, store } = await ended();
+        try {
+          const value = [kept.id, ...ids].slice(0, ENDED_SESSIONS).join(".");
+          store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
+        } catch (error) {
+          report(error);
+        }
+      }
+      if (!kept?.refreshToken) return;
+      const isDone = revoke(kept.refreshToken);
+      try {
+        if (after) return after(isDone);
+      } catch (error) {
+        report(error);
+      }
+      await isDone;
     },
+  };
+}
+
+function visible({ refreshToken, ...rest }: Kept): Visible {
+  return rest;
+}
+
+function withoutTokens(account: object): object {
+  return Object.fromEntries(Object.entries(account).filter(([name]) => OPEN_MEMBERS.includes(name)));
+}
+
+/** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
+function withoutOurs<S extends object>(session: S): S {
+  let isFound = false;
+  const json = JSON.stringify(session, (name, value: unknown) => {
+    const isOurs = name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
+    isFound ||= isOurs;
+    return isOurs ? undefined : value;
+  });
+  return isFound ? JSON.parse(json) : session;
+}
+
+/** The longest time that a sign-out waits for Cambio, in milliseconds. */
+const SIGN_OUT = 2_000;
+
+/** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
+export function revoker(options: CambioOptions): (refreshToken: string) => Promise<void> {
+  const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
+  return async (refreshToken) => {
+    const answer = client.revoke(refreshToken).then(() => true);
+    try {
+      if (!(await within(SIGN_OUT, answer))) report("a session was not ended: Cambio does not answer /revoke");
+    } catch (error) {
+      report(error, "a session was not ended: ");
+    }
   };
 }
 
@@ -93,8 +220,4 @@ export async function exchanged(client: CambioClient, account: ProviderTokens | 
         return "CambioMisconfigured";
     }
   }
-}
-
-export function report(error: unknown): void {
-  console.error("[cambio]", error instanceof Error ? error.message : error);
 }

@@ -10,6 +10,8 @@ export interface Kept {
   user: User;
   /** The session is over: Cambio itself said so. */
   hasEnded?: true;
+  /** Names this sign-in, for next-auth; not known to Cambio. */
+  id?: string;
 }
 
 /** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */
@@ -21,8 +23,10 @@ export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken
   return Date.now() < expiresAt ? { accessToken } : { error: "Unavailable" };
 }
 
-/** What is refreshed is known for so many milliseconds to those who come a moment later, and to renderings that could not store it. */
+/** How long the outcome of a refresh is known to the requests that come next, in milliseconds. */
 const REMEMBERED = 5_000;
+/** The longest time that a request waits for a refresh while its token is good, in milliseconds. */
+const PATIENCE = 1_000;
 
 /** Keeps sessions fresh. */
 export interface Keeper {
@@ -32,14 +36,16 @@ export interface Keeper {
    * The session as it goes on. Requests that come at the same time with the same refresh token share one call; what other
    * processes do is made safe by Cambio, which gives all of them the same successor.
    *
-   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and the next request tries again.
+   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
+   * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
+   * after some seconds. With an expired token, the next request tries again.
    */
   fresh(session: Kept): Promise<Kept>;
 }
 
 export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
   /** By the refresh token that they go on from. */
-  const runs = new Map<string, { next: Promise<Kept>; forgottenAt: number }>();
+  const runs = new Map<string, Run>();
 
   function opened({ accessToken, expiresAt, refreshToken, user }: Grant): Kept {
     // Of a short life, at most a quarter: who refreshed at each request would run ahead of those who are still on their way.
@@ -47,31 +53,81 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
     return { accessToken, expiresAt, refreshAt: expiresAt - early, refreshToken, user };
   }
 
-  async function refreshed(session: Kept): Promise<Kept> {
+  /** `undefined` when there is no answer. */
+  async function refreshed(session: Kept): Promise<Kept | undefined> {
     try {
       return opened(await client.refresh(session.refreshToken));
     } catch (error) {
       if (error instanceof CambioError && error.kind === "ended") return { ...session, accessToken: "", refreshToken: "", hasEnded: true };
-      console.error("[cambio] the session was not refreshed:", error instanceof Error ? error.message : error);
-      return session;
+      report(error, "the session was not refreshed: ");
+      return undefined;
     }
+  }
+
+  function started(session: Kept): Run {
+    const run: Run = {
+      startedAt: Date.now(),
+      forgottenAt: Infinity,
+      next: refreshed(session).then((next) => {
+        run.forgottenAt = Date.now() + REMEMBERED;
+        run.hasFailed = !next;
+        return next;
+      }),
+    };
+    runs.set(session.refreshToken, run);
+    return run;
   }
 
   async function fresh(session: Kept): Promise<Kept> {
     const now = Date.now();
     if (session.hasEnded || now < session.refreshAt) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
-    const key = session.refreshToken;
-    const known = runs.get(key);
-    if (known) return known.next;
-    const run = { next: refreshed(session), forgottenAt: Infinity };
-    runs.set(key, run);
-    const next = await run.next;
-    // What failed is tried again by the next request.
-    if (next === session) runs.delete(key);
-    else run.forgottenAt = Date.now() + REMEMBERED;
-    return next;
+    const known = runs.get(session.refreshToken);
+    const { startedAt, next } = !known || (known.hasFailed && session.expiresAt <= now) ? started(session) : known;
+    const patience = Math.max(startedAt + PATIENCE - now, 0);
+    // A token that expires meanwhile is of no use: the request needs the next one.
+    const isGood = now + patience < session.expiresAt;
+    return (await (isGood ? within(patience, next) : next)) ?? session;
   }
 
   return { opened, fresh };
+}
+
+/** A refresh: under way, or over and remembered. */
+interface Run {
+  startedAt: number;
+  forgottenAt: number;
+  hasFailed?: boolean;
+  next: Promise<Kept | undefined>;
+}
+
+/** What comes of a promise within so many milliseconds. */
+export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const timeout = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, milliseconds, undefined);
+  });
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
+}
+
+/** As far as a log may show an error. */
+interface Cause {
+  message?: string;
+  cause?: unknown;
+  errors?: unknown[];
+  name?: string;
+  code?: string | number;
+  hostname?: string;
+  address?: string;
+  port?: number;
+}
+
+/** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
+export function report(error: unknown, what = ""): void {
+  let first = error as Cause | null | undefined;
+  for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;
+  const { name, code = name, hostname, address, port } = first ?? {};
+  const host = [hostname ?? address, port].filter(Boolean).join(":");
+  const cause = first === error ? "" : ` (${[typeof code === "string" ? code : name, host].filter(Boolean).join(" ")})`;
+  console.error("[cambio]", `${what}${error instanceof Error ? error.message : String(error)}${cause}`);
 }

@@ -1,28 +1,24 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
-import type { CambioClient, Grant } from "./index.js";
-import type { Kept } from "./keep.js";
+import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import type { CambioClient } from "./index.js";
 
 declare module "next-auth" {
   interface Session extends CambioSession {
     // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.
     user: { id: string } & DefaultSession["user"];
   }
-  interface User {
-    /** There in the callbacks of a sign-in, and nowhere else. */
-    cambio?: Grant;
-  }
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    cambio?: Kept;
+    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    cambio?: Visible;
   }
 }
 
 /** How to reach Cambio, and what your app does beside it. */
 export interface NextAuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is asked first, and may refuse; the others get what these made, and have the last word. */
+  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NextAuthOptions["callbacks"];
   /** Your own events, after these. */
   events?: NextAuthOptions["events"];
@@ -48,16 +44,15 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters.account) : allowed;
       },
       async jwt(parameters) {
-        const token = await step.jwt(parameters.token, parameters.user, parameters.account);
-        return own.jwt ? own.jwt({ ...parameters, token }) : token;
+        const token = await step.jwt(parameters, own.jwt);
+        // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
+        if (!token) throw new Error("this session was signed out");
+        return token;
       },
-      async session(parameters) {
-        const session = step.session(parameters.session, parameters.token);
-        return own.session ? own.session({ ...parameters, session }) : session;
-      },
+      session: (parameters) => step.session(parameters, own.session),
     },
     events: {
       ...events,

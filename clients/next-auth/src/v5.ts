@@ -1,28 +1,24 @@
 /** For Auth.js 5: `next-auth@5`. */
-import type { NextAuthConfig } from "next-auth";
-import { type CambioSession, type SessionOptions, steps } from "./callbacks.js";
-import type { CambioClient, Grant } from "./index.js";
-import type { Kept } from "./keep.js";
+import type { NextAuthConfig, NextAuthResult } from "next-auth";
+import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import type { CambioClient } from "./index.js";
 
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
   interface Session extends CambioSession {}
-  interface User {
-    /** There in the callbacks of a sign-in, and nowhere else. */
-    cambio?: Grant;
-  }
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    cambio?: Kept;
+    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    cambio?: Visible;
   }
 }
 
 /** How to reach Cambio, and what your app does beside it. */
 export interface AuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is asked first, and may refuse; the others get what these made, and have the last word. */
+  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NonNullable<NextAuthConfig["callbacks"]>;
   /** Your own events, after these. */
   events?: NonNullable<NextAuthConfig["events"]>;
@@ -48,16 +44,10 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.user, parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters.account) : allowed;
       },
-      async jwt(parameters) {
-        const token = await step.jwt(parameters.token, parameters.user, parameters.account);
-        return own.jwt ? own.jwt({ ...parameters, token }) : token;
-      },
-      async session(parameters) {
-        const session = step.session(parameters.session, parameters.token);
-        return own.session ? own.session({ ...parameters, session }) : session;
-      },
+      jwt: (parameters) => step.jwt(parameters, own.jwt),
+      session: (parameters) => step.session(parameters, own.session),
     },
     events: {
       ...events,
@@ -69,4 +59,25 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
     },
   };
   return { client, options: parts, ...parts };
+}
+
+/** A proxy (Next.js 16) or middleware (Next.js 15). */
+type Proxy = (request: Request, event?: unknown) => Promise<Response>;
+
+/**
+ * `auth` as the proxy of an app. It stores what was refreshed, and no cache stores an answer that sets the session's cookie.
+ *
+ * ```ts
+ * export const proxy = cambioProxy(auth);
+ * ```
+ *
+ * @param auth `auth` of Auth.js, or what it makes of a proxy of your own: `auth((request) => ...)`.
+ */
+export function cambioProxy(auth: NextAuthResult["auth"] | ReturnType<NextAuthResult["auth"]>): Proxy {
+  return async (request, event) => {
+    const response = await (auth as Proxy)(request, event);
+    // A page that is rendered at build time is public otherwise.
+    if (response.headers.has("Set-Cookie")) response.headers.set("Cache-Control", "private, no-store");
+    return response;
+  };
 }

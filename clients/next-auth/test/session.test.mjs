@@ -1,7 +1,9 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { createServer } from "node:net";
 import { mock, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import ts from "typescript";
@@ -49,6 +51,38 @@ function with_left(token, seconds) {
   return { ...token, cambio: { ...token.cambio, expiresAt, refreshAt: expiresAt - 60_000 } };
 }
 
+/** `cookies` of `next/headers`, in one browser. */
+function cookieStore() {
+  /** @type {{ name: string, value: string, options: object }[]} */
+  const stored = [];
+  return {
+    stored,
+    cookies: async () => ({
+      get: (/** @type {string} */ name) => [...stored].reverse().find((cookie) => cookie.name === name),
+      set: (/** @type {string} */ name, /** @type {string} */ value, /** @type {object} */ options) => void stored.push({ name, value, options }),
+    }),
+  };
+}
+
+/** Lets everything go on that waits for nothing. */
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+/**
+ * An app that signed in before its Cambio began to hang, and what ends each call.
+ *
+ * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds of its token
+ * @param {Parameters<typeof startWith>[1]} [options]
+ */
+async function hanging(start, seconds, options) {
+  /** @type {((answer: Response) => void)[]} */
+  const hung = [];
+  let hangs = false;
+  const app = start({ fetch: (...call) => (hangs ? new Promise((resolve) => void hung.push(resolve)) : fetch(...call)), ...options });
+  const token = with_left(await app.cookie(), seconds);
+  hangs = true;
+  return { app, token, hung };
+}
+
 // Both have the same callbacks, and callbacks of both are called with the same, as far as these look at it.
 for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
   ["v4", v4.cambio],
@@ -85,13 +119,50 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     });
   }
 
-  test(`${version}: with a database adapter, whose user is another object, the same exchange is made again`, async () => {
+  test(`${version}: with a database adapter, whose user is another object, one exchange is enough`, async () => {
     const app = start();
     const { allowed } = await app.signIn();
     const token = await app.call.jwt({ token: {}, user: { id: "of the database" }, account });
     assert.equal(allowed, true);
+    assert.equal(server.requests.length, 1);
+    assert.equal((await app.session(token)).accessToken, "access-1");
+  });
+
+  test(`${version}: for another account object than in signIn, the same exchange is made again`, async () => {
+    const app = start();
+    const { allowed } = await app.signIn();
+    const token = await app.call.jwt({ token: {}, user: { id: "of the database" }, account: { ...account } });
+    assert.equal(allowed, true);
     assert.deepEqual(server.requests[1].form, server.requests[0].form);
     assert.equal((await app.session(token)).accessToken, "access-1");
+  });
+
+  test(`${version}: a session in a database has no token, and stays as it is`, async () => {
+    const session = { user: { name: "Ada" }, expires: "" };
+    assert.deepEqual(await start().call.session({ session, user: {} }), session);
+  });
+
+  test(`${version}: a userAgent that throws does not stop a sign-in`, async () => {
+    const app = start({
+      userAgent: () => {
+        throw new Error("headers() was called outside a request scope");
+      },
+    });
+    const { allowed } = await app.signIn();
+    assert.equal(allowed, true);
+    assert.equal(server.requests.length, 1);
+  });
+
+  test(`${version}: a callback that begins a token of its own keeps the grant, and one that ends it later is obeyed`, async () => {
+    const app = start({ callbacks: { jwt: (/** @type {any} */ { token, account }) => (account ? { sub: "mine" } : token.ends ? null : token) } });
+    const token = await app.cookie();
+    assert.equal(token.sub, "mine");
+    assert.equal((await app.session(token)).accessToken, "access-1");
+    assert.equal((await app.jwt(token)).cambio.refreshToken, "refresh-1");
+    if (version === "v5") assert.equal(await app.jwt({ ...token, ends: true }), null);
+    else await assert.rejects(app.jwt({ ...token, ends: true }), /signed out/);
+    const drops = start({ callbacks: { jwt: () => ({}) } });
+    assert.deepEqual(await drops.jwt(token), {});
   });
 
   test(`${version}: a token that is good for longer is left alone`, async () => {
@@ -160,6 +231,105 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     assert.equal((await app.session(await app.jwt(expired))).accessToken, "access-2");
   });
 
+  test(`${version}: while the token is good, a refresh that failed is repeated some seconds later`, async (t) => {
+    const app = start();
+    const token = with_left(await app.cookie(), 50);
+    server.answer = () => down;
+    await app.jwt(token);
+    server.answer = () => ({ body: grant(2) });
+    const asked = server.requests.length;
+
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-1");
+    assert.equal(server.requests.length, asked);
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-2");
+  });
+
+  test(`${version}: while Cambio hangs, a good token is waited for a second, and then not at all`, async (t) => {
+    const { app, token, hung } = await hanging(start, 50);
+    t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: Date.now() });
+    const first = [app.jwt(token), app.jwt(token)];
+    await turn();
+    t.mock.timers.tick(1_000);
+    for (const one of await Promise.all(first)) assert.equal((await app.session(one)).accessToken, "access-1");
+
+    const later = app.jwt(token);
+    await turn();
+    t.mock.timers.tick(1);
+    assert.equal((await app.session(await later)).accessToken, "access-1");
+    assert.equal(hung.length, 1);
+
+    hung[0](Response.json(grant(2)));
+    await turn();
+    assert.equal((await app.session(await app.jwt(token))).accessToken, "access-2", "what comes late is there for the next request");
+    assert.equal(hung.length, 1);
+  });
+
+  test(`${version}: a token that expires while it is refreshed is waited for`, async (t) => {
+    const { app, token, hung } = await hanging(start, 0.5);
+    t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: Date.now() });
+    const request = app.jwt(token);
+    await turn();
+    t.mock.timers.tick(1_500);
+    await turn();
+    hung[0](Response.json(grant(2)));
+    assert.equal((await app.session(await request)).accessToken, "access-2");
+  });
+
+  test(`${version}: while Cambio hangs, signing out takes 2 seconds and one request`, async (t) => {
+    const { app, token, hung } = await hanging(start, 50);
+    t.mock.timers.enable({ apis: ["setTimeout"] });
+    const signOut = app.signOut(token);
+    await turn();
+    t.mock.timers.tick(2_000);
+    await signOut;
+    assert.equal(hung.length, 1);
+  });
+
+  test(`${version}: with after, signing out waits for nothing, and Cambio is told`, async () => {
+    /** @type {Promise<void>[]} */
+    const tasks = [];
+    const { app, token, hung } = await hanging(start, 50, { after: (task) => void tasks.push(task) });
+    await app.signOut(token);
+    await turn();
+    assert.equal(hung.length, 1);
+    hung[0](new Response());
+    assert.equal(tasks.length, 1);
+    await tasks[0];
+  });
+
+  test(`${version}: where after cannot be called, signing out waits for Cambio`, async () => {
+    const app = start({
+      after() {
+        throw new Error("after was called outside a request scope");
+      },
+    });
+    const token = await app.cookie();
+    await app.signOut(token);
+    assert.equal(server.requests.at(-1)?.path, "/revoke");
+  });
+
+  test(`${version}: the log tells why Cambio could not be reached, and no secret`, async (t) => {
+    const { mock: log } = t.mock.method(console, "error", () => {});
+    const closed = createServer().listen(0, "127.0.0.1");
+    await once(closed, "listening");
+    const { port } = /** @type {import("node:net").AddressInfo} */ (closed.address());
+    const token = with_left(await start().cookie(), -1);
+    closed.close();
+    await once(closed, "close");
+
+    const app = start({ url: `http://127.0.0.1:${port}` });
+    await app.jwt(token);
+    await app.signIn();
+    await app.signOut(token);
+
+    assert.equal(log.calls.length, 3);
+    for (const { arguments: words } of log.calls) {
+      assert.match(words.join(" "), new RegExp(`^\\[cambio\\] .+ \\(ECONNREFUSED 127\\.0\\.0\\.1:${port}\\)$`));
+      assert.doesNotMatch(words.join(" "), /refresh-1|gho_1|secret/);
+    }
+  });
+
   test(`${version}: a wrong secret of the app logs nobody out`, async () => {
     const app = start();
     const cookie = await app.cookie();
@@ -178,6 +348,44 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     server.answer = () => down;
     await app.signOut(token);
     await app.signOut({});
+  });
+
+  test(`${version}: an answer that comes after a sign-out signs nobody in again`, async () => {
+    const { cookies, stored } = cookieStore();
+    const app = start({ cookies });
+    const first = await app.cookie();
+    const late = app.jwt(with_left(first, 50));
+    await app.signOut(first);
+
+    // The late answer stores the session's cookie again, in whichever process, before or after it was refreshed.
+    for (const cookie of [first, await late, with_left(first, -1)]) {
+      const asked = server.requests.length;
+      const other = start({ cookies });
+      if (version === "v5") assert.equal(await other.jwt(cookie), null);
+      else await assert.rejects(other.jwt(cookie), /signed out/);
+      assert.equal(server.requests.length, asked);
+    }
+
+    const second = await app.cookie();
+    assert.equal((await app.session(await app.jwt(second))).accessToken, "access-1", "signing in again works");
+    await app.signOut(second);
+    for (const cookie of [first, second]) await (version === "v5" ? app.jwt(cookie).then(assert.ifError) : assert.rejects(app.jwt(cookie)));
+    const [{ name, options }] = stored;
+    assert.equal(name, "cambio.ended");
+    assert.deepEqual(options, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
+    assert.doesNotMatch(JSON.stringify(stored), /refresh-|access-/);
+  });
+
+  test(`${version}: where there are no cookies, sessions go on, and signing out works`, async () => {
+    const app = start({
+      cookies() {
+        throw new Error("cookies() was called outside a request scope");
+      },
+    });
+    const token = await app.jwt(await app.cookie());
+    assert.equal((await app.session(token)).accessToken, "access-1");
+    await app.signOut(token);
+    assert.equal(server.requests.at(-1)?.path, "/revoke");
   });
 
   test(`${version}: callbacks and events of the app's own go together with these`, async () => {
@@ -210,16 +418,18 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
   });
 }
 
-test("it is there for require as well, and small", () => {
+test("it is there for require as well, and small", async () => {
   const require = createRequire(import.meta.url);
   for (const version of ["v4", "v5"]) assert.equal(typeof require(`@cambio/next-auth/${version}`).cambio, "function");
-  // As a bundler ships it: without the comments.
-  const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, removeComments: true };
-  const code = ["index", "keep", "callbacks", "v4"].map((name) => {
+  // As a bundler ships it: minified, by the copy of terser that comes with Next.js.
+  const terser = /** @type {string} */ ("next/dist/compiled/terser");
+  /** @type {{ minify: (code: string, options: object) => Promise<{ code: string }> }} */
+  const { minify } = require(terser);
+  const code = ["index", "keep", "callbacks", "v4"].map(async (name) => {
     const source = readFileSync(new URL(`../dist/esm/${name}.js`, import.meta.url), "utf8");
-    return ts.transpileModule(source, { compilerOptions }).outputText;
+    return (await minify(source, { module: true })).code;
   });
-  const size = gzipSync(code.join("")).length;
+  const size = gzipSync((await Promise.all(code)).join("")).length;
   assert.ok(size <= 4608, `${size} bytes`);
 });
 

@@ -2,11 +2,12 @@ import { cambio } from "@cambio/next-auth/v4";
 import type { NextAuthOptions } from "next-auth";
 import GitHubProvider from "next-auth/providers/github";
 import type { OAuthConfig } from "next-auth/providers/oauth";
-import { headers } from "next/headers";
+import { cookies, headers } from "next/headers";
 import { env } from "@/lib/env";
 
 /** Once for the whole process: requests that refresh at the same time share one call. */
 const { options } = cambio({
+  cookies,
   errorPage: "/auth/error",
   userAgent: async () => (await headers()).get("user-agent"),
 });

@@ -1,6 +1,6 @@
 // Only compiled: what an app with Auth.js 5 can rely on without declaring anything.
-import type { NextAuthConfig, Session } from "next-auth";
-import { cambio } from "@cambio/next-auth/v5";
+import NextAuth, { type NextAuthConfig, type Session } from "next-auth";
+import { cambio, cambioProxy } from "@cambio/next-auth/v5";
 
 const { options } = cambio({ url: "https://auth.example.com", clientId: "nextjs", clientSecret: "secret" });
 export const config: NextAuthConfig = { providers: [], ...options };
@@ -12,3 +12,18 @@ export function header(session: Session): string {
   session.refreshToken;
   return problem ?? `Bearer ${token}`;
 }
+
+const { auth } = NextAuth(config);
+export const proxy = cambioProxy(auth);
+export const ownProxy = cambioProxy(auth((request) => (request.auth ? undefined : Response.redirect("https://app.example.com/"))));
+
+export const own = cambio({
+  callbacks: {
+    session: ({ session, token }) => ({ ...session, roles: token.cambio?.user.roles ?? [] }),
+    jwt({ token }) {
+      // @ts-expect-error no callback of an app gets the refresh token
+      token.cambio?.refreshToken;
+      return token;
+    },
+  },
+});

@@ -1,0 +1,145 @@
+// @ts-check
+/** The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio of server.mjs. */
+import { createRequire, register } from "node:module";
+
+// Next.js has no `exports`, so that Node finds its modules by their file names only.
+const resolve = 'export const resolve = (name, context, next) => next(/^next\\/\\w+$/.test(name) ? `${name}.js` : name, context);';
+register(`data:text/javascript,${encodeURIComponent(resolve)}`);
+const { default: NextAuth5 } = await import("next-auth-5");
+const { NextRequest } = await import("next/server.js");
+const require = createRequire(import.meta.url);
+/** Each is called with no more of a request than it looks at. @type {(request: object, response: object, options: object) => Promise<unknown>} */
+const NextAuth4 = require("next-auth").default;
+/** @type {(request: object, response: object, options: object) => Promise<unknown>} */
+const getServerSession = require("next-auth/next").getServerSession;
+
+const APP = "http://localhost:3000";
+Object.assign(process.env, { NEXTAUTH_URL: APP, NEXTAUTH_SECRET: "s".repeat(32), AUTH_SECRET: "s".repeat(32), AUTH_TRUST_HOST: "true" });
+
+/** What the provider gives out at a sign-in; none of it is for browsers. */
+export const PROVIDER_TOKENS = { access_token: "gho_secret", refresh_token: "ghr_secret", token_type: "bearer", scope: "read:user" };
+
+/** What the provider answers. @param {string} path */
+export function providerAnswer(path) {
+  if (path === "/provider/token") return { body: PROVIDER_TOKENS };
+  if (path === "/provider/user") return { body: { id: 1, name: "Octocat", email: "octocat@example.com" } };
+}
+
+/** @param {string} url */
+function provider(url) {
+  return {
+    id: "github",
+    name: "GitHub",
+    type: /** @type {const} */ ("oauth"),
+    clientId: "id",
+    clientSecret: "secret",
+    issuer: `${url}/provider`,
+    authorization: `${url}/provider/authorize`,
+    token: `${url}/provider/token`,
+    userinfo: `${url}/provider/user`,
+    checks: /** @type {["none"]} */ (["none"]),
+    profile: (/** @type {any} */ { id, name, email }) => ({ id: String(id), name, email }),
+  };
+}
+
+/**
+ * @typedef {{ body: string, headers: Headers, status: number }} Seen
+ * @typedef {{
+ *   cookies: Map<string, string>,
+ *   signIn: () => Promise<Seen>,
+ *   get: (path: string) => Promise<Seen>,
+ *   post: (path: string, form: Record<string, string>) => Promise<Seen>,
+ *   onServer: () => Promise<unknown>,
+ *   proxy?: (path: string, wrap?: (auth: any) => any) => Promise<Response>,
+ * }} App
+ */
+
+/** An app with next-auth 4, in the `pages` folder. @param {string} url @param {{ options: object }} cambio @returns {App} */
+export function appWith4(url, { options: ours }) {
+  const options = { providers: [provider(url)], ...ours };
+  const browser = cookieJar();
+  /** @param {string} path @param {Record<string, string>} [form] */
+  async function ask(path, form) {
+    const { pathname, searchParams } = new URL(path, APP);
+    const query = { ...Object.fromEntries(searchParams), nextauth: pathname.split("/").slice(3) };
+    const headers = { host: "localhost:3000", cookie: browser.header() };
+    const { response, seen } = pagesResponse();
+    await NextAuth4({ method: form ? "POST" : "GET", query, body: form, headers, cookies: Object.fromEntries(browser.cookies) }, response, options);
+    browser.store(seen.headers);
+    return seen;
+  }
+  return {
+    cookies: browser.cookies,
+    get: ask,
+    post: ask,
+    signIn: () => ask("/api/auth/callback/github?code=1"),
+    onServer: () => getServerSession({ headers: {}, cookies: Object.fromEntries(browser.cookies) }, pagesResponse().response, options),
+  };
+}
+
+/** An app with Auth.js 5. @param {string} url @param {{ options: object }} cambio @returns {App} */
+export function appWith5(url, { options: ours }) {
+  const { handlers, auth } = NextAuth5(/** @type {any} */ ({ providers: [provider(url)], trustHost: true, logger: { error() {}, warn() {} }, ...ours }));
+  const browser = cookieJar();
+  /** @param {string} path */
+  const request = (path, init = {}) => new NextRequest(new URL(path, APP), { ...init, headers: { cookie: browser.header(), host: "localhost:3000" } });
+  /** @param {string} path @param {Record<string, string>} [form] */
+  async function ask(path, form) {
+    const answer = form ? await handlers.POST(request(path, { method: "POST", body: new URLSearchParams(form) })) : await handlers.GET(request(path));
+    browser.store(answer.headers);
+    return { body: await answer.text(), headers: answer.headers, status: answer.status };
+  }
+  return {
+    cookies: browser.cookies,
+    get: ask,
+    post: ask,
+    signIn: () => ask("/api/auth/callback/github?code=1"),
+    /** What `auth()` is in a server component, as a handler sees it. */
+    async onServer() {
+      let session;
+      const seen = /** @type {any} */ (auth)((/** @type {any} */ request) => void (session = request.auth));
+      await seen(request("/"), {});
+      return session;
+    },
+    async proxy(path, wrap = (auth) => auth) {
+      const answer = await wrap(auth)(request(path), {});
+      browser.store(answer.headers);
+      return answer;
+    },
+  };
+}
+
+function cookieJar() {
+  /** @type {Map<string, string>} */
+  const cookies = new Map();
+  return {
+    cookies,
+    header: () => [...cookies].map(([name, value]) => `${name}=${value}`).join("; "),
+    /** @param {Headers} headers */
+    store(headers) {
+      for (const cookie of headers.getSetCookie()) {
+        const [, name, value] = /** @type {RegExpExecArray} */ (/^([^=]+)=([^;]*)/.exec(cookie));
+        if (value && !/max-age=0/i.test(cookie)) cookies.set(name, decodeURIComponent(value));
+        else cookies.delete(name);
+      }
+    },
+  };
+}
+
+/** As far as next-auth 4 looks at it. */
+function pagesResponse() {
+  const seen = { body: "", headers: new Headers(), status: 200 };
+  const response = {
+    status: (/** @type {number} */ status) => ((seen.status = status), response),
+    getHeader: (/** @type {string} */ name) => (name === "Set-Cookie" ? seen.headers.getSetCookie() : seen.headers.get(name)),
+    setHeader(/** @type {string} */ name, /** @type {string | string[]} */ value) {
+      seen.headers.delete(name);
+      for (const one of [value].flat()) seen.headers.append(name, one);
+      return response;
+    },
+    json: (/** @type {unknown} */ body) => void (seen.body = JSON.stringify(body)),
+    send: (/** @type {unknown} */ body) => void (seen.body = typeof body === "string" ? body : JSON.stringify(body)),
+    end() {},
+  };
+  return { response, seen };
+}
