@@ -1,6 +1,8 @@
 // @ts-check
 /** Every page of this repository, as axe and a ruler see it: in the light and in the dark, on a desk and on a telephone. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import http from "node:http";
 import { join } from "node:path";
 import { after, before } from "node:test";
 import axe from "axe-core";
@@ -21,17 +23,20 @@ const betterAuth = { name: "better-auth", folder: "better-auth", url: "", errorP
 
 /** @type {Awaited<ReturnType<typeof startLocal>>} */
 let local;
+/** Between the examples and the API. @type {Awaited<ReturnType<typeof startDoor>>} */
+let door;
 /** @type {import("playwright-core").Browser} */
 let browser;
 
 before(
   setup(async () => {
     local = await startLocal("accessibility");
+    door = await startDoor(local.url);
     for (const example of [nextAuth, betterAuth]) {
       const port = await freePort();
       example.url = await startNext(`accessibility.${example.folder}`, join(ROOT, "examples", example.folder), port, {
         ...sessionSettings(`http://localhost:${port}`),
-        ...cambioSettings(local.url),
+        ...cambioSettings(door.url),
         // The OAuth app that the stand-in of `cargo run` knows.
         GITHUB_ID: "cambio-local",
         GITHUB_SECRET: "cambio-local-secret",
@@ -45,6 +50,7 @@ before(
 after(async () => {
   await browser?.close();
   await stopAll();
+  door?.close();
 });
 
 scenario("the local page, signed out", async () => {
@@ -135,6 +141,24 @@ for (const example of [nextAuth, betterAuth]) {
     await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
   });
 
+  scenario(`${example.name}: the start page, while the API does not answer`, async () => {
+    const page = await visitor();
+    await signIn(page, example);
+    // The buttons do nothing before React has taken the page over.
+    await page.waitForLoadState("networkidle");
+    door.isShut = true;
+    try {
+      await page.getByRole("button", { name: "Sign out everywhere" }).click();
+      await page.getByText("That did not work").waitFor();
+      await isAccessible(page, `${example.folder}-failed-action`);
+      await page.reload();
+      await page.getByText("the API does not answer").waitFor();
+      await isAccessible(page, `${example.folder}-unavailable`);
+    } finally {
+      door.isShut = false;
+    }
+  });
+
   for (const error of ["AccessDenied", "CambioRefused", "CambioMisconfigured", "CambioUnavailable"]) {
     scenario(`${example.name}: the page for ${error}`, async () => {
       const page = await visitor();
@@ -158,6 +182,23 @@ scenario("next-auth: the start page, when a sign-in failed", async () => {
   await page.getByText("Signing in did not complete").waitFor();
   await isAccessible(page, "nextjs-failed");
 });
+
+/** A way to the API that can be shut; the API answers under its own name alone. @param {string} url */
+async function startDoor(url) {
+  const server = http.createServer((request, response) => {
+    if (door.isShut) return void request.socket.destroy();
+    const { method, headers, url: path } = request;
+    const inner = http.request(new URL(path ?? "/", url), { method, headers: { ...headers, host: new URL(url).host } }, (answer) => {
+      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      answer.pipe(response);
+    });
+    inner.on("error", () => response.destroy());
+    request.pipe(inner);
+  });
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const { port } = /** @type {import("node:net").AddressInfo} */ (server.address());
+  return { url: `http://localhost:${port}`, isShut: false, close: () => void server.close() };
+}
 
 /** A person with a fresh browser. @param {import("playwright-core").BrowserContextOptions} [options] */
 async function visitor(options) {
