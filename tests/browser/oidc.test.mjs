@@ -67,7 +67,7 @@ scenario("by way of better-auth, the same account is the same user", async () =>
   await signIn(other, "mary", betterAuth);
 
   assert.equal(await shows(other, "mary"), await shows(one, "mary"));
-  await other.getByRole("button", { name: "Sign out" }).click();
+  await other.getByRole("button", { name: "Sign out", exact: true }).click();
   await other.getByRole("button", { name: "Sign in with OpenID" }).waitFor();
 });
 

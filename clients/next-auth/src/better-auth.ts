@@ -1,8 +1,8 @@
 /** For better-auth. */
-import type { BetterAuthPlugin, GenericEndpointContext } from "better-auth";
+import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "better-auth";
 import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
-import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT } from "better-auth/crypto";
+import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
 import { type CambioSession, exchanged, type RefreshOptions, type Refusal, report } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, state } from "./keep.js";
@@ -21,6 +21,14 @@ interface SignIn {
   tokens?: ProviderTokens;
   grant?: Grant;
   createsUser?: boolean;
+}
+
+/** What a request has brought so far on the way to the end of sessions. */
+interface Ending {
+  /** The sessions of the user before it, where better-auth runs no hooks for their end. */
+  before: { id: string; token: string }[];
+  /** By the id of each session that it has ended: whether Cambio was told. */
+  told: Map<string, Promise<boolean>>;
 }
 
 /** What better-auth stores of an account at a sign-in, as far as it is looked at here. */
@@ -45,6 +53,9 @@ const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>
 };
 const SALT = "cambio";
 
+/** Where better-auth ends sessions, and with them perhaps that of the browser that asks. */
+const ENDS_SESSIONS = ["/sign-out", "/revoke-session", "/revoke-sessions", "/revoke-other-sessions", "/change-password", "/delete-user", "/delete-user/callback"];
+
 /** What Cambio adds to better-auth. */
 export interface CambioPlugin {
   id: "cambio";
@@ -62,12 +73,32 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);
   const keep = keeper(client, options.refreshBefore);
   const signIns = new WeakMap<object, SignIn>();
+  const endings = new WeakMap<object, Ending>();
 
   /** The sign-in that a request is about; better-auth makes a context for each request. */
   function signInOf({ context }: GenericEndpointContext): SignIn {
     const signIn = signIns.get(context) ?? {};
     signIns.set(context, signIn);
     return signIn;
+  }
+
+  /** The end of sessions that a request is about. */
+  function endingOf({ context }: GenericEndpointContext): Ending {
+    const ending = endings.get(context) ?? { before: [], told: new Map() };
+    endings.set(context, ending);
+    return ending;
+  }
+
+  /** Ends at Cambio a session that is over at better-auth; says whether there was a record of it. Never throws. */
+  async function end(auth: AuthContext, sessionId: string): Promise<boolean> {
+    try {
+      const stored = await auth.internalAdapter.consumeVerificationValue(recordOf(sessionId));
+      if (!stored) return false;
+      await client.revoke(await symmetricDecrypt({ key: auth.secretConfig, data: stored.value }));
+    } catch (error) {
+      report(error);
+    }
+    return true;
   }
 
   /** @throws APIError, which better-auth turns into its error page's URL. */
@@ -92,7 +123,8 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
 
   return {
     id: "cambio",
-    init({ options }) {
+    init(auth) {
+      const { options } = auth;
       if (options.account?.updateAccountOnSignIn === false) {
         throw new Error("Cambio needs the provider's token of each sign-in: leave account.updateAccountOnSignIn as it is");
       }
@@ -112,9 +144,24 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
                 async before(_, context) {
                   if (context) await exchange(signInOf(context), context);
                 },
-                async after({ id }, context) {
+                async after({ id, expiresAt }, context) {
                   const grant = context && signInOf(context).grant;
-                  if (grant) await store(context, { sessionId: id, kept: keep.opened(grant) });
+                  if (!grant) return;
+                  await store(context, { sessionId: id, kept: keep.opened(grant) });
+                  await record(auth, id, grant.refreshToken, expiresAt).catch(report);
+                },
+              },
+              update: {
+                async after({ id, expiresAt }) {
+                  if (id && expiresAt) await prolong(auth, id, expiresAt).catch(report);
+                },
+              },
+              delete: {
+                async after({ id }, context) {
+                  const told = end(auth, id);
+                  // The next session does not wait for this one: the answer waits for all.
+                  if (context) endingOf(context).told.set(id, told);
+                  else await told;
                 },
               },
             },
@@ -124,19 +171,66 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     },
     endpoints: { cambioSession: sessionEndpoint(keep) },
     hooks: {
+      before: [
+        {
+          // better-auth runs no hooks for sessions that it keeps in a secondary storage alone.
+          matcher: ({ path, context }) => endsSessions(path) && Boolean(context.options.secondaryStorage) && !context.options.session?.storeSessionInDatabase,
+          handler: createAuthMiddleware(async (context) => {
+            const current = await getSessionFromCtx(context, { disableCookieCache: true });
+            if (current) endingOf(context).before = await context.context.internalAdapter.listSessions(current.user.id);
+          }),
+        },
+      ],
       after: [
         {
-          matcher: ({ path }) => path === "/sign-out",
+          matcher: ({ path, context }) => endsSessions(path) || endings.has(context),
           handler: createAuthMiddleware(async (context) => {
-            if (isAPIError(context.context.returned)) return;
-            const refreshToken = (await read(context))?.kept.refreshToken;
-            clear(context);
-            if (refreshToken) await client.revoke(refreshToken).catch(report);
+            const { internalAdapter, authCookies, responseHeaders } = context.context;
+            const { before, told } = endingOf(context);
+            const isOver = await Promise.all(before.map(async ({ token }) => !(await internalAdapter.findSession(token))));
+            for (const { id } of before.filter((_, nth) => isOver[nth])) told.set(id, end(context.context, id));
+            // Without a store, better-auth only knows that the session of this browser is over: it takes its cookie away.
+            const cookies = responseHeaders?.getSetCookie() ?? [];
+            if (cookies.some((cookie) => cookie.startsWith(`${authCookies.sessionToken.name}=;`))) {
+              const held = await read(context);
+              clear(context);
+              if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await client.revoke(held.kept.refreshToken).catch(report);
+            }
+            await Promise.all(told.values());
           }),
         },
       ],
     },
   };
+}
+
+function endsSessions(path: string | undefined): boolean {
+  return path !== undefined && ENDS_SESSIONS.includes(path);
+}
+
+/** So many milliseconds after its session, a record expires: who comes back to an expired session ends it at Cambio. */
+const OUTLIVES = 30 * 24 * 60 * 60 * 1000;
+
+function expiryOf(session: Date): Date {
+  return new Date(session.getTime() + OUTLIVES);
+}
+
+/** What better-auth's table of verifications calls the record by which a session is ended at Cambio. */
+function recordOf(sessionId: string): string {
+  return `cambio-session-${sessionId}`;
+}
+
+/** Any refresh token that a session had ends it at Cambio, so the one in the record need not follow those after it. */
+async function record({ internalAdapter, secretConfig }: AuthContext, sessionId: string, refreshToken: string, expiresAt: Date): Promise<void> {
+  const value = await symmetricEncrypt({ key: secretConfig, data: refreshToken });
+  await internalAdapter.createVerificationValue({ identifier: recordOf(sessionId), value, expiresAt: expiryOf(expiresAt) });
+}
+
+/** A session that is used lives on, and its record with it. */
+async function prolong({ internalAdapter }: AuthContext, sessionId: string, expiresAt: Date): Promise<void> {
+  const identifier = recordOf(sessionId);
+  // Not every adapter takes an update of what is not there.
+  if (await internalAdapter.findVerificationValue(identifier)) await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
 }
 
 /** The session at Cambio, refreshed in time; `null` for who is not signed in. */

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { cambio } from "@cambio/next-auth/better-auth";
 import { betterAuth } from "better-auth";
+import { memoryAdapter } from "better-auth/adapters/memory";
 import { genericOAuth } from "better-auth/plugins";
 import { grant, serverOfTests, USER } from "./server.mjs";
 
@@ -15,8 +16,8 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["Date"], now: Date.now() });
 });
 
-/** @param {Record<string, any>} [options] @param {object} [tokens] that the provider gives out */
-function start(options, tokens = { accessToken: "gho_1" }) {
+/** @param {Record<string, any>} [options] @param {object} [tokens] that the provider gives out @param {object} [more] of the plugin's options */
+function start(options, tokens = { accessToken: "gho_1" }, more) {
   const github = {
     providerId: "github",
     clientId: "id",
@@ -31,7 +32,7 @@ function start(options, tokens = { accessToken: "gho_1" }) {
     logger: { disabled: true },
     emailAndPassword: { enabled: true },
     ...options,
-    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500 }), genericOAuth({ config: [github] })],
+    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, ...more }), genericOAuth({ config: [github] })],
   });
 }
 
@@ -216,6 +217,189 @@ test("signing out gives the token back, and works while Cambio is down", async (
     assert.equal(await browser.session(), null);
   }
 });
+
+/** Where better-auth keeps sessions; without any of these it knows those of its own process. @type {Record<string, () => { options: object, content: () => unknown }>} */
+const STORES = {
+  "a database": () => {
+    const tables = { user: [], session: [], account: [], verification: [] };
+    return { options: { database: memoryAdapter(tables) }, content: () => tables };
+  },
+  "a database and a secondary storage": () => {
+    const tables = { user: [], session: [], account: [], verification: [] };
+    const { secondaryStorage, values } = storage();
+    const options = { database: memoryAdapter(tables), secondaryStorage, session: { storeSessionInDatabase: true } };
+    return { options, content: () => [tables, ...values] };
+  },
+  "a secondary storage alone": () => {
+    const { secondaryStorage, values } = storage();
+    return { options: { secondaryStorage }, content: () => [...values] };
+  },
+};
+
+/** As Redis would be. */
+function storage() {
+  /** @type {Map<string, string>} */
+  const values = new Map();
+  const secondaryStorage = {
+    get: (/** @type {string} */ key) => values.get(key) ?? null,
+    getAndDelete: (/** @type {string} */ key) => {
+      const value = values.get(key) ?? null;
+      values.delete(key);
+      return value;
+    },
+    set: (/** @type {string} */ key, /** @type {string} */ value) => void values.set(key, value),
+    delete: (/** @type {string} */ key) => void values.delete(key),
+  };
+  return { secondaryStorage, values };
+}
+
+/** One user in three browsers, whose refresh tokens are `refresh-1` to `refresh-3`. @param {ReturnType<typeof start>} auth */
+async function inThreeBrowsers(auth) {
+  const browsers = [];
+  for (const nth of [1, 2, 3]) {
+    server.answer = () => ({ body: grant(nth) });
+    const browser = new Browser(auth);
+    assert.equal((await browser.signIn()).pathname, "/");
+    browsers.push(browser);
+  }
+  server.requests.length = 0;
+  server.answer = () => ({});
+  return browsers;
+}
+
+/** The token by which better-auth names a session. @param {Browser} browser */
+async function sessionToken(browser) {
+  return (await (await browser.ask("get-session")).json()).session.token;
+}
+
+/** What Cambio was given back. */
+function revoked() {
+  assert.ok(server.requests.every(({ path }) => path === "/revoke"), JSON.stringify(server.requests));
+  return server.requests.map(({ form }) => form.token).sort();
+}
+
+for (const [kept, store] of Object.entries(STORES)) {
+  const begin = () => start({ ...store().options, user: { deleteUser: { enabled: true } } });
+
+  test(`with ${kept}, revoking one session ends that one at Cambio`, async () => {
+    const [here, there] = await inThreeBrowsers(begin());
+    const answer = await here.ask("revoke-session", { token: await sessionToken(there) });
+    assert.equal(answer.status, 200);
+    assert.deepEqual(revoked(), ["refresh-2"]);
+    assert.equal(await there.session(), null);
+    assert.equal((await here.session()).accessToken, "access-1");
+  });
+
+  test(`with ${kept}, revoking the other sessions ends those at Cambio`, async () => {
+    const [here] = await inThreeBrowsers(begin());
+    await here.ask("revoke-other-sessions", {});
+    assert.deepEqual(revoked(), ["refresh-2", "refresh-3"]);
+    assert.equal((await here.session()).accessToken, "access-1");
+  });
+
+  for (const path of ["revoke-sessions", "delete-user"]) {
+    test(`with ${kept}, ${path} ends all of the user's sessions at Cambio`, async () => {
+      const auth = begin();
+      const [here] = await inThreeBrowsers(auth);
+      const answer = await here.ask(path, {});
+      assert.equal(answer.status, 200);
+      assert.deepEqual(revoked(), ["refresh-1", "refresh-2", "refresh-3"]);
+      assert.ok(![...here.cookies.keys()].some((name) => name.includes("cambio")), [...here.cookies.keys()].join());
+    });
+  }
+
+  test(`with ${kept}, a sign-out asks Cambio once`, async () => {
+    const [here] = await inThreeBrowsers(begin());
+    await here.ask("sign-out", {});
+    assert.deepEqual(revoked(), ["refresh-1"]);
+  });
+
+  test(`with ${kept}, sessions end although Cambio is down`, async () => {
+    const [here, there] = await inThreeBrowsers(begin());
+    server.answer = () => ({ status: 503 });
+    assert.equal((await here.ask("revoke-sessions", {})).status, 200);
+    assert.equal(await there.session(), null);
+  });
+
+  test(`with ${kept}, a session that was used for months is ended at Cambio as well`, async () => {
+    const [here, there] = await inThreeBrowsers(begin());
+    for (let day = 0; day < 90; day += 2) {
+      later(2 * 24 * 60 * 60);
+      for (const browser of [here, there]) assert.equal((await browser.ask("get-session")).status, 200);
+    }
+    await here.ask("revoke-other-sessions", {});
+    assert.deepEqual(revoked(), ["refresh-2"]);
+  });
+
+  test(`${kept} holds no token of Cambio that can be read`, async () => {
+    const { options, content } = store();
+    await inThreeBrowsers(start(options));
+    assert.match(JSON.stringify(content()), /octocat/);
+    assert.doesNotMatch(JSON.stringify(content()), /refresh-\d|access-\d/);
+  });
+}
+
+test("sessions that end by other ways than these paths end at Cambio as well", async () => {
+  const auth = start(STORES["a database"]().options);
+  const [here] = await inThreeBrowsers(auth);
+  const { internalAdapter } = await auth.$context;
+  const user = await internalAdapter.findUserByEmail("octocat@example.com");
+  await internalAdapter.deleteUserSessions(user?.user.id ?? "");
+  assert.deepEqual(revoked(), ["refresh-1", "refresh-2", "refresh-3"]);
+  assert.equal(await here.session(), null);
+});
+
+test("a session that this version has no record of ends at Cambio at its sign-out", async () => {
+  const { options, content } = STORES["a database"]();
+  const [here] = await inThreeBrowsers(start(options));
+  const tables = /** @type {{ verification: object[] }} */ (content());
+  tables.verification.length = 0;
+  await here.ask("sign-out", {});
+  assert.deepEqual(revoked(), ["refresh-1"]);
+});
+
+test("a session that has expired at better-auth ends at Cambio when its browser comes back", async () => {
+  const [here] = await inThreeBrowsers(start(STORES["a database"]().options));
+  const [session] = [...here.cookies].filter(([name]) => name.includes("session_token"));
+  later(8 * 24 * 60 * 60);
+  here.cookies.set(...session);
+  assert.equal(await (await here.ask("get-session")).json(), null);
+  assert.deepEqual(revoked(), ["refresh-1"]);
+  assert.ok(![...here.cookies.keys()].some((name) => name.includes("cambio")));
+});
+
+test("sessions that end at once do not wait for each other", async () => {
+  let asked = 0;
+  /** @type {() => void} */
+  let allAreThere = () => {};
+  const all = new Promise((/** @type {(_: void) => void} */ resolve) => (allAreThere = resolve));
+  /** Answers nobody before everybody has asked. @type {typeof fetch} */
+  const meeting = async (url, init) => {
+    if (!`${url}`.endsWith("/revoke")) return fetch(url, init);
+    if (++asked === 3) allAreThere();
+    const givenUp = new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(new Error("gave up"))));
+    await Promise.race([all, givenUp]);
+    return new Response();
+  };
+  const [here] = await inThreeBrowsers(start(STORES["a database"]().options, undefined, { fetch: meeting }));
+  await here.ask("revoke-sessions", {});
+  assert.equal(asked, 3, "nobody gave up, and asked again");
+});
+
+for (const path of ["revoke-sessions", "delete-user", "revoke-session"]) {
+  test(`without a store, in another process than that of the sign-in, ${path} gives back the token of who asks`, async () => {
+    const options = { user: { deleteUser: { enabled: true } } };
+    const here = await signedIn(start(options));
+    const token = await sessionToken(here);
+    here.auth = start(options);
+    server.requests.length = 0;
+    server.answer = () => ({});
+    const answer = await here.ask(path, path === "revoke-session" ? { token } : {});
+    assert.equal(answer.status, 200);
+    assert.deepEqual(revoked(), ["refresh-1"]);
+    assert.ok(![...here.cookies.keys()].some((name) => name.includes("cambio")));
+  });
+}
 
 test("a session that no provider stands behind has no token", async () => {
   const browser = new Browser(start());

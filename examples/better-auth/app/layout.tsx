@@ -3,7 +3,6 @@ import type { ReactNode } from "react";
 import "./globals.css";
 
 export const metadata: Metadata = {
-  title: "Cambio with better-auth",
   description: "A sign-in, traded for a token of your own API",
 };
 

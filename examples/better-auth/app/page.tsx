@@ -1,27 +1,36 @@
-import { type Account, CambioError } from "@cambio/next-auth";
+import { type Account, CambioError, cambioFetch, type components } from "@cambio/next-auth";
+import type { CambioSessionAnswer } from "@cambio/next-auth/better-auth";
 import { headers } from "next/headers";
 import { api, auth } from "@/lib/auth";
-import { SignInButton, SignOutButton } from "./buttons";
+import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 import { Fresh } from "./fresh";
+import { Heading } from "./heading";
+
+type Sessions = components["schemas"]["Sessions"];
 
 export default async function Home() {
   const session = await auth.api.cambioSession({ headers: await headers() });
   if (!session) return <SignedOut />;
-  const user = session.error ?? (await account(session.accessToken ?? ""));
-  if (user === "SessionEnded") return <SignedOut notice="Your session has ended. Please sign in again." />;
+  const known = session.error ?? (await account(session));
+  if (known === "SessionEnded") return <SignedOut notice="Your session has ended. Please sign in again." />;
   return (
     <>
       <Fresh />
-      {user === "Unavailable" ? <Unavailable /> : <Profile user={user} />}
-      <SignOutButton />
+      {known === "Unavailable" ? <Unavailable /> : <Profile {...known} />}
     </>
   );
 }
 
 /** What the API says of the user at this moment. */
-async function account(accessToken: string): Promise<Account | "SessionEnded" | "Unavailable"> {
+async function account(session: CambioSessionAnswer): Promise<{ user: Account; devices: Sessions["sessions"] } | "SessionEnded" | "Unavailable"> {
   try {
-    return await api.me(accessToken);
+    const [user, answer] = await Promise.all([
+      api.me(session.accessToken ?? ""),
+      cambioFetch(session, process.env.CAMBIO_URL ?? "")("/me/sessions", { cache: "no-store" }),
+    ]);
+    if (!answer.ok) return answer.status === 401 ? "SessionEnded" : "Unavailable";
+    const { sessions }: Sessions = await answer.json();
+    return { user, devices: sessions };
   } catch (error) {
     return error instanceof CambioError && error.kind === "ended" ? "SessionEnded" : "Unavailable";
   }
@@ -30,10 +39,13 @@ async function account(accessToken: string): Promise<Account | "SessionEnded" | 
 function SignedOut({ notice }: { notice?: string }) {
   return (
     <>
-      <h1>Welcome</h1>
+      <Heading>Welcome</Heading>
       {notice && <p role="status">{notice}</p>}
       <p>Sign in, and this page shows what the API knows about you.</p>
-      <SignInButton /> {process.env.OIDC_ISSUER && <SignInButton provider="oidc">Sign in with OpenID</SignInButton>}
+      <div className="buttons">
+        <SignInButton />
+        {process.env.OIDC_ISSUER && <SignInButton provider="oidc">Sign in with OpenID</SignInButton>}
+      </div>
     </>
   );
 }
@@ -41,22 +53,42 @@ function SignedOut({ notice }: { notice?: string }) {
 function Unavailable() {
   return (
     <>
-      <h1>One moment</h1>
+      <Heading>One moment</Heading>
       <p role="alert">You are signed in, but the API does not answer. Please reload this page in a moment.</p>
+      <SignOutButton />
     </>
   );
 }
 
-function Profile({ user: { id, name, email } }: { user: Account }) {
+function Profile({ user, devices }: { user: Account; devices: Sessions["sessions"] }) {
   return (
     <>
-      <h1>{name ?? "Signed in"}</h1>
+      {user.picture && <img src={user.picture} alt="" width={72} height={72} referrerPolicy="no-referrer" />}
+      <Heading>{user.name ?? "Signed in"}</Heading>
       <dl>
         <dt>E-mail</dt>
-        <dd data-testid="email">{email ?? "none"}</dd>
+        <dd data-testid="email">{user.email ?? "none"}</dd>
         <dt>User id</dt>
-        <dd data-testid="user-id">{id}</dd>
+        <dd data-testid="user-id">{user.id}</dd>
       </dl>
+      <h2>Where you are signed in</h2>
+      <ul role="list">
+        {devices.map(({ id, user_agent, last_used_at, current }) => (
+          <li key={id}>
+            <div>
+              {user_agent ?? "An unknown device"} {current && <strong>(this device)</strong>}
+              <small>
+                last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
+              </small>
+            </div>
+            {!current && <EndButton id={id} device={user_agent ?? "an unknown device"} />}
+          </li>
+        ))}
+      </ul>
+      <div className="buttons">
+        <SignOutButton />
+        <SignOutEverywhereButton />
+      </div>
     </>
   );
 }

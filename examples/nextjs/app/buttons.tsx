@@ -34,17 +34,21 @@ export function SignOutEverywhereButton() {
   );
 }
 
-export function EndButton({ id }: { id: string }) {
-  return <ActionButton action={() => end(id)}>End</ActionButton>;
+export function EndButton({ id, device }: { id: string; device: string }) {
+  return (
+    <ActionButton action={() => end(id)} label={`End the session of ${device}`}>
+      End
+    </ActionButton>
+  );
 }
 
 /** A button that says so when its action did not work. */
-function ActionButton({ action, children }: { action: () => Promise<boolean>; children: string }) {
+function ActionButton({ action, label, children }: { action: () => Promise<boolean>; label?: string; children: string }) {
   const [failed, setFailed] = useState(false);
   const act = async () => setFailed(!(await action().catch(() => false)));
   return (
     <>
-      <button type="button" className="quiet" onClick={act}>
+      <button type="button" className="quiet" aria-label={label} onClick={act}>
         {children}
       </button>
       {failed && <p role="alert">That did not work. Please try again in a moment.</p>}

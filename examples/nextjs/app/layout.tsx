@@ -4,7 +4,6 @@ import "./globals.css";
 import { Providers } from "./providers";
 
 export const metadata: Metadata = {
-  title: "Cambio example",
   description: "A GitHub sign-in, traded for a token of your own API",
 };
 

@@ -4,6 +4,7 @@ import { me, type Session, sessions } from "@/lib/api";
 import { authOptions } from "@/lib/auth";
 import { env } from "@/lib/env";
 import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
+import { Heading } from "./heading";
 
 export const dynamic = "force-dynamic";
 
@@ -27,10 +28,13 @@ export default async function Home({ searchParams }: PageProps<"/">) {
 function SignedOut({ notice }: { notice?: string }) {
   return (
     <>
-      <h1>Welcome</h1>
+      <Heading>Welcome</Heading>
       {notice && <p role="status">{notice}</p>}
       <p>Sign in, and this page shows what the API knows about you.</p>
-      <SignInButton /> {env().openId && <SignInButton provider="oidc">Sign in with OpenID</SignInButton>}
+      <div className="buttons">
+        <SignInButton />
+        {env().openId && <SignInButton provider="oidc">Sign in with OpenID</SignInButton>}
+      </div>
     </>
   );
 }
@@ -38,7 +42,7 @@ function SignedOut({ notice }: { notice?: string }) {
 function Unavailable() {
   return (
     <>
-      <h1>One moment</h1>
+      <Heading>One moment</Heading>
       <p role="alert">You are signed in, but the API does not answer. Please reload this page in a moment.</p>
       <SignOutButton />
     </>
@@ -49,7 +53,7 @@ function Profile({ user, devices }: { user: Account; devices: Session[] }) {
   return (
     <>
       {user.picture && <img src={user.picture} alt="" width={72} height={72} referrerPolicy="no-referrer" />}
-      <h1>{user.name ?? "Signed in"}</h1>
+      <Heading>{user.name ?? "Signed in"}</Heading>
       <dl>
         <dt>E-mail</dt>
         <dd data-testid="email">{user.email ?? "none"}</dd>
@@ -57,15 +61,23 @@ function Profile({ user, devices }: { user: Account; devices: Session[] }) {
         <dd data-testid="user-id">{user.id}</dd>
       </dl>
       <h2>Where you are signed in</h2>
-      <ul>
+      <ul role="list">
         {devices.map(({ id, user_agent, last_used_at, current }) => (
           <li key={id}>
-            {user_agent ?? "An unknown device"}, last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
-            {current ? <strong> (this device)</strong> : <EndButton id={id} />}
+            <div>
+              {user_agent ?? "An unknown device"} {current && <strong>(this device)</strong>}
+              <small>
+                last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
+              </small>
+            </div>
+            {!current && <EndButton id={id} device={user_agent ?? "an unknown device"} />}
           </li>
         ))}
       </ul>
-      <SignOutButton /> <SignOutEverywhereButton />
+      <div className="buttons">
+        <SignOutButton />
+        <SignOutEverywhereButton />
+      </div>
     </>
   );
 }

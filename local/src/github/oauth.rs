@@ -25,8 +25,13 @@ use crate::neighbours::is_loopback;
 
 pub(super) fn routes() -> Router<StandIn> {
     Router::new()
+        .route("/", get(front))
         .route("/login/oauth/authorize", get(authorize))
         .route("/login/oauth/access_token", post(access_token))
+}
+
+async fn front(State(github): State<StandIn>) -> Response {
+    pages::front(&github.records().accounts)
 }
 
 /// What an app asks for, and, once the page was answered, what the user said.

@@ -24,10 +24,8 @@ pub(super) fn choose_an_account(
     let buttons: String = accounts
         .iter()
         .map(|account| {
-            let login = escape(&account.login);
-            let name = account.name.as_deref().unwrap_or("no public name");
-            let name = escape(name);
-            format!("<p><button name=\"login\" value=\"{login}\">Continue as {login} ({name})</button></p>\n")
+            let (login, name) = names(account);
+            format!("<button name=\"login\" value=\"{login}\">Continue as {login} <small>{name}</small></button>\n")
         })
         .collect();
     let scopes = if scopes.is_empty() {
@@ -40,9 +38,31 @@ pub(super) fn choose_an_account(
     let content = format!(
         "<p><strong>{app}</strong> asks for: {scopes}. Nobody here needs a password. Who are you?</p>\n\
          <form action=\"/login/oauth/authorize\">\n{hidden}{buttons}\
-         <p><button name=\"cancel\" value=\"true\">Cancel</button></p>\n</form>"
+         <button name=\"cancel\" value=\"true\">Cancel</button>\n</form>"
     );
     page(StatusCode::OK, "Sign in", &content)
+}
+
+/// What a person sees who opens the stand-in itself: nobody signs in from here.
+pub(super) fn front(accounts: &[Account]) -> Response {
+    let people: String = accounts
+        .iter()
+        .map(|account| {
+            let (login, name) = names(account);
+            format!("<li><b>{login}</b> <small>{name}</small></li>\n")
+        })
+        .collect();
+    let content = format!(
+        "<p>Your app sends people here to sign in: open your app, and choose “Sign in with GitHub”. These people have an \
+         account, and none of them has a password.</p>\n<ul>\n{people}</ul>"
+    );
+    page(StatusCode::OK, "Who can sign in", &content)
+}
+
+/// Login and name, for HTML.
+fn names(account: &Account) -> (String, String) {
+    let name = account.name.as_deref().unwrap_or("no public name");
+    (escape(&account.login), escape(name))
 }
 
 /// Where a sign-in ends that must not go back to the app, because nobody knows where that is.

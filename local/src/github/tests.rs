@@ -268,6 +268,20 @@ async fn without_a_redirect_uri_the_registered_one_is_used() {
 }
 
 #[tokio::test]
+async fn whoever_opens_the_stand_in_itself_reads_who_can_sign_in() {
+    let answer = send(&github(), request("GET", "/").body(Body::empty()).unwrap()).await;
+
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.header("content-type").starts_with("text/html"));
+    assert!(answer.text.contains("<b>octocat</b>"));
+    assert!(
+        answer
+            .header("content-security-policy")
+            .contains("default-src 'none'")
+    );
+}
+
+#[tokio::test]
 async fn what_an_app_writes_does_not_become_part_of_the_page() {
     let github = github();
     let attack = "\"><script>alert('{content}')</script>";

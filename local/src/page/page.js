@@ -11,8 +11,11 @@
 /** How often the list of requests is looked at, while somebody sees it. */
 const POLL_MS = 3000;
 
+/** A window as narrow as a telephone's; page.css has the same width. */
+const narrow = matchMedia("(max-width: 36rem)");
+
 /** As many requests as most people want to see. */
-const FEW = 10;
+const few = () => (narrow.matches ? 5 : 10);
 
 /** What a claim is, in the order in which they are shown. @type {Record<string, string>} */
 const CLAIMS = {
@@ -160,9 +163,9 @@ function showRequests(latest) {
 
 function showRows() {
   find("requests-table").hidden = !requests.length;
-  find("all-requests").hidden = areAllShown || requests.length <= FEW;
+  find("all-requests").hidden = areAllShown || requests.length <= few();
   find("all-requests").textContent = `Show all ${requests.length}`;
-  const shown = areAllShown ? requests : requests.slice(0, FEW);
+  const shown = areAllShown ? requests : requests.slice(0, few());
   find("requests").replaceChildren(...shown.map((request) => {
     const cells = [
       clock(request.at),
@@ -298,6 +301,14 @@ find("all-requests").addEventListener("click", () => {
   // The button is gone.
   find("requests-heading").focus();
 });
+
+/** Twelve claims fill two windows of a telephone: there, whoever wants to read them unfolds them. */
+function fold() {
+  /** @type {HTMLDetailsElement} */ (find("claims-details")).open = !narrow.matches;
+  showRows();
+}
+fold();
+narrow.addEventListener("change", fold);
 
 setInterval(showTimeLeft, 1000);
 setInterval(() => {

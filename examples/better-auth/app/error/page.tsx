@@ -1,5 +1,6 @@
 import Link from "next/link";
 import { SignInButton } from "../buttons";
+import { Heading } from "../heading";
 
 /** The URL chooses between these texts, and can bring none of its own. */
 const TEXTS = {
@@ -15,7 +16,7 @@ export default async function AuthError({ searchParams }: PageProps<"/error">) {
   const { title, text } = Object.entries(TEXTS).find(([name]) => name === error)?.[1] ?? TRY_AGAIN;
   return (
     <>
-      <h1>{title}</h1>
+      <Heading>{title}</Heading>
       <p role="alert">{text}</p>
       {title === TRY_AGAIN.title && <SignInButton>Try again</SignInButton>}
       <p>

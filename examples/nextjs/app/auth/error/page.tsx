@@ -1,5 +1,6 @@
 import Link from "next/link";
 import { SignInButton } from "@/app/buttons";
+import { Heading } from "@/app/heading";
 
 type Failure = "denied" | "refused" | "unavailable" | "misconfigured";
 
@@ -40,7 +41,7 @@ export default async function AuthError({ searchParams }: PageProps<"/auth/error
   const { title, text, retry } = TEXTS[FAILURES.get(error) ?? "unavailable"];
   return (
     <>
-      <h1>{title}</h1>
+      <Heading>{title}</Heading>
       <p role="alert">{text}</p>
       {retry && <SignInButton>Try again</SignInButton>}
       <p>
