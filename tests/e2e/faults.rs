@@ -162,13 +162,7 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
             again = request().await;
         }
     }
-    // What was unlinked is not there any more: whoever asks again is told so.
-    let is_done = matches!(case, Case::Unlink) && again.status == StatusCode::NOT_FOUND;
-    assert!(
-        again.status.is_success() || is_done,
-        "{what}: {:?}",
-        again.body
-    );
+    assert!(again.status.is_success(), "{what}: {:?}", again.body);
     service.check_invariants();
     check_done(case, &service, &what);
     if matches!(case, Case::Refresh) {
@@ -195,7 +189,7 @@ async fn t70_every_call_survives_every_fault() {
     let mut count = 0;
     let mut runs = JoinSet::new();
     // Many of them only wait, but too many at once would make honest calls time out.
-    let turns = Arc::new(Semaphore::new(10));
+    let turns = Arc::new(Semaphore::new(6));
     for (case, calls) in Case::ALL {
         for nth in 1..=calls {
             let mut faults = Fault::of_dynamodb();

@@ -249,7 +249,7 @@ async fn t60_an_account_of_somebody_else_is_not_linked_and_nothing_changes() {
 async fn t60_of_a_hundred_who_link_the_same_account_at_once_exactly_one_gets_it() {
     let scene = Scene::start().await;
     let mut users = Vec::new();
-    for person in 1..=20 {
+    for person in 1..=50 {
         let person = format!("person-{person}");
         users.push(scene.service.access_token(&person).await);
     }
@@ -264,7 +264,7 @@ async fn t60_of_a_hundred_who_link_the_same_account_at_once_exactly_one_gets_it(
     let linked = answers
         .iter()
         .filter(|answer| answer.status == StatusCode::OK);
-    assert_eq!(linked.count(), 5, "those of one of them");
+    assert_eq!(linked.count(), 2, "those of one of them");
     for answer in answers
         .iter()
         .filter(|answer| answer.status != StatusCode::OK)

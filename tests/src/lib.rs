@@ -170,7 +170,7 @@ impl Service {
             Account::new(4, "invited").in_organization("acme", false),
         ];
         // As many more as a race needs.
-        let others = (1..=20).map(|number| Account::new(100 + number, format!("person-{number}")));
+        let others = (1..=50).map(|number| Account::new(100 + number, format!("person-{number}")));
         let time = Time::default();
         let people = people.into_iter().chain(others).collect();
         let stand_in = StandIn::new(apps.into(), people).with_clock(time.clock());
