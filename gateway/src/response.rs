@@ -17,8 +17,8 @@ pub struct Response {
     pub status_code: u16,
     /// The headers. Those of one name are one, separated by commas.
     pub headers: BTreeMap<String, String>,
-    /// The values of `Set-Cookie`, which a comma would not separate.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// The values of `Set-Cookie`, which a comma would not separate. The member is always there: `cargo lambda watch` answers
+    /// 500 without it.
     pub cookies: Vec<String>,
     /// The body, as text or as base64.
     pub body: String,

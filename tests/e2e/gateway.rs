@@ -9,6 +9,7 @@ use axum::{
     http::HeaderMap,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{CLIENT, Service, exchange_of};
@@ -244,5 +245,25 @@ async fn an_honest_event_is_the_request_that_the_runtimes_own_crate_makes_of_it(
         let uri = parts.uri.path_and_query().unwrap().to_string();
         let expected = (parts.method.to_string(), uri, parts.headers, body);
         assert_eq!(reached.lock().unwrap().take(), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_one_that_the_events_crate_reads() {
+    let service = Service::start().await;
+    let answers = |path: &str| {
+        let event = event("GET", path, &headers(), None, false);
+        gateway::answer(&service.router, serde_json::from_str(&event).unwrap())
+    };
+    for path in ["/.well-known/jwks.json", "/me"] {
+        let answer = answers(path).await.unwrap();
+
+        let json = serde_json::to_value(&answer).unwrap();
+
+        // `cargo lambda watch` reads answers by this type, and answers 500 to what it cannot read.
+        let read: ApiGatewayV2httpResponse = serde_json::from_value(json).unwrap();
+        assert_eq!(read.status_code, i64::from(answer.status_code));
+        assert_eq!(read.headers.len(), answer.headers.len());
+        assert!(read.cookies.is_empty() && !read.is_base64_encoded);
     }
 }
