@@ -26,7 +26,6 @@ EXPLAINED = {
     "aws-smithy-runtime": ({"rt-tokio"}, "adds a DNS resolver that nothing of ours is configured with"),
     "aws-smithy-runtime-api": ({"test-util"}, MORE_TO_CALL),
     "aws-smithy-types": ({"test-util"}, MORE_TO_CALL),
-    "aws_lambda_events": ({"alb", "vpc_lattice"}, "adds other kinds of events; the authorizer names the one that it reads"),
     "axum": ({"default", "form", "http1", "original-uri", "query", "tokio", "tower-log", "tracing"}, SERVES),
     "axum-core": ({"tracing"}, LOGS),
     "bitflags": ({"std"}, STD),
