@@ -209,3 +209,17 @@ async fn a_token_costs_nothing_to_check() {
 
     assert!(scene.service.dynamodb.calls().is_empty());
 }
+
+#[tokio::test]
+async fn t101_the_same_event_in_another_payload_format_is_an_error() {
+    let scene = Scene::start(&[]).await;
+    let event: Value = serde_json::from_str(EVENT).unwrap();
+    assert!(scene.authorizer.authorize(&event).await.is_ok());
+    let mut other = event;
+    other["version"] = "1.0".into();
+
+    let answer = scene.authorizer.authorize(&other).await;
+
+    let said = answer.unwrap_err().to_string();
+    assert!(said.contains("2.0"), "{said}");
+}

@@ -154,6 +154,20 @@ async fn t73_a_large_body_is_refused_here_as_well() {
 }
 
 #[tokio::test]
+async fn t101_a_path_that_holds_a_query_is_refused() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let headers = json!({ "authorization": format!("Bearer {token}") });
+    for path in ["/me?a", "/me#a"] {
+        let event = event("GET", path, &headers, None, false);
+
+        let (status, _) = answer(&service, &event).await;
+
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn t101_a_stage_with_a_name_is_no_part_of_the_path() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;

@@ -136,6 +136,25 @@ async fn t01_t02_a_token_of_another_application_opens_nothing_and_asks_no_more()
 }
 
 #[tokio::test]
+async fn t01_facebooks_word_for_another_application_opens_nothing() {
+    let scene = Scene::start().await;
+    let token = token("email");
+    let data = json!({ "data": {
+        "app_id": "foreign-app", "type": "USER", "is_valid": true, "user_id": "7", "scopes": ["email"],
+    } });
+    let answer = proxy::Answer::new(StatusCode::OK, data.to_string());
+    let answer = answer.with_header("content-type", "application/json");
+    let when = When::Path("/facebook/debug_token");
+    scene.providers.proxy.fault_once(when, Fault::from(answer));
+
+    scene.refuses("facebook", &token).await;
+
+    // The same token, by Facebook's own word for our application.
+    let answer = scene.exchange("facebook", &token).await;
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+}
+
+#[tokio::test]
 async fn a_token_that_stands_for_nobody_opens_nothing() {
     let scene = Scene::start().await;
 

@@ -287,7 +287,7 @@ async fn t94_a_session_that_ends_in_the_middle_of_a_change_changes_nothing() {
             When::Operation("TransactWriteItems"),
             Fault::Delay(Duration::from_millis(300)),
         );
-        let answer = tokio::spawn(service_send(request));
+        let answer = tokio::spawn(status_of(request));
         service.dynamodb.arrived(2).await;
         service.put(local::dynamodb::TABLE, &session);
 
@@ -297,7 +297,7 @@ async fn t94_a_session_that_ends_in_the_middle_of_a_change_changes_nothing() {
     service.check_invariants();
 }
 
-async fn service_send(request: reqwest::RequestBuilder) -> StatusCode {
+async fn status_of(request: reqwest::RequestBuilder) -> StatusCode {
     request.send().await.unwrap().status()
 }
 
@@ -465,6 +465,27 @@ async fn t72_a_sign_out_whose_answer_was_lost_can_be_repeated() {
 
         other.is_out_at_once(&service).await;
     }
+}
+
+#[tokio::test]
+async fn t41_a_sign_out_that_arrives_after_its_session_ended_changes_nothing() {
+    let service = Service::start().await;
+    let here = Device::sign_in(&service, "octocat").await;
+    let there = Device::sign_in(&service, "octocat").await;
+    // The session was read as alive; before its write arrives at the table, it ends.
+    let late = Fault::Delay(Duration::from_millis(300));
+    service.dynamodb.clear();
+    service
+        .dynamodb
+        .fault_once(When::Operation("UpdateItem"), late);
+    let path = "/me/sessions?except=current";
+    let sign_out = service.as_user(&here.access, "DELETE", path);
+    let answer = tokio::spawn(status_of(sign_out));
+    service.dynamodb.arrived(2).await;
+    assert_done(&service.delete_as_user(&there.access, "/me/sessions").await);
+
+    assert_eq!(answer.await.unwrap(), StatusCode::UNAUTHORIZED);
+    here.is_out_at_once(&service).await;
 }
 
 #[tokio::test]
