@@ -575,6 +575,24 @@ async fn who_is_disabled_in_the_middle_of_a_sign_in_has_no_session_of_it() {
     assert_eq!((sessions.len(), ended.count()), (2, 1));
 }
 
+#[tokio::test]
+async fn an_account_that_another_one_replaces_in_the_middle_of_a_sign_in_does_not_sign_in() {
+    let service = Service::start().await;
+
+    let answer = sign_in_while(&service, |user| {
+        user["identities"]["M"]["github"]["M"]["key"] = json!({ "S": "github#another" });
+    })
+    .await;
+
+    // The identity's item still names the user, whose item names another: what contradicts itself lets nobody in.
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let sessions = service.sessions();
+    let ended = sessions
+        .iter()
+        .filter(|item| item["ended_at"] != Value::Null);
+    assert_eq!((sessions.len(), ended.count()), (2, 1));
+}
+
 /// A repeated exchange finishes what the first one left: here the profile, whose write failed.
 #[tokio::test]
 async fn a_repeated_exchange_writes_the_profile_that_the_first_one_did_not() {
