@@ -21,7 +21,7 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
   providerTokens?: boolean;
   /**
-   * How a sign-out goes on at Cambio after its answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
+   * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
    * sign-out waits for Cambio, for 2 seconds at most.
    */
   after?: (task: Promise<void>) => void;

@@ -327,7 +327,7 @@ function within(url: string, path: string): string {
   if (!base || !/^https?:$/.test(base.protocol)) throw new CambioError("misconfigured", `"${url}" is not an http(s) URL`);
   const root = base.origin + base.pathname.replace(/\/+$/, "");
   const isAbsolute = /^([a-z][a-z\d+.-]*:)?\/\//i.test(path);
-  // What follows the host begins with one of these, so no path can extend the host.
+  // The text after the host begins with one of these, so no path can extend the host.
   const target = isAbsolute ? parsed(path, root) : parsed(root + (/^([/?#]|$)/.test(path) ? path : `/${path}`));
   if (!target || !`${target.origin}${target.pathname}/`.startsWith(`${root}/`)) {
     throw new CambioError("misconfigured", `the call is not for the API at ${root}`);

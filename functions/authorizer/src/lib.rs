@@ -60,13 +60,13 @@ impl Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// Whether the request may pass.
+    /// True if the request may pass.
     pub is_authorized: bool,
-    /// What your function gets to know.
+    /// The context that your function receives.
     pub context: Context,
 }
 
-/// Why there is no answer: API Gateway answers 500, keeps that for nobody, and lets nobody through.
+/// The reason for no answer: API Gateway answers 500, does not cache it, and lets no request through.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizeError {
     /// The authorizer is wired in another way.
@@ -133,7 +133,7 @@ impl Authorizer {
         })
     }
 
-    /// Whether the request of `event` may pass.
+    /// Decides if the request of `event` may pass.
     ///
     /// # Errors
     /// That cannot be told, since the event is of another format or the keys cannot be read.

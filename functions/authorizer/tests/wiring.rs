@@ -34,7 +34,7 @@ fn event(token: &str) -> Value {
     })
 }
 
-/// What the other kinds of API and payload formats send.
+/// The events that the other kinds of API and payload formats send.
 fn other_events(token: &str) -> Vec<(&'static str, Value)> {
     let bearer = format!("Bearer {token}");
     let arn = "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/orders";

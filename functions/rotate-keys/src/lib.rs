@@ -144,7 +144,7 @@ impl RotateKeys {
     /// Does what is due and what is asked for, in one write to the table. Safe to repeat, to run many times at once, and to
     /// be killed.
     ///
-    /// Where the documents are files, they are written whatever came of that, and a key that is made gets its turn by a
+    /// With documents as files, the run writes them whatever came of that, and a key that is made gets its turn by a
     /// second write to the table, after the files have it.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl RotateKeys {
                 return Ok(Report { changed, ..report });
             }
             in_files = written.keys.into_iter().map(|key| key.kid).collect();
-            // What was asked for is done.
+            // The order is carried out already.
             order = Order::default();
         }
         Err(RotateKeysError::Overtaken)
@@ -254,7 +254,7 @@ impl RotateKeys {
         for key in set.current(now).into_iter().chain(ahead) {
             match self.keys.find_private(&key.kid).await {
                 Ok(Some(private)) if private.fits(key) => continue,
-                // It is there, and nobody can sign with it.
+                // The private key is there, and it cannot sign.
                 Ok(_) | Err(StoreError::Malformed(_)) => {}
                 Err(error) => return Err(error),
             }
