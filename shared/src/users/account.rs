@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
+    identities::ADMITS,
     store::{TRIES, active, busy, identity_key, user_key},
     transaction::Written,
 };
@@ -148,11 +149,10 @@ impl Users {
                 "SET #session_version = #session_version + :one, #signed_out_in = :session, \
                  #signed_out_by = :key{kept}"
             ))
-            // The same as `User::admits`, in DynamoDB's words; and not a second time for the same request.
-            .condition_expression(
-                "#status = :active AND (#session_version = :version OR #kept_session = :session) \
-                 AND (attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)",
-            )
+            // Not a second time for the same request.
+            .condition_expression(format!(
+                "{ADMITS} AND (attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)"
+            ))
             .expression_attribute_names("#signed_out_by", "signed_out_by")
             .expression_attribute_values(":key", string(key))
             .expression_attribute_names("#status", "status")

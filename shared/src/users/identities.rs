@@ -444,7 +444,7 @@ impl Users {
 const ROOM: &str = "attribute_not_exists(#identities.#provider) AND size(#identities) < :max";
 
 /// [`User::admits`], in DynamoDB's words.
-const ADMITS: &str =
+pub(super) const ADMITS: &str =
     "#status = :active AND (#session_version = :version OR #kept_session = :session)";
 
 fn admitting(update: UpdateBuilder, session: SessionRef) -> UpdateBuilder {
