@@ -4,28 +4,28 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-/// Cambio's users, for its operator: find them, give them roles, shut them out, delete them.
+/// Finds, changes, disables and deletes the users of Cambio.
 ///
-/// It talks to DynamoDB with your own AWS credentials, as the AWS CLI finds them. Exit codes: 1 it failed, 2 the command line is wrong,
-/// 3 there is no such user.
+/// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
+/// failure, 2 wrong command line, 3 no such user.
 #[derive(Debug, Parser)]
 #[command(name = "cambio-admin", version)]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// Where the users are.
+    /// The location of the users.
     #[command(flatten)]
     pub connection: Connection,
-    /// Write JSON: a line for each user.
+    /// Write JSON, one line for each user.
     #[arg(long, global = true)]
     pub json: bool,
 }
 
-/// Where the users are.
+/// The location of the users: table, region and profile.
 #[derive(Args, Debug)]
 pub struct Connection {
-    /// The main table: the stack's output TableName.
+    /// The main table, which is the output TableName of the stack.
     #[arg(
         long,
         env = "TABLE_NAME",
@@ -34,15 +34,15 @@ pub struct Connection {
         hide_default_value = true
     )]
     pub table: String,
-    /// The AWS region; AWS_REGION or the profile's unless given.
+    /// The AWS region; by default AWS_REGION or the region of the profile.
     #[arg(long, global = true)]
     pub region: Option<String>,
-    /// The profile of your AWS configuration; AWS_PROFILE unless given.
+    /// The profile of your AWS configuration; by default AWS_PROFILE.
     #[arg(long, global = true)]
     pub profile: Option<String>,
 }
 
-/// What there is to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Find, show and change users.
@@ -50,80 +50,81 @@ pub enum Command {
     Users(UsersCommand),
 }
 
-/// What there is to do with users.
+/// The commands for users.
 #[derive(Debug, Subcommand)]
 pub enum UsersCommand {
-    /// List users; reads the whole table.
+    /// List users. Reads the whole table.
     List {
-        /// Those with this role only.
+        /// Only users with this role.
         #[arg(long)]
         role: Option<String>,
-        /// Those who are disabled only.
+        /// Only disabled users.
         #[arg(long)]
         disabled: bool,
-        /// At most so many.
+        /// The largest number of users to list.
         #[arg(long)]
         limit: Option<usize>,
     },
-    /// Find users by id, e-mail address, login, `provider:subject`, or part of their name; reads the whole table unless it is
-    /// an id.
+    /// Find users by id, e-mail address, login, `provider:subject`, or part of the name. Reads the whole table,
+    /// except for an id.
     #[command(after_help = "Examples:\n  users find ada@example.com\n  users find github:583231")]
     Find {
-        /// What to look for.
+        /// The text to search for.
         text: String,
     },
-    /// Show all that there is of a user, with the sessions that are alive.
+    /// Show all data of a user, with the active sessions.
     Show {
         /// The user's id.
         id: UserId,
     },
-    /// Show or change what a user may do; the user's next access token says so.
+    /// Show or change the roles of a user. The next access token of the user has the new roles.
     #[command(after_help = "Example:\n  users roles 0199… --add admin --remove support")]
     Roles {
         /// The user's id.
         id: UserId,
-        /// Give this role.
+        /// Add this role.
         #[arg(long, value_name = "ROLE")]
         add: Vec<String>,
-        /// Take this role away.
+        /// Remove this role.
         #[arg(long, value_name = "ROLE")]
         remove: Vec<String>,
-        /// Have these roles and no others; `--set ''` is none.
+        /// Replace all roles by these, separated by commas; `--set ''` removes all.
         #[arg(long, value_name = "ROLE,ROLE", conflicts_with_all = ["add", "remove"])]
         set: Option<String>,
     },
-    /// Show or change what else a user's access tokens say.
+    /// Show or change the additional claims in a user's access tokens.
     #[command(
         after_help = "Example:\n  users claims 0199… --set plan=pro --set seats=5 --remove trial"
     )]
     Claims {
         /// The user's id.
         id: UserId,
-        /// Set a claim; a value that is no JSON is a text.
+        /// Set a claim. The value is JSON, or else a text.
         #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
         set: Vec<(String, Value)>,
-        /// Take a claim away.
+        /// Remove a claim.
         #[arg(long, value_name = "NAME")]
         remove: Vec<String>,
     },
-    /// Shut users out. All their sessions are over at once, on these routes and for refreshing; elsewhere when their access token ends.
+    /// Disable users. Cambio's routes and the refresh refuse their sessions at once; other APIs accept an access
+    /// token until it expires.
     Disable {
         /// The users' ids.
         #[arg(required = true)]
         ids: Vec<UserId>,
     },
-    /// Let users in again. They sign in anew: what was over stays over.
+    /// Enable users again. Ended sessions stay ended, so the users must sign in again.
     Enable {
         /// The users' ids.
         #[arg(required = true)]
         ids: Vec<UserId>,
     },
-    /// Delete users, with their identities and sessions. There is no way back but a backup.
+    /// Delete users with their identities and sessions. Only a backup can restore them.
     Delete {
         /// The users' ids.
         #[arg(required = true)]
         ids: Vec<UserId>,
-        /// Do not ask.
+        /// Delete without asking for confirmation.
         #[arg(long)]
         yes: bool,
     },

@@ -1,4 +1,4 @@
-//! The way to the table: the operator's own credentials, as the AWS CLI finds them.
+//! The connection to the table, with the operator's AWS credentials as the AWS CLI finds them.
 
 use aws_config::{BehaviorVersion, Region};
 use aws_credential_types::provider::ProvideCredentials as _;
@@ -11,7 +11,7 @@ use shared::{clock::Clock, sessions::Sessions, users::Users};
 
 use crate::{AdminError, Connection};
 
-/// The operator's command, with the table at hand.
+/// The operator's command, connected to the table.
 #[derive(Debug)]
 pub struct Admin {
     pub(crate) users: Users,
@@ -24,7 +24,7 @@ impl Admin {
     /// Finds credentials and region.
     ///
     /// # Errors
-    /// One of them is missing, or the table's name is.
+    /// Credentials, region or the name of the table are missing.
     pub async fn connect(connection: &Connection) -> Result<Self, AdminError> {
         if connection.table.is_empty() {
             return Err(AdminError::NoTable);
@@ -52,7 +52,7 @@ impl Admin {
         Ok(Self::new(Client::new(&config), connection.table.clone()))
     }
 
-    /// With this client and table.
+    /// Makes the command for this client and table.
     pub fn new(client: Client, table: String) -> Self {
         let clock = Clock::system();
         Self {
@@ -63,7 +63,8 @@ impl Admin {
         }
     }
 
-    /// About how many items the table has: DynamoDB counts every six hours. `None` if it does not say.
+    /// Returns the approximate number of items of the table, which DynamoDB updates every six hours; `None` if
+    /// DynamoDB does not report it.
     pub(crate) async fn estimate(&self) -> Option<u64> {
         let described = self.client.describe_table().table_name(&self.table);
         let described = described.send().await.ok()?;

@@ -1,4 +1,4 @@
-//! The operator's command: it talks to DynamoDB directly, with the operator's own AWS credentials.
+//! The operator's command, which reads and writes DynamoDB directly with the operator's AWS credentials.
 
 mod cli;
 mod connect;
@@ -14,24 +14,24 @@ use shared::{
 };
 use thiserror::Error;
 
-/// Why a command did not do what it was asked to.
+/// Reasons that a command fails.
 #[derive(Debug, Error)]
 pub enum AdminError {
-    /// There are no credentials to talk to AWS with.
+    /// No AWS credentials were found.
     #[error(
         "no AWS credentials: set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run `aws sso login` ({0})"
     )]
     NoCredentials(String),
-    /// Nobody said in which region the table is.
+    /// No AWS region is set.
     #[error("no AWS region: give --region, or set AWS_REGION")]
     NoRegion,
-    /// Nobody said which table.
+    /// No table is named.
     #[error("no table: give --table, or set TABLE_NAME; the stack's output TableName has it")]
     NoTable,
-    /// There is no user with this id.
+    /// No user has this id.
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
-    /// Nobody fits.
+    /// No user matches the search.
     #[error(
         "nobody fits {0:?}: give an id, an e-mail address, a login, <provider>:<subject>, or part of a name"
     )]
@@ -39,10 +39,10 @@ pub enum AdminError {
     /// Some items of users cannot be read. All others were shown.
     #[error("{} of the users cannot be read, and are left out: {}", .0.len(), listed(.0))]
     Unreadable(Vec<Unreadable>),
-    /// What was given is no role.
+    /// The argument is not a valid role.
     #[error(transparent)]
     Roles(#[from] RolesError),
-    /// What was given is no claim.
+    /// The argument is not a valid claim.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
     /// A deletion was not confirmed.
@@ -57,7 +57,8 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// 3 where there is no such user, so that a script can tell; 1 for all else. (2 is a wrong command line.)
+    /// Returns the exit code: 3 if no such user exists, so that a script can tell, and 1 for other failures. (2 is a
+    /// wrong command line.)
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoSuchUser(_) | Self::NobodyFits(_) => 3,

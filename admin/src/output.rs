@@ -1,4 +1,4 @@
-//! What is shown of a user, as a table for people or as JSON for programs.
+//! The output of users, as a table or as JSON.
 
 use std::io::{self, Write};
 
@@ -11,7 +11,7 @@ use shared::{
     users::{Status, User},
 };
 
-/// A user, as the command shows one. Times are those of RFC 3339, in UTC.
+/// A user as the command shows it. Times are RFC 3339, in UTC.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
     id: String,
@@ -23,7 +23,7 @@ pub(crate) struct Shown {
     claims: Map<String, Value>,
     identities: Vec<ShownIdentity>,
     created_at: String,
-    /// There only where the command reads them.
+    /// Present only if the command reads them.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<Vec<ShownSession>>,
 }
@@ -87,7 +87,7 @@ impl From<User> for Shown {
     }
 }
 
-/// A line of JSON for each.
+/// Writes one line of JSON for each user.
 pub(crate) fn write_json(out: &mut dyn Write, values: &[impl Serialize]) -> io::Result<()> {
     for value in values {
         serde_json::to_writer(&mut *out, value)?;
@@ -96,7 +96,7 @@ pub(crate) fn write_json(out: &mut dyn Write, values: &[impl Serialize]) -> io::
     Ok(())
 }
 
-/// A row for each.
+/// Writes one row for each user.
 pub(crate) fn write_table(out: &mut dyn Write, users: &[Shown]) -> io::Result<()> {
     let mut table = table(&[
         "ID",
@@ -122,7 +122,7 @@ pub(crate) fn write_table(out: &mut dyn Write, users: &[Shown]) -> io::Result<()
     writeln!(out, "{}", table.trim_fmt())
 }
 
-/// Everything of one user.
+/// Writes all data of one user.
 pub(crate) fn write_one(out: &mut dyn Write, user: &Shown) -> io::Result<()> {
     let verified = if user.email_verified {
         ""

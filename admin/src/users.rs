@@ -1,4 +1,4 @@
-//! What the command does with users.
+//! The commands for users.
 
 use std::{
     collections::BTreeSet,
@@ -15,10 +15,10 @@ use crate::{
 };
 
 impl Admin {
-    /// Does what `command` says, and writes what came of it to `out`.
+    /// Runs `command` and writes its output to `out`.
     ///
     /// # Errors
-    /// Why it could not be done. With several users, those before the one that failed are done.
+    /// The command failed. With several users, those before the failed one are done.
     pub async fn run(
         &self,
         command: Command,
@@ -112,7 +112,7 @@ impl Admin {
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
         let was_there = self.users.remove(id).await?;
-        // Also of one who is gone: a deletion that was cut short left them.
+        // Also for a deleted user: an interrupted deletion leaves sessions behind.
         self.sessions.delete_all(id).await?;
         if !was_there {
             return Err(AdminError::NoSuchUser(id));
@@ -125,7 +125,7 @@ impl Admin {
         Ok(())
     }
 
-    /// An id needs no search.
+    /// An id is read directly, without a scan.
     async fn find(&self, text: &str, json: bool) -> Result<Found, AdminError> {
         match text.parse() {
             Ok(id) => Ok(Found {
@@ -166,7 +166,7 @@ impl Admin {
         })
     }
 
-    /// On the terminal, if there is one.
+    /// Returns a progress bar, which is shown only if standard error is a terminal.
     async fn progress(&self, quiet: bool) -> ProgressBar {
         if quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
@@ -183,13 +183,13 @@ impl Admin {
     }
 }
 
-/// The users that fit, and the items that nobody can tell of.
+/// The matching users, and the number of items that cannot be read.
 struct Found {
     users: Vec<User>,
     unreadable: Vec<Unreadable>,
 }
 
-/// A script must notice that a list is not the whole one.
+/// A script must notice that the list is incomplete.
 fn all_read(unreadable: Vec<Unreadable>) -> Result<(), AdminError> {
     if unreadable.is_empty() {
         Ok(())
@@ -199,8 +199,8 @@ fn all_read(unreadable: Vec<Unreadable>) -> Result<(), AdminError> {
 }
 
 fn fits(user: &User, text: &str) -> bool {
-    // ASCII only: whoever looks for an address or a login must not be shown one that merely folds into it. A display name
-    // identifies nobody.
+    // ASCII case folding only: a search for an address or a login must not find a different one that Unicode folds
+    // into it. A display name identifies no user.
     let is = |other: &str| other.eq_ignore_ascii_case(text);
     let is_identity = |provider: &str, subject: &str| {
         text.split_once(':')

@@ -1,4 +1,4 @@
-//! From the event to the request.
+//! Converts an event to a request.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::OtherFormat;
 
-/// The part of an event of payload format 2.0 that makes the request.
+/// The members of an event (payload format 2.0) that make up the request.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Event {
@@ -40,14 +40,14 @@ struct Http {
     method: String,
 }
 
-/// The client's text makes no request, for this reason. It quotes nothing.
+/// The reason that an event is not a valid request. Contains no text of the client.
 #[derive(Debug)]
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Event {
     const VERSION: &str = "2.0";
 
-    /// Reads what API Gateway sends. An error of serde would quote the event, and the tokens with it.
+    /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its tokens.
     pub(crate) fn read(event: Value) -> Result<Self, OtherFormat> {
         serde_json::from_value(event)
             .ok()
@@ -77,11 +77,11 @@ impl Event {
         Ok(request)
     }
 
-    /// Path and query, as they came: nothing is decoded, and no header says where the request went.
+    /// Returns path and query unchanged: nothing is decoded, and no header takes part.
     fn uri(&self) -> Result<Uri, Malformed> {
         let path = self.path();
         let query = self.raw_query_string.as_deref().unwrap_or_default();
-        // The parser would begin the query, or leave out the rest, in the middle of a path or query that has one of these.
+        // The URI parser would end the path or the query at one of these characters.
         if !path.starts_with('/') || path.contains(['?', '#']) || query.contains('#') {
             return Err(Malformed("the path or the query is not one of a URL"));
         }
@@ -99,7 +99,7 @@ impl Event {
             .ok_or(Malformed("the path or the query is not one of a URL"))
     }
 
-    /// The path as our routes have it: a stage with a name comes first in what API Gateway sends.
+    /// Returns the path without the name of the stage, which API Gateway puts first for a named stage.
     fn path(&self) -> &str {
         let stage = self.request_context.stage.as_deref();
         stage
@@ -110,7 +110,7 @@ impl Event {
     }
 }
 
-/// API Gateway has joined headers of one name by a comma, and put the cookies aside.
+/// API Gateway joins headers of one name by a comma, and passes cookies separately.
 fn headers(
     headers: Option<HashMap<String, String>>,
     cookies: Option<Vec<String>>,

@@ -1,8 +1,9 @@
-//! Events of API Gateway (payload format 2.0) as requests, and what the routes answer as API Gateway wants it.
+//! Converts events of API Gateway (payload format 2.0) to requests, and answers of the routes to API Gateway's
+//! format.
 //!
-//! `lambda_http` does the same, and panics where a client's text is no part of a URL: a raw `<` in the query, a `Host` or an
-//! `X-Forwarded-Proto` that is none, a body that is not the base64 that it is said to be. A panic is an invocation that failed, and a
-//! 500 without our headers. Here that is a 400 of ours, and no header takes part in the URL at all.
+//! `lambda_http` does the same, but panics if a client's text is not part of a valid URL: a raw `<` in the query, an
+//! invalid `Host` or `X-Forwarded-Proto`, a body that is not base64 although the event says so. A panic is a failed
+//! invocation and a 500 without the security headers. This crate answers 400, and no header takes part in the URL.
 
 mod event;
 mod response;
@@ -18,7 +19,7 @@ use shared::http::{ApiError, Cache, surface};
 use thiserror::Error;
 use tower::ServiceExt as _;
 
-/// The function is called by something else than an HTTP API: an operator's mistake, which no client hears of.
+/// The event is not one of an HTTP API, which is a mistake of the operator and is not shown to a client.
 #[derive(Debug, Error)]
 #[error(
     "the event is not of payload format 2.0: the function wants an HTTP API or a function URL in front of it"
@@ -31,17 +32,18 @@ pub struct OtherFormat;
 /// The runtime API cannot be reached.
 pub async fn run(routes: Router) -> Result<(), Error> {
     let routes = &routes;
-    // Any JSON is taken here: an event that the runtime itself cannot read, it quotes in the log and in the error.
+    // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
+    // error.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         answer(routes, event.payload).await
     }))
     .await
 }
 
-/// What `routes` answer to the request of `event`.
+/// Returns the answer of `routes` to the request of `event`.
 ///
 /// # Errors
-/// [`OtherFormat`]; or the answer cannot be read to its end.
+/// [`OtherFormat`], or the body of the answer cannot be read to its end.
 pub async fn answer(routes: &Router, event: Value) -> Result<Response, Error> {
     let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
     let response = match event.into_request() {
@@ -55,7 +57,7 @@ pub async fn answer(routes: &Router, event: Value) -> Result<Response, Error> {
     Response::read(response).await
 }
 
-/// The answer to what is no request: like any other of ours, in its headers and in the log.
+/// Returns the answer to an invalid request, with the headers and the log line of every other answer.
 fn refusal(reason: &'static str) -> Router {
     let refuse = move || async move { ApiError::InvalidRequest(reason.to_owned()) };
     surface(Router::new().fallback(refuse), "gateway", Cache::Never)

@@ -1,4 +1,4 @@
-//! From the answer to what API Gateway wants of it.
+//! Converts an answer to API Gateway's format.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::Error;
 pub struct Response {
     /// The status.
     pub status_code: u16,
-    /// The headers. Those of one name are one, separated by commas.
+    /// The headers. Values of one name are joined by commas.
     pub headers: BTreeMap<String, String>,
-    /// The values of `Set-Cookie`, which a comma would not separate. The member is always there: `cargo lambda watch` answers
-    /// 500 without it.
+    /// The values of `Set-Cookie`, which cannot be joined by commas. The member is always present, because `cargo
+    /// lambda watch` answers 500 without it.
     pub cookies: Vec<String>,
     /// The body, as text or as base64.
     pub body: String,
-    /// Whether it is base64.
+    /// Whether the body is base64.
     pub is_base64_encoded: bool,
 }
 

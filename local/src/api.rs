@@ -1,4 +1,4 @@
-//! All routes behind one port, as API Gateway puts them behind one name.
+//! All routes behind one port, as API Gateway puts them behind one host name.
 
 use axum::{Json, Router, http::StatusCode, response::IntoResponse};
 use discovery::Discovery;
@@ -13,19 +13,19 @@ use shared::{clock::Clock, config::Environment, start::StartError};
 use thiserror::Error;
 use token_exchange::TokenExchange;
 
-/// Why the API cannot start.
+/// Reasons that the API cannot start.
 #[derive(Debug, Error)]
 pub enum ApiStartError {
     /// A function cannot start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// There is no key to sign with, and none could be made.
+    /// The key set is empty, and the first signing key could not be made.
     #[error("no signing key could be made: {0}")]
     Keys(#[from] RotateKeysError),
 }
 
-/// Makes the first signing key where there is none, then starts every function with the same settings that it would
-/// have as a Lambda.
+/// Makes the first signing key if the key set is empty, then starts every function with the settings that it has as a
+/// Lambda.
 ///
 /// # Errors
 /// A setting is missing or wrong, or DynamoDB cannot be reached.
@@ -49,7 +49,7 @@ pub async fn start(env: &Environment, clock: Clock) -> Result<Router, ApiStartEr
         .fallback(no_route))
 }
 
-/// Makes the first signing key where there is none.
+/// Makes the first signing key if the key set is empty.
 ///
 /// # Errors
 /// A setting is missing or wrong, or DynamoDB cannot be reached.
@@ -59,7 +59,7 @@ pub async fn make_first_key(env: &Environment, clock: Clock) -> Result<(), ApiSt
     Ok(())
 }
 
-/// What API Gateway answers for a path that has no route.
+/// The answer of API Gateway for a path that has no route.
 async fn no_route() -> impl IntoResponse {
     (
         StatusCode::NOT_FOUND,

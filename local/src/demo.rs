@@ -1,4 +1,4 @@
-//! `cargo run -- demo`: the whole flow, once, over HTTP, for a person to read.
+//! `cargo run -- demo`: runs the whole flow once over HTTP and prints each step.
 #![expect(clippy::print_stdout, reason = "this is what the demo is for")]
 
 use reqwest::{Method, StatusCode, header};
@@ -14,31 +14,31 @@ use crate::{
     settings::{GITHUB_CLIENT_ID, GitHub},
 };
 
-/// Why the demo did not hold.
+/// Reasons that the demo fails.
 #[derive(Debug, Error)]
 pub enum DemoError {
     /// The servers do not start.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// A request did not get through.
+    /// A request failed before it was answered.
     #[error("a request failed: {0}")]
     Http(#[from] reqwest::Error),
-    /// Something is not as it should be.
+    /// An answer differs from the expected one.
     #[error("this did not hold: {0}")]
     Broken(String),
 }
 
-/// Signs in at the stand-in, exchanges, asks who that is, refreshes, signs in again, and signs out everywhere.
+/// Signs in at the stand-in, exchanges the token, reads `/me`, refreshes, signs in again, and signs out everywhere.
 ///
 /// # Errors
-/// A step did not hold.
+/// A step failed, or its answer differs from the expected one.
 pub async fn run() -> Result<(), DemoError> {
     let options = Options {
         folder: None,
         dynamodb_port: 0,
         github_port: 0,
     };
-    // Settings of the shell do not belong to a demo that must run anywhere.
+    // The demo must run on any machine, so it ignores the settings of the shell.
     let shell = Environment::of::<String, String>([]);
     let mut services = Services::start(&options, &shell).await?;
     let GitHub::StandIn(github) = services.github.clone() else {
@@ -141,7 +141,8 @@ pub async fn run() -> Result<(), DemoError> {
     Ok(())
 }
 
-/// What a browser and next-auth do: authorize, be sent back with a code, and trade the code for a token.
+/// Does the part of the browser and of next-auth: authorize, receive the code by the redirect, and trade it for a
+/// token.
 async fn sign_in_at_github(app: &NextApp) -> Result<String, DemoError> {
     let redirect_uri = "http://localhost:3000/api/auth/callback/github";
     let authorize = app
@@ -171,7 +172,7 @@ async fn exchange(app: &NextApp, github_token: &str) -> Result<Value, DemoError>
     Ok(answer.body)
 }
 
-/// What the API answers to the user of a sign-in.
+/// Sends a request with the access token of a sign-in, and returns the answer.
 async fn as_user(
     app: &NextApp,
     method: Method,

@@ -1,7 +1,8 @@
-//! An embedded DynamoDB with our tables, on disk or in memory.
+//! An embedded DynamoDB with Cambio's tables, on disk or in memory.
 //!
-//! It is served by ourselves: dynoxide's own server answers whoever finds its port, a web page in the browser included, and takes any
-//! signature. Private keys are in here, so this one answers only whoever has the access key of its start.
+//! This module has its own HTTP server, because dynoxide's server answers any caller that finds its port, web pages
+//! in a browser included, and accepts any signature. The tables hold private keys, so this server answers only
+//! requests with the access key that was made at its start.
 
 use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
 
@@ -23,16 +24,16 @@ pub const TABLE: &str = "cambio";
 /// The keys table's name on this machine.
 pub const KEYS_TABLE: &str = "cambio-keys";
 
-/// The embedded DynamoDB cannot be used.
+/// Reasons that the embedded DynamoDB cannot be used.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
-    /// The folder for its file cannot be made.
+    /// The folder of the database file cannot be made.
     #[error("cannot make the folder {0}: {1}")]
     Folder(String, io::Error),
-    /// It does not open, or does not do as it is told.
+    /// The database cannot be opened, or an operation failed.
     #[error("the embedded DynamoDB failed: {0}")]
     Dynoxide(#[from] DynoxideError),
-    /// What we ask of it is no request.
+    /// A request to the database does not have the form that it expects.
     #[error("the embedded DynamoDB does not understand: {0}")]
     Request(#[from] serde_json::Error),
 }
@@ -54,10 +55,10 @@ pub fn open(folder: Option<&Path>) -> Result<Database, DatabaseError> {
     Ok(database)
 }
 
-/// Makes a folder that nobody else on this machine may look into: private keys are kept there.
+/// Makes a folder that no other user of this machine can read, because the database holds private keys.
 ///
 /// # Errors
-/// It cannot be made.
+/// The folder cannot be made.
 pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
@@ -91,16 +92,16 @@ fn create_tables(database: &Database) -> Result<(), DatabaseError> {
     Ok(())
 }
 
-/// What DynamoDB reads at most.
+/// The largest request body that DynamoDB reads, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// What the operations in a request's `X-Amz-Target` begin with.
+/// The prefix of the operation in a request's `X-Amz-Target` header.
 const TARGET: &str = "DynamoDB_20120810.";
 
-/// `database` by DynamoDB's own protocol, for whoever signs with this access key.
+/// Serves `database` by DynamoDB's protocol to callers that sign with this access key.
 ///
-/// The signature itself is not checked: the key's name is as secret as a signing key would be, since both are in the same file and
-/// neither leaves this machine.
+/// The signature itself is not checked. The id of the access key is as secret as a signing key would be: both would
+/// be in the same file, and neither leaves this machine.
 pub fn router(database: Database, access_key_id: String) -> Router {
     Router::new()
         .fallback(call)
@@ -118,7 +119,7 @@ struct Server {
 }
 
 impl Server {
-    /// Whether the request is signed with our access key (SigV4), as far as it says so.
+    /// Returns whether the request names the access key of this server in its SigV4 `Authorization` header.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let authorization = header_text(headers, header::AUTHORIZATION);
         authorization
@@ -151,7 +152,7 @@ async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> 
     }
 }
 
-/// What `operation` answers; `None` if there is none of that name.
+/// Returns the answer to `operation`, or `None` if no operation has that name.
 fn act(database: &Database, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
     let unreadable =
         |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());

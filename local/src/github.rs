@@ -1,8 +1,8 @@
 //! A stand-in GitHub, so that the whole sign-in runs on this machine.
 //!
-//! It speaks GitHub's own protocol, oddities included (an error of the code exchange is a 200, an API call without
-//! `User-Agent` is refused, a missing scope looks like a missing page), so the code that runs against it is the code that
-//! runs against GitHub. It keeps everything in memory, and asks nobody for a password: never put it on a network.
+//! It speaks GitHub's protocol with its oddities: an error of the code exchange is a 200, an API call without
+//! `User-Agent` is refused, and a missing scope looks like a missing page. So the same code runs against the stand-in
+//! and against GitHub. The stand-in keeps its state in memory and asks for no password: never expose it to a network.
 
 mod accounts;
 mod api;
@@ -28,14 +28,14 @@ pub(crate) use oauth::{header_text, s256};
 pub(crate) use tokens::random_characters;
 use tokens::{Records, Scopes};
 
-/// A GitHub of our own. Clones share what they know.
+/// The stand-in GitHub. Clones share their state.
 #[derive(Clone)]
 pub struct StandIn {
     records: Arc<Mutex<Records>>,
 }
 
 impl StandIn {
-    /// A GitHub where these apps are registered and these people have accounts.
+    /// Makes a stand-in with these registered apps and these accounts.
     pub fn new(apps: Vec<App>, accounts: Vec<Account>) -> Self {
         let records = Records::new(apps, accounts);
         Self {
@@ -43,19 +43,19 @@ impl StandIn {
         }
     }
 
-    /// The same, with this clock, which says when a token is made.
+    /// Makes a stand-in with these apps and accounts that takes the time of issue of its tokens from `clock`.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         self.records().clock = clock;
         self
     }
 
-    /// A GitHub with one app and a few users to sign in as: `octocat`, `hubot`, `mona` and `incognito`.
+    /// Makes a stand-in with one app and four users: `octocat`, `hubot`, `mona` and `incognito`.
     pub fn octocat_and_friends(app: App) -> Self {
         Self::new(vec![app], accounts::octocat_and_friends())
     }
 
-    /// Everything that it answers: GitHub's web pages and GitHub's API, on one port.
+    /// The routes of GitHub's web pages and of GitHub's API, for one port.
     pub fn router(&self) -> Router {
         Router::new()
             .merge(oauth::routes())
@@ -64,9 +64,9 @@ impl StandIn {
             .with_state(self.clone())
     }
 
-    /// A token as a finished sign-in would have given it; `None` if there is no such app or user.
+    /// Makes a token as a completed sign-in does; returns `None` if the app or the user does not exist.
     ///
-    /// `scopes` is written as in an authorization request: `read:user,user:email`.
+    /// `scopes` has the form of an authorization request: `read:user,user:email`.
     pub fn issue_token(&self, client_id: &str, login: &str, scopes: &str) -> Option<String> {
         let mut records = self.records();
         let client_id = records.app(client_id)?.client_id.clone();
@@ -74,12 +74,12 @@ impl StandIn {
         Some(records.issue(client_id, account_id, Scopes::parse(scopes)))
     }
 
-    /// Takes a token back, as a user does in their settings. Says whether there was one.
+    /// Revokes a token, as a user does in GitHub's settings. Returns whether the token existed.
     pub fn revoke(&self, token: &str) -> bool {
         self.records().tokens.remove(token).is_some()
     }
 
-    /// Gives a user another login; the id stays, and the old login is free for someone else.
+    /// Changes the login of a user. The id stays, and the old login becomes free.
     pub fn rename(&self, id: u64, login: &str) -> bool {
         let mut records = self.records();
         let account = records.accounts.iter_mut().find(|account| account.id == id);
@@ -88,7 +88,7 @@ impl StandIn {
         true
     }
 
-    /// Opens an account, or replaces the one with the same id.
+    /// Adds an account, or replaces the account with the same id.
     pub fn add_account(&self, account: Account) {
         let mut records = self.records();
         records.accounts.retain(|other| other.id != account.id);
@@ -96,7 +96,7 @@ impl StandIn {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        // No code panics half-way through a change, so a poisoned lock still guards whole records.
+        // No code panics in the middle of a change, so the records behind a poisoned lock are complete.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -108,7 +108,7 @@ struct ScriptRequest {
     scope: Option<String>,
 }
 
-/// Not GitHub's: a token without a browser, for scripts and first steps.
+/// A route that GitHub does not have: makes a token without a browser, for scripts.
 async fn token_for_a_script(
     State(github): State<StandIn>,
     Query(request): Query<ScriptRequest>,

@@ -1,5 +1,5 @@
-//! The whole of Cambio on this machine: the same handlers as in the Lambdas, an embedded DynamoDB, a stand-in GitHub, and
-//! a page that shows what happens, so that nothing has to be set up to try it.
+//! Cambio on one machine without any set-up: the handlers of the Lambdas, an embedded DynamoDB, a stand-in GitHub,
+//! and a page that shows each request.
 
 pub mod api;
 pub mod demo;

@@ -24,12 +24,12 @@ use local::{
 use shared::{clock::Clock, config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Nothing to set up.
+/// Runs Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Needs no set-up.
 ///
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
-/// ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS, LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS,
-/// OIDC_PROVIDERS, REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL, SIGNING_KEY_TTL and
-/// SIGNING_KEY_TYPE go on to the functions.
+/// The functions get these variables of the shell unchanged: ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS,
+/// LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS, OIDC_PROVIDERS, REFRESH_REUSE_WINDOW,
+/// SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL, SIGNING_KEY_TTL and SIGNING_KEY_TYPE.
 #[derive(Debug, Parser)]
 #[command(name = "cambio", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -44,10 +44,10 @@ struct Cli {
 
 #[derive(Args, Debug)]
 struct ServiceArgs {
-    /// Keep nothing on disk: all is forgotten at the end.
+    /// Keep the database in memory; all data is lost when the server stops.
     #[arg(long)]
     in_memory: bool,
-    /// Where users and keys are kept.
+    /// The folder of the database with users and keys.
     #[arg(long, default_value = ".cambio")]
     data_dir: PathBuf,
     /// The port of the stand-in GitHub.
@@ -67,7 +67,7 @@ impl ServiceArgs {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs the whole flow once over HTTP, says what happens, and exits 0 only if all of it held.
+    /// Runs the whole flow once over HTTP, prints each step, and exits 0 only if each step gave the expected answer.
     Demo,
     /// Starts DynamoDB and the stand-in GitHub alone, for functions that run under `cargo lambda watch`.
     Services {
@@ -76,7 +76,7 @@ enum Command {
         /// The port of the embedded DynamoDB.
         #[arg(long, default_value_t = 9002)]
         dynamodb_port: u16,
-        /// Where the API will be.
+        /// The URL at which the API will listen.
         #[arg(long, default_value = "http://localhost:9000")]
         issuer_url: String,
         /// The file to write the functions' settings to, for `cargo lambda watch --env-file`.
@@ -141,12 +141,12 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
 fn write_env_file(file: &Path, variables: &[(&str, String)]) -> Result<(), String> {
     let lines: String = variables
         .iter()
-        // Quoted, since JSON has quotes of its own.
+        // In single quotes, because JSON contains double quotes.
         .map(|(name, value)| format!("{name}='{value}'\n"))
         .collect();
     let write = || {
         file.parent().map_or(Ok(()), make_private_folder)?;
-        // With a real GitHub, its secret is in there.
+        // With the real GitHub, the file contains the secret of the app.
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);
         options.open(file)?.write_all(lines.as_bytes())

@@ -1,8 +1,8 @@
-//! Who may talk to the servers on this machine.
+//! Access control of the servers on this machine.
 //!
-//! Listening on the loopback address keeps other machines out, and no website: the browser of whoever develops here reaches every port. A
-//! site sends requests from its own origin, or points a name of its own at this machine (DNS rebinding) and is its own origin then.
-//! A browser names both in headers that no script can change.
+//! Listening on the loopback address keeps other machines out, but not websites: the developer's browser reaches
+//! every port. A website sends requests from its own origin, or points its own host name at this machine (DNS
+//! rebinding) and then counts as the same origin. Browsers name origin and host in headers that no script can change.
 
 use axum::{
     Router,
@@ -14,10 +14,10 @@ use axum::{
 use thiserror::Error;
 use url::{Host, Url};
 
-/// The names that nobody else can give to this machine.
+/// The host names that no DNS record of a stranger can point at this machine.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
-/// Lets only programs and pages of this machine reach `routes`, which listen on `port`.
+/// Restricts `routes`, which listen on `port`, to programs and pages of this machine.
 pub(crate) fn keep_websites_out(routes: Router, port: u16) -> Router {
     routes.layer(middleware::from_fn_with_state(port, admit))
 }
@@ -35,14 +35,14 @@ fn check(headers: &HeaderMap, port: u16) -> Result<(), Stranger> {
     if !OWN_NAMES.into_iter().any(is_own_name) {
         return Err(Stranger::Host);
     }
-    // Programs have none, and neither has a person who follows a link.
+    // Requests of programs have no `Origin`, and neither has a link that a user follows.
     match one(headers, header::ORIGIN)? {
         Some(origin) if !is_of_this_machine(origin) => Err(Stranger::Origin),
         _ => Ok(()),
     }
 }
 
-/// The value of a header, which comes once if at all.
+/// Returns the value of a header that occurs at most once.
 fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Stranger> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -58,7 +58,7 @@ fn is_of_this_machine(origin: &str) -> bool {
     origin.filter(is_web).is_some_and(|url| is_loopback(&url))
 }
 
-/// Whether `url` is on this machine, whoever asks.
+/// Returns whether the host of `url` is this machine.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -68,7 +68,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Why a request goes no further. In words, for the person whose program it is.
+/// Reasons that a request is refused, in words for the developer of the program.
 #[derive(Clone, Copy, Debug, Error)]
 enum Stranger {
     #[error(

@@ -1,5 +1,5 @@
-//! What the server of a Next.js app does with GitHub and with the API. The demo and the page play its part, and know no
-//! more than it would: the settings that `cargo run` prints.
+//! The calls of a Next.js app's server to GitHub and to the API. The demo and the page take the place of that server,
+//! with the settings that `cargo run` prints and no others.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use url::Url;
 
 use crate::settings::{CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET};
 
-/// Longer than the API itself takes before it answers that it cannot.
+/// Longer than the API's own time limit for a request, so that its error arrives.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The server of an app that signs people in.
+/// The server of an app that signs users in.
 #[derive(Clone)]
 pub(crate) struct NextApp {
     http: Client,
@@ -21,15 +21,15 @@ pub(crate) struct NextApp {
     api: String,
 }
 
-/// What came back, whatever it was.
+/// The answer to a request.
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
-    /// `null` where there is none.
+    /// The body; `null` if it is empty.
     pub(crate) body: Value,
 }
 
 impl NextApp {
-    /// An app that signs people in at `github`, and trades that at `api`.
+    /// Makes an app that signs users in at `github` and exchanges the tokens at `api`.
     pub(crate) fn new(github: &str, api: &str) -> Result<Self, reqwest::Error> {
         let http = Client::builder()
             .no_proxy()
@@ -43,7 +43,7 @@ impl NextApp {
         })
     }
 
-    /// Where the browser is sent to sign in, with whatever else the app asks for.
+    /// Returns the URL of the authorize page, with these additional parameters.
     pub(crate) fn authorize_url(&self, more: &[(&str, &str)]) -> Result<Url, url::ParseError> {
         let mut url = Url::parse(&format!("{}/login/oauth/authorize", self.github))?;
         url.query_pairs_mut()
@@ -53,12 +53,12 @@ impl NextApp {
         Ok(url)
     }
 
-    /// Asks for a page as a browser does, and is not led on by its redirect.
+    /// Requests a page as a browser does, without following redirects.
     pub(crate) async fn visit(&self, url: Url) -> Result<reqwest::Response, reqwest::Error> {
         self.http.get(url).send().await
     }
 
-    /// Trades the code that the browser came back with for GitHub's access token. A refusal is a 200, as at GitHub.
+    /// Trades the code of the callback for GitHub's access token. A refusal is a 200, as at GitHub.
     pub(crate) async fn redeem(
         &self,
         code: &str,
@@ -80,7 +80,7 @@ impl NextApp {
         answer(request).await
     }
 
-    /// Trades GitHub's access token for one of the API.
+    /// Exchanges GitHub's access token for a token of the API.
     pub(crate) async fn exchange(
         &self,
         github_token: &str,
@@ -99,7 +99,7 @@ impl NextApp {
         answer(request).await
     }
 
-    /// Trades a refresh token for the next one, and for a fresh access token.
+    /// Trades a refresh token for its successor and a new access token.
     pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Answer, reqwest::Error> {
         let request = self.as_client("/token").form(&[
             ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
@@ -113,7 +113,7 @@ impl NextApp {
         answer(self.as_client("/revoke").form(&[("token", token)])).await
     }
 
-    /// What the API answers to the user of an access token.
+    /// Sends a request with this access token, and returns the answer.
     pub(crate) async fn call(
         &self,
         method: Method,
@@ -135,7 +135,7 @@ async fn answer(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
     let response = request.send().await?;
     let status = response.status();
     let body = response.bytes().await?;
-    // A deletion is answered with nothing.
+    // The answer to a deletion has no body.
     let body = serde_json::from_slice(&body).unwrap_or_default();
     Ok(Answer { status, body })
 }

@@ -1,8 +1,8 @@
-//! The page that `cargo run` shows: signing in, the token that comes of it, and what the API did for it.
+//! The page that `cargo run` serves: a sign-in, its token, and the requests that the API answered.
 //!
-//! It plays the part of a Next.js app. What the app's server would keep, the client's secret and the tokens, is kept here
-//! and never reaches the browser, which holds the name of its visit in a cookie. Only the page itself may make requests, and
-//! only under this machine's own name: whoever else is open in the browser reaches this port as well.
+//! The page takes the place of a Next.js app. The client's secret and the tokens stay in this server, as in the
+//! server of an app; the browser holds only the id of its visit in a cookie. Requests are accepted only from the page
+//! itself, under a host name of this machine, because other websites in the same browser reach this port as well.
 
 mod view;
 mod visits;
@@ -32,7 +32,7 @@ use crate::{
 use view::{ShownAnswer, View, words_for};
 use visits::{Attempt, Grant, Notice, Visits};
 
-/// The page loads nothing from elsewhere, and nobody frames it.
+/// The page loads nothing from other origins and cannot be framed.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -48,12 +48,12 @@ const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
     ),
 ];
 
-/// Who signs in, for the page.
+/// The way to sign in from the page.
 #[derive(Clone)]
 pub(crate) enum SignIn {
-    /// The page itself, as this app.
+    /// The page signs in itself, as this app.
     Here(NextApp),
-    /// Only an app of the developer's own: the page knows no secret, and says why.
+    /// The page does not sign in, because it has no secret of the app; the text says why.
     Elsewhere(&'static str),
 }
 
@@ -68,10 +68,10 @@ impl SignIn {
     );
 }
 
-/// What the page needs. Clones share what they know.
+/// The state of the page. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Page {
-    /// Where the browser finds it, and nowhere else.
+    /// The only address at which the page is served.
     url: String,
     port: u16,
     sign_in: SignIn,
@@ -102,11 +102,11 @@ impl Page {
     }
 
     fn visits(&self) -> MutexGuard<'_, Visits> {
-        // No code panics half-way through a change, so a poisoned lock still guards whole visits.
+        // No code panics in the middle of a change, so the visits behind a poisoned lock are complete.
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With the port in its name: a browser sends the cookies of `localhost` to every port.
+    /// The name of the cookie contains the port, because a browser sends the cookies of `localhost` to every port.
     fn cookie_name(&self) -> String {
         format!("cambio-page-{}", self.port)
     }
@@ -116,7 +116,7 @@ impl Page {
         format!("{name}={visit}; Path=/try; HttpOnly; SameSite=Lax")
     }
 
-    /// The name of the visit that a browser holds.
+    /// Returns the id of the visit in the browser's cookie.
     fn visit_of<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
         let name = self.cookie_name();
         headers
@@ -155,7 +155,7 @@ pub(crate) fn router(page: Page) -> Router {
         .with_state(page)
 }
 
-/// Keeps everybody else out, and says to the browser what the page may do.
+/// Refuses requests of other origins and sets the page's content security policy.
 async fn guard(State(page): State<Page>, request: Request, next: Next) -> Response {
     let mut response = match page.admit(&request) {
         Ok(()) => next.run(request).await,
@@ -177,7 +177,8 @@ impl Page {
         let headers = request.headers();
         let host = header_text(headers, header::HOST);
         let is_page = request.uri().path() == "/";
-        // One name for all: cookies and the callback belong to it. Any other may be a stranger's that points here.
+        // One host name only: cookies and the callback belong to it, and another name may be a website's that points
+        // here.
         if host == format!("127.0.0.1:{}", self.port) && is_page {
             return Err(Redirect::temporary(&format!("{}/", self.url)).into_response());
         }
@@ -186,11 +187,11 @@ impl Page {
         }
         let site = header_text(headers, HeaderName::from_static("sec-fetch-site"));
         let is_own = match site {
-            // Not every browser says it.
+            // Not every browser sends this header.
             "" => header_text(headers, header::ORIGIN) == self.url,
             site => site == "same-origin",
         };
-        // Every site may link to the page. The stand-in, on this machine as well, leads to the callback.
+        // Any site may link to the page, and the stand-in redirects to the callback.
         let is_admitted = is_page
             || is_own
             || matches!(*request.method(), Method::GET | Method::HEAD) && site != "cross-site";
@@ -202,7 +203,7 @@ impl Page {
     }
 }
 
-/// Why the page's own server does not go on. In words, for the person in front of it.
+/// Reasons that the page's server refuses a request or fails, in words for the developer.
 #[derive(Clone, Copy, Debug, Error)]
 enum Problem {
     #[error(
@@ -246,7 +247,7 @@ impl IntoResponse for Problem {
 
 impl From<reqwest::Error> for Problem {
     fn from(error: reqwest::Error) -> Self {
-        // Without the URL, which is nobody's business in a log.
+        // Without the URL, which must not reach the log.
         let error = error.without_url();
         tracing::warn!(error.cause = %error, "the page got no answer");
         Self::NoAnswer
@@ -289,7 +290,7 @@ async fn begin_sign_in(State(page): State<Page>, headers: HeaderMap) -> Result<R
     Ok(go_to(authorize.as_str(), &page.cookie(&visit)))
 }
 
-/// What the browser brings back from GitHub.
+/// The parameters of GitHub's redirect to the callback.
 #[derive(Deserialize)]
 struct Callback {
     #[serde(default)]
@@ -321,7 +322,7 @@ async fn finish_sign_in(
     Ok(go_to("/", &page.cookie(&visit)))
 }
 
-/// Trades what the browser brought for a token of GitHub, and that for one of the API.
+/// Trades the code of the callback for a token of GitHub, and that token for a token of the API.
 async fn trade(
     app: &NextApp,
     callback: &str,
@@ -330,7 +331,7 @@ async fn trade(
     user_agent: &str,
 ) -> Result<Grant, Notice> {
     let unreachable = |_| Notice::from(Problem::NoAnswer.to_string());
-    // What GitHub says of it is in the URL, where anybody can write.
+    // GitHub's description of the error is in the URL, which any site can write, so it is not shown.
     let code = code.ok_or_else(|| {
         "GitHub sent you back without a sign-in: you said no, or it did.".to_owned()
     })?;
@@ -348,12 +349,12 @@ async fn trade(
     })
 }
 
-/// A redirect that also tells the browser which visit is its own.
+/// A redirect that sets the cookie of the visit.
 fn go_to(url: &str, cookie: &str) -> Response {
     ([(header::SET_COOKIE, cookie)], Redirect::to(url)).into_response()
 }
 
-/// What to show when the page opens.
+/// Returns the state that the page shows when it opens.
 async fn state(State(page): State<Page>, headers: HeaderMap) -> Json<View> {
     let visit = page.visit_of(&headers);
     let view = page.view(visit);
@@ -368,9 +369,9 @@ async fn requests(State(page): State<Page>) -> Json<Vec<Answered>> {
     Json(page.requests.latest())
 }
 
-/// The person whose browser asks, signed in.
+/// The signed-in user of the browser that sent the request.
 ///
-/// Taking one as a handler argument is what makes a route require that.
+/// As a handler argument, it makes a route require a sign-in.
 struct Visitor {
     visit: String,
     grant: Grant,
@@ -393,13 +394,13 @@ impl FromRequestParts<Page> for Visitor {
 }
 
 impl Visitor {
-    /// What the API answers to this user.
+    /// Sends a request with the user's access token, and returns the answer.
     async fn call(&self, method: Method, path: &str) -> Result<Answer, Problem> {
         let access_token = &self.grant.access_token;
         Ok(self.app.call(method, path, access_token).await?)
     }
 
-    /// What the page shows after a request of this visitor's.
+    /// Returns the state that the page shows after a request of this user.
     fn sees(&self, page: &Page, request: &str, answer: Answer, success: &str) -> Json<View> {
         let words = words_for(&answer, success).to_owned();
         let answer = ShownAnswer::new(request, answer);

@@ -1,7 +1,7 @@
 //! The last requests that the API answered, each with its time and its DynamoDB calls.
 //!
-//! Nothing is measured anew: a layer of `tracing` listens to the span that every route has, and to the AWS SDK's own span
-//! around each operation. It keeps names and durations, and nothing that a client wrote.
+//! A layer of `tracing` records the span of each route and the AWS SDK's span of each operation. It keeps names and
+//! durations, and no text of a client.
 
 use std::{
     collections::VecDeque,
@@ -30,33 +30,33 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// How many requests are kept; older ones are forgotten.
+/// The number of requests that are kept; older ones are dropped.
 pub const KEPT: usize = 50;
 
-/// Where the span of a request, and the event at its end, come from.
+/// The target of the span of a request and of the event at its end.
 const SURFACE: &str = "shared::http::surface";
 const REQUEST: &str = "request";
-/// How the SDK's span of an operation begins: `DynamoDB.GetItem`.
+/// The prefix of the SDK's span of an operation, such as `DynamoDB.GetItem`.
 const OPERATION: &str = "DynamoDB.";
 
 /// A request that was answered.
 #[derive(Clone, Debug, Serialize)]
 pub struct Answered {
-    /// Counts all requests since the start, so that two that look the same can be told apart.
+    /// The number of the request since the start, which tells equal requests apart.
     pub number: u64,
-    /// When it was answered.
+    /// The time of the answer.
     pub at: Timestamp,
     /// The function that answered.
     pub function: String,
     /// Its method.
     pub method: String,
-    /// Its route, and not its path.
+    /// The route's pattern, not the path of the request.
     pub route: String,
     /// The status of the answer.
     pub status: u64,
-    /// How long the answer took.
+    /// The duration until the answer.
     pub duration_us: u64,
-    /// What was asked of DynamoDB for it, in the order of asking.
+    /// The operations of DynamoDB, in the order of their start.
     pub calls: Vec<Call>,
 }
 
@@ -65,13 +65,13 @@ pub struct Answered {
 pub struct Call {
     /// Its name, such as `GetItem`.
     pub operation: &'static str,
-    /// How long after the request it began.
+    /// The time from the start of the request to the start of the operation.
     pub started_us: u64,
-    /// How long it took. Two calls that overlap ran in parallel.
+    /// The duration. Operations that overlap ran in parallel.
     pub duration_us: u64,
 }
 
-/// The last requests. Clones share what they know.
+/// The last requests. Clones share them.
 #[derive(Clone, Debug)]
 pub struct RequestLog {
     answered: Arc<Mutex<VecDeque<Answered>>>,
@@ -79,7 +79,7 @@ pub struct RequestLog {
 }
 
 impl RequestLog {
-    /// One that knows of no request yet.
+    /// Makes an empty list.
     pub fn new(clock: Clock) -> Self {
         Self {
             answered: Arc::default(),
@@ -87,30 +87,31 @@ impl RequestLog {
         }
     }
 
-    /// Logs as [`telemetry::init`] does, and listens as well.
+    /// Starts the log as [`telemetry::init`] does, and records requests.
     ///
     /// # Errors
-    /// The level in the environment is none that we know.
+    /// `LOG_LEVEL` is not a level.
     pub fn start(env: &Environment, clock: Clock) -> Result<Self, ConfigError> {
         let requests = Self::new(clock);
         let level = Process::from_env(env)?.log_level;
-        // A process logs once: where logging has started already, it goes on as it is.
+        // A process can have one global subscriber: a log that has started already stays as it is.
         let subscriber = requests.subscriber(level, std::io::stdout);
         let _ = tracing::subscriber::set_global_default(subscriber);
         Ok(requests)
     }
 
-    /// The last requests, the newest first.
+    /// Returns the last requests, the newest first.
     pub fn latest(&self) -> Vec<Answered> {
         self.answered().iter().rev().cloned().collect()
     }
 
-    /// Logs to this writer, and listens.
+    /// Logs to this writer, and records requests.
     pub(crate) fn subscriber<W>(&self, level: Level, writer: W) -> impl Subscriber + use<W>
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
-        // A filter of its own: what is heard here does not become a log line, and the log's level silences nothing here.
+        // This layer has its own filter: a recorded span does not become a log line, and the level of the log does
+        // not affect the record.
         let wanted = filter_fn(is_wanted).with_max_level_hint(LevelFilter::DEBUG);
         let listener = Listener(self.clone()).with_filter(wanted);
         telemetry::subscriber(level, &crate::CRATES, writer).with(listener)
@@ -137,7 +138,7 @@ impl RequestLog {
     }
 
     fn answered(&self) -> MutexGuard<'_, VecDeque<Answered>> {
-        // No code panics half-way through a change, so a poisoned lock still guards a whole list.
+        // No code panics in the middle of a change, so the list behind a poisoned lock is complete.
         self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,7 +151,7 @@ fn is_wanted(metadata: &Metadata<'_>) -> bool {
     is_ours && metadata.name() == REQUEST || metadata.name().starts_with(OPERATION)
 }
 
-/// The layer that hears of spans and events.
+/// The layer that records spans and events.
 struct Listener(RequestLog);
 
 impl<S> Layer<S> for Listener
@@ -176,7 +177,7 @@ where
             return;
         };
         let operation = span.name().strip_prefix(OPERATION);
-        // Outside of a request, keys are read at the start and now and then.
+        // Keys are also read outside of requests, at the start and periodically.
         let request = span.scope().find(|span| span.name() == REQUEST);
         if let (Some(operation), Some(request)) = (operation, request)
             && let Some(request) = request.extensions_mut().get_mut::<RequestUnderWay>()
@@ -210,7 +211,7 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// What the span of a request carries until the answer.
+/// The data of a request's span until the answer.
 struct RequestUnderWay {
     started: Instant,
     function: String,
@@ -244,10 +245,10 @@ impl Visit for RequestUnderWay {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// What the span of an operation carries until its end.
+/// The data of an operation's span until its end.
 struct CallUnderWay(Instant);
 
-/// What the event at the end of a request says.
+/// The fields of the event at the end of a request.
 #[derive(Default)]
 struct AnswerFields {
     status: Option<u64>,

@@ -1,4 +1,4 @@
-//! What the tests of several modules begin with: the API in memory, and a listener.
+//! The common start of several modules' tests: the API in memory, and a recording layer.
 
 use std::{io, sync::Once};
 
@@ -13,7 +13,7 @@ use crate::{
     settings::{DynamoDb, GitHub},
 };
 
-/// The API and the stand-in, all of it on this thread.
+/// The API and the stand-in, on the thread of the test.
 pub(crate) struct Scene {
     pub(crate) app: NextApp,
     pub(crate) api: String,
@@ -29,7 +29,7 @@ impl Scene {
         Self::with([]).await
     }
 
-    /// With these variables in the shell.
+    /// Starts both with these variables in the shell.
     pub(crate) async fn with<const N: usize>(shell: [(&str, &str); N]) -> Self {
         let requests = RequestLog::new(Clock::system());
         let listening = listen(&requests, Level::ERROR, io::sink);
@@ -75,7 +75,7 @@ impl Scene {
     }
 }
 
-/// Lets this log hear what happens on this thread.
+/// Records the spans of this thread in `requests`.
 pub(crate) fn listen<W>(requests: &RequestLog, level: Level, writer: W) -> DefaultGuard
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
@@ -84,8 +84,8 @@ where
     tracing::subscriber::set_default(requests.subscriber(level, writer))
 }
 
-/// `tracing` remembers for the whole process whether anybody wants a span, and may ask only the thread that comes first:
-/// one without a listener would answer for all.
+/// `tracing` caches for the whole process whether a span is enabled, and may ask only the first thread: a thread
+/// without a recording layer would decide for all.
 pub(crate) fn all_threads_listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! Starting and stopping the parts, each on a port of its own.
+//! Starts and stops the servers, each on its own port.
 
 use std::{io, net::Ipv4Addr, path::PathBuf, time::Duration};
 
@@ -18,18 +18,18 @@ use crate::{
     settings::{self, DynamoDb, GitHub},
 };
 
-/// How long requests under way may take when all is to stop.
+/// The time that requests under way have to finish at the stop.
 const GRACE: Duration = Duration::from_secs(3);
 
-/// Why the local server cannot start.
+/// Reasons that the local server cannot start.
 #[derive(Debug, Error)]
 pub enum ServerError {
-    /// Something else listens on the port.
+    /// Another program listens on the port.
     #[error("port {port} is taken; stop what uses it, or choose another with {option}")]
     PortTaken {
         /// The port.
         port: u16,
-        /// The option that chooses another.
+        /// The command-line option that sets another port.
         option: &'static str,
     },
     /// The port cannot be used for another reason.
@@ -41,15 +41,15 @@ pub enum ServerError {
     /// The API does not start.
     #[error(transparent)]
     Api(#[from] ApiStartError),
-    /// The page cannot make requests.
+    /// The HTTP client of the page cannot be set up.
     #[error("the page has no HTTP client: {0}")]
     Page(#[from] reqwest::Error),
 }
 
-/// What to start, and where. Port 0 lets the system choose.
+/// The servers to start and their ports. With port 0 the system chooses one.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the database is kept; in memory if nowhere.
+    /// The folder of the database; `None` keeps it in memory.
     pub folder: Option<PathBuf>,
     /// The port of the embedded DynamoDB.
     pub dynamodb_port: u16,
@@ -57,17 +57,17 @@ pub struct Options {
     pub github_port: u16,
 }
 
-/// DynamoDB and GitHub, running.
+/// The running DynamoDB and GitHub.
 #[derive(Debug)]
 pub struct Services {
-    /// The DynamoDB, and what it knows its callers by.
+    /// The URL of DynamoDB and the access key of its callers.
     pub dynamodb: DynamoDb,
-    /// The GitHub that the functions talk to.
+    /// The GitHub that the functions call.
     pub github: GitHub,
     tasks: Tasks,
 }
 
-/// What runs until it is told to stop.
+/// A task that runs until it is stopped.
 #[derive(Debug)]
 struct Tasks {
     stop: watch::Sender<bool>,
@@ -85,7 +85,7 @@ impl Tasks {
     fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.subscribe();
         async move {
-            // An error means that the sender is gone, which is a stop as well.
+            // An error means that the sender was dropped, which is a stop as well.
             let _ = stop.wait_for(|stop| *stop).await;
         }
     }
@@ -102,7 +102,8 @@ impl Tasks {
 }
 
 impl Services {
-    /// Starts the embedded DynamoDB, and the stand-in GitHub unless the shell names a real one by `GITHUB_CLIENT_ID`.
+    /// Starts the embedded DynamoDB. Starts the stand-in GitHub as well, except when `GITHUB_CLIENT_ID` of the shell
+    /// names an app of the real GitHub.
     ///
     /// # Errors
     /// A port is taken, or the database cannot be opened.
@@ -137,10 +138,10 @@ impl Services {
         })
     }
 
-    /// Makes the first signing key, for functions that are started elsewhere.
+    /// Makes the first signing key, for functions that another program starts.
     ///
     /// # Errors
-    /// The embedded DynamoDB does not take it.
+    /// The embedded DynamoDB refuses the write.
     pub async fn make_first_key(
         &self,
         issuer_url: &str,
@@ -151,7 +152,7 @@ impl Services {
         Ok(())
     }
 
-    /// Starts the API behind one port, with the page that shows these requests, and answers its URL.
+    /// Starts the API with the page that shows these requests, behind one port, and returns its URL.
     ///
     /// # Errors
     /// The port is taken, or a setting is wrong.
@@ -171,13 +172,13 @@ impl Services {
             GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
         };
         let page = page::router(Page::new(port, sign_in, requests));
-        // The page keeps more away than this does, and in its own words.
+        // The page has its own, stricter check with its own messages.
         let router = keep_websites_out(router, port).merge(page);
         self.tasks.serve(listener, router);
         Ok(url)
     }
 
-    /// Lets requests under way finish, closes the database and stops.
+    /// Waits for requests under way, closes the database and stops.
     pub async fn stop(mut self) {
         self.tasks.stop.send_replace(true);
         let all = async { while self.tasks.running.join_next().await.is_some() {} };
@@ -187,7 +188,7 @@ impl Services {
     }
 }
 
-/// Listens on this machine only.
+/// Listens on the loopback address.
 async fn listen(port: u16, option: &'static str) -> Result<(TcpListener, u16), ServerError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
@@ -212,7 +213,7 @@ mod tests {
         Client::builder().no_proxy().build().unwrap()
     }
 
-    /// A scan of the private keys, signed by nobody, with this access key.
+    /// A scan of the private keys with this access key and without a valid signature.
     fn scan(scene: &Scene, access_key_id: &str) -> RequestBuilder {
         let signature = format!(
             "AWS4-HMAC-SHA256 Credential={access_key_id}/20261128/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=00"

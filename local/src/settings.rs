@@ -1,18 +1,18 @@
-//! The settings that the functions get on this machine: the same variables as in `template.yaml`.
+//! The settings of the functions on this machine: the variables of `template.yaml`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use shared::config::Environment;
 
-/// The client that the Next.js app is, on this machine.
+/// The client id of the Next.js app on this machine.
 pub const CLIENT_ID: &str = "nextjs";
-/// Its secret. It opens nothing but a server on this machine's loopback address.
+/// The client's secret. It is of use only for a server on the loopback address of this machine.
 pub const CLIENT_SECRET: &str = "local-client-secret-not-for-production";
-/// The OAuth app that the stand-in GitHub knows.
+/// The client id of the OAuth app that is registered at the stand-in GitHub.
 pub const GITHUB_CLIENT_ID: &str = "cambio-local";
-/// Its secret at the stand-in.
+/// The secret of that app.
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
-/// Settings that a developer may set in the shell, and that go on to the functions as they are.
+/// Settings that the functions get unchanged from the shell.
 const PASSED_ON: [&str; 13] = [
     "ACCESS_TOKEN_TTL",
     "ALLOWED_SIGNUPS",
@@ -29,25 +29,25 @@ const PASSED_ON: [&str; 13] = [
     "SIGNING_KEY_TYPE",
 ];
 
-/// The DynamoDB to talk to.
+/// The DynamoDB of the functions.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
-    /// Where it listens.
+    /// The URL at which it listens.
     pub url: String,
-    /// The access key that it wants to see.
+    /// The id of the access key that it accepts.
     pub access_key_id: String,
 }
 
-/// The GitHub to talk to.
+/// The GitHub of the functions.
 #[derive(Clone, Debug)]
 pub enum GitHub {
-    /// The stand-in, at this URL.
+    /// The stand-in at this URL.
     StandIn(String),
-    /// Another, with the `GITHUB_…` variables of the shell.
+    /// The real GitHub, with the `GITHUB_…` variables of the shell.
     Real,
 }
 
-/// The variables of the functions, by name.
+/// Returns the environment variables of the functions as names and values.
 pub fn variables(
     shell: &Environment,
     issuer_url: &str,
@@ -67,7 +67,7 @@ pub fn variables(
         ),
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
         ("AWS_REGION", "us-east-1".to_owned()),
-        // The embedded DynamoDB knows its callers by the first, and takes any signature.
+        // The embedded DynamoDB compares the id of the access key and accepts any signature.
         ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
         ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];

@@ -1,20 +1,20 @@
-//! Who has an account at the stand-in, and which apps may ask for sign-ins.
+//! The accounts and the registered apps of the stand-in.
 
 /// An OAuth app, as registered in GitHub's developer settings.
 #[derive(Clone)]
 pub struct App {
-    /// Public, and part of every authorization request.
+    /// The public client id, which each authorization request names.
     pub client_id: String,
-    /// Known to the app's server and to GitHub.
+    /// The secret that the app's server shares with GitHub.
     pub client_secret: String,
-    /// What a user reads when asked to authorize it.
+    /// The name that the authorize page shows.
     pub name: String,
-    /// Where users may be sent back to, besides any address of this machine.
+    /// The registered redirect URIs. Every address of this machine is accepted besides.
     pub redirect_uris: Vec<String>,
 }
 
 impl App {
-    /// An app whose users are only ever sent back to this machine.
+    /// Makes an app without registered redirect URIs, for redirects to this machine.
     pub fn new(
         client_id: impl Into<String>,
         client_secret: impl Into<String>,
@@ -32,17 +32,17 @@ impl App {
 /// A user of the stand-in.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// Never changes and is never given to anybody else.
+    /// The numeric id, which never changes and is never reused.
     pub id: u64,
-    /// Can change, and can then become somebody else's.
+    /// The login, which can change, and can then belong to another user.
     pub login: String,
-    /// The name on the profile, if there is one.
+    /// The name on the profile, if set.
     pub name: Option<String>,
-    /// The address on the public profile. Few people show one.
+    /// The address on the public profile, if the user shows one.
     pub email: Option<String>,
-    /// What only an app with the scope `user:email` sees.
+    /// All addresses, visible to apps with the scope `user:email`.
     pub emails: Vec<Email>,
-    /// The organizations that they are in, and whether they have accepted that.
+    /// The organizations of the user, each with whether the membership is active.
     pub organizations: Vec<(String, bool)>,
 }
 
@@ -51,14 +51,14 @@ pub struct Account {
 pub struct Email {
     /// The address itself.
     pub address: String,
-    /// Whether GitHub writes to this one.
+    /// Whether it is the primary address.
     pub is_primary: bool,
-    /// Whether the user has shown that it is theirs.
+    /// Whether the user has verified it.
     pub is_verified: bool,
 }
 
 impl Account {
-    /// A user who tells nothing about themselves.
+    /// Makes a user with an empty profile.
     pub fn new(id: u64, login: impl Into<String>) -> Self {
         Self {
             id,
@@ -70,27 +70,27 @@ impl Account {
         }
     }
 
-    /// With this name on the profile.
+    /// Sets the name on the profile.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// With this as the primary address, verified.
+    /// Adds the verified primary address.
     #[must_use]
     pub fn reached_at(self, address: impl Into<String>) -> Self {
         self.with_email(address, true, true)
     }
 
-    /// In this organization; invited only, if it is not `active`.
+    /// Adds a membership of this organization; a pending invitation if it is not `active`.
     #[must_use]
     pub fn in_organization(mut self, organization: impl Into<String>, active: bool) -> Self {
         self.organizations.push((organization.into(), active));
         self
     }
 
-    /// With this address as well.
+    /// Adds an address.
     #[must_use]
     pub fn with_email(
         mut self,
@@ -107,7 +107,7 @@ impl Account {
     }
 }
 
-/// Users who differ where sign-in code goes wrong.
+/// Users that differ in what sign-in code often handles wrongly.
 pub(super) fn octocat_and_friends() -> Vec<Account> {
     let mut octocat = Account::new(583_231, "octocat")
         .named("The Octocat")

@@ -1,4 +1,4 @@
-//! GitHub's REST API: the signed-in user, and what an app may do with its own tokens.
+//! GitHub's REST API: the signed-in user, and an app's calls about its own tokens.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
@@ -44,7 +44,7 @@ async fn user(State(github): State<StandIn>, headers: HeaderMap) -> Result<Respo
 async fn emails(State(github): State<StandIn>, headers: HeaderMap) -> Result<Response, Refusal> {
     let (token, account) = github.signed_in(&headers)?;
     let scopes = scope_headers(&token, "user:email, user");
-    // GitHub does not say "forbidden" where that would tell that there is something.
+    // GitHub answers 404 instead of 403 where a 403 would reveal that a resource exists.
     if !token.scopes.include("user:email") {
         return Ok((scopes, Refusal::NotFound).into_response());
     }
@@ -124,7 +124,7 @@ async fn delete_token(
 }
 
 impl StandIn {
-    /// The user whose token the request carries.
+    /// The user of the request's token.
     fn signed_in(&self, headers: &HeaderMap) -> Result<(Token, Account), Refusal> {
         let credentials = header_text(headers, header::AUTHORIZATION).split_once(' ');
         let (scheme, token) = credentials.ok_or(Refusal::AuthenticationRequired)?;
@@ -138,7 +138,7 @@ impl StandIn {
         Ok((token.clone(), account.clone()))
     }
 
-    /// The app that asks about its own tokens, with its id in the path and its secret in `Authorization`.
+    /// The app that asks about its own tokens, authenticated by its id in the path and its secret in `Authorization`.
     fn calling_app(&self, headers: &HeaderMap, client_id: &str) -> Result<App, Refusal> {
         let (id, secret) = basic(headers).ok_or(Refusal::AuthenticationRequired)?;
         let records = self.records();
@@ -177,7 +177,7 @@ fn scope_headers(token: &Token, accepted: &str) -> [(HeaderName, String); 2] {
     ]
 }
 
-/// GitHub's `simple-user`, which goes wherever a user is mentioned.
+/// GitHub's `simple-user`, the short form of a user in other objects.
 fn simple_user(account: &Account) -> Map<String, Value> {
     let (id, login) = (account.id, &account.login);
     let api = format!("https://api.github.com/users/{login}");
@@ -215,7 +215,7 @@ fn simple_user(account: &Account) -> Map<String, Value> {
     ])
 }
 
-/// What anybody may see of a user.
+/// GitHub's public profile of a user.
 fn profile(account: &Account) -> Map<String, Value> {
     let mut profile = simple_user(account);
     profile.extend(members([
@@ -237,7 +237,7 @@ fn profile(account: &Account) -> Map<String, Value> {
     profile
 }
 
-/// What only the user sees, and an app with the scope `read:user`.
+/// GitHub's private profile, for apps with the scope `read:user`.
 fn private_part() -> Map<String, Value> {
     members([
         ("private_gists", json!(0)),
@@ -256,7 +256,7 @@ fn members<const N: usize>(pairs: [(&str, Value); N]) -> Map<String, Value> {
         .collect()
 }
 
-/// GitHub's `authorization`: whose token this is, for which app, and what it may do.
+/// GitHub's `authorization`: the user, the app and the scopes of a token.
 fn authorization(token: &str, record: &Token, app: &App, account: &Account) -> Value {
     let hash = digest(&SHA256, token.as_bytes());
     let hash: String = hash
@@ -300,7 +300,7 @@ fn timestamp(seconds: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Why an API call is refused.
+/// Reasons that an API call is refused.
 #[derive(Clone, Copy)]
 enum Refusal {
     UserAgentMissing,

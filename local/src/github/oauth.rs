@@ -34,7 +34,7 @@ async fn front(State(github): State<StandIn>) -> Response {
     pages::front(&github.records().accounts)
 }
 
-/// What an app asks for, and, once the page was answered, what the user said.
+/// The parameters of an authorization request and, after the form was sent, the user's answer.
 #[derive(Deserialize)]
 struct AuthorizationRequest {
     #[serde(default)]
@@ -45,7 +45,7 @@ struct AuthorizationRequest {
     scope: String,
     code_challenge: Option<String>,
     code_challenge_method: Option<String>,
-    /// At GitHub a suggestion; here it signs that user in without a click.
+    /// A suggestion at GitHub; the stand-in signs this user in without a click.
     login: Option<String>,
     cancel: Option<String>,
 }
@@ -93,7 +93,7 @@ async fn authorize(
         client_id: request.client_id.clone(),
         account_id: account.id,
         scopes,
-        // As the app wrote it: it has to write the same in the exchange.
+        // Unchanged, because the exchange must repeat it exactly.
         redirect_uri: request
             .redirect_uri
             .clone()
@@ -106,7 +106,7 @@ async fn authorize(
 }
 
 impl AuthorizationRequest {
-    /// The request as the page's form sends it again.
+    /// The request as hidden fields of the page's form.
     fn repeated(&self) -> Vec<(&str, &str)> {
         [
             ("client_id", Some(self.client_id.as_str())),
@@ -125,7 +125,7 @@ impl AuthorizationRequest {
     }
 }
 
-/// Where the user may be sent back to: anywhere on this machine, and to what is registered. An open redirect otherwise.
+/// Returns the redirect URI if it is on this machine or registered. Any other address would be an open redirect.
 fn redirect_uri(app: &App, requested: Option<&str>) -> Option<Url> {
     let requested = requested.or_else(|| app.redirect_uris.first().map(String::as_str))?;
     let url = Url::parse(requested).ok()?;
@@ -202,7 +202,7 @@ fn exchange(
     now: Instant,
 ) -> Result<Grant, ExchangeError> {
     let client_id = client(records, headers, request).ok_or(ExchangeError::IncorrectClient)?;
-    // Taken before it is checked: whoever fails with a code does not get a second try with it.
+    // The code is removed before it is checked, so a failed attempt cannot be repeated with it.
     let code = records.take(&request.code, now);
     let code = code.filter(|code| code.client_id == client_id);
     let code = code.ok_or(ExchangeError::BadCode)?;
@@ -213,7 +213,8 @@ fn exchange(
     {
         return Err(ExchangeError::OtherRedirectUri);
     }
-    // Both or neither: a verifier without a challenge means that somebody removed the challenge on the way (RFC 9700).
+    // Both or neither: a verifier without a challenge means that the challenge was removed on the way (RFC 9700
+    // §2.1.1).
     let challenge = request.code_verifier.as_deref().map(s256);
     if challenge != code.code_challenge {
         return Err(ExchangeError::BadCode);
@@ -226,11 +227,12 @@ fn exchange(
     })
 }
 
-/// The app that makes this request, if its secret is right.
+/// Returns the app that sent this request, if its secret is right.
 fn client(records: &Records, headers: &HeaderMap, request: &ExchangeRequest) -> Option<String> {
     let in_body = || Some((request.client_id.clone()?, request.client_secret.clone()?));
     let (id, secret) = basic(headers).or_else(in_body)?;
-    // RFC 6749 has them form-encoded before Basic joins them; many clients forget to, and GitHub takes both.
+    // RFC 6749 §2.3.1 requires form encoding before Basic joins the two; many clients omit it, and GitHub accepts
+    // both.
     let decoded = (form_decoded(&id), form_decoded(&secret));
     [(id, secret), decoded]
         .into_iter()
@@ -242,7 +244,7 @@ fn client(records: &Records, headers: &HeaderMap, request: &ExchangeRequest) -> 
         .map(|(id, _)| id)
 }
 
-/// The user name and password of HTTP Basic authentication (RFC 7617).
+/// Returns the user name and the password of HTTP Basic authentication (RFC 7617).
 pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let (scheme, credentials) = header_text(headers, header::AUTHORIZATION).split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
@@ -260,7 +262,7 @@ pub(crate) fn header_text(headers: &HeaderMap, name: header::HeaderName) -> &str
 }
 
 fn form_decoded(text: &str) -> String {
-    // With a name in front, so that an `=` in the text stays part of the value.
+    // Behind a name, so that an `=` in the text stays part of the value.
     let pair = format!("text={}", text.replace('&', "%26"));
     let decoded = form_urlencoded::parse(pair.as_bytes()).next();
     decoded
@@ -268,12 +270,12 @@ fn form_decoded(text: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The challenge that belongs to a PKCE verifier (RFC 7636).
+/// Returns the challenge of a PKCE verifier (RFC 7636 §4.2).
 pub(crate) fn s256(verifier: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()))
 }
 
-/// Why no token was given for a code.
+/// Reasons that a code is not exchanged.
 #[derive(Clone, Copy)]
 enum ExchangeError {
     IncorrectClient,
@@ -289,7 +291,7 @@ struct ErrorDetails {
 }
 
 impl ExchangeError {
-    /// In GitHub's words; some clients match on them.
+    /// GitHub's own wording, which some clients match.
     fn details(self) -> ErrorDetails {
         let (error, error_description, anchor) = match self {
             Self::IncorrectClient => (
@@ -317,7 +319,7 @@ impl ExchangeError {
     }
 }
 
-/// Form-encoded unless JSON was asked for, and 200 even for errors: GitHub's way.
+/// Form-encoded by default and JSON on request, with status 200 for errors too, as GitHub does.
 fn in_the_wanted_format<T: Serialize>(headers: &HeaderMap, answer: &T) -> Response {
     let no_store = [(header::CACHE_CONTROL, "no-store")];
     if header_text(headers, header::ACCEPT).contains("application/json") {

@@ -1,4 +1,4 @@
-//! The pages that a person sees in the browser.
+//! The HTML pages.
 
 use axum::{
     http::{StatusCode, header},
@@ -7,7 +7,7 @@ use axum::{
 
 use super::Account;
 
-/// Asks who is signing in. The form repeats the request, and each button adds a `login` to it.
+/// The page that asks for the account to sign in with. The form repeats the request, and each button adds a `login`.
 pub(super) fn choose_an_account(
     app: &str,
     scopes: &str,
@@ -43,7 +43,7 @@ pub(super) fn choose_an_account(
     page(StatusCode::OK, "Sign in", &content)
 }
 
-/// What a person sees who opens the stand-in itself: nobody signs in from here.
+/// The front page of the stand-in, which explains itself and has no sign-in.
 pub(super) fn front(accounts: &[Account]) -> Response {
     let people: String = accounts
         .iter()
@@ -59,13 +59,13 @@ pub(super) fn front(accounts: &[Account]) -> Response {
     page(StatusCode::OK, "Who can sign in", &content)
 }
 
-/// Login and name, for HTML.
+/// Returns login and name, escaped for HTML.
 fn names(account: &Account) -> (String, String) {
     let name = account.name.as_deref().unwrap_or("no public name");
     (escape(&account.login), escape(name))
 }
 
-/// Where a sign-in ends that must not go back to the app, because nobody knows where that is.
+/// The error page of a sign-in without a trusted address to redirect to.
 pub(super) fn dead_end(status: StatusCode, reason: &str) -> Response {
     page(
         status,
@@ -78,7 +78,8 @@ fn page(status: StatusCode, title: &str, content: &str) -> Response {
     let html = format!(include_str!("page.html"), title = title, content = content);
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
-        // No `form-action`: browsers apply it to the redirect that answers the form, which goes to the app.
+        // Without `form-action`, because browsers apply it to the redirect that answers the form, which leads to the
+        // app.
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",

@@ -14,7 +14,7 @@ use super::*;
 const CALLBACK: &str = "http://localhost:3000/api/auth/callback/github";
 const ALL_SCOPES: &str = "read:user,user:email";
 
-/// Two apps, so that one can hold what belongs to the other.
+/// Two apps, so that one can present a token of the other.
 fn github() -> StandIn {
     let ours = App {
         redirect_uris: vec!["https://app.example.com/callback".to_owned()],
@@ -39,7 +39,7 @@ impl Answer {
         self.headers[name].to_str().unwrap()
     }
 
-    /// Where the browser goes next, as address and query.
+    /// The target of the redirect, as address and query.
     fn redirect(&self) -> (String, Vec<(String, String)>) {
         assert_eq!(self.status, StatusCode::FOUND, "{}", self.text);
         let mut url = Url::parse(self.header("location")).unwrap();
@@ -85,7 +85,7 @@ async fn authorize(github: &StandIn, pairs: &[(&str, &str)]) -> Answer {
     send(github, request("GET", &path).body(Body::empty()).unwrap()).await
 }
 
-/// A code for our app, with whatever else the authorization request says.
+/// A code for the test's app, with these additional parameters of the authorization request.
 async fn code(github: &StandIn, more: &[(&str, &str)]) -> String {
     let mut pairs = vec![
         ("client_id", "ours"),
@@ -99,7 +99,7 @@ async fn code(github: &StandIn, more: &[(&str, &str)]) -> String {
     query[0].1.clone()
 }
 
-/// Redeems a code as our app, with whatever else the request says.
+/// Redeems a code as the test's app, with these additional parameters.
 async fn exchange(github: &StandIn, more: &[(&str, &str)]) -> Value {
     exchange_as(github, "ours", "our-secret", more).await
 }
@@ -139,7 +139,7 @@ async fn on_token(
     send(github, request).await
 }
 
-/// Check-a-token, as our app.
+/// Calls GitHub's check-a-token route as the test's app.
 async fn check(github: &StandIn, token: &str) -> Answer {
     let body = json!({ "access_token": token }).to_string();
     on_token(github, "POST", "ours", &basic("ours", "our-secret"), &body).await
@@ -452,7 +452,7 @@ async fn the_exchange_takes_json_and_basic_and_answers_a_form_by_default() {
     let code = code(&github, &[]).await;
     let request = request("POST", "/login/oauth/access_token")
         .header(header::CONTENT_TYPE, "application/json; charset=utf-8")
-        // As RFC 6749 has it written: form-encoded before it is joined.
+        // Form-encoded before it is joined, as RFC 6749 §2.3.1 requires.
         .header(header::AUTHORIZATION, basic("ours", "our%2Dsecret"))
         .body(Body::from(json!({ "code": code }).to_string()))
         .unwrap();

@@ -1,4 +1,4 @@
-//! What the stand-in remembers: apps, accounts, codes and tokens.
+//! The state of the stand-in: apps, accounts, codes and tokens.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,10 +10,10 @@ use uuid::Uuid;
 
 use super::{Account, App};
 
-/// As long as GitHub's.
+/// The lifetime of a code, which is that of GitHub's codes.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Everything behind the lock.
+/// The state behind the lock.
 pub(super) struct Records {
     pub(super) apps: Vec<App>,
     pub(super) accounts: Vec<Account>,
@@ -23,7 +23,7 @@ pub(super) struct Records {
     last_id: u64,
 }
 
-/// An access token that was given to an app.
+/// An issued access token.
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) id: u64,
@@ -33,7 +33,7 @@ pub(super) struct Token {
     pub(super) created_at: Timestamp,
 }
 
-/// A sign-in on its way from the browser to the app's server.
+/// A code that the app's server has not redeemed yet.
 #[derive(Clone)]
 pub(super) struct Code {
     pub(super) client_id: String,
@@ -64,7 +64,7 @@ impl Records {
         self.accounts.iter().find(|account| account.id == id)
     }
 
-    /// Logins are not case-sensitive.
+    /// Logins are case-insensitive.
     pub(super) fn account_named(&self, login: &str) -> Option<&Account> {
         self.accounts
             .iter()
@@ -78,7 +78,7 @@ impl Records {
             .collect()
     }
 
-    /// The token that `app` presents, with its user. Another app's token is no token here.
+    /// Returns the token that `app` presents, with its user. Tokens of other apps are not found.
     pub(super) fn token_of(&self, app: &App, token: &str) -> Option<(&Token, &Account)> {
         let token = self.tokens.get(token)?;
         let account = self.account(token.account_id)?;
@@ -105,7 +105,7 @@ impl Records {
         name
     }
 
-    /// Gives a code away, once, if it is still fresh at `now`.
+    /// Removes a code and returns it if it has not expired at `now`.
     pub(super) fn take(&mut self, code: &str, now: Instant) -> Option<Code> {
         self.codes
             .remove(code)
@@ -113,12 +113,12 @@ impl Records {
     }
 }
 
-/// What a user let an app see.
+/// The scopes that a user granted to an app.
 #[derive(Clone)]
 pub(super) struct Scopes(BTreeSet<String>);
 
 impl Scopes {
-    /// Reads both ways of writing a list, and drops what a wider scope includes.
+    /// Parses a list separated by commas or spaces, and drops scopes that a wider one includes.
     pub(super) fn parse(list: &str) -> Self {
         let mut scopes: BTreeSet<String> = list
             .split([' ', ','])
@@ -131,7 +131,7 @@ impl Scopes {
         Self(scopes)
     }
 
-    /// Whether they include this part of `user`.
+    /// Returns whether the scopes include this part of `user`.
     pub(super) fn include(&self, scope: &str) -> bool {
         self.0.contains(scope) || self.0.contains("user")
     }
@@ -145,7 +145,7 @@ impl Scopes {
     }
 }
 
-/// At most 64 of them; each carries almost four bits from the operating system's generator.
+/// At most 64 characters; each carries almost four bits of the operating system's generator.
 pub(crate) fn random_characters(count: usize) -> String {
     let mut text = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     text.truncate(count);

@@ -12,7 +12,7 @@ use crate::{
     settings::{self, CLIENT_SECRET, GITHUB_CLIENT_SECRET, GitHub},
 };
 
-/// A browser that follows nothing by itself, and remembers all that it was sent.
+/// A browser that follows no redirect and records every answer.
 struct Browser<'a> {
     scene: &'a Scene,
     http: Client,
@@ -75,14 +75,14 @@ impl<'a> Browser<'a> {
         self.send(self.http.get(self.url(path))).await
     }
 
-    /// As the page's script does it.
+    /// Sends a request as the page's script does.
     async fn post(&mut self, path: &str) -> Answer {
         let request = self.http.post(self.url(path));
         self.send(request.header("sec-fetch-site", "same-origin"))
             .await
     }
 
-    /// Leaves for the stand-in, and comes back as this user: the callback's path and query.
+    /// Signs in at the stand-in as this user, and returns the callback's path and query.
     async fn return_from_github(&mut self, login: &str) -> String {
         let away = self.get("/try/sign-in").await;
         assert_eq!(away.status, StatusCode::SEE_OTHER);
@@ -192,7 +192,7 @@ async fn neither_a_secret_nor_a_token_reaches_the_browser() {
         seen.contains("octocat@example.com"),
         "the answers were looked at"
     );
-    // The page names the kinds of tokens, and goes on with dots.
+    // The page names the kinds of tokens and shows dots instead of the rest.
     let seen = seen.replace("eyJ…", "").replace("cbr_…", "");
     let seen = seen.replace("gho_…", "");
     for secret in ["eyJ", "cbr_", "gho_", CLIENT_SECRET, GITHUB_CLIENT_SECRET] {
@@ -385,7 +385,7 @@ async fn without_a_stand_in_or_its_client_the_page_only_looks_on() {
     ];
     for shell in [real, [("CLIENTS", &clients), ("LOG_LEVEL", "info")]] {
         let reason = shell[0].0;
-        // One at a time: they listen on this thread.
+        // One after the other, because the recording layer belongs to this thread.
         let scene = Scene::with(shell).await;
         let mut browser = Browser::new(&scene);
         browser.http.get(browser.url("/me")).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! What the browser gets to see: everything but the tokens.
+//! The state of a visit as the browser sees it, without the tokens.
 
 use axum::http::StatusCode;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::{SignIn, visits::Grant};
 use crate::next_app::Answer;
 
-/// All that the page shows, but for the requests.
+/// The state of the page, except for the requests.
 #[derive(Serialize)]
 pub(super) struct View {
-    /// Why the page does not sign in by itself; nothing where it does.
+    /// The reason that the page does not sign in itself; absent if it does.
     no_sign_in: Option<&'static str>,
-    /// What happened, for a person.
+    /// A message about the last action.
     words: Option<String>,
     answer: Option<ShownAnswer>,
     grant: Option<ShownGrant>,
@@ -65,21 +65,21 @@ impl ShownAnswer {
     }
 }
 
-/// What a sign-in brought.
+/// The result of a sign-in.
 #[derive(Serialize)]
 struct ShownGrant {
     user: Value,
     is_new_user: Option<bool>,
     refresh_token_expires_in: Value,
-    /// Of the access token.
+    /// The header of the access token.
     header: Value,
-    /// Of the access token.
+    /// The claims of the access token.
     claims: Value,
 }
 
 impl ShownGrant {
     fn new(grant: &Grant) -> Self {
-        // For the eye only: nothing is decided by it. Whoever takes such a token as proof verifies it first.
+        // For display only; no decision depends on it. An API must verify a token before it trusts the claims.
         let mut parts = grant.access_token.split('.').map(|part| {
             let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
             serde_json::from_slice(&json).ok()
@@ -95,7 +95,7 @@ impl ShownGrant {
     }
 }
 
-/// What an answer means to a person; `success` where the request did what was asked.
+/// Returns a message for an answer: `success` if the request succeeded, an explanation otherwise.
 pub(super) fn words_for<'a>(answer: &Answer, success: &'a str) -> &'a str {
     let code = answer.body["error"].as_str().unwrap_or_default();
     match (answer.status, code) {

@@ -1,4 +1,4 @@
-//! What the page's server keeps for each browser, in memory.
+//! The visits of browsers, which the page's server keeps in memory.
 
 use std::{
     collections::VecDeque,
@@ -10,17 +10,17 @@ use serde_json::Value;
 use super::view::ShownAnswer;
 use crate::{github::random_characters, next_app::Answer};
 
-/// How many browsers are known; the one that came first is forgotten first.
+/// The largest number of visits; beyond it the oldest one is dropped.
 const KEPT: usize = 100;
 
-/// As long as GitHub's code is good.
+/// The lifetime of an attempt, which is that of GitHub's codes.
 const ATTEMPT_LIFETIME: Duration = Duration::from_secs(600);
 
-/// A sign-in that the browser is away for.
+/// A sign-in that waits for the browser to return from GitHub.
 pub(super) struct Attempt {
-    /// Comes back with the browser, and shows that it was sent from here (RFC 6749 §10.12).
+    /// The `state` parameter, which proves that the callback belongs to this attempt (RFC 6749 §10.12).
     pub(super) state: String,
-    /// Shows GitHub that the code is redeemed by whoever asked for it (RFC 7636).
+    /// The PKCE verifier, which proves that the code is redeemed by its requester (RFC 7636).
     pub(super) verifier: String,
     started: Instant,
 }
@@ -35,19 +35,19 @@ impl Attempt {
     }
 }
 
-/// What the API gave for a sign-in. Not `Debug`: the tokens are real.
+/// The API's answer to a sign-in. Not `Debug`, because the tokens are real.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) access_token: String,
     pub(super) refresh_token: String,
     pub(super) refresh_token_expires_in: Value,
     pub(super) user: Value,
-    /// Nothing where it was refreshed.
+    /// Absent after a refresh.
     pub(super) is_new_user: Option<bool>,
 }
 
 impl Grant {
-    /// The grant in an answer of `POST /token`, if it is one.
+    /// Returns the grant in an answer of `POST /token`, if it has one.
     pub(super) fn of(answer: &Answer) -> Option<Self> {
         let text = |name: &str| Some(answer.body[name].as_str()?.to_owned());
         Some(Self {
@@ -60,7 +60,7 @@ impl Grant {
     }
 }
 
-/// What to say when the browser comes back without a grant.
+/// The message for a browser that returns without a grant.
 pub(super) struct Notice {
     pub(super) words: String,
     pub(super) answer: Option<ShownAnswer>,
@@ -75,7 +75,7 @@ impl From<String> for Notice {
     }
 }
 
-/// One browser, by the name in its cookie.
+/// The visit of one browser, identified by its cookie.
 struct Visit {
     name: String,
     attempt: Option<Attempt>,
@@ -83,12 +83,12 @@ struct Visit {
     notice: Option<Notice>,
 }
 
-/// All of them.
+/// All visits.
 #[derive(Default)]
 pub(super) struct Visits(VecDeque<Visit>);
 
 impl Visits {
-    /// Remembers that a browser leaves to sign in, and answers the name of its visit.
+    /// Records the attempt of a browser that leaves to sign in, and returns the id of its visit.
     pub(super) fn begin(&mut self, name: Option<&str>, attempt: Attempt) -> String {
         let known = name.and_then(|name| self.find(name));
         if let Some(visit) = known {
@@ -98,7 +98,7 @@ impl Visits {
         self.add(Some(attempt), None)
     }
 
-    /// The attempt that this browser comes back from; it comes back once.
+    /// Removes and returns the attempt of this browser, so that a callback works once.
     pub(super) fn take_attempt(
         &mut self,
         name: &str,
@@ -111,18 +111,18 @@ impl Visits {
         self.find(name)?.attempt.take_if(is_it)
     }
 
-    /// Signs a browser in, under a new name: whoever knew the old one does not know this one.
+    /// Signs a browser in under a new id, so that knowledge of the old one is of no use.
     pub(super) fn sign_in(&mut self, old_name: &str, grant: Grant) -> String {
         self.forget(old_name);
         self.add(None, Some(grant))
     }
 
-    /// What a browser that is signed in may use.
+    /// Returns the grant of a signed-in browser.
     pub(super) fn grant(&mut self, name: &str) -> Option<Grant> {
         self.find(name)?.grant.clone()
     }
 
-    /// Keeps what a refresh gave, unless another one that ran beside it was first.
+    /// Stores the result of a refresh, except when a parallel refresh was first.
     pub(super) fn renew(&mut self, name: &str, presented: &str, next: Grant) {
         let Some(grant) = self.find(name).and_then(|visit| visit.grant.as_mut()) else {
             return;
@@ -147,7 +147,7 @@ impl Visits {
         }
     }
 
-    /// The notice, once.
+    /// Removes and returns the notice.
     pub(super) fn take_notice(&mut self, name: &str) -> Option<Notice> {
         self.find(name)?.notice.take()
     }

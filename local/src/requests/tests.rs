@@ -6,7 +6,7 @@ use tracing::{debug_span, info, info_span, subscriber::DefaultGuard};
 use super::*;
 use crate::scene::{Scene, listen};
 
-/// Method, route, status and operations of each request, the oldest first.
+/// Returns method, route, status and operations of each request, the oldest first.
 fn story(requests: &RequestLog) -> Vec<(String, u64, Vec<&'static str>)> {
     let latest = requests.latest();
     let line = |request: &Answered| {
@@ -17,7 +17,7 @@ fn story(requests: &RequestLog) -> Vec<(String, u64, Vec<&'static str>)> {
     latest.iter().rev().map(line).collect()
 }
 
-/// As a route answers it, with one operation inside of spans that are nobody's business.
+/// Answers like a route, with one operation inside of unrelated spans.
 fn answer(route: &str) {
     let request = info_span!(
         target: "shared::http::surface",
@@ -167,7 +167,7 @@ fn the_oldest_request_makes_room() {
     assert_eq!(latest[0].calls.len(), 1);
 }
 
-/// What was logged, line by line.
+/// Returns the lines of the log.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
 
