@@ -133,7 +133,7 @@ pub enum UsersCommand {
 fn claim(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text
         .split_once('=')
-        .ok_or_else(|| "it is written NAME=VALUE".to_owned())?;
+        .ok_or_else(|| "expected NAME=VALUE".to_owned())?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((name.to_owned(), value))
 }

@@ -29,15 +29,15 @@ pub enum AdminError {
     #[error("no table: give --table, or set TABLE_NAME; the stack's output TableName has it")]
     NoTable,
     /// No user has this id.
-    #[error("there is no user {0}")]
+    #[error("no user has the id {0}")]
     NoSuchUser(UserId),
     /// No user matches the search.
     #[error(
-        "nobody fits {0:?}: give an id, an e-mail address, a login, <provider>:<subject>, or part of a name"
+        "no user matches {0:?}: give an id, an e-mail address, a login, <provider>:<subject>, or part of a name"
     )]
     NobodyFits(String),
     /// Some items of users cannot be read. All others were shown.
-    #[error("{} of the users cannot be read, and are left out: {}", .0.len(), listed(.0))]
+    #[error("{} of the users cannot be read and are left out: {}", .0.len(), listed(.0))]
     Unreadable(Vec<Unreadable>),
     /// The argument is not a valid role.
     #[error(transparent)]

@@ -81,7 +81,7 @@ impl Admin {
                 for id in ids {
                     let user = self.users.disable(id).await?;
                     let user = user.ok_or(AdminError::NoSuchUser(id))?;
-                    write_change(out, user, json, "disabled; all sessions are over")?;
+                    write_change(out, user, json, "disabled; all sessions have ended")?;
                 }
                 Ok(())
             }
@@ -254,7 +254,8 @@ fn claims_of(
 fn confirm(ids: &[UserId]) -> Result<(), AdminError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        let why = "nobody is there to ask; say --yes";
+        let why =
+            "standard input is not a terminal, so the deletion cannot be confirmed; add --yes";
         return Err(AdminError::NotConfirmed(why));
     }
     let mut stderr = io::stderr();
@@ -274,7 +275,9 @@ fn confirm(ids: &[UserId]) -> Result<(), AdminError> {
     if typed.trim() == expected {
         Ok(())
     } else {
-        Err(AdminError::NotConfirmed("that was something else"))
+        Err(AdminError::NotConfirmed(
+            "the answer is not the expected one",
+        ))
     }
 }
 

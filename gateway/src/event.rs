@@ -58,14 +58,14 @@ impl Event {
     pub(crate) fn into_request(self) -> Result<Request, Malformed> {
         let uri = self.uri()?;
         let method = Method::from_bytes(self.request_context.http.method.as_bytes())
-            .map_err(|_| Malformed("the method is not one of HTTP"))?;
+            .map_err(|_| Malformed("the method is not a valid HTTP method"))?;
         let headers = headers(self.headers, self.cookies)?;
         let body = match self.body {
             None => Body::empty(),
             Some(text) if self.is_base64_encoded => {
                 let decoded = STANDARD.decode(text);
                 decoded
-                    .map_err(|_| Malformed("the body is not the base64 that it is said to be"))?
+                    .map_err(|_| Malformed("the body is not valid base64"))?
                     .into()
             }
             Some(text) => text.into(),
@@ -83,7 +83,7 @@ impl Event {
         let query = self.raw_query_string.as_deref().unwrap_or_default();
         // The URI parser would end the path or the query at one of these characters.
         if !path.starts_with('/') || path.contains(['?', '#']) || query.contains('#') {
-            return Err(Malformed("the path or the query is not one of a URL"));
+            return Err(Malformed("the path or the query is not valid in a URL"));
         }
         let path_and_query = match query {
             "" => path.to_owned(),
@@ -96,7 +96,7 @@ impl Event {
                 parts.path_and_query = Some(path_and_query);
                 Uri::from_parts(parts).ok()
             })
-            .ok_or(Malformed("the path or the query is not one of a URL"))
+            .ok_or(Malformed("the path or the query is not valid in a URL"))
     }
 
     /// Returns the path without the name of the stage, which API Gateway puts first for a named stage.
@@ -115,7 +115,7 @@ fn headers(
     headers: Option<HashMap<String, String>>,
     cookies: Option<Vec<String>>,
 ) -> Result<HeaderMap, Malformed> {
-    const MALFORMED: Malformed = Malformed("a header is not one of HTTP");
+    const MALFORMED: Malformed = Malformed("a header is not valid in HTTP");
     let mut map = HeaderMap::new();
     for (name, value) in headers.unwrap_or_default() {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MALFORMED)?;

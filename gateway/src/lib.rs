@@ -22,7 +22,7 @@ use tower::ServiceExt as _;
 /// The event is not one of an HTTP API, which is a mistake of the operator and is not shown to a client.
 #[derive(Debug, Error)]
 #[error(
-    "the event is not of payload format 2.0: the function wants an HTTP API or a function URL in front of it"
+    "the event does not have payload format 2.0: put an HTTP API or a function URL in front of the function"
 )]
 pub struct OtherFormat;
 

@@ -20,7 +20,7 @@ pub enum ApiStartError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// The key set is empty, and the first signing key could not be made.
-    #[error("no signing key could be made: {0}")]
+    #[error("the first signing key cannot be made: {0}")]
     Keys(#[from] RotateKeysError),
 }
 

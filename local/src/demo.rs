@@ -24,7 +24,7 @@ pub enum DemoError {
     #[error("a request failed: {0}")]
     Http(#[from] reqwest::Error),
     /// An answer differs from the expected one.
-    #[error("this did not hold: {0}")]
+    #[error("the demo failed; expected: {0}")]
     Broken(String),
 }
 
@@ -50,7 +50,7 @@ pub async fn run() -> Result<(), DemoError> {
 
     println!("1. Sign in at the stand-in GitHub as octocat, as next-auth would");
     let first_token = sign_in_at_github(&app).await?;
-    println!("   GitHub gave an access token for the app {GITHUB_CLIENT_ID}\n");
+    println!("   GitHub returned an access token for the app {GITHUB_CLIENT_ID}\n");
 
     println!("2. POST {}/token with that token", api);
     let first = exchange(&app, &first_token).await?;
@@ -73,7 +73,7 @@ pub async fn run() -> Result<(), DemoError> {
     println!("   the same user\n");
 
     println!(
-        "4. POST {}/token with the refresh token, twice, as a client does that lost the answer",
+        "4. POST {}/token with the refresh token, twice, as after a lost answer",
         api
     );
     let refresh_token = text(&first, "/refresh_token")?;
@@ -81,20 +81,20 @@ pub async fn run() -> Result<(), DemoError> {
     let again = app.refresh(refresh_token).await?.body;
     require(
         refreshed["user"] == first["user"],
-        "a refresh goes on with the same user",
+        "a refresh keeps the user",
     )?;
     require(
         refreshed["refresh_token"] != first["refresh_token"]
             && refreshed["refresh_token"] == again["refresh_token"],
-        "both requests get the same next token",
+        "both requests get the same successor",
     )?;
-    println!("   the same next refresh token each time: nobody is logged out\n");
+    println!("   the same successor each time: the user stays signed in\n");
 
     println!("5. Sign in again");
     let second = exchange(&app, &sign_in_at_github(&app).await?).await?;
     require(
         second["is_new_user"] == false,
-        "the second sign-in creates nobody",
+        "the second sign-in creates no user",
     )?;
     require(
         second["user"]["id"] == first["user"]["id"],
@@ -114,14 +114,14 @@ pub async fn run() -> Result<(), DemoError> {
     );
 
     println!(
-        "7. DELETE {}/me/sessions: sign out everywhere, by one write",
+        "7. DELETE {}/me/sessions: sign out everywhere with one write",
         api
     );
     let list = as_user(&app, Method::GET, "/me/sessions", &second)
         .await?
         .body;
     let count = list["sessions"].as_array().map_or(0, Vec::len);
-    require(count == 2, "each of the two sign-ins is a session")?;
+    require(count == 2, "each of the two sign-ins has a session")?;
     as_user(&app, Method::DELETE, "/me/sessions", &second).await?;
     let status = as_user(&app, Method::GET, "/me", &first).await?.status;
     require(
@@ -132,12 +132,12 @@ pub async fn run() -> Result<(), DemoError> {
     let status = app.refresh(refresh_token).await?.status;
     require(
         status == StatusCode::BAD_REQUEST,
-        "and its session cannot be refreshed",
+        "the other session cannot be refreshed",
     )?;
-    println!("   both sessions are over, and GET /me knows it at once\n");
+    println!("   both sessions have ended, and GET /me refuses their tokens at once\n");
 
     services.stop().await;
-    println!("All of it held.");
+    println!("Every step gave the expected answer.");
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub enum DatabaseError {
     #[error("the embedded DynamoDB failed: {0}")]
     Dynoxide(#[from] DynoxideError),
     /// A request to the database does not have the form that it expects.
-    #[error("the embedded DynamoDB does not understand: {0}")]
+    #[error("the embedded DynamoDB cannot parse a request: {0}")]
     Request(#[from] serde_json::Error),
 }
 
@@ -134,7 +134,7 @@ async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> 
     if !server.knows(&headers) {
         return refusal(
             "com.amazon.coral.service#UnrecognizedClientException",
-            "The access key is not the one of this start: start what calls anew, with the settings that were written at this start",
+            "The access key is from an earlier start of this server. Restart the functions with the settings file that this start wrote",
         );
     }
     let target = header_text(&headers, header::HeaderName::from_static("x-amz-target"));
@@ -143,7 +143,7 @@ async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> 
         Ok(Some(answer)) => answered(StatusCode::OK, answer),
         Ok(None) => refusal(
             "com.amazon.coral.service#UnknownOperationException",
-            "There is no such operation here",
+            "The embedded DynamoDB does not support this operation",
         ),
         Err(error) => {
             let status = StatusCode::from_u16(error.status_code());

@@ -124,7 +124,7 @@ async fn token_for_a_script(
         return ([(header::CACHE_CONTROL, "no-store")], token).into_response();
     }
     let logins = github.records().logins().join(", ");
-    let help = format!("Nobody here has that login. Say ?login= and one of: {logins}\n");
+    let help = format!("No account has this login. Add ?login= with one of: {logins}\n");
     (StatusCode::NOT_FOUND, help).into_response()
 }
 

@@ -116,7 +116,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             println!("DynamoDB     {}", services.dynamodb.url);
             print_github(&services.github);
             println!("Settings     {}\n", env_file.display());
-            println!("Now run the functions, in another terminal:\n");
+            println!("Run the functions in another terminal:\n");
             println!(
                 "  cargo lambda watch --invoke-address 127.0.0.1 --disable-cors --env-file {}",
                 env_file.display()
@@ -156,8 +156,8 @@ fn write_env_file(file: &Path, variables: &[(&str, String)]) -> Result<(), Strin
 
 fn print_github(github: &GitHub) {
     match github {
-        GitHub::StandIn(url) => println!("GitHub       {url} (a stand-in: sign in as anybody)"),
-        GitHub::Real => println!("GitHub       the one that GITHUB_CLIENT_ID belongs to"),
+        GitHub::StandIn(url) => println!("GitHub       {url} (a stand-in with a few users)"),
+        GitHub::Real => println!("GitHub       the real GitHub, with the app of GITHUB_CLIENT_ID"),
     }
 }
 
@@ -178,7 +178,7 @@ fn print_next_steps(url: &str, github: &GitHub, shell: &Environment) {
     };
     println!(
         r#"
-Trade a GitHub sign-in for a token of yours:
+Exchange a GitHub sign-in for a token of your API:
 
   ANSWER=$(curl -s {url}/token -u {id}:{secret} \
     -d grant_type={GRANT_TYPE_TOKEN_EXCHANGE} \
@@ -186,7 +186,7 @@ Trade a GitHub sign-in for a token of yours:
     -d subject_issuer=github \
     -d subject_token={subject_token}); echo "$ANSWER"
 
-Ask who that is:
+Read the signed-in user:
 
   curl -s {url}/me -H "Authorization: Bearer $(echo "$ANSWER" | sed 's/.*"access_token":"\([^"]*\).*/\1/')"
 

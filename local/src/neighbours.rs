@@ -72,12 +72,12 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 #[derive(Clone, Copy, Debug, Error)]
 enum Stranger {
     #[error(
-        "This server answers under the names of this machine only: localhost, 127.0.0.1 and [::1].\n"
+        "The host name of this request is not one of this machine. Use localhost, 127.0.0.1 or [::1].\n"
     )]
     Host,
-    #[error("This server answers no website of another machine.\n")]
+    #[error("The request comes from a website on another machine, which this server refuses.\n")]
     Origin,
-    #[error("This request says twice, or in no text, where it goes or comes from.\n")]
+    #[error("The Host or Origin header of this request is repeated or is not text.\n")]
     Header,
 }
 

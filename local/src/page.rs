@@ -206,23 +206,23 @@ impl Page {
 /// Reasons that the page's server refuses a request or fails, in words for the developer.
 #[derive(Clone, Copy, Debug, Error)]
 enum Problem {
-    #[error(
-        "This server answers under its own name only. It is in the line that `cargo run` prints."
-    )]
+    #[error("This server is reachable under one address only: the one that `cargo run` prints.")]
     OtherHost,
-    #[error("Only the page itself may ask for this.")]
+    #[error("Only the page itself may send this request.")]
     OtherOrigin,
-    #[error("This page does not sign in by itself.")]
+    #[error(
+        "This page cannot sign in, because the server does not have the secret of the app. Sign in from your app."
+    )]
     SignInIsElsewhere,
     #[error(
-        "This sign-in was not started in this browser, or too long ago. Go back to the page, and start again."
+        "This sign-in was started in another browser, or it has expired. Go back to the page and start again."
     )]
     NotStarted,
-    #[error("You are not signed in. Perhaps the server was started anew since.")]
+    #[error("You are not signed in. A restart of the server ends every sign-in; sign in again.")]
     NotSignedIn,
-    #[error("There is no such session.")]
+    #[error("This session does not exist.")]
     NoSuchSession,
-    #[error("No answer came in time.")]
+    #[error("The answer did not arrive in time. Try again.")]
     NoAnswer,
 }
 
@@ -333,13 +333,13 @@ async fn trade(
     let unreachable = |_| Notice::from(Problem::NoAnswer.to_string());
     // GitHub's description of the error is in the URL, which any site can write, so it is not shown.
     let code = code.ok_or_else(|| {
-        "GitHub sent you back without a sign-in: you said no, or it did.".to_owned()
+        "GitHub sent you back without a sign-in: the authorization was declined.".to_owned()
     })?;
     let github = app.redeem(&code, callback, Some(&attempt.verifier)).await;
     let github = github.map_err(Problem::from).map_err(unreachable)?;
     let github_token = github.body["access_token"].as_str();
-    let github_token =
-        github_token.ok_or_else(|| "GitHub gave no token for this sign-in.".to_owned())?;
+    let github_token = github_token
+        .ok_or_else(|| "GitHub returned no token for this sign-in. Start again.".to_owned())?;
 
     let answer = app.exchange(github_token, Some(user_agent)).await;
     let answer = answer.map_err(Problem::from).map_err(unreachable)?;
@@ -410,7 +410,7 @@ impl Visitor {
 
 async fn me(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
     let answer = visitor.call(Method::GET, "/me").await?;
-    let words = "The API took the access token, and read the user: one call to DynamoDB.";
+    let words = "The API verified the access token and read the user with one call to DynamoDB.";
     Ok(visitor.sees(&page, "GET /me", answer, words))
 }
 
@@ -440,7 +440,7 @@ async fn end_session(
     let Path(session_id) = session_id.map_err(|_| Problem::NoSuchSession)?;
     let path = format!("/me/sessions/{session_id}");
     let answer = visitor.call(Method::DELETE, &path).await?;
-    let words = "That session is over: it cannot be refreshed. Its last access token is good for minutes more.";
+    let words = "The session has ended and cannot be refreshed. Its last access token stays valid at other APIs until it expires.";
     Ok(visitor.sees(&page, "DELETE /me/sessions/{session_id}", answer, words))
 }
 
@@ -449,7 +449,7 @@ async fn sign_out(State(page): State<Page>, visitor: Visitor) -> Result<Json<Vie
     if answer.status.is_success() {
         page.visits().forget(&visitor.visit);
     }
-    let words = "Signed out. The session is over at the API as well.";
+    let words = "Signed out. The session has ended at the API as well.";
     Ok(visitor.sees(&page, "POST /revoke", answer, words))
 }
 
@@ -461,8 +461,7 @@ async fn sign_out_everywhere(
     if answer.status.is_success() {
         page.visits().forget(&visitor.visit);
     }
-    let words =
-        "Signed out in every browser, by one write: /me refuses the access tokens of all at once.";
+    let words = "Signed out in every browser with one write. /me refuses all earlier access tokens at once.";
     Ok(visitor.sees(&page, "DELETE /me/sessions", answer, words))
 }
 

@@ -25,7 +25,9 @@ const GRACE: Duration = Duration::from_secs(3);
 #[derive(Debug, Error)]
 pub enum ServerError {
     /// Another program listens on the port.
-    #[error("port {port} is taken; stop what uses it, or choose another with {option}")]
+    #[error(
+        "port {port} is in use; stop the program that uses it, or choose another port with {option}"
+    )]
     PortTaken {
         /// The port.
         port: u16,
@@ -42,7 +44,7 @@ pub enum ServerError {
     #[error(transparent)]
     Api(#[from] ApiStartError),
     /// The HTTP client of the page cannot be set up.
-    #[error("the page has no HTTP client: {0}")]
+    #[error("the HTTP client of the page cannot be set up: {0}")]
     Page(#[from] reqwest::Error),
 }
 

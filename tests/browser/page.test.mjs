@@ -88,7 +88,7 @@ scenario("a browser sees the session of another, and ends it", async () => {
   await telephone.waitFor({ state: "detached" });
 
   await there.getByRole("button", { name: "Refresh" }).click();
-  await says(there, "The session is over. Sign in again.");
+  await says(there, "The session has ended. Sign in again.");
   await there.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
 });
 

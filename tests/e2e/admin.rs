@@ -66,7 +66,7 @@ async fn a_disabled_user_is_out_at_once_and_what_was_over_stays_over() {
 
     let said = scene.run(&["disable", id_of(&octocat)]).await;
 
-    assert!(said.contains("disabled; all sessions are over"), "{said}");
+    assert!(said.contains("disabled; all sessions have ended"), "{said}");
     assert_eq!(service.me(access).await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(
         service.refresh(refresh).await.text("/error"),

@@ -86,7 +86,7 @@ async fn authorize(
         );
     };
     let Some(account) = records.account_named(login) else {
-        return pages::dead_end(StatusCode::NOT_FOUND, "Nobody here has that login.");
+        return pages::dead_end(StatusCode::NOT_FOUND, "No account has this login.");
     };
 
     let code = Code {

@@ -355,7 +355,7 @@ async fn a_refused_sign_in_is_said_once_and_in_our_own_words() {
     let path = format!("/try/callback?error=access_denied&error_description=CANARY&state={state}");
     browser.get(&path).await;
     let cancelled = browser.get("/try/state").await;
-    assert!(cancelled.text.contains("you said no"), "{}", cancelled.text);
+    assert!(cancelled.text.contains("declined"), "{}", cancelled.text);
     assert!(!cancelled.text.contains("CANARY"));
 }
 
@@ -373,7 +373,10 @@ async fn a_sign_in_that_fails_leaves_whoever_was_signed_in() {
 
     let after = browser.get("/try/state").await.json();
     assert_eq!(after["grant"]["user"]["name"], "The Octocat");
-    assert_eq!(after["words"], "GitHub gave no token for this sign-in.");
+    assert_eq!(
+        after["words"],
+        "GitHub returned no token for this sign-in. Start again."
+    );
 }
 
 #[tokio::test]

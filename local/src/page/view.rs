@@ -101,17 +101,17 @@ pub(super) fn words_for<'a>(answer: &Answer, success: &'a str) -> &'a str {
     match (answer.status, code) {
         (status, _) if status.is_success() => success,
         (status, _) if status.is_server_error() => {
-            "The API cannot answer at the moment. Nobody is signed out by that: try again."
+            "The API cannot answer at the moment. Your session is not affected: try again."
         }
         (_, "access_denied") => {
-            "GitHub confirmed who you are, but ALLOWED_SIGNUPS does not let you become a user."
+            "GitHub confirmed your account, but ALLOWED_SIGNUPS does not admit it as a new user."
         }
-        (_, "invalid_grant") => "The session is over. Sign in again.",
+        (_, "invalid_grant") => "The session has ended. Sign in again.",
         (StatusCode::UNAUTHORIZED, _) => {
-            "The access token is no longer good. Refresh it; where the session is over, that says so."
+            "The access token is no longer valid. Refresh it; if the session has ended, the refresh says so."
         }
-        (StatusCode::NOT_FOUND, _) => "There is no such session any more.",
-        _ => "The API refused. Its answer says why.",
+        (StatusCode::NOT_FOUND, _) => "The session no longer exists.",
+        _ => "The API refused the request. Its answer has the reason.",
     }
 }
 
