@@ -14,8 +14,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Trade a provider's token for one of ours, or refresh
-         * @description Token exchange (RFC 8693) opens a session, and creates or updates the user; a refresh (RFC 6749 §6) goes on with it. A client that does not authenticate by `Authorization` sends `client_id` and `client_secret`, or a client assertion (RFC 7523), in the form.
+         * Exchange a provider's token, or refresh
+         * @description A token exchange (RFC 8693) opens a session, and creates or updates the user. A refresh (RFC 6749 §6) continues the session. A client authenticates by `Authorization`, or in the form by `client_id` and `client_secret` or a client assertion (RFC 7523).
          */
         post: operations["token"];
         delete?: never;
@@ -34,8 +34,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Give a token back
-         * @description Ends the session of a refresh or access token of the client's (RFC 7009). An unknown token is answered alike.
+         * Revoke a token
+         * @description Ends the session of a refresh token or access token of this client (RFC 7009). An unknown token gets the same answer.
          */
         post: operations["revoke"];
         delete?: never;
@@ -54,8 +54,8 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Whether a token is good at this moment
-         * @description RFC 7662: not expired, its session not ended, its user not disabled or signed out. A client learns about its own tokens; one that `introspects`, about all.
+         * Read the state of a token
+         * @description A token is active (RFC 7662) if it has not expired, its session has not ended, and its user is neither disabled nor signed out. A client can read the state of its own tokens; a client with `introspects` that of all tokens.
          */
         post: operations["introspect"];
         delete?: never;
@@ -71,7 +71,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The signed-in user */
+        /** Read the signed-in user */
         get: operations["getMe"];
         put?: never;
         post?: never;
@@ -83,8 +83,8 @@ export interface paths {
         options?: never;
         head?: never;
         /**
-         * Change what users may say about themselves
-         * @description A JSON Merge Patch (RFC 7396). What is edited here, later sign-ins leave alone.
+         * Edit the signed-in user
+         * @description A JSON Merge Patch (RFC 7396). Later sign-ins do not overwrite edited members.
          */
         patch: operations["updateMe"];
         trace?: never;
@@ -96,7 +96,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Where the user is signed in */
+        /** List the sessions of the user */
         get: operations["listSessions"];
         put?: never;
         post?: never;
@@ -131,12 +131,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The accounts that may sign in as the user */
+        /** List the linked accounts */
         get: operations["listIdentities"];
         put?: never;
         /**
-         * Let another account sign in as the user
-         * @description Needs a sign-in of the last five minutes, and uses the provider's token up.
+         * Link another account
+         * @description Needs a sign-in of the last five minutes. The provider's token cannot be used again.
          */
         post: operations["linkIdentity"];
         delete?: never;
@@ -156,7 +156,7 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Take an account away
+         * Unlink an account
          * @description Needs a sign-in of the last five minutes.
          */
         delete: operations["unlinkIdentity"];
@@ -172,7 +172,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this server offers, as OpenID Connect Discovery has it */
+        /** Read the metadata of the server (OpenID Connect Discovery) */
         get: operations["openidConfiguration"];
         put?: never;
         post?: never;
@@ -189,7 +189,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this server offers (RFC 8414) */
+        /** Read the metadata of the server (RFC 8414) */
         get: operations["authorizationServerMetadata"];
         put?: never;
         post?: never;
@@ -206,7 +206,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The public keys of access tokens (RFC 7517) */
+        /** Read the public keys of access tokens (RFC 7517) */
         get: operations["jwks"];
         put?: never;
         post?: never;
@@ -223,7 +223,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** This document */
+        /** Read this document */
         get: operations["openapi"];
         put?: never;
         post?: never;
@@ -237,14 +237,14 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description How a client proves itself in the form, if not by `Authorization`. */
+        /** @description Client authentication in the form, instead of `Authorization`. */
         ClientParameters: {
             client_id?: string;
             /** Format: password */
             client_secret?: string;
             /** @constant */
             client_assertion_type?: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-            /** @description A JWT that the client signed (RFC 7523), good once. A request that is answered with 503 gives it back. */
+            /** @description A JWT that the client signed (RFC 7523), valid for one answer other than 503. */
             client_assertion?: string;
         };
         TokenExchange: components["schemas"]["ClientParameters"] & components["schemas"]["Subject"] & {
@@ -252,9 +252,9 @@ export interface components {
             grant_type: "urn:ietf:params:oauth:grant-type:token-exchange";
             /** @constant */
             requested_token_type?: "urn:ietf:params:oauth:token-type:access_token";
-            /** @description At most what the client may have, as 1 to 64 scope-tokens in at most 1,024 bytes; all of that when it is left out. */
+            /** @description 1 to 64 scope tokens of the client in at most 1,024 bytes; by default all scopes of the client. */
             scope?: string;
-            /** @description An API that the client may ask for tokens for. */
+            /** @description One of the client's audiences. */
             audience?: string;
             /** @description The same as `audience`. */
             resource?: string;
@@ -264,26 +264,26 @@ export interface components {
             grant_type: "refresh_token";
             /** Format: password */
             refresh_token: string;
-            /** @description At most what the session was granted and the client may have; all of that when it is left out. */
+            /** @description Scope tokens that the session was granted and the client still has; by default all of them. */
             scope?: string;
-            /** @description Another API of the client's, for this one token. */
+            /** @description Another audience of the client, for this access token only. */
             audience?: string;
             /** @description The same as `audience`. */
             resource?: string;
         };
-        /** @description A token of a provider, which proves a sign-in there (RFC 8693 §2.1). */
+        /** @description A token of a provider, which proves a sign-in (RFC 8693 §2.1). */
         Subject: {
             /** Format: password */
             subject_token: string;
             /** @enum {string} */
             subject_token_type: "urn:ietf:params:oauth:token-type:access_token" | "urn:ietf:params:oauth:token-type:id_token" | "urn:ietf:params:oauth:token-type:jwt";
-            /** @description The provider's configured name; needed with an access token. */
+            /** @description The configured name of the provider; required for an access token. */
             subject_issuer?: string;
-            /** @description What the ID token's `nonce` must be, or its SHA-256. */
+            /** @description The expected `nonce` of the ID token, or its SHA-256. */
             nonce?: string;
             /**
              * Format: password
-             * @description The access token that came with an ID token, for its `at_hash`.
+             * @description The access token that was issued with the ID token, for its `at_hash`.
              */
             subject_access_token?: string;
         };
@@ -293,10 +293,10 @@ export interface components {
             issued_token_type: "urn:ietf:params:oauth:token-type:access_token";
             /** @constant */
             token_type: "Bearer";
-            /** @description Seconds that the access token lives. */
+            /** @description Lifetime of the access token in seconds. */
             expires_in: number;
             refresh_token: string;
-            /** @description Seconds that the refresh token is good if it is not used. */
+            /** @description Lifetime of the unused refresh token in seconds. */
             refresh_token_expires_in: number;
             scope?: string;
             /** @description Whether this sign-in created the user; not in the answer to a refresh. */
@@ -311,7 +311,7 @@ export interface components {
         OneToken: components["schemas"]["ClientParameters"] & {
             /** Format: password */
             token: string;
-            /** @description Not needed. */
+            /** @description Ignored. */
             token_type_hint?: string;
         };
         Introspection: {
@@ -333,7 +333,7 @@ export interface components {
             scope?: string;
             roles?: string[];
             iat: number;
-            /** @description When the user signed in at the provider; not there if the provider does not say when. */
+            /** @description Time of the sign-in at the provider; absent if the provider does not report it. */
             auth_time?: number;
             exp: number;
             session_version?: number;
@@ -356,7 +356,7 @@ export interface components {
             }[];
         };
         Account: components["schemas"]["User"] & {
-            /** @description What an app keeps with the user. */
+            /** @description Data of the app. */
             metadata: {
                 [key: string]: unknown;
             };
@@ -365,7 +365,7 @@ export interface components {
             name?: string | null;
             /**
              * Format: uri
-             * @description An `https` URL without a user name, stored in the spelling that a URL parser gives.
+             * @description An `https` URL without a user name, stored in the spelling of the URL parser.
              */
             picture?: string | null;
             /** @description A merge patch of the metadata. */
@@ -385,7 +385,7 @@ export interface components {
                 last_used_at: string;
                 /** Format: date-time */
                 expires_at: string;
-                /** @description Whether it is the one that asks. */
+                /** @description Whether it is the session of the request. */
                 current: boolean;
             }[];
         };
@@ -459,7 +459,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description A session, with its next access token and refresh token. */
+            /** @description The access token and the refresh token of the session. */
             200: {
                 headers: {
                     /** @description `no-store` */
@@ -470,7 +470,7 @@ export interface operations {
                     "application/json": components["schemas"]["Grant"];
                 };
             };
-            /** @description The request, the provider's token, the refresh token or the scope is not accepted. `invalid_grant` says that the session is over; `access_denied` that this user is not let in. */
+            /** @description The request, the provider's token, the refresh token or the scope is not accepted. `invalid_grant`: the session has ended. `access_denied`: the user is disabled or may not sign up. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -479,10 +479,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The client did not prove who it is. */
+            /** @description Client authentication failed. */
             401: {
                 headers: {
-                    /** @description How a client may. */
+                    /** @description The authentication schemes. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -490,7 +490,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -508,7 +508,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The body is of another type. */
+            /** @description The `Content-Type` is not supported. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -517,10 +517,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The provider or the table does not answer. The same request may be sent again. */
+            /** @description The provider or DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -543,14 +543,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The session is over, or there was none. */
+            /** @description The session has ended, or the token is unknown. */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description The form is not as it should be. */
+            /** @description The form is not valid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -559,10 +559,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The client did not prove who it is. */
+            /** @description Client authentication failed. */
             401: {
                 headers: {
-                    /** @description How a client may. */
+                    /** @description The authentication schemes. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -570,7 +570,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -588,7 +588,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The body is of another type. */
+            /** @description The `Content-Type` is not supported. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -597,10 +597,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The provider or the table does not answer. The same request may be sent again. */
+            /** @description The provider or DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -623,7 +623,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What there is to know. */
+            /** @description The state of the token. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -632,7 +632,7 @@ export interface operations {
                     "application/json": components["schemas"]["Introspection"];
                 };
             };
-            /** @description The form is not as it should be. */
+            /** @description The form is not valid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -641,10 +641,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The client did not prove who it is. */
+            /** @description Client authentication failed. */
             401: {
                 headers: {
-                    /** @description How a client may. */
+                    /** @description The authentication schemes. */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -652,7 +652,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -670,7 +670,7 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The body is of another type. */
+            /** @description The `Content-Type` is not supported. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -679,10 +679,10 @@ export interface operations {
                     "application/json": components["schemas"]["OAuthError"];
                 };
             };
-            /** @description The provider or the table does not answer. The same request may be sent again. */
+            /** @description The provider or DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -712,10 +712,10 @@ export interface operations {
                     "application/json": components["schemas"]["Account"];
                 };
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -723,7 +723,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -732,10 +732,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -754,17 +754,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is done. */
+            /** @description Done. */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
+            /** @description The access token is not valid, its session has ended, or the sign-in is too old or has no time (RFC 9470). */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -772,10 +772,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -810,7 +810,7 @@ export interface operations {
                     "application/json": components["schemas"]["Account"];
                 };
             };
-            /** @description The body is not as it should be. */
+            /** @description The body is not valid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -819,10 +819,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -839,7 +839,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is of another type. */
+            /** @description The `Content-Type` is not supported. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -848,7 +848,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A member is none that can be changed, or has a value that is not accepted. Nothing was changed. */
+            /** @description A member cannot be changed, or its value is not accepted. No member was changed. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -857,10 +857,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -879,7 +879,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The sessions that are alive, the last used one first. */
+            /** @description The active sessions, the last used one first. */
             200: {
                 headers: {
                     /** @description `no-store` */
@@ -890,10 +890,10 @@ export interface operations {
                     "application/json": components["schemas"]["Sessions"];
                 };
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -901,7 +901,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -910,10 +910,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -926,11 +926,11 @@ export interface operations {
     endSessions: {
         parameters: {
             query?: {
-                /** @description Keep the session that asks. */
+                /** @description Keep the session of the request. */
                 except?: "current";
             };
             header?: {
-                /** @description The same text when a request is repeated because its answer was lost, and a new one otherwise: the repetition then leaves alone what was signed in meanwhile. */
+                /** @description A new text for each request, and the same text when a request is repeated because its answer was lost. The repetition then does not end sessions that began after the first request. */
                 "Idempotency-Key"?: string;
             };
             path?: never;
@@ -938,14 +938,14 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is done. */
+            /** @description Done. */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description The query or the `Idempotency-Key` is not as it should be. */
+            /** @description The query or the `Idempotency-Key` is not valid. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -954,10 +954,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -965,10 +965,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -983,24 +983,24 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description Its `id` in the list. */
+                /** @description The `id` of the session in the list. */
                 session_id: string;
             };
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description It is done. */
+            /** @description Done. */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1008,7 +1008,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such session of the user's. */
+            /** @description The user has no such session. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1017,7 +1017,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1026,10 +1026,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1059,10 +1059,10 @@ export interface operations {
                     "application/json": components["schemas"]["Identities"];
                 };
             };
-            /** @description No good access token; or its session has ended, or the user is gone or disabled. */
+            /** @description The access token is missing or not valid, its session has ended, or its user is deleted or disabled. */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1070,7 +1070,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1079,10 +1079,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1125,10 +1125,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
+            /** @description The access token is not valid, its session has ended, or the sign-in is too old or has no time (RFC 9470). */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1136,7 +1136,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The account belongs to another user; or the user has one of that provider, or 16, already. */
+            /** @description The account belongs to another user, or the user already has an account of that provider, or 16 accounts. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1154,7 +1154,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The body is of another type. */
+            /** @description The `Content-Type` is not supported. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -1163,10 +1163,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The user has tried 10 times within 10 minutes. */
+            /** @description The user has made 10 attempts within 10 minutes. */
             429: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1174,10 +1174,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1199,17 +1199,17 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description It is done. */
+            /** @description Done. */
             204: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description No good access token, or its session has ended; or the sign-in is too long ago, or the provider does not say when it was (RFC 9470). */
+            /** @description The access token is not valid, its session has ended, or the sign-in is too old or has no time (RFC 9470). */
             401: {
                 headers: {
-                    /** @description Why (RFC 6750 §3). */
+                    /** @description The reason (RFC 6750 §3). */
                     "WWW-Authenticate"?: string;
                     [name: string]: unknown;
                 };
@@ -1217,7 +1217,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The user has no account there. */
+            /** @description The user has no account of this provider. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -1226,7 +1226,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1235,7 +1235,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It is the last one. */
+            /** @description The account is the only one that is left. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -1244,10 +1244,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1279,14 +1279,14 @@ export interface operations {
                     "application/json": components["schemas"]["Metadata"];
                 };
             };
-            /** @description It is the one that the reader has. */
+            /** @description The document has not changed. */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1295,10 +1295,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1330,14 +1330,14 @@ export interface operations {
                     "application/json": components["schemas"]["Metadata"];
                 };
             };
-            /** @description It is the one that the reader has. */
+            /** @description The document has not changed. */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1346,10 +1346,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1368,7 +1368,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The keys that verify, and those that will sign. */
+            /** @description The keys that verify, and the published keys that will sign. */
             200: {
                 headers: {
                     /** @description For conditional requests. */
@@ -1381,14 +1381,14 @@ export interface operations {
                     "application/jwk-set+json": components["schemas"]["Jwks"];
                 };
             };
-            /** @description It is the one that the reader has. */
+            /** @description The document has not changed. */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
@@ -1397,10 +1397,10 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The table or the keys do not answer. The same request may be sent again. */
+            /** @description DynamoDB does not answer. The same request can be sent again. */
             503: {
                 headers: {
-                    /** @description In how many seconds. */
+                    /** @description The number of seconds to wait. */
                     "Retry-After"?: number;
                     [name: string]: unknown;
                 };
@@ -1435,14 +1435,14 @@ export interface operations {
                     };
                 };
             };
-            /** @description It is the one that the reader has. */
+            /** @description The document has not changed. */
             304: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content?: never;
             };
-            /** @description There is no such method here; `Allow` says which there are. */
+            /** @description The path does not support this method; `Allow` lists those that it supports. */
             405: {
                 headers: {
                     [name: string]: unknown;
