@@ -10,6 +10,7 @@ pub mod config;
 pub mod documents;
 pub mod dynamodb;
 pub mod http;
+pub mod ids;
 mod jwk;
 mod jws;
 pub mod keys;

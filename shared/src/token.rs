@@ -11,7 +11,10 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{
-    clock::Timestamp, jws::Malformed, keys::KeysError, sessions::SessionId, users::UserId,
+    clock::Timestamp,
+    ids::{SessionId, UserId},
+    jws::Malformed,
+    keys::KeysError,
 };
 
 /// The `typ` of an access token (RFC 9068 §2.1), which no other kind of our tokens has.

@@ -4,7 +4,6 @@
 mod account;
 mod claims;
 mod edit;
-mod id;
 mod identities;
 mod object;
 mod operator;
@@ -17,11 +16,12 @@ mod transaction;
 pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
-pub use id::UserId;
 pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
+
+pub use crate::ids::UserId;
 
 use std::collections::BTreeMap;
 
@@ -29,8 +29,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
+    ids::{SessionId, SessionRef},
     provider::IdentityKey,
-    sessions::{SessionId, SessionRef},
 };
 
 /// A user, as the table holds it.

@@ -6,9 +6,9 @@ use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use super::ApiError;
 use crate::{
     clock::{Clock, Timestamp},
-    sessions::SessionRef,
+    ids::{SessionRef, UserId},
     token::{TokenVerifier, has_scope},
-    users::{User, UserId, Users},
+    users::{User, Users},
 };
 
 /// The signed-in user making this request (RFC 6750).

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     dynamodb::{StoreError, number, string},
-    sessions::{SessionRef, still_alive},
+    ids::SessionRef,
+    sessions::still_alive,
 };
 
 /// Which sessions a user leaves.

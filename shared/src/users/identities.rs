@@ -20,8 +20,9 @@ use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
     dynamodb::{StoreError, number, string},
+    ids::{SessionId, SessionRef},
     provider::{Identity, IdentityKey},
-    sessions::{Opening, SessionId, SessionRef, Sessions, still_alive},
+    sessions::{Opening, Sessions, still_alive},
 };
 
 /// Deleting a user with more would not fit into one transaction of a reasonable size.
