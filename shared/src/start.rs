@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::{config::ConfigError, keys::KeysError};
+use crate::{config::ConfigError, keys::KeysError, provider::ProvidersError};
 
 /// Why a function cannot start. It says so in one line, also where `main` returns it.
 #[derive(Error)]
@@ -15,9 +15,9 @@ pub enum StartError {
     /// The keys must not be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The HTTP client for providers cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
-    HttpClient(#[from] reqwest::Error),
+    /// The providers cannot be used.
+    #[error(transparent)]
+    Providers(#[from] ProvidersError),
 }
 
 impl fmt::Debug for StartError {
