@@ -2,6 +2,7 @@
 
 mod caller;
 mod client;
+mod cors;
 mod document;
 mod error;
 mod form;
