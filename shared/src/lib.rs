@@ -4,7 +4,7 @@
 //! who the outside world thinks the caller is; [`users`] says which of our users that is; [`token`] gives our own
 //! word about them. [`config`] and [`start`] are for the start; the others are what these rest on.
 
-pub mod assertion;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod documents;

@@ -69,14 +69,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     T::deserialize(deserializer).map(Some)
 }
 
-/// Whether `scope` is one of those that were granted, which are separated by spaces (RFC 6749 §3.3).
-pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
-    granted
-        .unwrap_or_default()
-        .split(' ')
-        .any(|granted| granted == scope)
-}
-
 /// Why an access token was not accepted.
 #[derive(Debug, Error)]
 pub enum TokenError {

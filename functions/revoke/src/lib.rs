@@ -3,11 +3,11 @@
 use axum::{Router, extract::State, http::StatusCode, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    assertion::Assertions,
+    clients::{Assertions, Client, Clients},
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface},
+    http::{ApiError, Form, OAuthError, method_not_allowed, oauth_surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, RefreshToken, Sessions},
     start::StartError,

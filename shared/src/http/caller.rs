@@ -7,7 +7,8 @@ use super::ApiError;
 use crate::{
     clock::{Clock, Timestamp},
     ids::{SessionRef, UserId},
-    token::{TokenVerifier, has_scope},
+    scope::has_scope,
+    token::TokenVerifier,
     users::{User, Users},
 };
 
