@@ -4,6 +4,7 @@
 //! and never reaches the browser, which holds the name of its visit in a cookie. Only the page itself may make requests, and
 //! only under this machine's own name: whoever else is open in the browser reaches this port as well.
 
+mod grant;
 mod view;
 mod visits;
 
@@ -29,8 +30,9 @@ use crate::{
     next_app::{Answer, NextApp},
     requests::{Answered, RequestLog},
 };
+use grant::Grant;
 use view::{ShownAnswer, View, words_for};
-use visits::{Attempt, Grant, Notice, Visits};
+use visits::{Attempt, Notice, Visits};
 
 /// The page loads nothing from elsewhere, and nobody frames it.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [
