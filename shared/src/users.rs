@@ -5,6 +5,7 @@ mod account;
 mod claims;
 mod edit;
 mod identities;
+mod items;
 mod object;
 mod operator;
 mod same_email;

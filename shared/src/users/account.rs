@@ -12,7 +12,7 @@ use thiserror::Error;
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
     identities::ADMITS,
-    store::{TRIES, active, busy, identity_key, user_key},
+    items::{TRIES, active, busy, identity_key, user_key},
     transaction::Written,
 };
 use crate::{

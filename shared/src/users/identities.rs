@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users,
-    store::{TRIES, active, busy, claim, linked, owner, release, user_key},
+    items::{TRIES, active, busy, claim, linked, owner, release, user_key},
     transaction::{Cancelled, Written, alone, put_new},
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
-use super::{User, UserId, Users, store::user_key};
+use super::{User, UserId, Users, items::user_key};
 use crate::{
     dynamodb::{Item, StoreError},
     ids::{SessionId, SessionRef},
