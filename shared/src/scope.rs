@@ -82,7 +82,7 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Whether `scope` is one of those that were granted, which are separated by spaces (RFC 6749 §3.3).
+/// Returns whether `scope` is one of the granted scopes, which are separated by spaces (RFC 6749 §3.3).
 pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
     granted
         .unwrap_or_default()
@@ -90,7 +90,7 @@ pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
         .any(|granted| granted == scope)
 }
 
-/// Whether `text` is a scope-token (RFC 6749, Appendix A.4).
+/// Returns whether `text` is a scope-token (RFC 6749, Appendix A.4).
 pub fn is_scope_token(text: &str) -> bool {
     let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     !text.is_empty() && text.bytes().all(allowed)

@@ -1,4 +1,4 @@
-//! Why a function cannot start.
+//! The error of a function that cannot start.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{config::ConfigError, keys::KeysError, provider::ProvidersError};
 
-/// Why a function cannot start. It says so in one line, also where `main` returns it.
+/// An error that keeps a function from starting. It is one line, also where `main` returns it.
 #[derive(Error)]
 pub enum StartError {
     /// A setting is missing or wrong.

@@ -34,7 +34,7 @@ pub(crate) fn version() -> &'static str {
 /// Starts logging to standard output, at the level that the environment asks for: what `shared` and these `crates` say.
 ///
 /// # Errors
-/// The level is none that we know.
+/// The level is none of the five.
 pub fn init(env: &Environment, crates: &[&'static str]) -> Result<(), ConfigError> {
     let process = Process::from_env(env)?;
     let subscriber = subscriber(process.log_level, crates, std::io::stdout);

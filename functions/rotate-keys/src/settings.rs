@@ -7,7 +7,7 @@ use shared::{
     keys::KeyType,
 };
 
-/// How signing keys are made.
+/// The kind of the signing keys that are made, and the time that each one signs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeySettings {
     /// `SIGNING_KEY_TYPE`: the kind of the keys that are made, `RSA-2048` unless set.

@@ -1,10 +1,10 @@
-//! The tokens and the user that a sign-in brought.
+//! The grant: what a browser that is signed in may use.
 
 use serde_json::Value;
 
 use crate::next_app::Answer;
 
-/// What the API gave for a sign-in. Not `Debug`: the tokens are real.
+/// The tokens and the user that the API gave for a sign-in. Not `Debug`: the tokens are real.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) access_token: String,

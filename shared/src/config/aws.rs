@@ -5,7 +5,7 @@ use url::Url;
 
 use super::{ConfigError, Environment};
 
-/// Where DynamoDB is, and who we are there.
+/// The address of DynamoDB, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
     /// `AWS_ENDPOINT_URL_DYNAMODB`: another address than the region's own, as the AWS SDKs define it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{ConfigError, Environment};
 
-/// Who we are on the wire.
+/// The name of this API in tokens, and the API that they are for.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// `ISSUER_URL`: our `iss`, and the base of the discovery documents. No slash at the end.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ConfigError, Environment};
 
-/// How long access tokens live.
+/// The lifetime of access tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessTokenTtl(
     /// `ACCESS_TOKEN_TTL`, in seconds: 15 minutes unless set, at most [`AccessTokenTtl::MAX`].
@@ -30,7 +30,7 @@ impl AccessTokenTtl {
     }
 }
 
-/// How long sessions live.
+/// The lifetimes of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLifetimes {
     /// `SESSION_IDLE_TTL`, in seconds: a session that is not refreshed for so long is over. 30 days unless set.

@@ -2,7 +2,7 @@
 
 use super::{ConfigError, Environment};
 
-/// What the logs say of the process.
+/// The version of the process, and the level of its log.
 #[derive(Clone, Debug)]
 pub struct Process {
     /// `AWS_LAMBDA_FUNCTION_VERSION`; `local` elsewhere.

@@ -74,7 +74,8 @@ impl Form {
     }
 }
 
-/// Whether `byte` is visible ASCII or a space: what RFC 6749 Appendix A allows in the parameters of the token endpoint.
+/// Returns whether `byte` is visible ASCII or a space: the parameters of the token endpoint have no others (RFC 6749,
+/// Appendix A).
 pub(crate) fn is_vschar(byte: u8) -> bool {
     (0x20..=0x7e).contains(&byte)
 }

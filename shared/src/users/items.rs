@@ -37,12 +37,12 @@ pub(super) fn user_in(item: &Item, attribute: &str) -> Result<UserId, StoreError
         .ok_or_else(|| StoreError::Malformed("an identity or address names no user".to_owned()))
 }
 
-/// What the status of a user who may sign in looks like in an expression.
+/// The status of a user who may sign in, as an attribute.
 pub(super) fn active() -> AttributeValue {
     string("active")
 }
 
-/// Others changed the same item each time we tried.
+/// The error of a change that lost each race for the user's item.
 pub(super) fn busy() -> StoreError {
     StoreError::Unavailable("others kept changing the same user".to_owned())
 }
