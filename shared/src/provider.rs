@@ -56,13 +56,13 @@ pub struct SubjectToken {
     pub access_token: Option<SecretString>,
 }
 
-/// An error of [`Providers::start`].
+/// The reason why the providers cannot be set up.
 #[derive(Debug, Error)]
 pub enum ProvidersError {
     /// A setting is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The HTTP client cannot be set up.
+    /// The HTTP client for providers cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     HttpClient(#[from] reqwest::Error),
 }

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::{config::ConfigError, keys::KeysError, provider::ProvidersError};
 
-/// An error that keeps a function from starting. It is one line, also where `main` returns it.
+/// The reason why a function cannot start. Both of its texts are one line, since `main` returns it.
 #[derive(Error)]
 pub enum StartError {
     /// A setting is missing or wrong.
@@ -15,7 +15,7 @@ pub enum StartError {
     /// The keys must not be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The providers cannot be used.
+    /// The providers cannot be set up.
     #[error(transparent)]
     Providers(#[from] ProvidersError),
 }

@@ -1,5 +1,5 @@
-//! The documents as files in a bucket, for readers that do not wait for a function: API Gateway reads them when an authorizer is
-//! made, and gives up after 1.5 s.
+//! The documents as files in a bucket, for readers that do not wait for a function: API Gateway reads them when an
+//! authorizer is made, and gives up after 1.5 s.
 
 use std::time::Duration;
 
@@ -49,8 +49,8 @@ pub enum FilesError {
 }
 
 impl Files {
-    /// Reads `DOCUMENTS_BUCKET`, the name of the bucket, and `AWS_ENDPOINT_URL_S3`, another address than the region's own, as
-    /// the AWS SDKs define it; `None` where the documents are no files.
+    /// Reads `DOCUMENTS_BUCKET`, the name of the bucket, and `AWS_ENDPOINT_URL_S3`, another address than the region's
+    /// own, as the AWS SDKs define it; `None` where the documents are no files.
     pub(crate) fn from_env(env: &Environment, clock: Clock) -> Result<Option<Self>, StartError> {
         const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9003, without a slash at the end";
         let Some(bucket) = env.optional("DOCUMENTS_BUCKET") else {

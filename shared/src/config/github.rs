@@ -18,8 +18,8 @@ pub struct GitHub {
 }
 
 impl GitHub {
-    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`. Where nobody signs in with GitHub, but with others,
-    /// none of them need be set.
+    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`. None of them need be set where other
+    /// providers are.
     ///
     /// # Errors
     /// Names the variable that is missing or wrong.

@@ -1,5 +1,5 @@
-//! Cross-origin reads (CORS): pages of any origin may read the public documents. All other answers are for servers, which
-//! need no permission, and no page may read them.
+//! Cross-origin reads (CORS): pages of any origin may read the public documents. All other answers are for servers,
+//! which need no permission, and no page may read them.
 
 use http::{HeaderMap, HeaderValue, header};
 
