@@ -4,6 +4,7 @@
 //! server of an app; the browser holds only the id of its visit in a cookie. Requests are accepted only from the page
 //! itself, under a host name of this machine, because other websites in the same browser reach this port as well.
 
+mod grant;
 mod view;
 mod visits;
 
@@ -29,8 +30,9 @@ use crate::{
     next_app::{Answer, NextApp},
     requests::{Answered, RequestLog},
 };
+use grant::Grant;
 use view::{ShownAnswer, View, words_for};
-use visits::{Attempt, Grant, Notice, Visits};
+use visits::{Attempt, Notice, Visits};
 
 /// The page loads nothing from other origins and cannot be framed.
 const SECURITY_HEADERS: [(HeaderName, &str); 5] = [

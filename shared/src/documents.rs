@@ -5,9 +5,9 @@ use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
 
 use crate::{
-    assertion,
+    clients::{ALGORITHMS, CLIENT_AUTHENTICATION},
     config::{self, ConfigError, Environment},
-    http::{CLIENT_AUTHENTICATION, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
+    http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
 };
 
 /// A document, with where it is found below the issuer's URL.
@@ -95,13 +95,13 @@ impl Documents {
             "issuer": issuer_url,
             "token_endpoint": format!("{api_url}/token"),
             "token_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "token_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "token_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
             "revocation_endpoint": format!("{api_url}/revoke"),
             "revocation_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "revocation_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "revocation_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
             "introspection_endpoint": format!("{api_url}/introspect"),
             "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
-            "introspection_endpoint_auth_signing_alg_values_supported": assertion::ALGORITHMS,
+            "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
             "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
             "jwks_uri": format!("{issuer_url}{}", Document::Jwks.path()),
             "subject_types_supported": ["public"],

@@ -21,7 +21,7 @@ use secrecy::ExposeSecret;
 use thiserror::Error;
 use url::Url;
 
-use crate::{config, telemetry, users::UserId};
+use crate::{config, ids::UserId, telemetry};
 use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's

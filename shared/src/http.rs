@@ -1,7 +1,7 @@
 //! The only room with status codes: what requests must look like, and what answers do.
 
 mod caller;
-mod client;
+mod cors;
 mod document;
 mod error;
 mod form;
@@ -15,10 +15,10 @@ mod surface;
 mod user_agent;
 
 pub use caller::{Caller, RecentSignIn, bearer_token};
-pub use client::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
 pub use document::document;
 pub use error::{ApiError, OAuthError};
 pub use form::Form;
+pub(crate) use form::is_vschar;
 pub use idempotency_key::IdempotencyKey;
 pub use json_body::JsonBody;
 pub use merge_patch::MergePatch;

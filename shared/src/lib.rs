@@ -1,15 +1,17 @@
-//! Everything that two of Cambio's functions need, and nothing that only one needs.
+//! The code that two or more of Cambio's functions need, and the operator's command.
 //!
-//! A request passes through the modules in one direction: [`http`] parses it and knows status codes; [`provider`] says
-//! who the outside world thinks the caller is; [`users`] says which of our users that is; [`token`] gives our own
-//! word about them. [`config`] and [`start`] are for the start; the others are what these rest on.
+//! [`http`] parses a request and knows status codes; [`clients`] authenticates the application that sends it;
+//! [`provider`] verifies the sign-in; [`users`] finds the user; [`sessions`] keeps the sign-in; [`token`] issues and
+//! verifies access tokens. [`start`] and [`config`] are for the start of a function; the others are what these rest on.
+//! The modules form no cycle, which `tests/architecture.rs` checks.
 
-pub mod assertion;
+pub mod clients;
 pub mod clock;
 pub mod config;
 pub mod documents;
 pub mod dynamodb;
 pub mod http;
+pub mod ids;
 mod jwk;
 mod jws;
 pub mod keys;

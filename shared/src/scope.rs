@@ -82,8 +82,16 @@ impl fmt::Display for Scope {
     }
 }
 
-/// Whether `text` is a scope-token (RFC 6749, Appendix A.4).
-pub(crate) fn is_scope_token(text: &str) -> bool {
+/// Returns whether `scope` is one of the granted scopes, which are separated by spaces (RFC 6749 §3.3).
+pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
+    granted
+        .unwrap_or_default()
+        .split(' ')
+        .any(|granted| granted == scope)
+}
+
+/// Returns whether `text` is a scope-token (RFC 6749, Appendix A.4).
+pub fn is_scope_token(text: &str) -> bool {
     let allowed = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     !text.is_empty() && text.bytes().all(allowed)
 }

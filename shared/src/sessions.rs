@@ -3,7 +3,6 @@
 mod alive;
 mod decide;
 mod ending;
-mod id;
 mod list;
 mod refresh_token;
 mod store;
@@ -13,9 +12,10 @@ pub use alive::Alive;
 pub(crate) use alive::{is_alive, still_alive};
 pub use decide::{Decision, Presented, State, decide};
 pub use ending::EndReason;
-pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
-pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
+pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, Sessions};
 pub(crate) use store::{Opens, session_key};
 pub use terms::Terms;
+
+pub use crate::ids::{SessionId, SessionRef};

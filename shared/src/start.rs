@@ -1,12 +1,12 @@
-//! Why a function cannot start.
+//! The error of a function that cannot start.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use crate::{config::ConfigError, keys::KeysError};
+use crate::{config::ConfigError, keys::KeysError, provider::ProvidersError};
 
-/// Why a function cannot start. It says so in one line, also where `main` returns it.
+/// The reason why a function cannot start. Both of its texts are one line, since `main` returns it.
 #[derive(Error)]
 pub enum StartError {
     /// A setting is missing or wrong.
@@ -15,9 +15,9 @@ pub enum StartError {
     /// The keys must not be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// The HTTP client for providers cannot be set up.
-    #[error("the HTTP client cannot be set up: {0}")]
-    HttpClient(#[from] reqwest::Error),
+    /// The providers cannot be set up.
+    #[error(transparent)]
+    Providers(#[from] ProvidersError),
 }
 
 impl fmt::Debug for StartError {

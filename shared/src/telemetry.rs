@@ -10,10 +10,7 @@ use tracing_subscriber::{
     Layer as _, filter::Targets, fmt::MakeWriter, layer::SubscriberExt as _, registry::LookupSpan,
 };
 
-use crate::{
-    config::{Environment, Process},
-    start::StartError,
-};
+use crate::config::{ConfigError, Environment, Process};
 
 static VERSION: OnceLock<String> = OnceLock::new();
 
@@ -37,8 +34,8 @@ pub(crate) fn version() -> &'static str {
 /// Starts logging to standard output, at the level that the environment asks for: what `shared` and these `crates` say.
 ///
 /// # Errors
-/// The level is none that we know.
-pub fn init(env: &Environment, crates: &[&'static str]) -> Result<(), StartError> {
+/// The level is none of the five.
+pub fn init(env: &Environment, crates: &[&'static str]) -> Result<(), ConfigError> {
     let process = Process::from_env(env)?;
     let subscriber = subscriber(process.log_level, crates, std::io::stdout);
     // A process logs once: where logging has started already, it goes on as it is.

@@ -11,7 +11,10 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::{
-    clock::Timestamp, jws::Malformed, keys::KeysError, sessions::SessionId, users::UserId,
+    clock::Timestamp,
+    ids::{SessionId, UserId},
+    jws::Malformed,
+    keys::KeysError,
 };
 
 /// The `typ` of an access token (RFC 9068 §2.1), which no other kind of our tokens has.
@@ -64,14 +67,6 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
-}
-
-/// Whether `scope` is one of those that were granted, which are separated by spaces (RFC 6749 §3.3).
-pub fn has_scope(granted: Option<&str>, scope: &str) -> bool {
-    granted
-        .unwrap_or_default()
-        .split(' ')
-        .any(|granted| granted == scope)
 }
 
 /// Why an access token was not accepted.

@@ -4,8 +4,8 @@
 mod account;
 mod claims;
 mod edit;
-mod id;
 mod identities;
+mod items;
 mod object;
 mod operator;
 mod same_email;
@@ -17,11 +17,12 @@ mod transaction;
 pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
-pub use id::UserId;
 pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
+
+pub use crate::ids::UserId;
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
+    ids::{SessionId, SessionRef},
     provider::IdentityKey,
-    sessions::{SessionId, SessionRef},
 };
 
 /// A user, as the table holds it.

@@ -81,13 +81,22 @@ fn each_test_that_proves_a_threat_is_in_the_table_and_each_in_the_table_is_there
 
 #[test]
 fn each_setting_that_is_read_is_in_the_readme_and_in_the_template() {
-    let config = read("shared/src/config.rs");
-    let code = config.split("#[cfg(test)]").next().unwrap();
-    let settings: BTreeSet<&str> = code
-        .split('"')
+    let mut sources = vec![read("shared/src/config.rs")];
+    for folder in [
+        "shared/src/config",
+        "functions/authorizer/src",
+        "functions/rotate-keys/src",
+    ] {
+        rust_files(&root().join(folder), &mut sources);
+    }
+    let settings: BTreeSet<&str> = sources
+        .iter()
+        .filter_map(|source| source.split("#[cfg(test)]").next())
+        .flat_map(|code| code.split('"'))
         .filter(|word| {
             word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
         })
+        .filter(|word| !word.starts_with("CARGO_"))
         .collect();
     let (readme, template) = (read("README.md"), read("template.yaml"));
 

@@ -1,6 +1,8 @@
 //! A Lambda authorizer for HTTP APIs of your own (payload 2.0, simple response): the same validation as `GET /me` has, before your
 //! function is called at all.
 
+mod route_scopes;
+
 use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -8,13 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     clock::{Clock, Timestamp},
-    config::{self, Environment, Issuer, RouteScopes},
+    config::{self, Environment, Issuer},
     dynamodb,
     http::bearer_token,
     keys::{KeyStore, Keys, KeysError},
     start::StartError,
     token::{Claims, TokenError, TokenVerifier},
 };
+
+use route_scopes::RouteScopes;
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug)]

@@ -8,13 +8,11 @@ use axum::{
 };
 use serde::Serialize;
 use shared::{
+    clients::ClientProviders,
     clock::{Clock, rfc3339},
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
-    http::{
-        ApiError, Cache, Caller, ClientProviders, JsonBody, RecentSignIn, Subject,
-        method_not_allowed, surface,
-    },
+    http::{ApiError, Cache, Caller, JsonBody, RecentSignIn, Subject, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     provider::Providers,
     sessions::{Opening, Sessions},

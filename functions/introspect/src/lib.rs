@@ -4,11 +4,11 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use shared::{
-    assertion::Assertions,
+    clients::{Assertions, Client, Clients},
     clock::{Clock, Timestamp},
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
-    http::{ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface},
+    http::{ApiError, Form, OAuthError, method_not_allowed, oauth_surface},
     keys::{KeyStore, Keys},
     sessions::{Alive, RefreshToken, SessionId, SessionRef, Sessions},
     start::StartError,

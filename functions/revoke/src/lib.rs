@@ -1,13 +1,13 @@
 //! `POST /revoke`: a client gives a token back, and the session that it belongs to ends (RFC 7009).
 
-use axum::{Router, extract::State, http::StatusCode, routing::post};
+use axum::{Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    assertion::Assertions,
+    clients::{Assertions, Client, Clients},
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Client, Clients, Form, OAuthError, method_not_allowed, oauth_surface},
+    http::{ApiError, Form, OAuthError, method_not_allowed, oauth_surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, RefreshToken, Sessions},
     start::StartError,
@@ -54,18 +54,14 @@ pub fn router(revoke: Revoke) -> Router {
 }
 
 /// RFC 7009 §2.2: a token that is unknown, over, or another client's is answered like one that was good.
-async fn revoke_token(
-    State(revoke): State<Revoke>,
-    mut form: Form,
-) -> Result<StatusCode, OAuthError> {
+async fn revoke_token(State(revoke): State<Revoke>, mut form: Form) -> Result<(), OAuthError> {
     let client = revoke.clients.authenticate(&mut form).await?;
     let revoked = async {
         // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
         let token = form.require("token")?;
         revoke.end_session_of(&token, &client).await
     };
-    client.outcome(revoked).await?;
-    Ok(StatusCode::OK)
+    Ok(client.outcome(revoked).await?)
 }
 
 impl Revoke {

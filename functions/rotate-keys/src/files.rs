@@ -1,5 +1,5 @@
-//! The documents as files in a bucket, for readers that do not wait for a function: API Gateway reads them when an authorizer is
-//! made, and gives up after 1.5 s.
+//! The documents as files in a bucket, for readers that do not wait for a function: API Gateway reads them when an
+//! authorizer is made, and gives up after 1.5 s.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use aws_sdk_s3::{
 };
 use shared::{
     clock::Clock,
-    config::{self, DocumentsBucket, Environment},
+    config::{self, Environment},
     documents::{Document, Documents},
     dynamodb,
     keys::{KeyError, KeySet},
@@ -49,25 +49,31 @@ pub enum FilesError {
 }
 
 impl Files {
-    /// Reads the settings; `None` where the documents are no files.
+    /// Reads `DOCUMENTS_BUCKET`, the name of the bucket, and `AWS_ENDPOINT_URL_S3`, another address than the region's
+    /// own, as the AWS SDKs define it; `None` where the documents are no files.
     pub(crate) fn from_env(env: &Environment, clock: Clock) -> Result<Option<Self>, StartError> {
-        let Some(bucket) = DocumentsBucket::from_env(env)? else {
+        const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9003, without a slash at the end";
+        let Some(bucket) = env.optional("DOCUMENTS_BUCKET") else {
             return Ok(None);
         };
+        let endpoint = env
+            .optional("AWS_ENDPOINT_URL_S3")
+            .map(|value| env.base_url("AWS_ENDPOINT_URL_S3", &value, ENDPOINT))
+            .transpose()?;
         let aws = config::DynamoDb::from_env(env)?;
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(aws.region.clone()))
             .credentials_provider(dynamodb::credentials(&aws))
-            .http_client(dynamodb::http_client(bucket.endpoint.as_ref()))
+            .http_client(dynamodb::http_client(endpoint.as_ref()))
             .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build());
-        if let Some(endpoint) = &bucket.endpoint {
+        if let Some(endpoint) = endpoint {
             // A stand-in has one name for all buckets.
             sdk = sdk.endpoint_url(endpoint.as_str()).force_path_style(true);
         }
         Ok(Some(Self {
             client: Client::from_conf(sdk.build()),
-            bucket: bucket.name,
+            bucket,
             documents: Documents::from_env(env)?,
             clock,
         }))

@@ -2,11 +2,12 @@
 
 mod files;
 mod plan;
+mod settings;
 
 use serde::{Deserialize, Serialize};
 use shared::{
     clock::{Clock, Timestamp, rfc3339},
-    config::{self, Environment, SigningKeys},
+    config::{self, Environment},
     dynamodb::{self, StoreError},
     keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey, is_kid},
     start::StartError,
@@ -16,6 +17,7 @@ use thiserror::Error;
 use files::Files;
 pub use files::FilesError;
 use plan::{PUBLISHED_AHEAD, Plan, Wanted};
+use settings::KeySettings;
 
 /// How often a run that others overtake looks again; each time, one of them has done something.
 const TRIES: usize = 10;
@@ -25,7 +27,7 @@ const TRIES: usize = 10;
 pub struct RotateKeys {
     keys: KeyStore,
     files: Option<Files>,
-    settings: SigningKeys,
+    settings: KeySettings,
     kid_prefix: &'static str,
     clock: Clock,
 }
@@ -130,7 +132,7 @@ impl RotateKeys {
         Ok(Self {
             keys: KeyStore::new(client, config::keys_table_name(env)?),
             files: Files::from_env(env, clock.clone())?,
-            settings: SigningKeys::from_env(env)?,
+            settings: KeySettings::from_env(env)?,
             // So that a key that leaves a developer's machine is known for what it is.
             kid_prefix: if env.is_local() {
                 DEVELOPMENT_PREFIX

@@ -4,14 +4,13 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
-    assertion::Assertions,
+    clients::{Assertions, Client, Clients},
     clock::Clock,
     config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     dynamodb,
     http::{
-        ACCESS_TOKEN_TYPE, ApiError, Client, Clients, Form, GRANT_TYPE_REFRESH_TOKEN,
-        GRANT_TYPE_TOKEN_EXCHANGE, OAuthError, Profile, Subject, UserAgent, method_not_allowed,
-        oauth_surface,
+        ACCESS_TOKEN_TYPE, ApiError, Form, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE,
+        OAuthError, Profile, Subject, UserAgent, method_not_allowed, oauth_surface,
     },
     keys::{KeyStore, Keys, Signer},
     provider::{Providers, SubjectToken},

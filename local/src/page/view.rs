@@ -5,7 +5,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{SignIn, visits::Grant};
+use super::{SignIn, grant::Grant};
 use crate::next_app::Answer;
 
 /// The state of the page, except for the requests.

@@ -5,10 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
-use super::view::ShownAnswer;
-use crate::{github::random_characters, next_app::Answer};
+use super::{grant::Grant, view::ShownAnswer};
+use crate::github::random_characters;
 
 /// The largest number of visits; beyond it the oldest one is dropped.
 const KEPT: usize = 100;
@@ -32,31 +30,6 @@ impl Attempt {
             verifier: random_characters(64),
             started,
         }
-    }
-}
-
-/// The API's answer to a sign-in. Not `Debug`, because the tokens are real.
-#[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) access_token: String,
-    pub(super) refresh_token: String,
-    pub(super) refresh_token_expires_in: Value,
-    pub(super) user: Value,
-    /// Absent after a refresh.
-    pub(super) is_new_user: Option<bool>,
-}
-
-impl Grant {
-    /// Returns the grant in an answer of `POST /token`, if it has one.
-    pub(super) fn of(answer: &Answer) -> Option<Self> {
-        let text = |name: &str| Some(answer.body[name].as_str()?.to_owned());
-        Some(Self {
-            access_token: text("access_token")?,
-            refresh_token: text("refresh_token")?,
-            refresh_token_expires_in: answer.body["refresh_token_expires_in"].clone(),
-            user: answer.body["user"].clone(),
-            is_new_user: answer.body["is_new_user"].as_bool(),
-        })
     }
 }
 
@@ -177,6 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::next_app::Answer;
 
     fn grant(refresh_token: &str) -> Grant {
         Grant::of(&Answer {

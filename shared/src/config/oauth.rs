@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, Found, is_provider_name};
+use super::{ConfigError, Environment, is_provider_name};
 
 const NAME: &str = "OAUTH_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"name":"facebook","client_id":"<id>","client_secret":"<secret>"}]"#;
@@ -61,7 +61,11 @@ impl OAuthProvider {
     }
 }
 
-pub(super) fn providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigError> {
+/// `OAUTH_PROVIDERS`: the providers whose opaque access tokens are accepted beside GitHub's, as JSON; none unless set.
+///
+/// # Errors
+/// The value is no such JSON, or could lead somewhere else than to a provider.
+pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigError> {
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
@@ -106,11 +110,7 @@ impl UserInfo {
 }
 
 fn refused(problem: String) -> ConfigError {
-    ConfigError {
-        name: NAME,
-        found: Found::Secret(problem),
-        expected: EXPECTED,
-    }
+    ConfigError::secret(NAME, problem, EXPECTED)
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn read(value: &str) -> Result<Vec<OAuthProvider>, ConfigError> {
-        providers(&Environment::of([(NAME, value)]))
+        oauth_providers(&Environment::of([(NAME, value)]))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, Found, is_provider_name};
+use super::{ConfigError, Environment, is_provider_name};
 
 const NAME: &str = "OIDC_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"google","client_ids":["<id>"]},{"name":"acme","issuer":"https://login.example.com","client_ids":["<id>"]}]"#;
@@ -81,7 +81,11 @@ const OWN_ISSUERS: [(&str, &str); 4] = [
     ("okta", "https://acme.okta.com/oauth2/default"),
 ];
 
-pub(super) fn providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
+/// `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON; none unless set.
+///
+/// # Errors
+/// The value is no such JSON, or could lead somewhere else than to a provider.
+pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
@@ -173,11 +177,7 @@ impl Written {
 }
 
 fn refused(problem: String) -> ConfigError {
-    ConfigError {
-        name: NAME,
-        found: Found::Secret(problem),
-        expected: EXPECTED,
-    }
+    ConfigError::secret(NAME, problem, EXPECTED)
 }
 
 #[cfg(test)]
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     fn read(value: &str) -> Result<Vec<OidcProvider>, ConfigError> {
-        providers(&Environment::of([(NAME, value)]))
+        oidc_providers(&Environment::of([(NAME, value)]))
     }
 
     #[test]

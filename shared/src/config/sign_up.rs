@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, Found, is_provider_name};
+use super::{ConfigError, Environment, is_provider_name};
 
 const ALLOWED: &str = "ALLOWED_SIGNUPS";
 const ALLOWED_EXPECTED: &str = r#"everyone, nobody, or JSON with one or more of {"email_domains":["example.com"],"emails":["ada@example.com"],"github_organizations":["acme"],"identities":["github:583231"]}"#;
@@ -68,11 +68,11 @@ impl SignUps {
             Some("ask") => SameEmail::Ask,
             Some("link") => SameEmail::Link,
             Some(other) => {
-                return Err(ConfigError {
-                    name: LINK,
-                    found: Found::Value(other.to_owned()),
-                    expected: "off, ask or link",
-                });
+                return Err(ConfigError::value(
+                    LINK,
+                    other.to_owned(),
+                    "off, ask or link",
+                ));
             }
         };
         Ok(Self {
@@ -96,21 +96,13 @@ fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
     if names.iter().all(|name| is_provider_name(name)) {
         Ok(names)
     } else {
-        Err(ConfigError {
-            name: PROVIDERS,
-            found: Found::Value(value),
-            expected: EXPECTED,
-        })
+        Err(ConfigError::value(PROVIDERS, value, EXPECTED))
     }
 }
 
 impl AllowedSignUps {
     fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        let refused = |problem: &str| ConfigError {
-            name: ALLOWED,
-            found: Found::Secret(problem.to_owned()),
-            expected: ALLOWED_EXPECTED,
-        };
+        let refused = |problem: &str| ConfigError::secret(ALLOWED, problem, ALLOWED_EXPECTED);
         let listed: Listed = match env.optional(ALLOWED).as_deref() {
             None | Some("everyone") => return Ok(Self::Everyone),
             Some("nobody") => return Ok(Self::Nobody),

@@ -6,9 +6,10 @@ use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 use super::ApiError;
 use crate::{
     clock::{Clock, Timestamp},
-    sessions::SessionRef,
-    token::{TokenVerifier, has_scope},
-    users::{User, UserId, Users},
+    ids::{SessionRef, UserId},
+    scope::has_scope,
+    token::TokenVerifier,
+    users::{User, Users},
 };
 
 /// The signed-in user making this request (RFC 6750).

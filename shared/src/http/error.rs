@@ -12,7 +12,6 @@ use thiserror::Error;
 
 use super::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
 use crate::{
-    assertion::AssertionError,
     dynamodb::StoreError,
     keys::KeysError,
     provider::ProviderError,
@@ -167,7 +166,7 @@ impl ApiError {
     }
 
     /// Whether the request had no outcome, so that the client may send it again as it is.
-    pub(super) fn may_be_repeated(&self) -> bool {
+    pub(crate) fn may_be_repeated(&self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
     }
 
@@ -364,15 +363,6 @@ impl From<LinkError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         Self::StoreUnavailable(error)
-    }
-}
-
-impl From<AssertionError> for ApiError {
-    fn from(error: AssertionError) -> Self {
-        match error {
-            AssertionError::Rejected(why) => Self::ClientAssertion(why),
-            AssertionError::Store(error) => Self::StoreUnavailable(error),
-        }
     }
 }
 

@@ -7,7 +7,6 @@ use http::{HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, OAuthError, media_type::is_media_type, surface::body_of};
-use crate::config::is_vschar;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
@@ -19,7 +18,7 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 pub struct Form {
     parameters: HashMap<String, SecretString>,
     /// The `Authorization` headers that the form came with: a client may authenticate in either place.
-    pub(super) authorization: Vec<HeaderValue>,
+    pub(crate) authorization: Vec<HeaderValue>,
 }
 
 impl Form {
@@ -73,6 +72,12 @@ impl Form {
         parameters.retain(|_, value: &mut SecretString| !value.expose_secret().is_empty());
         Ok(parameters)
     }
+}
+
+/// Returns whether `byte` is visible ASCII or a space: the parameters of the token endpoint have no others (RFC 6749,
+/// Appendix A).
+pub(crate) fn is_vschar(byte: u8) -> bool {
+    (0x20..=0x7e).contains(&byte)
 }
 
 /// A name of a parameter as an error may show it: somebody may have mixed up name and value.

@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
-use super::{ApiError, OAuthError};
+use super::{ApiError, OAuthError, cors};
 use crate::telemetry;
 
 /// No honest request is larger.
@@ -121,12 +121,11 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
         HeaderValue::from_static(cache_control),
     );
     match cache {
-        Cache::Public => headers.insert(
-            header::ACCESS_CONTROL_ALLOW_ORIGIN,
-            HeaderValue::from_static("*"),
-        ),
-        Cache::Never => headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache")),
-    };
+        Cache::Public => cors::allow_any_origin(headers),
+        Cache::Never => {
+            headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+        }
+    }
 }
 
 /// The answer of a route to a method that it does not have.

@@ -3,14 +3,14 @@
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 
 use super::{
-    Decision, Presented, RefreshToken, SessionId, SessionRef, Sessions, decide,
+    Decision, Presented, RefreshToken, Sessions, decide,
     store::{SessionItem, session_key},
 };
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
     dynamodb::{Item, StoreError, number},
-    users::UserId,
+    ids::{SessionId, SessionRef, UserId},
 };
 
 /// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.

@@ -13,12 +13,12 @@ use aws_sdk_dynamodb::{
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    RefreshToken, SessionId, Sessions,
+    RefreshToken, Sessions,
     store::{bytes, session_key},
 };
 use crate::{
     dynamodb::{StoreError, number, string},
-    users::UserId,
+    ids::{SessionId, UserId},
 };
 
 /// How many items are deleted at a time.

@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use serde::Deserialize;
 
-use super::{SessionRef, Sessions, store::SORT_KEY};
+use super::{Sessions, store::SORT_KEY};
 use crate::{
     clock::Timestamp,
     dynamodb::{StoreError, number, string, user_partition},
-    users::UserId,
+    ids::{SessionRef, UserId},
 };
 
 /// A living session, as its user may see it.

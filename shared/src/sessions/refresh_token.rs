@@ -15,8 +15,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use super::{SessionId, id};
-use crate::users::UserId;
+use crate::ids::{SessionId, UserId};
 
 /// What each refresh token starts with, for secret scanners.
 const PREFIX: &str = "cbr_";
@@ -24,7 +23,7 @@ const VERSION: u8 = 1;
 const FAMILY: usize = 16;
 const SECRET: usize = 32;
 /// Version, user, session, generation, family, secret.
-const PAYLOAD: usize = 1 + 16 + id::LENGTH + 4 + FAMILY + SECRET;
+const PAYLOAD: usize = 1 + 16 + SessionId::LENGTH + 4 + FAMILY + SECRET;
 const CHECKSUM: usize = 4;
 
 /// A text is no refresh token of ours.

@@ -11,15 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::{
-    Decision, EndReason, Hash, Nonce, Presented, RefreshToken, SessionId, State, Terms, decide,
-    ending::ended,
+    Decision, EndReason, Hash, Nonce, Presented, RefreshToken, State, Terms, decide, ending::ended,
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
     dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
+    ids::{SessionId, SessionRef, UserId},
     scope::Scope,
-    users::UserId,
 };
 
 /// Enough to tell one's own devices apart.
@@ -39,15 +38,6 @@ pub struct Sessions {
     pub(super) client: Client,
     pub(super) table: String,
     pub(super) clock: Clock,
-}
-
-/// A session as its tokens name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionRef {
-    /// Its name.
-    pub id: SessionId,
-    /// How often its user had signed out everywhere when it was opened.
-    pub version: u64,
 }
 
 /// A session about to be opened by an exchange.

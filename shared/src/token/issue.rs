@@ -10,8 +10,8 @@ use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
 use crate::{
     clock::{Clock, Timestamp},
     config::{AccessTokenTtl, Issuer},
+    ids::SessionRef,
     keys::{Signer, SigningKey},
-    sessions::SessionRef,
     users::User,
 };
 

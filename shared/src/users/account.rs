@@ -12,12 +12,13 @@ use thiserror::Error;
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
     identities::ADMITS,
-    store::{TRIES, active, busy, identity_key, user_key},
+    items::{TRIES, active, busy, identity_key, user_key},
     transaction::Written,
 };
 use crate::{
     dynamodb::{StoreError, number, string},
-    sessions::{SessionRef, still_alive},
+    ids::SessionRef,
+    sessions::still_alive,
 };
 
 /// Which sessions a user leaves.

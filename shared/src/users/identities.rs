@@ -13,15 +13,16 @@ use thiserror::Error;
 
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users,
-    store::{TRIES, active, busy, claim, linked, owner, release, user_key},
+    items::{TRIES, active, busy, claim, linked, owner, release, user_key},
     transaction::{Cancelled, Written, alone, put_new},
 };
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
     dynamodb::{StoreError, number, string},
+    ids::{SessionId, SessionRef},
     provider::{Identity, IdentityKey},
-    sessions::{Opening, SessionId, SessionRef, Sessions, still_alive},
+    sessions::{Opening, Sessions, still_alive},
 };
 
 /// Deleting a user with more would not fit into one transaction of a reasonable size.

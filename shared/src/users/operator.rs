@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::{
     OwnClaims, Status, User, UserId, Users,
-    store::{TRIES, busy, user_key},
+    items::{TRIES, busy, user_key},
 };
 use crate::dynamodb::{Item, StoreError, number, string};
 

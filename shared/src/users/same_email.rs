@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::{
 
 use super::{
     EmailKey, User, UserId, Users,
-    store::{active, owner, user_key},
+    items::{active, owner, user_key},
     transaction::{Written, put_new},
 };
 use crate::{

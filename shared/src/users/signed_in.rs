@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
-use super::{User, UserId, Users, store::user_key};
+use super::{User, UserId, Users, items::user_key};
 use crate::{
     dynamodb::{Item, StoreError},
-    sessions::{self, SessionId, SessionRef},
+    ids::{SessionId, SessionRef},
+    sessions,
 };
 
 /// How often DynamoDB is asked for keys that it left unprocessed.

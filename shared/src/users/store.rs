@@ -3,28 +3,23 @@
 use aws_sdk_dynamodb::{
     Client,
     operation::update_item::UpdateItemError,
-    types::{
-        AttributeValue, Put, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-        Update,
-    },
+    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
 };
 use thiserror::Error;
 
 use super::{
-    Edited, EmailKey, LinkedIdentity, Metadata, OwnClaims, Status, StoredProfile, User, UserId,
+    Edited, EmailKey, Metadata, OwnClaims, Status, StoredProfile, User, UserId,
     identities::Joined,
+    items::{TRIES, active, busy, claim, identity_key, linked, owner, user_in, user_key},
     transaction::{Written, put_new},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::{SameEmail, SignUps},
-    dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
+    dynamodb::{Item, StoreError, number, string},
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
     sessions::{OpenError, Opened, Opening, Opens, Sessions},
 };
-
-/// A sign-in that keeps losing races gives up: each lost race means that another one won.
-pub(super) const TRIES: usize = 4;
 
 /// Reads and writes users and identities.
 #[derive(Clone, Debug)]
@@ -497,16 +492,6 @@ fn new_user(
     }
 }
 
-/// `identity`, as its user's item has it.
-pub(super) fn linked(key: &IdentityKey, identity: &Identity, now: Timestamp) -> LinkedIdentity {
-    LinkedIdentity {
-        key: key.clone(),
-        subject: identity.subject().to_owned(),
-        username: identity.profile().username.clone(),
-        linked_at: now,
-    }
-}
-
 /// The attributes of the profile that the provider told this time, `proven` among them; the others stay as they are.
 fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, AttributeValue)> {
     let mut told = Vec::new();
@@ -530,80 +515,10 @@ fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, Attr
     told
 }
 
-/// Whose item of an identity or an address it is.
-pub(super) fn owner(item: &Item) -> Result<UserId, StoreError> {
-    user_in(item, "user_id")
-}
-
 fn known(item: &Item) -> Result<Known, StoreError> {
     if item.contains_key("released_by") {
         user_in(item, "released_by").map(Known::Released)
     } else {
         owner(item).map(Known::Owned)
     }
-}
-
-fn user_in(item: &Item, attribute: &str) -> Result<UserId, StoreError> {
-    item.get(attribute)
-        .and_then(|id| id.as_s().ok())
-        .and_then(|id| id.parse().ok())
-        .ok_or_else(|| StoreError::Malformed("an identity or address names no user".to_owned()))
-}
-
-/// What the status of a user who may sign in looks like in an expression.
-pub(super) fn active() -> AttributeValue {
-    string("active")
-}
-
-/// Others changed the same item each time we tried.
-pub(super) fn busy() -> StoreError {
-    StoreError::Unavailable("others kept changing the same user".to_owned())
-}
-
-pub(super) fn user_key(id: UserId) -> Item {
-    primary_key(user_partition(id), "USER")
-}
-
-pub(super) fn identity_key(key: &IdentityKey) -> Item {
-    primary_key(format!("IDENTITY#{}", key.as_str()), "IDENTITY")
-}
-
-/// Makes the identity sign in as the user, unless it signs in as one already.
-pub(super) fn claim(
-    table: &str,
-    key: &IdentityKey,
-    user_id: UserId,
-) -> Result<TransactWriteItem, StoreError> {
-    let mut item = identity_key(key);
-    item.insert("user_id".to_owned(), string(user_id));
-    let put = Put::builder()
-        .table_name(table)
-        .set_item(Some(item))
-        .condition_expression("attribute_not_exists(#pk) OR attribute_exists(#released_by)")
-        .expression_attribute_names("#pk", "pk")
-        .expression_attribute_names("#released_by", "released_by")
-        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-        .build()?;
-    Ok(TransactWriteItem::builder().put(put).build())
-}
-
-/// Ends that the identity signs in as the user, and remembers that until `expires_at`.
-pub(super) fn release(
-    table: &str,
-    key: &IdentityKey,
-    user_id: UserId,
-    expires_at: Timestamp,
-) -> Result<TransactWriteItem, StoreError> {
-    let update = Update::builder()
-        .table_name(table)
-        .set_key(Some(identity_key(key)))
-        .update_expression("SET #released_by = :user_id, #expires_at = :expires_at REMOVE #user_id")
-        .condition_expression("#user_id = :user_id")
-        .expression_attribute_names("#user_id", "user_id")
-        .expression_attribute_names("#released_by", "released_by")
-        .expression_attribute_names("#expires_at", "expires_at")
-        .expression_attribute_values(":user_id", string(user_id))
-        .expression_attribute_values(":expires_at", number(expires_at))
-        .build()?;
-    Ok(TransactWriteItem::builder().update(update).build())
 }

@@ -18,10 +18,12 @@ use jsonwebtoken::{Algorithm, Validation};
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::registered::Registered;
 use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment},
     dynamodb::{Item, StoreError, number, primary_key},
+    http::ApiError,
     jws::{self, Audience, Header},
 };
 
@@ -43,18 +45,27 @@ const GIVEN_BACK: &str = "given_back";
 
 /// The one text for a client that is not there, and for an assertion that is not signed by the client that is: whoever has
 /// no key of a client does not learn whether it exists.
-pub(crate) const NO_KEY: &str =
+pub(super) const NO_KEY: &str =
     "no key of such a client has its kid and alg and made its signature";
 
 /// Why an assertion proves nothing.
 #[derive(Debug, Error)]
-pub enum AssertionError {
+pub(super) enum AssertionError {
     /// It is not what it should be.
     #[error("{0}")]
     Rejected(&'static str),
     /// The table cannot be used, and whether it was used before is not known.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<AssertionError> for ApiError {
+    fn from(error: AssertionError) -> Self {
+        match error {
+            AssertionError::Rejected(why) => Self::ClientAssertion(why),
+            AssertionError::Store(error) => Self::StoreUnavailable(error),
+        }
+    }
 }
 
 /// Proves client assertions.
@@ -69,7 +80,7 @@ pub struct Assertions {
 
 /// An assertion that a request has used, which nobody else can use.
 #[derive(Debug)]
-pub(crate) struct Used {
+pub(super) struct Used {
     item: Item,
     attempt: AttributeValue,
 }
@@ -92,7 +103,7 @@ fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
 
 /// The client that an assertion claims to be of: the client is chosen by it, and then it is verified. What is said of its form
 /// does not depend on the client.
-pub(crate) fn claimed_client(assertion: &str) -> Result<String, AssertionError> {
+pub(super) fn claimed_client(assertion: &str) -> Result<String, AssertionError> {
     let (header, claims) = inspect(assertion)?;
     if header.typ.is_some_and(|typ| !is_assertion_type(&typ)) {
         return rejected("its typ is not JWT");
@@ -127,10 +138,10 @@ impl Assertions {
 
     /// Proves that `assertion` was made by `client`, for us and for this moment, and uses it up. Its form was looked at by
     /// [`claimed_client`].
-    pub(crate) async fn prove(
+    pub(super) async fn prove(
         &self,
         assertion: &str,
-        client: &config::Client,
+        client: &Registered,
     ) -> Result<Used, AssertionError> {
         let (header, claims) = inspect(assertion)?;
         let key = client.jwks.find(&header.kid);
@@ -231,7 +242,7 @@ impl Assertions {
 
     /// Lets the next request use an assertion whose request had no outcome. Where the table does not take this, the assertion
     /// stays used: it is good once at most, and its client makes a new one.
-    pub(crate) async fn give_back(&self, used: &Used) {
+    pub(super) async fn give_back(&self, used: &Used) {
         let put = self
             .put(used.item.clone())
             .item(GIVEN_BACK, AttributeValue::Bool(true))

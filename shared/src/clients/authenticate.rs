@@ -10,10 +10,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{ApiError, Form};
-use crate::{
+use super::{
     assertion::{self, AssertionError, Assertions, Used},
-    config::{self, ConfigError, Environment},
+    registered::{self, Registered},
+};
+use crate::{
+    config::{ConfigError, Environment},
+    http::{ApiError, Form},
     scope::Scope,
     sessions::Terms,
 };
@@ -35,13 +38,13 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 /// The registered clients.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    all: Arc<[config::Client]>,
+    all: Arc<[Registered]>,
     assertions: Assertions,
 }
 
 /// The providers that each registered client may use, for a route that knows its client from an access token.
 #[derive(Clone, Debug)]
-pub struct ClientProviders(Arc<[config::Client]>);
+pub struct ClientProviders(Arc<[Registered]>);
 
 impl ClientProviders {
     /// Those of `CLIENTS`.
@@ -49,7 +52,7 @@ impl ClientProviders {
     /// # Errors
     /// The variable is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        Ok(Self(config::clients(env)?.into()))
+        Ok(Self(registered::clients(env)?.into()))
     }
 
     /// Whether the client is still registered, and may use `provider`.
@@ -69,7 +72,7 @@ impl ClientProviders {
 /// An authenticated client: only [`Clients::authenticate`] gives one.
 #[derive(Debug)]
 pub struct Client<'a> {
-    settings: &'a config::Client,
+    settings: &'a Registered,
     /// The assertion that the client used to authenticate, if it did not use a secret.
     used: Option<(&'a Assertions, Used)>,
 }
@@ -93,7 +96,7 @@ impl Clients {
     /// The variable is missing or wrong.
     pub fn from_env(env: &Environment, assertions: Assertions) -> Result<Self, ConfigError> {
         Ok(Self {
-            all: config::clients(env)?.into(),
+            all: registered::clients(env)?.into(),
             assertions,
         })
     }
@@ -122,7 +125,7 @@ impl Clients {
         all.map(String::as_str)
     }
 
-    fn find(&self, client_id: &str) -> Option<&config::Client> {
+    fn find(&self, client_id: &str) -> Option<&Registered> {
         self.all.iter().find(|client| client.client_id == client_id)
     }
 
@@ -382,7 +385,7 @@ mod tests {
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
         ]);
-        let dynamodb = crate::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+        let dynamodb = crate::dynamodb::client(&crate::config::DynamoDb::from_env(&env).unwrap());
         let assertions = Assertions::from_env(&env, &dynamodb, &crate::clock::Clock::system());
         Clients::from_env(&env, assertions.unwrap()).unwrap()
     }

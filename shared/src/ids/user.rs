@@ -11,7 +11,7 @@ use uuid::{Uuid, Version};
 #[serde(into = "String", try_from = "String")]
 pub struct UserId(Uuid);
 
-/// A text is no id of ours.
+/// An error for a text that is not a user id.
 #[derive(Debug, Error)]
 #[error("not a user id")]
 pub struct NotAUserId;

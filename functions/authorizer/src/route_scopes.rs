@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{ConfigError, Environment, Found, clients::is_scope_token};
-use crate::token::has_scope;
+use shared::{
+    config::{ConfigError, Environment},
+    scope::{has_scope, is_scope_token},
+};
 
 /// Every route that is not named.
 const ANY_OTHER: &str = "*";
@@ -15,22 +17,19 @@ const METHODS: [&str; 8] = [
 
 /// The scopes that each route asks for, by its key as API Gateway has it, like `GET /orders/{id}`; `None` while nothing is said.
 #[derive(Clone, Debug, Default)]
-pub struct RouteScopes(Option<HashMap<String, Vec<String>>>);
+pub(crate) struct RouteScopes(Option<HashMap<String, Vec<String>>>);
 
 impl RouteScopes {
     /// Reads `ROUTE_SCOPES`; unless set, any good token is enough anywhere.
     ///
     /// # Errors
     /// The value is no such JSON.
-    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+    pub(crate) fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let Some(value) = env.optional("ROUTE_SCOPES") else {
             return Ok(Self::default());
         };
-        Self::read(&value).ok_or(ConfigError {
-            name: "ROUTE_SCOPES",
-            found: Found::Value(value),
-            expected: r#"JSON like {"GET /orders":"orders:read","*":"orders:write orders:read"}: route keys as API Gateway has them, and scopes of RFC 6749 §3.3 separated by spaces"#,
-        })
+        const EXPECTED: &str = r#"JSON like {"GET /orders":"orders:read","*":"orders:write orders:read"}: route keys as API Gateway has them, and scopes of RFC 6749 §3.3 separated by spaces"#;
+        Self::read(&value).ok_or_else(|| ConfigError::value("ROUTE_SCOPES", value, EXPECTED))
     }
 
     fn read(value: &str) -> Option<Self> {
@@ -50,7 +49,7 @@ impl RouteScopes {
 
     /// Whether a token with `scope` is good for `route`: it needs all of the route's scopes. Once any route is named, no token is good
     /// for one that is not, unless `*` is there.
-    pub fn admit(&self, route: &str, scope: Option<&str>) -> bool {
+    pub(crate) fn admit(&self, route: &str, scope: Option<&str>) -> bool {
         let Some(routes) = &self.0 else { return true };
         let Some(needed) = routes.get(route).or_else(|| routes.get(ANY_OTHER)) else {
             return false;

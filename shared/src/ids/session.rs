@@ -10,36 +10,45 @@ use thiserror::Error;
 
 use crate::jws::{self, Header};
 
-/// How much of the hash names a session: nobody finds a second token for 128 bits of it.
-pub(super) const LENGTH: usize = 16;
-
 /// The name of a session: it identifies, and proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct SessionId([u8; LENGTH]);
+pub struct SessionId([u8; Self::LENGTH]);
 
-/// A text is no session id of ours.
+/// A session as its tokens name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRef {
+    /// Its name.
+    pub id: SessionId,
+    /// The number of times that its user had signed out everywhere when it was opened.
+    pub version: u64,
+}
+
+/// An error for a text that is not a session id.
 #[derive(Debug, Error)]
 #[error("not a session id")]
 pub struct NotASessionId;
 
 impl SessionId {
+    /// The length of an id in bytes: 128 bits of a hash, for which a second token cannot be found.
+    pub(crate) const LENGTH: usize = 16;
+
     /// The session that `subject_token` opens: the same one each time, so that a repeated exchange is recognised.
     pub fn of_subject_token(subject_token: &SecretString) -> Self {
         let mut hash = Context::new(&SHA256);
         // The prefix keeps this hash apart from any other use of SHA-256 on the same token.
         hash.update(b"cambio session\0");
         hash.update(identifying_part(subject_token.expose_secret()).as_bytes());
-        let mut id = [0; LENGTH];
-        id.copy_from_slice(&hash.finish().as_ref()[..LENGTH]);
+        let mut id = [0; Self::LENGTH];
+        id.copy_from_slice(&hash.finish().as_ref()[..Self::LENGTH]);
         Self(id)
     }
 
-    pub(super) fn from_bytes(bytes: [u8; LENGTH]) -> Self {
+    pub(crate) fn from_bytes(bytes: [u8; Self::LENGTH]) -> Self {
         Self(bytes)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8; LENGTH] {
+    pub(crate) fn as_bytes(&self) -> &[u8; Self::LENGTH] {
         &self.0
     }
 }

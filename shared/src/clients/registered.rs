@@ -6,43 +6,43 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{ConfigError, Environment, Found, is_vschar};
-pub(super) use crate::scope::is_scope_token;
 use crate::{
+    config::{ConfigError, Environment},
+    http::is_vschar,
     jwk::{self, PublicKey},
-    scope::Scope,
+    scope::{Scope, is_scope_token},
 };
 
 /// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Client {
+pub(super) struct Registered {
     /// The public name of the client.
-    pub client_id: String,
+    pub(super) client_id: String,
     /// SHA-256 of each accepted secret: at most two, while one is being replaced.
     #[serde(default, deserialize_with = "sha256_hex_list")]
-    pub secret_sha256: Vec<[u8; 32]>,
+    pub(super) secret_sha256: Vec<[u8; 32]>,
     /// The public keys of the client, which proves itself by what it signs (RFC 7523 §2.2), by name.
     #[serde(default)]
-    pub(crate) jwks: ClientKeys,
+    pub(super) jwks: ClientKeys,
     /// What the client may ask for in `scope`; all of it is granted when it asks for nothing.
     #[serde(default)]
-    pub scopes: Vec<String>,
+    pub(super) scopes: Vec<String>,
     /// The providers that it may sign users in with; all that are configured, unless set.
     #[serde(default)]
-    pub providers: Option<Vec<String>>,
+    pub(super) providers: Option<Vec<String>>,
     /// The APIs that it may ask for tokens for; `TOKEN_AUDIENCE` unless set. The first is what it gets when it asks for none.
     #[serde(default)]
-    pub audiences: Vec<String>,
+    pub(super) audiences: Vec<String>,
     /// Whether it may ask about tokens of other clients: an API, rather than an application (RFC 7662 §4).
     #[serde(default)]
-    pub introspects: bool,
+    pub(super) introspects: bool,
 }
 
 /// A JWK Set (RFC 7517 §5) whose keys can all be used.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "JwkSet")]
-pub(crate) struct ClientKeys(BTreeMap<String, Arc<PublicKey>>);
+pub(super) struct ClientKeys(BTreeMap<String, Arc<PublicKey>>);
 
 #[derive(Deserialize)]
 struct JwkSet {
@@ -62,7 +62,7 @@ impl TryFrom<JwkSet> for ClientKeys {
 }
 
 impl ClientKeys {
-    pub(crate) fn find(&self, kid: &str) -> Option<&PublicKey> {
+    pub(super) fn find(&self, kid: &str) -> Option<&PublicKey> {
         self.0.get(kid).map(Arc::as_ref)
     }
 }
@@ -76,14 +76,10 @@ const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64
 ///
 /// # Errors
 /// The value is missing, no such JSON, or names a client twice; its content is not shown.
-pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
-    let refused = |problem: String| ConfigError {
-        name: "CLIENTS",
-        found: Found::Secret(problem),
-        expected: EXPECTED,
-    };
+pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError> {
+    let refused = |problem: String| ConfigError::secret("CLIENTS", problem, EXPECTED);
     let value = env.required("CLIENTS", EXPECTED)?;
-    let clients: Vec<Client> = serde_json::from_str(&value).map_err(|error| {
+    let clients: Vec<Registered> = serde_json::from_str(&value).map_err(|error| {
         // serde's message quotes the value; where it is says enough.
         refused(format!(
             "{} characters, wrong at line {} column {}",
@@ -107,9 +103,9 @@ pub fn clients(env: &Environment) -> Result<Vec<Client>, ConfigError> {
     Ok(clients)
 }
 
-impl Client {
+impl Registered {
     /// Whether the client may sign users in with `provider`.
-    pub(crate) fn may_use(&self, provider: &str) -> bool {
+    pub(super) fn may_use(&self, provider: &str) -> bool {
         let allowed = self.providers.as_ref();
         allowed.is_none_or(|allowed| allowed.iter().any(|name| name == provider))
     }
@@ -139,7 +135,7 @@ impl Client {
     }
 
     /// All that the client may do.
-    pub(crate) fn scope(&self) -> Option<Scope> {
+    pub(super) fn scope(&self) -> Option<Scope> {
         Scope::of(self.scopes.iter().map(String::as_str)).ok()
     }
 }
@@ -174,7 +170,7 @@ mod tests {
 
     const A_HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-    fn clients_of(json: &str) -> Result<Vec<Client>, ConfigError> {
+    fn clients_of(json: &str) -> Result<Vec<Registered>, ConfigError> {
         clients(&Environment::of([("CLIENTS", json)]))
     }
 

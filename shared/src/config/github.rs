@@ -1,0 +1,93 @@
+//! `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`: the OAuth app at GitHub.
+
+use secrecy::SecretString;
+
+use super::{ConfigError, Environment};
+
+/// The OAuth app at GitHub that the Next.js app signs in with.
+#[derive(Clone, Debug)]
+pub struct GitHub {
+    /// The name that its identities go by.
+    pub name: String,
+    /// `GITHUB_CLIENT_ID` of the OAuth app.
+    pub client_id: String,
+    /// `GITHUB_CLIENT_SECRET` of the OAuth app: check-a-token wants it.
+    pub client_secret: SecretString,
+    /// `GITHUB_API_URL`: `https://api.github.com` unless set, as for GitHub Enterprise. No slash at the end.
+    pub api_url: String,
+}
+
+impl GitHub {
+    /// Reads `GITHUB_CLIENT_ID`, `GITHUB_CLIENT_SECRET` and `GITHUB_API_URL`. None of them need be set where other
+    /// providers are.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Option<Self>, ConfigError> {
+        let is_unset = |name| env.optional(name).is_none();
+        if is_unset("GITHUB_CLIENT_ID")
+            && is_unset("GITHUB_CLIENT_SECRET")
+            && !(is_unset("OIDC_PROVIDERS") && is_unset("OAUTH_PROVIDERS"))
+        {
+            return Ok(None);
+        }
+
+        const API: &str =
+            "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
+        let client_id = env.required(
+            "GITHUB_CLIENT_ID",
+            "the client id of your OAuth app at GitHub",
+        )?;
+        // It becomes a segment of a URL's path.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if !client_id.bytes().all(plain) || client_id.starts_with('.') {
+            return Err(ConfigError::value(
+                "GITHUB_CLIENT_ID",
+                client_id,
+                "the client id of your OAuth app at GitHub: letters, digits, '.', '_' and '-'",
+            ));
+        }
+        let api_url = env
+            .optional("GITHUB_API_URL")
+            .unwrap_or_else(|| "https://api.github.com".to_owned());
+        env.base_url("GITHUB_API_URL", &api_url, API)?;
+        Ok(Some(Self {
+            name: "github".to_owned(),
+            client_id,
+            client_secret: env
+                .required(
+                    "GITHUB_CLIENT_SECRET",
+                    "the client secret of your OAuth app at GitHub",
+                )?
+                .into(),
+            api_url,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show_in_debug_output() {
+        let github = GitHub::from_env(&Environment::of([
+            ("GITHUB_CLIENT_ID", "Iv1.0123456789abcdef"),
+            ("GITHUB_CLIENT_SECRET", "hunter2"),
+        ]))
+        .unwrap();
+        assert!(!format!("{github:?}").contains("hunter2"));
+        assert_eq!(github.unwrap().api_url, "https://api.github.com");
+    }
+
+    #[test]
+    fn a_client_id_that_would_change_the_path_is_refused() {
+        for id in ["a/b", "..", "a?b", "a b", "é"] {
+            let env = Environment::of([
+                ("GITHUB_CLIENT_ID", id),
+                ("GITHUB_CLIENT_SECRET", "hunter2"),
+            ]);
+            assert!(GitHub::from_env(&env).is_err(), "{id}");
+        }
+    }
+}
