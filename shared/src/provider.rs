@@ -26,7 +26,6 @@ use thiserror::Error;
 use crate::{
     clock::Clock,
     config::{self, ConfigError, Environment, OAuthProvider, SignUps},
-    start::StartError,
 };
 use github::GitHub;
 use hosts::{Hosts, Lookup};
@@ -55,6 +54,17 @@ pub struct SubjectToken {
     pub nonce: Option<String>,
     /// The access token that the provider gave out together with the ID token, which then says so in `at_hash`.
     pub access_token: Option<SecretString>,
+}
+
+/// The reason why the providers cannot be set up.
+#[derive(Debug, Error)]
+pub enum ProvidersError {
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The HTTP client for providers cannot be set up.
+    #[error("the HTTP client cannot be set up: {0}")]
+    HttpClient(#[from] reqwest::Error),
 }
 
 /// Why a subject token proves nothing.
@@ -155,11 +165,15 @@ impl Providers {
     ///
     /// # Errors
     /// A setting is missing or wrong, or the HTTP client cannot be set up.
-    pub fn start(env: &Environment, clock: &Clock) -> Result<Self, StartError> {
+    pub fn start(env: &Environment, clock: &Clock) -> Result<Self, ProvidersError> {
         Self::start_with(env, clock, hosts::system())
     }
 
-    fn start_with(env: &Environment, clock: &Clock, lookup: Lookup) -> Result<Self, StartError> {
+    fn start_with(
+        env: &Environment,
+        clock: &Clock,
+        lookup: Lookup,
+    ) -> Result<Self, ProvidersError> {
         let hosts = Hosts::new(lookup, env.is_local());
         let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts)?;
         let mut all: Vec<Box<dyn Provider>> = Vec::new();
