@@ -590,7 +590,7 @@ def test_the_linter_has_no_complaint_about_an_example(linter, template):
 
 def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
     example = cfn_yaml.load(str(ROOT / "examples/orders/template.yaml"))
-    (policy,) = example["Resources"]["OrdersFunction"]["Properties"]["Policies"]
+    (policy,) = example["Resources"]["Function"]["Properties"]["Policies"]
     (statement,) = policy["Statement"]
     assert statement["Action"] == [READ]
     assert "table/${KeysTableName}" in statement["Resource"]["Fn::Sub"]
