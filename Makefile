@@ -14,7 +14,7 @@ export PYTHONPATH :=
 NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client rust browser release logs
+TESTS := template client rust route browser release logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -47,6 +47,11 @@ test-client: ## Build the TypeScript package and test it against a server of its
 .PHONY: test-rust
 test-rust: ## Run the unit and end-to-end tests, which need only Rust
 	cargo test --workspace
+
+.PHONY: test-route
+test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree
+	@tests/setup.sh python
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/add-a-route
 
 .PHONY: test-browser
 test-browser: ## Sign in with Chromium through the Next.js example and the Lambdas under cargo lambda watch

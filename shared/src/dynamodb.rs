@@ -4,8 +4,8 @@ mod retry;
 
 use std::{collections::HashMap, error::Error as StdError, time::Duration};
 
+pub use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::{
-    Client,
     config::{
         BehaviorVersion, Config, Credentials, Region, SharedHttpClient, http::HttpResponse,
         retry::RetryConfig, timeout::TimeoutConfig,

@@ -1,10 +1,85 @@
-//! The error of a function that cannot start.
+//! The start of a function.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use crate::{config::ConfigError, keys::KeysError, provider::ProvidersError};
+use crate::{
+    clients::{Assertions, Clients},
+    clock::Clock,
+    config::{self, ConfigError, Environment, Issuer},
+    dynamodb::{self, Client},
+    keys::{KeyStore, Keys, KeysError},
+    provider::{Providers, ProvidersError},
+    sessions::Sessions,
+    token::TokenVerifier,
+    users::Users,
+};
+
+/// The parts of a function, built from its settings around one DynamoDB client.
+///
+/// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. The keys
+/// come last: a function with a wrong setting then stops before it calls DynamoDB, and the call that reads the keys opens
+/// the connection that requests go on with.
+pub struct Start<'a> {
+    env: &'a Environment,
+    clock: Clock,
+    client: Client,
+}
+
+impl<'a> Start<'a> {
+    /// Makes the client of DynamoDB.
+    pub fn new(env: &'a Environment, clock: Clock) -> Result<Self, ConfigError> {
+        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
+        Ok(Self { env, clock, client })
+    }
+
+    /// Returns the time.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// Returns the users.
+    pub fn users(&self) -> Result<Users, ConfigError> {
+        let table = config::table_name(self.env)?;
+        Ok(Users::new(self.client.clone(), table, self.clock()))
+    }
+
+    /// Returns the sessions.
+    pub fn sessions(&self) -> Result<Sessions, ConfigError> {
+        let table = config::table_name(self.env)?;
+        Ok(Sessions::new(self.client.clone(), table, self.clock()))
+    }
+
+    /// Returns the registered clients, ready to be authenticated.
+    pub fn clients(&self) -> Result<Clients, ConfigError> {
+        let assertions = Assertions::from_env(self.env, &self.client, &self.clock)?;
+        Clients::from_env(self.env, assertions)
+    }
+
+    /// Returns the providers whose tokens are accepted.
+    pub fn providers(&self) -> Result<Providers, ProvidersError> {
+        Providers::start(self.env, &self.clock)
+    }
+
+    /// Returns the table of keys, without reading it.
+    pub fn key_store(&self) -> Result<KeyStore, ConfigError> {
+        let table = config::keys_table_name(self.env)?;
+        Ok(KeyStore::new(self.client.clone(), table))
+    }
+
+    /// Reads the public keys.
+    pub async fn keys(&self) -> Result<Keys, StartError> {
+        Ok(Keys::start(self.key_store()?, self.clock(), self.env.is_local()).await?)
+    }
+
+    /// Reads the public keys, to verify access tokens with them.
+    pub async fn verifier(&self) -> Result<TokenVerifier, StartError> {
+        let issuer = Issuer::from_env(self.env)?;
+        let keys = self.keys().await?;
+        Ok(TokenVerifier::new(keys, issuer, self.clock()))
+    }
+}
 
 /// The reason why a function cannot start. Both of its texts are one line, since `main` returns it.
 #[derive(Error)]

@@ -149,6 +149,12 @@ impl Service {
         Self::start_with(&[]).await
     }
 
+    /// Starts everything, with these scopes for the clients.
+    pub async fn start_with_scopes(scopes: &[&str]) -> Self {
+        let clients = clients_with(&[CLIENT, OTHER_CLIENT], scopes);
+        Self::start_with(&[("CLIENTS", &clients)]).await
+    }
+
     /// Starts everything, with some settings of its own.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         start_logs();
@@ -512,10 +518,14 @@ pub fn sha256_hex(secret: &str) -> String {
 
 /// The value of `CLIENTS` for clients with these ids and secrets.
 pub fn clients(clients: &[(&str, &str)]) -> String {
+    clients_with(clients, &["orders:read", "orders:write"])
+}
+
+fn clients_with(clients: &[(&str, &str)], scopes: &[&str]) -> String {
     let clients: Vec<_> = clients
         .iter()
         .map(|(id, secret)| {
-            json!({ "client_id": id, "secret_sha256": [sha256_hex(secret)], "scopes": ["orders:read", "orders:write"] })
+            json!({ "client_id": id, "secret_sha256": [sha256_hex(secret)], "scopes": scopes })
         })
         .collect();
     Value::from(clients).to_string()

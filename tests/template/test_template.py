@@ -59,9 +59,17 @@ def resources(template, kind):
 
 
 def functions(template):
-    """Binary name → the function's logical id and properties."""
+    """Binary name → the function's logical id and properties, with the variables of Globals, as SAM merges them."""
     found = resources(template, "AWS::Serverless::Function")
-    return {f["Metadata"]["BuildProperties"]["Binary"]: (name, f["Properties"]) for name, f in found.items()}
+    shared = template["Globals"]["Function"].get("Environment", {"Variables": {}})
+    functions = {}
+    for name, function in found.items():
+        properties = function["Properties"]
+        merged = {**shared["Variables"], **properties["Environment"]["Variables"]}
+        variables = {n: value for n, value in merged.items() if value != {"Ref": "AWS::NoValue"}}
+        properties = {**properties, "Environment": {**properties["Environment"], "Variables": variables}}
+        functions[function["Metadata"]["BuildProperties"]["Binary"]] = (name, properties)
+    return functions
 
 
 def role_of(template, properties):
@@ -226,7 +234,6 @@ def a_kms_key_is_used_through_dynamodb_only(template):
 
 @check
 def a_function_gets_the_settings_that_it_uses_and_no_more(template):
-    assert "Environment" not in template["Globals"]["Function"]
     for binary, (_, properties) in functions(template).items():
         assert set(properties["Environment"]["Variables"]) == ENVIRONMENT[binary], binary
 
@@ -240,7 +247,8 @@ def a_setting_means_the_same_to_every_function(template):
         "Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, {"Fn::If": ["PublishesDocuments", files, api]}]
     }
     common = {
-        "API_URL": {"Fn::If": ["PublishesDocuments", api, {"Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, api]}]},
+        # Empty for the issuer's URL.
+        "API_URL": {"Fn::If": ["PublishesDocuments", api, ""]},
         "ISSUER_URL": issuer,
         "TOKEN_AUDIENCE": {"Fn::If": ["HasTokenAudience", {"Ref": "TokenAudience"}, issuer]},
         "TABLE_NAME": {"Ref": "Table"},
@@ -284,7 +292,7 @@ def secrets_are_never_echoed(template):
             if "SECRET" in variable:
                 assert value.get("Ref") in hidden, variable
     # A secret goes to the environment of a function and nowhere else: not into a name, a description or an output.
-    uses = [r for r in refs([template["Resources"], template["Outputs"]]) if r in hidden]
+    uses = [r for r in refs([template["Resources"], template["Outputs"], template["Globals"]]) if r in hidden]
     variables = [p["Environment"]["Variables"] for _, p in functions(template).values()]
     assert len(uses) == len([r for r in refs(variables) if r in hidden])
 
@@ -293,7 +301,7 @@ def secrets_are_never_echoed(template):
 def the_routes_are_those_of_cargo_lambda_watch(template):
     cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
     router = cargo["workspace"]["metadata"]["lambda"]["watch"]["router"]
-    local = {(f"{r['method']} {path}", r["function"]) for path, routes in router.items() for r in routes}
+    local = {(f"ANY {path}", function) for path, function in router.items()}
 
     binaries = {name: binary for binary, (name, _) in functions(template).items()}
     integrations = {
@@ -304,8 +312,22 @@ def the_routes_are_those_of_cargo_lambda_watch(template):
     for route in resources(template, "AWS::ApiGatewayV2::Route").values():
         assert route["Properties"]["ApiId"] == {"Ref": "HttpApi"}
         target = re.fullmatch(r"integrations/\$\{(\w+)\}", route["Properties"]["Target"]["Fn::Sub"])
-        deployed.add((route["Properties"]["RouteKey"], integrations[target[1]]))
+        path = route["Properties"]["RouteKey"].split(" ")[1]
+        deployed.add((f"ANY {path}", integrations[target[1]]))
     assert deployed == local
+
+
+@check
+def every_method_of_a_path_reaches_its_function(template):
+    # So that the function answers 405 with `Allow`; API Gateway would answer 404.
+    keys = {r["Properties"]["RouteKey"] for r in resources(template, "AWS::ApiGatewayV2::Route").values()}
+    assert {f"ANY {key.split(' ')[1]}" for key in keys} <= keys
+    # A method has a route of its own only for a limit of its own.
+    (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
+    assert {key for key in keys if not key.startswith("ANY ")} <= set(stage["Properties"]["RouteSettings"])
+    # API Gateway would answer the preflight of a browser in place of the function, for every route.
+    (api,) = resources(template, "AWS::ApiGatewayV2::Api").values()
+    assert "CorsConfiguration" not in api["Properties"]
 
 
 @check
@@ -432,7 +454,7 @@ def the_access_log_holds_nothing_that_a_caller_wrote(template):
 def requests_are_limited_and_more_so_where_they_cost(template):
     (stage,) = resources(template, "AWS::ApiGatewayV2::Stage").values()
     limits = {"*": stage["Properties"]["DefaultRouteSettings"], **stage["Properties"]["RouteSettings"]}
-    expensive = {"POST /token", "POST /revoke", "POST /me/identities", "POST /introspect"}
+    expensive = {"ANY /token", "ANY /revoke", "POST /me/identities", "ANY /introspect"}
     assert set(limits) == {"*"} | expensive
 
     def limit(route, kind):
@@ -518,7 +540,8 @@ def no_resource_waits_for_itself(template):
     graph = {}
     for name, resource in template["Resources"].items():
         after = resource.get("DependsOn", [])
-        names = {*refs(resource), *([after] if isinstance(after, str) else after)}
+        shared = template["Globals"]["Function"] if resource["Type"] == "AWS::Serverless::Function" else {}
+        names = {*refs([resource, shared]), *([after] if isinstance(after, str) else after)}
         graph[name] = names & set(template["Resources"])
     graphlib.TopologicalSorter(graph).prepare()
 
@@ -567,7 +590,7 @@ def test_the_linter_has_no_complaint_about_an_example(linter, template):
 
 def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
     example = cfn_yaml.load(str(ROOT / "examples/orders/template.yaml"))
-    (policy,) = example["Resources"]["OrdersFunction"]["Properties"]["Policies"]
+    (policy,) = example["Resources"]["Function"]["Properties"]["Policies"]
     (statement,) = policy["Statement"]
     assert statement["Action"] == [READ]
     assert "table/${KeysTableName}" in statement["Resource"]["Fn::Sub"]
@@ -700,6 +723,8 @@ BREAKS = [
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment", {"Variables": {}})),
+    (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment/Variables/CLIENTS", "")),
+    (a_function_gets_the_settings_that_it_uses_and_no_more, drop(f"DiscoveryFunction/{VARIABLES}/TOKEN_AUDIENCE")),
     (a_setting_means_the_same_to_every_function, put(f"RevokeFunction/{VARIABLES}/TABLE_NAME", {"Ref": "KeysTable"})),
     (a_setting_means_the_same_to_every_function, put(f"SessionsFunction/{VARIABLES}/ISSUER_URL", "https://x")),
     (a_setting_means_the_same_to_every_function, put(f"MeFunction/{VARIABLES}/TOKEN_AUDIENCE", {"Ref": "IssuerUrl"})),
@@ -709,12 +734,17 @@ BREAKS = [
     (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/Default", "x")),
     (secrets_are_never_echoed, put(f"TokenExchangeFunction/{VARIABLES}/GITHUB_CLIENT_SECRET", {"Ref": "ClientId"})),
     (secrets_are_never_echoed, put("/Outputs/TableName/Value", {"Fn::Sub": "${GitHubClientSecret}"})),
-    (the_routes_are_those_of_cargo_lambda_watch, drop("MeHeadRoute")),
-    (the_routes_are_those_of_cargo_lambda_watch, put("TokenRoute/Properties/RouteKey", "ANY /token")),
+    (secrets_are_never_echoed, put("/Globals/Function/Environment/Variables/X", {"Ref": "GitHubClientSecret"})),
+    (the_routes_are_those_of_cargo_lambda_watch, drop("MeRoute")),
+    (the_routes_are_those_of_cargo_lambda_watch, put("TokenRoute/Properties/RouteKey", "ANY /tokens")),
     (
         the_routes_are_those_of_cargo_lambda_watch,
-        put("MeGetRoute/Properties/Target", {"Fn::Sub": "integrations/${DiscoveryIntegration}"}),
+        put("MeRoute/Properties/Target", {"Fn::Sub": "integrations/${DiscoveryIntegration}"}),
     ),
+    (every_method_of_a_path_reaches_its_function, put("TokenRoute/Properties/RouteKey", "POST /token")),
+    (every_method_of_a_path_reaches_its_function, put("MeRoute/Properties/RouteKey", "GET /me")),
+    (every_method_of_a_path_reaches_its_function, put("JwksRoute/Properties/RouteKey", "GET /me")),
+    (every_method_of_a_path_reaches_its_function, put("HttpApi/Properties/CorsConfiguration", {})),
     (only_the_api_can_invoke_a_route_and_only_at_its_path, drop("MePermission")),
     (only_the_api_can_invoke_a_route_and_only_at_its_path, put("MePermission/Properties/Principal", "*")),
     (
@@ -724,7 +754,7 @@ BREAKS = [
     (only_the_api_can_invoke_a_route_and_only_at_its_path, put("RevokePermission/Properties/Action", "lambda:*")),
     (
         only_the_api_can_invoke_a_route_and_only_at_its_path,
-        widen("RevokePermission", "/POST/revoke", "/POST/*"),
+        widen("RevokePermission", "/*/revoke", "/*/*"),
     ),
     (only_the_api_can_invoke_a_route_and_only_at_its_path, widen("MePermission", "/*/me", "/*/me*")),
     (keys_are_looked_after_every_day, drop("RotateKeysFunction/Properties/Events/Daily")),
@@ -778,8 +808,8 @@ BREAKS = [
         requests_are_limited_and_more_so_where_they_cost,
         put("RevokeFunction/Properties/ReservedConcurrentExecutions", 0),
     ),
-    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /revoke")),
-    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "POST /introspect")),
+    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /revoke")),
+    (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /introspect")),
     (
         requests_are_limited_and_more_so_where_they_cost,
         drop_key("Stage/Properties/RouteSettings", "POST /me/identities"),
@@ -795,6 +825,7 @@ BREAKS = [
     # As SAM would do it: the API's definition holds the functions' ARNs, and their environment the API's URL.
     (no_resource_waits_for_itself, put("HttpApi/Properties/Body", {"uri": {"Fn::GetAtt": ["MeFunction", "Arn"]}})),
     (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
+    (no_resource_waits_for_itself, put("/Globals/Function/Environment/Variables/X", {"Ref": "RotateKeysFailingAlarm"})),
     (trouble_is_noticed, drop("ApiFailingAlarm")),
     (trouble_is_noticed, put("ReuseDetectedMetric/Properties/FilterPattern", '{ $.event = "session.reused" }')),
     (trouble_is_noticed, put("ApiFailingAlarm/Properties/AlarmActions", [])),

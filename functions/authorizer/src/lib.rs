@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
     clock::{Clock, Timestamp},
-    config::{self, Environment, Issuer},
-    dynamodb,
+    config::Environment,
     http::bearer_token,
-    keys::{KeyStore, Keys, KeysError},
-    start::StartError,
+    keys::KeysError,
+    start::{Start, StartError},
     token::{Claims, TokenError, TokenVerifier},
 };
 
@@ -126,14 +125,9 @@ impl Authorizer {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let scopes = RouteScopes::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock),
-            scopes,
+            scopes: RouteScopes::from_env(env)?,
+            tokens: Start::new(env, clock)?.verifier().await?,
         })
     }
 

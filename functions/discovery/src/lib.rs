@@ -13,10 +13,9 @@ use shared::{
     clock::Clock,
     config::{self, Environment},
     documents::{Document, Documents},
-    dynamodb,
     http::{ApiError, Cache, document, method_not_allowed, surface},
-    keys::{KeyStore, Keys},
-    start::StartError,
+    keys::Keys,
+    start::{Start, StartError},
 };
 
 /// What this function needs, and nothing else.
@@ -52,15 +51,10 @@ impl Discovery {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let documents = Documents::from_env(env)?;
-        let openapi = OpenApi::of(&config::api_url(env)?);
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock, env.is_local()).await?;
         Ok(Self {
-            keys,
-            documents,
-            openapi,
+            documents: Documents::from_env(env)?,
+            openapi: OpenApi::of(&config::api_url(env)?),
+            keys: Start::new(env, clock)?.keys().await?,
         })
     }
 }

@@ -10,13 +10,11 @@ use serde::Serialize;
 use shared::{
     clients::ClientProviders,
     clock::{Clock, rfc3339},
-    config::{self, Environment, Issuer, SessionLifetimes},
-    dynamodb,
+    config::{Environment, SessionLifetimes},
     http::{ApiError, Cache, Caller, JsonBody, RecentSignIn, Subject, method_not_allowed, surface},
-    keys::{KeyStore, Keys},
     provider::Providers,
     sessions::{Opening, Sessions},
-    start::StartError,
+    start::{Start, StartError},
     token::TokenVerifier,
     users::{LinkedIdentity, User, Users},
 };
@@ -46,24 +44,15 @@ impl IdentitiesOfMe {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let providers = Providers::start(env, &clock)?;
-        let clients = ClientProviders::from_env(env)?;
-        let lifetimes = SessionLifetimes::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let table = config::table_name(env)?;
-        let users = Users::new(client.clone(), table.clone(), clock.clone());
-        let sessions = Sessions::new(client.clone(), table, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        let start = Start::new(env, clock)?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock.clone()),
-            clock,
-            clients,
-            providers,
-            users,
-            sessions,
-            lifetimes,
+            clock: start.clock(),
+            clients: ClientProviders::from_env(env)?,
+            providers: start.providers()?,
+            users: start.users()?,
+            sessions: start.sessions()?,
+            lifetimes: SessionLifetimes::from_env(env)?,
+            tokens: start.verifier().await?,
         })
     }
 }

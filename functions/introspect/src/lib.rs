@@ -4,14 +4,12 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use shared::{
-    clients::{Assertions, Client, Clients},
+    clients::{Client, Clients},
     clock::{Clock, Timestamp},
-    config::{self, Environment, Issuer, SessionLifetimes},
-    dynamodb,
+    config::{Environment, Issuer, SessionLifetimes},
     http::{ApiError, Form, OAuthError, method_not_allowed, oauth_surface},
-    keys::{KeyStore, Keys},
     sessions::{Alive, RefreshToken, SessionId, SessionRef, Sessions},
-    start::StartError,
+    start::{Start, StartError},
     token::{Claims, TokenError, TokenVerifier},
     users::{UserId, Users},
 };
@@ -39,23 +37,15 @@ impl Introspect {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let lifetimes = SessionLifetimes::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
-        let table = config::table_name(env)?;
-        let users = Users::new(client.clone(), table.clone(), clock.clone());
-        let sessions = Sessions::new(client.clone(), table, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
-        let tokens = TokenVerifier::new(keys, issuer.clone(), clock);
+        let start = Start::new(env, clock)?;
+        let clients = start.clients()?;
         Ok(Self {
-            tokens: tokens.with_audiences(clients.audiences()),
+            issuer: Issuer::from_env(env)?,
+            sessions: start.sessions()?,
+            lifetimes: SessionLifetimes::from_env(env)?,
+            users: start.users()?,
+            tokens: start.verifier().await?.with_audiences(clients.audiences()),
             clients,
-            issuer,
-            sessions,
-            lifetimes,
-            users,
         })
     }
 }

@@ -10,14 +10,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::{
     clock::Clock,
-    config::{self, Environment, Issuer},
-    dynamodb,
+    config::Environment,
     http::{
         ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed, surface,
     },
-    keys::{KeyStore, Keys},
     sessions::Sessions,
-    start::StartError,
+    start::{Start, StartError},
     token::TokenVerifier,
     users::{Patch, User, Users},
 };
@@ -41,19 +39,12 @@ impl Me {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let table = config::table_name(env)?;
-        let users = Users::new(client.clone(), table.clone(), clock.clone());
-        let sessions = Sessions::new(client.clone(), table, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        // The same client as the users': reading the keys now opens the connection that requests go on with.
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        let start = Start::new(env, clock)?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock.clone()),
-            clock,
-            users,
-            sessions,
+            clock: start.clock(),
+            users: start.users()?,
+            sessions: start.sessions()?,
+            tokens: start.verifier().await?,
         })
     }
 }

@@ -3,14 +3,12 @@
 use axum::{Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
-    clients::{Assertions, Client, Clients},
+    clients::{Client, Clients},
     clock::Clock,
-    config::{self, Environment, Issuer},
-    dynamodb,
+    config::Environment,
     http::{ApiError, Form, OAuthError, method_not_allowed, oauth_surface},
-    keys::{KeyStore, Keys},
     sessions::{EndReason, RefreshToken, Sessions},
-    start::StartError,
+    start::{Start, StartError},
     token::{TokenError, TokenVerifier},
 };
 
@@ -31,16 +29,12 @@ impl Revoke {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
-        let sessions = Sessions::new(client.clone(), config::table_name(env)?, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        let start = Start::new(env, clock)?;
+        let clients = start.clients()?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock).with_audiences(clients.audiences()),
+            sessions: start.sessions()?,
+            tokens: start.verifier().await?.with_audiences(clients.audiences()),
             clients,
-            sessions,
         })
     }
 }

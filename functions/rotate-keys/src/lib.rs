@@ -7,10 +7,10 @@ mod settings;
 use serde::{Deserialize, Serialize};
 use shared::{
     clock::{Clock, Timestamp, rfc3339},
-    config::{self, Environment},
-    dynamodb::{self, StoreError},
+    config::Environment,
+    dynamodb::StoreError,
     keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey, is_kid},
-    start::StartError,
+    start::{Start, StartError},
 };
 use thiserror::Error;
 
@@ -128,9 +128,8 @@ impl RotateKeys {
     /// # Errors
     /// A setting is missing or wrong.
     pub fn new(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
         Ok(Self {
-            keys: KeyStore::new(client, config::keys_table_name(env)?),
+            keys: Start::new(env, clock.clone())?.key_store()?,
             files: Files::from_env(env, clock.clone())?,
             settings: KeySettings::from_env(env)?,
             // So that a key that leaves a developer's machine is known for what it is.

@@ -9,12 +9,10 @@ use axum::{
 use serde::Serialize;
 use shared::{
     clock::{Clock, rfc3339},
-    config::{self, Environment, Issuer},
-    dynamodb,
+    config::Environment,
     http::{ApiError, Cache, Caller, IdempotencyKey, method_not_allowed, surface},
-    keys::{KeyStore, Keys},
     sessions::{EndReason, Session, SessionId, Sessions},
-    start::StartError,
+    start::{Start, StartError},
     token::TokenVerifier,
     users::{Leave, Users},
 };
@@ -36,17 +34,11 @@ impl SessionsOfMe {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
-        let issuer = Issuer::from_env(env)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let table = config::table_name(env)?;
-        let users = Users::new(client.clone(), table.clone(), clock.clone());
-        let sessions = Sessions::new(client.clone(), table, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
+        let start = Start::new(env, clock)?;
         Ok(Self {
-            tokens: TokenVerifier::new(keys, issuer, clock),
-            users,
-            sessions,
+            users: start.users()?,
+            sessions: start.sessions()?,
+            tokens: start.verifier().await?,
         })
     }
 }

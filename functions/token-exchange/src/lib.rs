@@ -4,18 +4,17 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
-    clients::{Assertions, Client, Clients},
+    clients::{Client, Clients},
     clock::Clock,
-    config::{self, AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
-    dynamodb,
+    config::{AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     http::{
         ACCESS_TOKEN_TYPE, ApiError, Form, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE,
         OAuthError, Profile, Subject, UserAgent, method_not_allowed, oauth_surface,
     },
-    keys::{KeyStore, Keys, Signer},
+    keys::Signer,
     provider::{Providers, SubjectToken},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
-    start::StartError,
+    start::{Start, StartError},
     token::{Grant, IssuedToken, TokenIssuer},
     users::{SignIn, User, Users},
 };
@@ -47,26 +46,20 @@ impl TokenExchange {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let start = Start::new(env, clock.clone())?;
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
-        let providers = Providers::start(env, &clock)?;
-        let client = dynamodb::client(&config::DynamoDb::from_env(env)?);
-        let clients = Clients::from_env(env, Assertions::from_env(env, &client, &clock)?)?;
-        let table = config::table_name(env)?;
-        let users = Users::new(client.clone(), table.clone(), clock.clone());
-        let lifetimes = SessionLifetimes::from_env(env)?;
-        let sessions = Sessions::new(client.clone(), table, clock.clone());
-        let store = KeyStore::new(client, config::keys_table_name(env)?);
-        let keys = Keys::start(store, clock.clone(), env.is_local()).await?;
-        let signer = Signer::start(keys).await?;
         Ok(Self {
-            clients,
-            providers,
+            clients: start.clients()?,
+            providers: start.providers()?,
+            users: start.users()?,
             sign_ups: SignUps::from_env(env)?,
-            users,
-            sessions,
-            lifetimes,
-            tokens: TokenIssuer::new(signer, issuer.clone(), ttl, clock),
+            sessions: start.sessions()?,
+            lifetimes: SessionLifetimes::from_env(env)?,
+            tokens: {
+                let signer = Signer::start(start.keys().await?).await?;
+                TokenIssuer::new(signer, issuer.clone(), ttl, clock)
+            },
             issuer,
         })
     }
