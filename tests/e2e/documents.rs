@@ -168,7 +168,7 @@ fn each_setting_that_a_function_reads_is_documented_and_in_the_template() {
         );
         for parameter in parameters {
             assert!(
-                template.contains(&format!("\n  {parameter}:\n")),
+                template.contains(&format!("\n  {parameter}:")),
                 "{setting}: {parameter} is no parameter of template.yaml"
             );
         }
