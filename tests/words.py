@@ -108,7 +108,7 @@ def long_comments(suffix: str, lines: list[Line]) -> Iterator[Line]:
     for number, line in lines:
         text = line.strip()
         if suffix in HASH:
-            quotes = text.count('"""') if suffix == ".py" else 0
+            quotes = text.count('"' * 3) if suffix == ".py" else 0
             is_comment = is_block or quotes > 0 or text.startswith("#") or "  # " in line
             is_block ^= quotes % 2 == 1
         else:
@@ -144,8 +144,8 @@ def main() -> int:
     if is_listing:
         print(*loose, *long, sep="\n")
     share = len(loose) / count
-    print(f"{len(loose)} of {count} doc comments ({share:.1%}) begin with a pronoun or a question word; {MOST_LOOSE:.0%} may")
-    print(f"{len(long)} lines of Markdown or comments have more than {LONGEST_LINE} characters; none may")
+    print(f"{len(loose)} of {count} doc comments ({share:.1%}) begin with a pronoun or a question word, at most {MOST_LOOSE:.0%} may")
+    print(f"{len(long)} lines of Markdown or comments have more than {LONGEST_LINE} characters, none may")
     is_good = share <= MOST_LOOSE and not long
     if not is_good and not is_listing:
         print("python3 tests/words.py --list shows them", file=sys.stderr)

@@ -36,8 +36,8 @@ pub enum Fault {
     SlowBody(Duration),
     /// Not forwarded; this is the answer.
     Answer(Answer),
-    /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other call is
-    /// forwarded as it is.
+    /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other
+    /// call is forwarded as it is.
     Stale,
 }
 
