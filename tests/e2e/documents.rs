@@ -79,38 +79,98 @@ fn each_test_that_proves_a_threat_is_in_the_table_and_each_in_the_table_is_there
     );
 }
 
-#[test]
-fn each_setting_that_is_read_is_in_the_readme_and_in_the_template() {
-    let mut sources = vec![read("shared/src/config.rs")];
-    for folder in [
-        "shared/src/config",
-        "functions/authorizer/src",
-        "functions/rotate-keys/src",
-    ] {
-        rust_files(&root().join(folder), &mut sources);
+/// The names of the environment variables that a source file reads.
+///
+/// A name is a literal in capitals: an argument of a method that reads a variable, or a constant. Names of one word
+/// count only as such an argument or constant, as methods of HTTP are written in capitals too.
+fn settings_of(source: &str) -> BTreeSet<String> {
+    const READERS: [&str; 3] = ["optional(", "required(", "seconds("];
+    let (code, tests) = source.split_once("#[cfg(test)]").unwrap_or((source, ""));
+    // A file of tests alone, or one that reads no settings.
+    if tests.is_empty() && code.contains("#[test]") || !code.contains("Environment") {
+        return BTreeSet::new();
     }
-    let settings: BTreeSet<&str> = sources
-        .iter()
-        .filter_map(|source| source.split("#[cfg(test)]").next())
-        .flat_map(|code| code.split('"'))
-        .filter(|word| {
-            word.contains('_') && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+    let parts: Vec<&str> = code.split('"').collect();
+    let is_read = |before: &str| {
+        let before = before.trim_end();
+        let constant = before
+            .strip_suffix(": &str =")
+            .and_then(|rest| rest.split(' ').next_back());
+        READERS.iter().any(|reader| {
+            before.ends_with(reader)
+                || constant.is_some_and(|name| code.contains(&format!("{reader}{name}")))
         })
-        .filter(|word| !word.starts_with("CARGO_"))
-        .collect();
-    let (readme, template) = (read("README.md"), read("template.yaml"));
+    };
+    let in_capitals = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_uppercase())
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    // Cargo's own variables are read when the crate is built.
+    let is_built_in = |before: &str| before.ends_with("env!(");
+    parts
+        .windows(2)
+        .filter(|pair| in_capitals(pair[1]) && !is_built_in(pair[0]))
+        .filter(|pair| pair[1].contains('_') || is_read(pair[0]))
+        .map(|pair| pair[1].to_owned())
+        .collect()
+}
 
-    assert!(settings.len() > 10, "the search for settings finds none");
-    for setting in settings {
+/// The first two columns of each row in docs/settings.md: the variable, and the parameters that set it.
+fn documented_settings(document: &str) -> Vec<(String, Vec<String>)> {
+    let in_backticks = |cell: &str| -> Vec<String> {
+        let words = cell.split('`').skip(1).step_by(2);
+        words.map(str::to_owned).collect()
+    };
+    let rows = document.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let mut cells = row.split('|').skip(1).map(in_backticks);
+        let variables = cells.next().unwrap();
+        (variables[0].clone(), cells.next().unwrap())
+    })
+    .collect()
+}
+
+#[test]
+fn each_setting_that_a_function_reads_is_documented_and_in_the_template() {
+    let mut sources = Vec::new();
+    rust_files(&root().join("shared/src"), &mut sources);
+    for function in fs::read_dir(root().join("functions")).unwrap() {
+        rust_files(&function.unwrap().path().join("src"), &mut sources);
+    }
+    let settings: BTreeSet<String> = sources
+        .iter()
+        .flat_map(|source| settings_of(source))
+        .collect();
+    let documented = documented_settings(&read("docs/settings.md"));
+    let template = read("template.yaml");
+
+    for one_of_each_way in [
+        "CLIENTS",
+        "ALLOWED_SIGNUPS",
+        "ROUTE_SCOPES",
+        "SESSION_IDLE_TTL",
+    ] {
         assert!(
-            readme.contains(&format!("`{setting}`")),
-            "{setting} is not in the README"
+            settings.contains(one_of_each_way),
+            "{one_of_each_way} is not found in the code"
         );
-        // Lambda sets these itself, and nobody sets the endpoint there.
+    }
+    let names: BTreeSet<String> = documented.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, settings, "left: docs/settings.md, right: the code");
+    for (setting, parameters) in documented {
+        // Lambda sets these itself, and the template sets no endpoint.
         let by_lambda = setting.starts_with("AWS_");
         assert!(
-            by_lambda || template.contains(setting),
+            by_lambda || template.contains(&format!("{setting}:")),
             "{setting} is not in template.yaml"
         );
+        for parameter in parameters {
+            assert!(
+                template.contains(&format!("\n  {parameter}:")),
+                "{setting}: {parameter} is no parameter of template.yaml"
+            );
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! Every route, every call that it makes to DynamoDB, every fault.
+//! Each route that reads or writes users and sessions, with each fault at each of its calls to DynamoDB.
 
 use std::{sync::Arc, time::Instant};
 
-use reqwest::StatusCode;
+use reqwest::{RequestBuilder, StatusCode};
 use serde_json::json;
 use tests::{
-    Answer, Service,
+    Answer, CLIENT, Service,
     opaque::{self, Opaque},
     proxy::{Fault, When},
 };
@@ -17,29 +17,35 @@ enum Case {
     Returning,
     Refresh,
     Revoke,
+    IntrospectAccessToken,
+    IntrospectRefreshToken,
     Me,
     EditMe,
     DeleteMe,
     ListSessions,
     EndSession,
     EndSessions,
+    ListIdentities,
     Link,
     Unlink,
 }
 
 impl Case {
     /// Each with the number of its calls.
-    const ALL: [(Self, usize); 12] = [
+    const ALL: [(Self, usize); 15] = [
         (Self::FirstSignIn, 2),
         (Self::Returning, 3),
         (Self::Refresh, 2),
         (Self::Revoke, 1),
+        (Self::IntrospectAccessToken, 1),
+        (Self::IntrospectRefreshToken, 2),
         (Self::Me, 1),
         (Self::EditMe, 2),
         (Self::DeleteMe, 4),
         (Self::ListSessions, 2),
         (Self::EndSession, 1),
         (Self::EndSessions, 1),
+        (Self::ListIdentities, 1),
         (Self::Link, 2),
         (Self::Unlink, 2),
     ];
@@ -52,9 +58,24 @@ impl Case {
         );
         has_one.then_some(2)
     }
+
+    fn introspects(self) -> bool {
+        matches!(
+            self,
+            Self::IntrospectAccessToken | Self::IntrospectRefreshToken
+        )
+    }
 }
 
-/// What is done, whoever is told.
+/// The request with which the client that owns `token` asks about it.
+fn introspection(service: &Service, token: &str) -> RequestBuilder {
+    let request = service.request("POST", "/introspect");
+    request
+        .basic_auth(CLIENT.0, Some(CLIENT.1))
+        .form(&[("token", token)])
+}
+
+/// Checks the stored result of the case, regardless of the answers.
 fn check_done(case: Case, service: &Service, what: &str) {
     let (users, sessions) = (service.users(), service.sessions());
     match case {
@@ -72,7 +93,13 @@ fn check_done(case: Case, service: &Service, what: &str) {
             identities.retain(|item| item["released_by"].is_null());
             assert_eq!(identities.len(), 1, "{what}");
         }
-        Case::FirstSignIn | Case::Returning | Case::Me | Case::ListSessions => {
+        Case::FirstSignIn
+        | Case::Returning
+        | Case::IntrospectAccessToken
+        | Case::IntrospectRefreshToken
+        | Case::Me
+        | Case::ListSessions
+        | Case::ListIdentities => {
             assert_eq!(users.len(), 1, "{what}");
         }
     }
@@ -120,12 +147,18 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
         Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
         Case::Refresh => service.refresh(&refresh_token).await,
         Case::Revoke => service.revoke(&refresh_token).await,
+        Case::IntrospectAccessToken => service.send(introspection(&service, &token)).await,
+        Case::IntrospectRefreshToken => service.send(introspection(&service, &refresh_token)).await,
         Case::Me => service.me(&token).await,
         Case::EditMe => service.patch_me(&token, &json!({ "name": "Mona" })).await,
         Case::DeleteMe => service.delete_as_user(&token, "/me").await,
         Case::ListSessions => service.my_sessions(&token).await,
         Case::EndSession => service.delete_as_user(&token, &session_path).await,
         Case::EndSessions => service.delete_as_user(&token, "/me/sessions").await,
+        Case::ListIdentities => {
+            let path = "/me/identities";
+            service.send(service.as_user(&token, "GET", path)).await
+        }
         Case::Link => service.link(&token, "discord", &discord_token).await,
         Case::Unlink => {
             let path = "/me/identities/discord";
@@ -148,6 +181,9 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     assert!(started.elapsed().as_secs() < 10, "{what}");
     if !answer.status.is_success() {
         assert_unavailable(&answer, &what);
+    } else if case.introspects() {
+        // A fault never makes a live token look inactive.
+        assert_eq!(answer.body["active"], true, "{what}");
     }
     // Each operation is tried thrice at most.
     assert!(service.dynamodb.calls().len() < nth + 3 * 2, "{what}");
@@ -165,6 +201,9 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
     assert!(again.status.is_success(), "{what}: {:?}", again.body);
     service.check_invariants();
     check_done(case, &service, &what);
+    if case.introspects() {
+        assert_eq!(again.body["active"], true, "{what}");
+    }
     if matches!(case, Case::Refresh) {
         // What came of it goes on.
         let next = service.refresh(again.text("/refresh_token")).await;

@@ -1,0 +1,126 @@
+//! A call on its way to the service and back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hyper::{HeaderMap, Method, body::Bytes, header, http::request};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use super::{
+    Answer, Call, Passage,
+    units::{Units, consumed, metered, metering},
+    wire::{Ending, LastWords},
+};
+
+/// A call while something may still happen to it at the service; once dropped, the call is settled.
+pub(super) struct Visit {
+    pub(super) passage: Arc<Passage>,
+    pub(super) id: u64,
+    pub(super) operation: Option<String>,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.note(|call| call.settled_at = Some(Instant::now()));
+    }
+}
+
+impl Visit {
+    /// Whether the call is a read that DynamoDB may answer from a replica that is behind.
+    pub(super) fn may_be_stale(&self, body: &Bytes) -> bool {
+        self.operation.as_deref() == Some("GetItem") && readable(body)["ConsistentRead"] != true
+    }
+
+    pub(super) fn note(&self, change: impl FnOnce(&mut Call)) {
+        self.passage.calls.send_modify(|calls| {
+            // It is gone if the test has cleared the calls in the meantime.
+            if let Some(call) = calls.iter_mut().find(|call| call.id == self.id) {
+                change(call);
+            }
+        });
+    }
+
+    /// Asks the service, in a task of its own: what was sent arrives, whatever happens to the sender.
+    pub(super) async fn forward(
+        self,
+        head: request::Parts,
+        body: Bytes,
+        delay: Duration,
+    ) -> Result<Answer, LastWords> {
+        let task = tokio::spawn(async move {
+            sleep(delay).await;
+            self.ask(head, body).await
+        });
+        // What the service does not answer, the caller does not get answered either.
+        let answer = task.await.ok().and_then(Result::ok);
+        answer.ok_or_else(|| Ending::Reset.into())
+    }
+
+    async fn ask(&self, head: request::Parts, body: Bytes) -> reqwest::Result<Answer> {
+        let target = head
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let url = format!("{}{target}", self.passage.upstream);
+        let mut headers = head.headers;
+        remove_transport(&mut headers);
+        headers.remove(header::HOST);
+        headers.remove(header::CONTENT_LENGTH);
+        let writes = metered(self.operation.as_deref());
+        let body = if writes.is_some() {
+            metering(body)
+        } else {
+            body
+        };
+
+        let client = &self.passage.client;
+        let mut request = client.request(head.method.clone(), url).headers(headers);
+        if !body.is_empty() {
+            request = request.body(body);
+        }
+        let response = request.send().await?;
+
+        let status = response.status();
+        let mut headers = response.headers().clone();
+        let body = response.bytes().await?;
+        remove_transport(&mut headers);
+        if head.method != Method::HEAD {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        self.note(|call| {
+            call.status = Some(status);
+            call.is_forwarded = true;
+            call.consumed = writes.map_or_else(Units::default, |writes| consumed(&body, writes));
+        });
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+/// What belongs to one connection, and not to the next (RFC 9110, section 7.6.1).
+fn remove_transport(headers: &mut HeaderMap) {
+    for name in [
+        header::CONNECTION,
+        header::EXPECT,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ] {
+        headers.remove(name);
+    }
+    headers.remove("keep-alive");
+}
+
+pub(super) fn readable(body: &[u8]) -> Value {
+    if body.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(body)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(body).into_owned()))
+}

@@ -1,0 +1,241 @@
+//! The proxy's connections: each is served as HTTP, until a fault takes it over.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderValue},
+    http::request,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+
+use super::{
+    Answer, Fault, Passage, lock,
+    visit::{Visit, readable},
+};
+
+pub(super) async fn accept(passage: Arc<Passage>, listener: TcpListener) {
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        if let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(serve(passage.clone(), stream));
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+/// How a connection ends that is not to go on as HTTP: what is still written to it, and how it is closed.
+pub(super) struct LastWords {
+    chunks: Vec<Bytes>,
+    /// Between two chunks.
+    pace: Duration,
+    ending: Ending,
+}
+
+pub(super) enum Ending {
+    Close,
+    Reset,
+    /// Open until the caller closes it, or sends a next request: that is never answered.
+    Linger,
+}
+
+impl From<Ending> for LastWords {
+    fn from(ending: Ending) -> Self {
+        Self {
+            chunks: Vec::new(),
+            pace: Duration::ZERO,
+            ending,
+        }
+    }
+}
+
+/// Serves one connection as HTTP, until its end or until a fault takes it over.
+async fn serve(passage: Arc<Passage>, stream: TcpStream) {
+    let last_words = Arc::new(Mutex::new(None));
+    let service = service_fn(|request| {
+        let (passage, last_words) = (passage.clone(), last_words.clone());
+        let answer = async move {
+            answer(&passage, request).await.map_err(|words| {
+                *lock(&last_words) = Some(words);
+                TakenOver
+            })
+        };
+        Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
+    });
+    let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // However it ended: what matters is whether a fault wants the connection.
+    let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    let stream = connection.into_parts().io.into_inner();
+    let words = lock(&last_words).take();
+    if let Some(words) = words {
+        // It fails when the caller is gone, and then there is nobody to deceive.
+        let _ = words.write_to(stream).await;
+    }
+}
+
+impl LastWords {
+    async fn write_to(self, mut stream: TcpStream) -> io::Result<()> {
+        // Each chunk goes out when it is written, and not with the next one.
+        stream.set_nodelay(true)?;
+        for chunk in self.chunks {
+            stream.write_all(&chunk).await?;
+            sleep(self.pace).await;
+        }
+        match self.ending {
+            Ending::Close => stream.shutdown().await,
+            Ending::Reset => stream.set_zero_linger(),
+            Ending::Linger => stream.readable().await,
+        }
+    }
+}
+
+/// Makes hyper give a connection back.
+#[derive(Debug)]
+struct TakenOver;
+
+impl fmt::Display for TakenOver {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a fault took the connection over")
+    }
+}
+
+impl std::error::Error for TakenOver {}
+
+/// What the caller gets: an answer, or the end of the connection.
+async fn answer(
+    passage: &Arc<Passage>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, LastWords> {
+    let (head, body) = request.into_parts();
+    let (visit, fault) = passage.register(&head);
+    if let Some(Fault::Refuse) = fault {
+        return Err(Ending::Close.into());
+    }
+    // A caller that breaks off in the middle of its request has asked for nothing.
+    let body = body.collect().await.map_err(|_| Ending::Close)?.to_bytes();
+    visit.note(|call| call.body = readable(&body));
+
+    let answer = match fault {
+        None => visit.forward(head, body, Duration::ZERO).await,
+        Some(fault) => fault.befall(visit, head, body).await,
+    }?;
+    Ok(answer.into())
+}
+
+impl Fault {
+    /// Does it to a call that has been read.
+    async fn befall(
+        self,
+        visit: Visit,
+        head: request::Parts,
+        body: Bytes,
+    ) -> Result<Answer, LastWords> {
+        // Those that leave the service alone, first.
+        let delay = match self {
+            Self::Refuse | Self::ResetBeforeForwarding => return Err(Ending::Reset.into()),
+            Self::Hang => {
+                drop(visit);
+                return std::future::pending().await;
+            }
+            Self::Answer(answer) => {
+                visit.note(|call| call.status = Some(answer.status));
+                return Ok(answer);
+            }
+            Self::Stale if visit.may_be_stale(&body) => {
+                visit.note(|call| call.status = Some(StatusCode::OK));
+                return Ok(Answer::new(StatusCode::OK, "{}"));
+            }
+            Self::Delay(delay) => delay,
+            _ => Duration::ZERO,
+        };
+        let mut answer = visit.forward(head, body, delay).await?;
+        let (length, half) = (answer.body.len(), answer.body.len() / 2);
+        match self {
+            Self::ResetAfterForwarding => Err(Ending::Reset.into()),
+            Self::HangAfterForwarding => std::future::pending().await,
+            Self::TruncatedBody => {
+                answer.body.truncate(half);
+                // The checksum would tell before the JSON does.
+                answer.headers.remove("x-amz-crc32");
+                Ok(answer)
+            }
+            Self::ResetMidBody => Err(LastWords {
+                chunks: vec![answer.head(length), answer.body.slice(..half)],
+                // Else the reset may overtake what was sent before it.
+                pace: Duration::from_millis(10),
+                ending: Ending::Reset,
+            }),
+            Self::LengthTooLong => Err(LastWords {
+                chunks: vec![answer.head(length + 10), answer.body],
+                pace: Duration::ZERO,
+                ending: Ending::Close,
+            }),
+            Self::LengthTooShort => Err(LastWords {
+                chunks: vec![answer.head(half), answer.body],
+                pace: Duration::ZERO,
+                ending: Ending::Linger,
+            }),
+            Self::SlowBody(pace) => {
+                // The caller is to suffer from the pace, and not from a race for the connection afterwards.
+                let close = HeaderValue::from_static("close");
+                answer.headers.insert(header::CONNECTION, close);
+                let bytes = answer.body.chunks(1).map(Bytes::copy_from_slice);
+                Err(LastWords {
+                    chunks: std::iter::once(answer.head(length)).chain(bytes).collect(),
+                    pace,
+                    ending: Ending::Close,
+                })
+            }
+            Self::Delay(_)
+            | Self::Refuse
+            | Self::ResetBeforeForwarding
+            | Self::Hang
+            | Self::Answer(_)
+            | Self::Stale => Ok(answer),
+        }
+    }
+}
+
+impl Answer {
+    /// The head as it goes over the wire, with a length that need not be true.
+    fn head(&self, content_length: usize) -> Bytes {
+        let mut head = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
+        for (name, value) in &self.headers {
+            if name != header::CONTENT_LENGTH {
+                head.extend_from_slice(name.as_ref());
+                head.extend_from_slice(b": ");
+                head.extend_from_slice(value.as_bytes());
+                head.extend_from_slice(b"\r\n");
+            }
+        }
+        head.extend_from_slice(format!("content-length: {content_length}\r\n\r\n").as_bytes());
+        head.into()
+    }
+}
+
+impl From<Answer> for Response<Full<Bytes>> {
+    fn from(answer: Answer) -> Self {
+        let mut response = Self::new(Full::new(answer.body));
+        *response.status_mut() = answer.status;
+        *response.headers_mut() = answer.headers;
+        response
+    }
+}
