@@ -1,4 +1,4 @@
-// Compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
+// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
@@ -7,11 +7,14 @@ const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
 /** There is no better-auth for `require`. */
 const ESM_ONLY = ["src/better-auth.ts", "src/better-auth-client.ts"];
 
-const tsc = (project) => execFileSync("node_modules/.bin/tsc", ["-p", project], { stdio: "inherit" });
+// By its own path: TypeScript 7 is installed as well, and both packages have a `tsc`.
+const tsc = (project) => execFileSync("node", ["node_modules/typescript/bin/tsc", "-p", project], { stdio: "inherit" });
+const generate = ["node_modules/openapi-typescript/bin/cli.js", "../../openapi.yaml", "-o", "src/openapi.ts"];
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
 
 // npm packs no file from outside of this folder.
 for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) cpSync(`../../${licence}`, licence);
+execFileSync("node", generate, { stdio: ["ignore", "ignore", "inherit"] });
 for (const folder of ["dist", ".cjs"]) rmSync(folder, { recursive: true, force: true });
 for (const project of PROJECTS) tsc(project);
 // What TypeScript makes of a file follows the package.json that is nearest to it.
