@@ -1,6 +1,6 @@
 // Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
 /** The second sees next-auth 5 where the first sees next-auth 4. */
 const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
@@ -27,6 +27,10 @@ for (const project of PROJECTS) {
   exclude.push(...ESM_ONLY);
   json(`.cjs/${project}`, { extends: `../${project}`, compilerOptions, include: ["src"], exclude });
   tsc(`.cjs/${project}`);
+}
+for (const name of readdirSync("dist/cjs").filter((name) => name.endsWith(".map"))) {
+  const map = JSON.parse(readFileSync(`dist/cjs/${name}`));
+  json(`dist/cjs/${name}`, { ...map, sources: map.sources.map((source) => source.replace("/.cjs/", "/")) });
 }
 json("dist/cjs/package.json", { type: "commonjs" });
 rmSync(".cjs", { recursive: true });

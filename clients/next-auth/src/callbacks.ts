@@ -46,6 +46,17 @@ export interface CambioSession {
   error?: SessionProblem;
 }
 
+/**
+ * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of `Session` itself
+ * narrows these, so they are as wide as such declarations.
+ */
+export interface DeclaredSession {
+  /** The access token for calls to your own API, while it is good. */
+  accessToken?: string | undefined;
+  /** {@link CambioSession.error}, or an error that your own `session` callback sets. */
+  error?: SessionProblem | (string & {}) | undefined;
+}
+
 /** Cambio's part of the token, as the app's own callbacks see it. */
 export type Visible = Omit<Kept, "refreshToken">;
 

@@ -306,7 +306,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
  * const { data } = await api.GET("/me");
  */
 export function cambioFetch(
-  session: { accessToken?: string; error?: string } | null | undefined,
+  session: { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
   url: string,
   fetch?: typeof globalThis.fetch,
 ): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {

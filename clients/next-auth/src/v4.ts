@@ -1,10 +1,10 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
 declare module "next-auth" {
-  interface Session extends CambioSession {
+  interface Session extends DeclaredSession {
     // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.
     user: { id: string } & DefaultSession["user"];
   }

@@ -1,13 +1,13 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig, NextAuthResult } from "next-auth";
-import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
-  interface Session extends CambioSession {}
+  interface Session extends DeclaredSession {}
 }
 declare module "next-auth/jwt" {
   interface JWT {
