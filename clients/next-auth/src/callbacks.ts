@@ -32,7 +32,7 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   cookies?: () => CookieStore | Promise<CookieStore>;
 }
 
-/** As far as `cookies` of `next/headers` is used here. */
+/** The methods of `cookies` of `next/headers` that the package calls. */
 export interface CookieStore {
   get(name: string): { value: string } | undefined;
   set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;

@@ -230,6 +230,33 @@ for (const [version, nextAuth, entry] of [
   }
 }
 
+/** What the examples of the documentation take from the app around them. */
+const AROUND = {
+  "around.d.ts": `
+    declare const accessToken: string;
+    declare const refreshToken: string;
+    declare const idToken: string;
+    declare const session: { accessToken?: string; error?: string } | null;
+  `,
+  "auth.ts": 'import NextAuth from "next-auth"; export const { auth } = NextAuth({ providers: [] });',
+};
+for (const [entry, nextAuth] of /** @type {const} */ ([
+  ["index", "next-auth"],
+  ["v4", "next-auth"],
+  ["v5", "next-auth-5"],
+  ["better-auth", "next-auth"],
+  ["better-auth-client", "next-auth"],
+])) {
+  test(`each export of ${entry} has an example, and all of them compile`, () => {
+    const examples = Object.entries(examplesOf(join(unpacked, "dist/esm", `${entry}.d.ts`)));
+    assert.deepEqual(examples.filter(([, found]) => found.length === 0).map(([name]) => name), []);
+    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, code])));
+    const { "auth.ts": auth, ...around } = AROUND;
+    const app = appWith({ ...files, ...around, ...(entry === "v5" && { "auth.ts": auth }) }, nextAuth);
+    assert.deepEqual(compileWith7(app, ["around.d.ts", ...Object.keys(files)], RESOLUTIONS.bundler), []);
+  });
+}
+
 test('the resolution "node10" does not find the package, and the README says so', () => {
   const file = join(appWith({}), "app.ts");
   const resolved = (/** @type {ts.CompilerOptions} */ options) => ts.resolveModuleName("@cambio/next-auth/v4", file, options, ts.sys).resolvedModule;
@@ -237,6 +264,21 @@ test('the resolution "node10" does not find the package, and the README says so'
   assert.equal(resolved({ moduleResolution: ts.ModuleResolutionKind.Node10 }), undefined);
   assert.match(readme.replaceAll("\n", " "), /`"node10"` is not supported/);
 });
+
+/** The examples of each export; those of other packages and of openapi.yaml have none. @param {string} file @returns {Record<string, string[]>} */
+function examplesOf(file) {
+  const program = ts.createProgram([file], { ...RESOLUTIONS.bundler, types: [], noLib: true });
+  const checker = program.getTypeChecker();
+  const module = checker.getSymbolAtLocation(/** @type {ts.SourceFile} */ (program.getSourceFile(file))) ?? assert.fail(file);
+  const own = checker.getExportsOfModule(module).filter((symbol) => !(symbol.flags & ts.SymbolFlags.Alias));
+  assert.ok(own.length > 0, file);
+  return Object.fromEntries(
+    own.map((symbol) => {
+      const tags = symbol.getJsDocTags(checker).filter(({ name }) => name === "example");
+      return [symbol.name, tags.map(({ text }) => /```ts\n([^]*)```/.exec(ts.displayPartsToString(text))?.[1] ?? "")];
+    }),
+  );
+}
 
 /** A folder with the package, its peers and these files. @param {Record<string, string>} files */
 function appWith(files, nextAuth = "next-auth") {

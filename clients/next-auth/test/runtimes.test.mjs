@@ -27,7 +27,8 @@ for (const [name, [command, ...args]] of Object.entries(RUNTIMES)) {
       if (path === "/me") return { status: 401, body: { error: "invalid_token" } };
       return { body: grant(form.grant_type === "refresh_token" ? 2 : 1) };
     };
-    const env = { PATH: process.env.PATH, HOME: process.env.HOME, CAMBIO_URL: server.url, CAMBIO_CLIENT_ID: "app", CAMBIO_CLIENT_SECRET: "secret" };
+    /** @type {NodeJS.ProcessEnv} */
+    const env = { NODE_ENV: "test", PATH: process.env.PATH, HOME: process.env.HOME, CAMBIO_URL: server.url, CAMBIO_CLIENT_ID: "app", CAMBIO_CLIENT_SECRET: "secret" };
 
     const cwd = fileURLToPath(new URL("..", import.meta.url));
     const { stdout } = await promisify(execFile)(command, args, { cwd, env, timeout: 60_000 });
