@@ -63,7 +63,7 @@ let isHanging = false;
 function startProcess() {
   /** @type {typeof fetch} */
   const network = (url, init) => (isHanging ? new Promise((_, reject) => init?.signal?.addEventListener("abort", reject)) : fetch(url, init));
-  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, fetch: network, cookies: () => cookies.getStore() });
+  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, fetch: network, exposeAccessToken: true, cookies: () => cookies.getStore() });
 }
 
 /** A token that is good for some minutes, and due to be refreshed. @param {any} cookie */

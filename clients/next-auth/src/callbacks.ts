@@ -50,7 +50,7 @@ export interface CambioSession {
  * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of `Session` itself
  * narrows these, so they are as wide as such declarations.
  */
-export interface DeclaredSession {
+export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "error"> {
   /** The access token for calls to your own API, while it is good. */
   accessToken?: string | undefined;
   /** {@link CambioSession.error}, or an error that your own `session` callback sets. */

@@ -4,7 +4,9 @@ import { createRequire } from "node:module";
 import { CambioError, cambioFetch, isCambioError } from "../../dist/esm/index.js";
 import { cambio } from "../../dist/esm/v4.js";
 
-const { callbacks, events, client } = /** @type {Record<string, any>} */ (cambio({ timeout: 2_000 }));
+/** @type {object} */
+const options = { timeout: 2_000, exposeAccessToken: true };
+const { callbacks, events, client } = /** @type {Record<string, any>} */ (cambio(options));
 const url = String(process.env.CAMBIO_URL);
 
 const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
