@@ -66,6 +66,13 @@ test-release: ## Build the release binaries; check their size, their entropy and
 test-logs: ## Look for secrets in what the functions logged during the other tests
 	tests/check-logs.sh
 
+.PHONY: docs
+docs: ## Build the documentation of the crates and of the TypeScript package into target/doc
+	@tests/setup.sh npm
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
+	cd clients/next-auth && npm run --silent build && npm run --silent docs
+	@echo 'target/doc/shared/index.html, target/doc/next-auth/index.html'
+
 .PHONY: guards
 guards: ## Switch each guard off in a copy of the tree, and check that its tests fail without it
 	python3 tests/guards/guards.py

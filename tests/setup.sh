@@ -74,7 +74,7 @@ install_npm() {
 }
 npm_stamp() { # <folder>
     local package=()
-    case $1 in examples/*) package=(clients/next-auth/package.json clients/next-auth/README.md clients/next-auth/src/*) ;; esac
+    case $1 in examples/*) package=(openapi.yaml clients/next-auth/{package.json,README.md,build.mjs,src/*}) ;; esac
     stamp_of "$(node --version)" "$1/package.json" "$1/package-lock.json" "${package[@]}"
 }
 

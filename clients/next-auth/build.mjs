@@ -1,17 +1,20 @@
-// Compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
+// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
 /** The second sees next-auth 5 where the first sees next-auth 4. */
 const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
 /** There is no better-auth for `require`. */
 const ESM_ONLY = ["src/better-auth.ts", "src/better-auth-client.ts"];
 
-const tsc = (project) => execFileSync("node_modules/.bin/tsc", ["-p", project], { stdio: "inherit" });
+// By its own path: TypeScript 7 is installed as well, and both packages have a `tsc`.
+const tsc = (project) => execFileSync("node", ["node_modules/typescript/bin/tsc", "-p", project], { stdio: "inherit" });
+const generate = ["node_modules/openapi-typescript/bin/cli.js", "../../openapi.yaml", "-o", "src/openapi.ts"];
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
 
 // npm packs no file from outside of this folder.
 for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) cpSync(`../../${licence}`, licence);
+execFileSync("node", generate, { stdio: ["ignore", "ignore", "inherit"] });
 for (const folder of ["dist", ".cjs"]) rmSync(folder, { recursive: true, force: true });
 for (const project of PROJECTS) tsc(project);
 // What TypeScript makes of a file follows the package.json that is nearest to it.
@@ -24,6 +27,10 @@ for (const project of PROJECTS) {
   exclude.push(...ESM_ONLY);
   json(`.cjs/${project}`, { extends: `../${project}`, compilerOptions, include: ["src"], exclude });
   tsc(`.cjs/${project}`);
+}
+for (const name of readdirSync("dist/cjs").filter((name) => name.endsWith(".map"))) {
+  const map = JSON.parse(readFileSync(`dist/cjs/${name}`));
+  json(`dist/cjs/${name}`, { ...map, sources: map.sources.map((source) => source.replace("/.cjs/", "/")) });
 }
 json("dist/cjs/package.json", { type: "commonjs" });
 rmSync(".cjs", { recursive: true });

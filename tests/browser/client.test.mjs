@@ -1,17 +1,20 @@
 // @ts-check
 /**
- * The TypeScript package against the API as it runs on Lambda, with a network that loses answers and a browser that does not store
- * them: nobody is logged out.
+ * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that hangs, and a
+ * browser that stores answers late or not at all: only a sign-out ends a session, and nothing brings that session back.
  */
 import assert from "node:assert/strict";
+import { AsyncLocalStorage } from "node:async_hooks";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, mock } from "node:test";
+import { setImmediate as immediately } from "node:timers/promises";
 import { CLIENT, ROOT, scenario, setup, startApi, startGate, stopAll } from "./harness.mjs";
 import { OCTOCAT, startStandIn } from "./stand-in.mjs";
 
 const PACKAGE = join(ROOT, "clients/next-auth");
 const RUNS = 200;
+const MINUTE = 60_000;
 
 /** @type {import("./stand-in.mjs").StandIn} */
 let github;
@@ -48,10 +51,25 @@ function dice(seed) {
     return Math.floor((state / 2 ** 32) * sides);
   };
 }
+/** @typedef {ReturnType<typeof dice>} Roll */
+
+/** @typedef {{ get(name: string): { value: string } | undefined, set(name: string, value: string): void }} Cookies */
+/** The cookies of the request under way, as `cookies` of `next/headers` returns them. @type {AsyncLocalStorage<Cookies>} */
+const cookies = new AsyncLocalStorage();
+/** Whether Cambio takes each request and never answers. */
+let isHanging = false;
 
 /** A process of the app's server; each has its own single flight. */
 function startProcess() {
-  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, timeout: 2000 });
+  /** @type {typeof fetch} */
+  const network = (url, init) => (isHanging ? new Promise((_, reject) => init?.signal?.addEventListener("abort", reject)) : fetch(url, init));
+  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, fetch: network, exposeAccessToken: true, cookies: () => cookies.getStore() });
+}
+
+/** A token that is good for some minutes, and due to be refreshed. @param {any} cookie */
+function due(cookie) {
+  const now = Date.now();
+  return { ...cookie, cambio: { ...cookie.cambio, expiresAt: now + 5 * MINUTE, refreshAt: now - 1 } };
 }
 
 /** @param {any} cookie */
@@ -68,37 +86,161 @@ async function signIn() {
   return callbacks.jwt({ token: {}, user, account });
 }
 
-scenario(`in ${RUNS} random runs of parallel requests, lost answers and outages nobody is logged out`, async () => {
-  let refreshes = 0;
+/**
+ * The cookies of a browser, which all of its tabs share.
+ * @typedef {{ session: any, ended: string | undefined, isSignedOut: boolean }} Browser
+ */
+
+/**
+ * An answer on its way to the browser: the cookies that it sets, and the session that its page shows.
+ * @typedef {{ session?: any, ended?: string, shown?: any, isSignOut?: boolean, waited: number }} Answer
+ */
+
+/**
+ * A request with the cookies of this moment; what its answer sets is stored later.
+ * @param {Browser} browser @param {(answer: Answer, session: any) => Promise<void>} handle @returns {Promise<Answer>}
+ */
+async function request({ session, ended }, handle) {
+  /** @type {Answer} */
+  const answer = { shown: null, waited: 0 };
+  const startedAt = Date.now();
+  const store = { get: () => (ended ? { value: ended } : undefined), set: (/** @type {string} */ _, /** @type {string} */ value) => void (answer.ended = value) };
+  // next-auth calls no callback without a cookie.
+  if (session) await cookies.run(store, () => handle(answer, session));
+  answer.waited = Date.now() - startedAt;
+  return answer;
+}
+
+/** A page of the app. @param {Browser} browser @param {ReturnType<typeof startProcess>} process @param {(cookie: any) => any} age */
+function page(browser, { callbacks }, age = expired) {
+  return request(browser, async (answer, session) => {
+    try {
+      answer.session = await callbacks.jwt({ token: age(session) });
+      answer.shown = await callbacks.session({ session: { user: {}, expires: "" }, token: answer.session });
+    } catch (error) {
+      // next-auth 4 then removes the cookie.
+      assert.match(String(error), /this session was signed out/);
+      answer.session = null;
+    }
+  });
+}
+
+/** @param {Browser} browser @param {ReturnType<typeof startProcess>} process */
+function signOut(browser, { events }) {
+  return request(browser, async (answer, session) => {
+    answer.isSignOut = true;
+    answer.session = null;
+    await events.signOut({ token: session });
+  });
+}
+
+/** @param {Browser} browser @param {Answer} answer */
+function store(browser, { session, ended, isSignOut }) {
+  if (session !== undefined) browser.session = session;
+  if (ended !== undefined) browser.ended = ended;
+  browser.isSignedOut ||= Boolean(isSignOut);
+}
+
+/** Runs `body` by a clock that jumps ahead whenever all of it waits. @template T @param {() => Promise<T>} body */
+async function withFastClock(body) {
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.now() });
+  try {
+    let isOver = false;
+    const result = body().finally(() => (isOver = true));
+    for (let waited = 0; !isOver && waited < MINUTE; waited += 50) {
+      for (let turn = 0; turn < 4; turn++) await immediately();
+      if (!isOver) mock.timers.tick(50);
+    }
+    assert.ok(isOver, "a request waits for ever");
+    return await result;
+  } finally {
+    mock.timers.reset();
+  }
+}
+
+const WEATHER = /** @type {const} */ (["fine", "fine", "answers are lost", "nothing gets through", "Cambio hangs"]);
+
+/** All that happens in a round, decided before anything happens. @param {Roll} roll */
+function planOf(roll) {
+  const weather = WEATHER[roll(WEATHER.length)];
+  // Where Cambio hangs, it may have done what it was asked for.
+  const isDone = roll(2) === 0;
+  const age = roll(2) === 0 ? due : expired;
+  // A server component cannot write a cookie. A late answer comes after all others, and after a sign-out it takes any time.
+  const pages = Array.from({ length: 1 + roll(10) }, () => ({ process: roll(2), isStored: roll(3) > 0, isLate: roll(4) === 0 }));
+  return { weather, isDone, age, pages, signsOut: roll(4) === 0, signsInAgain: roll(2) === 0, order: Array.from({ length: 30 }, () => roll(1000)) };
+}
+
+scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a Cambio that hangs, no session ends but by a sign-out`, async () => {
+  const counts = { refreshes: 0, signOuts: 0, restored: 0, hanging: 0 };
   for (let run = 0; run < RUNS; run++) {
     const roll = dice(run);
-    let cookie = await signIn();
-    for (let round = 0; round < 3; round++) {
-      // New ones: what the last ones remember would spare the server the question.
-      const processes = [startProcess(), startProcess()];
-      // Everybody who comes now finds the token expired, in whichever process; what they get may not be stored.
-      const weather = roll(4);
-      gate.losesAnswers = weather === 0;
-      gate.isShut = weather === 1;
-      const old = expired(cookie);
-      const requests = Array.from({ length: 1 + roll(10) }, async () => {
-        const next = await processes[roll(2)].callbacks.jwt({ token: old });
-        assert.ok(!next.cambio.hasEnded, `run ${run}, round ${round}`);
-        // A server component cannot write a cookie.
-        if (roll(3) > 0) cookie = next;
-      });
-      await Promise.all(requests);
-      gate.losesAnswers = gate.isShut = false;
+    /** @type {Browser} */
+    const browser = { session: await signIn(), ended: undefined, isSignedOut: false };
+    /** @type {Answer[]} */
+    const late = [];
+
+    /** @param {string} when */
+    async function checkSignedOut(when) {
+      counts.restored += Number(Boolean(browser.session));
+      for (const age of [due, expired]) assert.equal((await page(browser, startProcess(), age)).shown, null, `${when}: signed in again`);
+    }
+    /** The user signs in again when no answer of the former session is under way any more. @param {string} when */
+    async function signInAgain(when) {
+      for (const answer of late.splice(0)) store(browser, answer);
+      await checkSignedOut(when);
+      Object.assign(browser, { session: await signIn(), isSignedOut: false });
     }
 
+    for (let round = 0; round < 4; round++) {
+      const when = `run ${run}, round ${round}`;
+      const { weather, isDone, age, pages, signsOut, signsInAgain, order } = planOf(roll);
+      if (browser.isSignedOut) {
+        await checkSignedOut(when);
+        for (const answer of late.splice(0, 1)) store(browser, answer);
+        if (signsInAgain) await signInAgain(when);
+      }
+      // New ones: what the last ones remember would spare the server the question.
+      const processes = [startProcess(), startProcess()];
+      const wasSignedOut = browser.isSignedOut;
+      const leaves = signsOut && !wasSignedOut;
+      const happens = () => Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
+
+      if (weather === "Cambio hangs" && isDone && !wasSignedOut) await startProcess().client.refresh(browser.session.cambio.refreshToken);
+      gate.losesAnswers = weather === "answers are lost";
+      gate.isShut = weather === "nothing gets through";
+      isHanging = weather === "Cambio hangs";
+      const answers = isHanging ? await withFastClock(happens) : await happens();
+      for (const { shown, waited, isSignOut } of answers) {
+        if (wasSignedOut) assert.equal(shown, null, `${when}: signed in again`);
+        else if (!leaves) assert.ok(shown && shown.error !== "SessionEnded", `${when}: logged out`);
+        if (age === due && !wasSignedOut && !leaves) assert.ok(shown.accessToken, `${when}: a good token is not used`);
+        // By the clock of the test: how long a busy machine takes for the other rounds says nothing.
+        if (isHanging && (age === due || isSignOut)) assert.ok(waited <= 3_000, `${when}: waited for ${waited} ms`);
+      }
+      counts.hanging += Number(isHanging);
+      counts.signOuts += Number(leaves);
+      gate.losesAnswers = gate.isShut = isHanging = false;
+
+      const arrivals = answers.map((answer, nth) => ({ answer, at: order[nth], ...pages[nth] })).sort((one, other) => one.at - other.at);
+      for (const { answer, isLate } of arrivals.filter(({ answer, isStored }) => isStored || answer.isSignOut)) {
+        if (isLate) late.push(answer);
+        else store(browser, answer);
+      }
+      // A token is refreshed every 14 minutes, which no answer takes; after a sign-out there is no next refresh.
+      if (!browser.isSignedOut) for (const answer of late.splice(0)) store(browser, answer);
+    }
+
+    if (browser.isSignedOut) await signInAgain(`run ${run}`);
     const app = startProcess();
-    const final = await app.callbacks.jwt({ token: expired(cookie) });
-    const session = await app.callbacks.session({ session: { user: {}, expires: "" }, token: final });
-    assert.equal(session.error, undefined, `run ${run}`);
-    assert.equal((await app.client.me(session.accessToken)).name, OCTOCAT.name);
-    refreshes += Number(final.cambio.refreshToken !== cookie.cambio.refreshToken);
+    const { shown, session } = await page(browser, app);
+    assert.equal(shown.error, undefined, `run ${run}`);
+    assert.equal((await app.client.me(shown.accessToken)).name, OCTOCAT.name);
+    counts.refreshes += Number(session.cambio.refreshToken !== browser.session.cambio.refreshToken);
   }
-  assert.equal(refreshes, RUNS, "each ended with a refresh");
+  assert.equal(counts.refreshes, RUNS, "each ended with a refresh");
+  // The mishaps did happen; how many sessions came back depends on who was first at Cambio.
+  assert.ok(counts.signOuts > RUNS / 2 && counts.restored > RUNS / 10 && counts.hanging > RUNS / 2, JSON.stringify(counts));
 });
 
 scenario("after a sign-out the session is gone at the API, and the copy of its cookie ends", async () => {

@@ -7,10 +7,29 @@ import { type CambioSession, exchanged, type RefreshOptions, type Refusal, repor
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, state } from "./keep.js";
 
-/** How to reach Cambio, and how sessions behave. */
+/**
+ * How to reach Cambio, and how sessions behave.
+ *
+ * @example
+ * ```ts
+ * import { type BetterAuthCambioOptions, cambio } from "@cambio/next-auth/better-auth";
+ *
+ * const options: BetterAuthCambioOptions = { url: "https://auth.example.com", refreshBefore: 120_000 };
+ * export const plugins = [cambio(options)];
+ * ```
+ */
 export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {}
 
-/** A session at Cambio, beside the one of better-auth. */
+/**
+ * A session at Cambio, beside the one of better-auth.
+ *
+ * @example
+ * ```ts
+ * import type { CambioSessionAnswer } from "@cambio/next-auth/better-auth";
+ *
+ * export const isOver = (session: CambioSessionAnswer | null): boolean => !session || session.error === "SessionEnded";
+ * ```
+ */
 export interface CambioSessionAnswer extends CambioSession {
   /** The user as your API knows them; not there for a session that Cambio never knew. */
   user?: User;
@@ -56,11 +75,27 @@ const SALT = "cambio";
 /** Where better-auth ends sessions, and with them perhaps that of the browser that asks. */
 const ENDS_SESSIONS = ["/sign-out", "/revoke-session", "/revoke-sessions", "/revoke-other-sessions", "/change-password", "/delete-user", "/delete-user/callback"];
 
-/** What Cambio adds to better-auth. */
+/**
+ * The plugin of better-auth.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type CambioPlugin } from "@cambio/next-auth/better-auth";
+ *
+ * export const plugin: CambioPlugin = cambio();
+ * ```
+ */
 export interface CambioPlugin {
+  /** The name of the plugin. */
   id: "cambio";
+  /** Adds the hooks of the database. */
   init: NonNullable<BetterAuthPlugin["init"]>;
-  endpoints: { cambioSession: ReturnType<typeof sessionEndpoint> };
+  /** The endpoints that the plugin adds. */
+  endpoints: {
+    /** `GET /cambio/session`: the session at Cambio, refreshed in time. */
+    cambioSession: ReturnType<typeof sessionEndpoint>;
+  };
+  /** Ends sessions at Cambio with those of better-auth. */
   hooks: NonNullable<BetterAuthPlugin["hooks"]>;
 }
 
@@ -68,6 +103,14 @@ export interface CambioPlugin {
  * Trades each sign-in for a token of your own API, keeps it fresh, and gives it back at sign-out.
  *
  * The grant is in an encrypted cookie of its own, so neither a database nor a migration is needed.
+ *
+ * @example
+ * ```ts
+ * import { betterAuth } from "better-auth";
+ * import { cambio } from "@cambio/next-auth/better-auth";
+ *
+ * export const auth = betterAuth({ plugins: [cambio()] });
+ * ```
  */
 export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);

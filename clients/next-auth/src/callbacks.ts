@@ -32,7 +32,7 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   cookies?: () => CookieStore | Promise<CookieStore>;
 }
 
-/** As far as `cookies` of `next/headers` is used here. */
+/** The methods of `cookies` of `next/headers` that the package calls. */
 export interface CookieStore {
   get(name: string): { value: string } | undefined;
   set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;
@@ -44,6 +44,17 @@ export interface CambioSession {
   accessToken?: string;
   /** `SessionEnded`: sign in again. `Unavailable`: still signed in, and Cambio cannot be reached. */
   error?: SessionProblem;
+}
+
+/**
+ * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of `Session` itself
+ * narrows these, so they are as wide as such declarations.
+ */
+export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "error"> {
+  /** The access token for calls to your own API, while it is good. */
+  accessToken?: string | undefined;
+  /** {@link CambioSession.error}, or an error that your own `session` callback sets. */
+  error?: SessionProblem | (string & {}) | undefined;
 }
 
 /** Cambio's part of the token, as the app's own callbacks see it. */

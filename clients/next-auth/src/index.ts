@@ -6,7 +6,16 @@ import type { components, paths } from "./openapi.js";
 export type { components, paths };
 type Schemas = components["schemas"];
 
-/** The address of Cambio, and the credentials of this app. */
+/**
+ * The address of Cambio, and the credentials of this app.
+ *
+ * @example
+ * ```ts
+ * import type { CambioOptions } from "@cambio/next-auth";
+ *
+ * export const options: CambioOptions = { url: "https://auth.example.com", clientId: "web", scope: "orders:read" };
+ * ```
+ */
 export interface CambioOptions {
   /** The URL of Cambio, for example `https://auth.example.com`; the environment variable `CAMBIO_URL` by default. */
   url?: string | undefined;
@@ -24,13 +33,31 @@ export interface CambioOptions {
   audience?: string | undefined;
 }
 
-/** Options of one call. */
+/**
+ * Options of one call.
+ *
+ * @example
+ * ```ts
+ * import { createClient } from "@cambio/next-auth";
+ *
+ * const account = await createClient().me(accessToken, { signal: AbortSignal.timeout(2_000) });
+ * ```
+ */
 export interface CallOptions {
   /** Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** Options of one call that returns a token. */
+/**
+ * Options of one call that returns a token.
+ *
+ * @example
+ * ```ts
+ * import { createClient } from "@cambio/next-auth";
+ *
+ * const grant = await createClient().refresh(refreshToken, { scope: "orders:read", audience: "https://orders.example.com" });
+ * ```
+ */
 export interface GrantOptions extends CallOptions {
   /** Scope-tokens with spaces between them: a part of what the app, or the session, may have. */
   scope?: string | undefined;
@@ -38,18 +65,49 @@ export interface GrantOptions extends CallOptions {
   audience?: string | undefined;
 }
 
-/** A user at Cambio. `id` never changes. */
+/**
+ * A user at Cambio. `id` never changes.
+ *
+ * @example
+ * ```ts
+ * import type { User } from "@cambio/next-auth";
+ *
+ * export const isAdmin = ({ roles }: User): boolean => roles.includes("admin");
+ * ```
+ */
 export type User = Schemas["User"];
-/** The signed-in user's own account, with the metadata that an app stores in it. */
+/**
+ * The signed-in user's own account, with the metadata that an app stores in it.
+ *
+ * @example
+ * ```ts
+ * import { type Account, createClient } from "@cambio/next-auth";
+ *
+ * const account: Account = await createClient().me(accessToken);
+ * ```
+ */
 export type Account = Schemas["Account"];
 
-/** The tokens of a session, and its user. */
+/**
+ * The tokens of a session, and its user.
+ *
+ * @example
+ * ```ts
+ * import { createClient, type Grant } from "@cambio/next-auth";
+ *
+ * const { accessToken, expiresAt }: Grant = await createClient().refresh(refreshToken);
+ * ```
+ */
 export interface Grant {
+  /** The access token for calls to your own API. */
   accessToken: string;
   /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
+  /** The refresh token, which belongs on a server only. */
   refreshToken: string;
+  /** The scope of the access token, where it has one. */
   scope?: string;
+  /** The user of the session. */
   user: User;
   /** Whether this sign-in created the user; only after a sign-in. */
   isNewUser?: boolean;
@@ -57,10 +115,23 @@ export interface Grant {
   emailInUse?: boolean;
 }
 
-/** The tokens that a provider issued at a sign-in. The `account` of next-auth has this shape. */
+/**
+ * The tokens that a provider issued at a sign-in. The `account` of next-auth has this shape.
+ *
+ * @example
+ * ```ts
+ * import { createClient, type ProviderTokens } from "@cambio/next-auth";
+ *
+ * const tokens: ProviderTokens = { provider: "github", access_token: accessToken };
+ * const { user, isNewUser } = await createClient().exchange(tokens);
+ * ```
+ */
 export interface ProviderTokens {
+  /** The provider's name in the settings of Cambio. */
   provider: string;
+  /** The ID token; the client sends it if there is one. */
   id_token?: string | null;
+  /** The provider's access token; the client sends it if there is no ID token. */
   access_token?: string | null;
 }
 
@@ -72,20 +143,53 @@ export interface ProviderTokens {
  * - `ended`: the session is over, or the access token is not valid any more.
  * - `unavailable`: Cambio or the provider does not answer; the same call may succeed later.
  * - `misconfigured`: the settings of Cambio and of this app do not fit.
+ *
+ * @example
+ * ```ts
+ * import type { CambioErrorKind } from "@cambio/next-auth";
+ *
+ * export const isWorthAnotherTry = (kind: CambioErrorKind): boolean => kind === "unavailable";
+ * ```
  */
 export type CambioErrorKind = "refused" | "denied" | "ended" | "unavailable" | "misconfigured";
 
-/** Details of a {@link CambioError}. */
+/**
+ * Details of a {@link CambioError}.
+ *
+ * @example
+ * ```ts
+ * import { CambioError, type CambioErrorDetails } from "@cambio/next-auth";
+ *
+ * const details: CambioErrorDetails = { status: 503, retryAfter: 1_000 };
+ * export const failure = new CambioError("unavailable", "made by a test", details);
+ * ```
+ */
 export interface CambioErrorDetails {
+  /** {@inheritDoc CambioError.status} */
   status?: number | undefined;
+  /** {@inheritDoc CambioError.code} */
   code?: string | undefined;
+  /** {@inheritDoc CambioError.requestId} */
   requestId?: string | undefined;
+  /** {@inheritDoc CambioError.retryAfter} */
   retryAfter?: number | undefined;
+  /** The error that caused this one. */
   cause?: unknown;
 }
 
-/** The failure of a call. Its message contains no token. */
+/**
+ * The failure of a call. Its message contains no token.
+ *
+ * @example
+ * ```ts
+ * import { cambioFetch, isCambioError } from "@cambio/next-auth";
+ *
+ * const failure: unknown = await cambioFetch(session, "https://api.example.com")("/orders").catch((error) => error);
+ * if (isCambioError(failure)) console.error(failure.kind, failure.status, failure.requestId);
+ * ```
+ */
 export class CambioError extends Error {
+  /** The name of the class, which stays the same in a bundle that renames classes. */
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
   readonly status: number | undefined;
@@ -97,6 +201,7 @@ export class CambioError extends Error {
   readonly retryAfter: number | undefined;
 
   constructor(
+    /** The reason why the call failed. */
     readonly kind: CambioErrorKind,
     message: string,
     { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
@@ -115,18 +220,33 @@ export class CambioError extends Error {
  * `instanceof` fails where an app loads this package twice: once by `import` and once by `require`, or in two versions.
  *
  * @example
+ * ```ts
+ * import { createClient, isCambioError } from "@cambio/next-auth";
+ *
  * try {
- *   await client.me(accessToken);
+ *   await createClient().me(accessToken);
  * } catch (error) {
- *   if (isCambioError(error) && error.kind === "ended") redirect("/api/auth/signin");
- *   throw error;
+ *   if (!isCambioError(error) || error.kind !== "ended") throw error;
+ *   location.assign("/api/auth/signin");
  * }
+ * ```
  */
 export function isCambioError(error: unknown): error is CambioError {
   return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
 }
 
-/** The calls to Cambio. Each one fails with a {@link CambioError} and with no other error. */
+/**
+ * The calls to Cambio. Each one fails with a {@link CambioError} and with no other error.
+ *
+ * @example
+ * ```ts
+ * import { type CambioClient, createClient } from "@cambio/next-auth";
+ *
+ * const client: CambioClient = createClient();
+ * const { accessToken } = await client.exchange({ provider: "google", id_token: idToken });
+ * await client.revoke(accessToken);
+ * ```
+ */
 export interface CambioClient {
   /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
   exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
@@ -176,8 +296,12 @@ function setting(option: string | undefined, variable: string): string {
  * between them end within `timeout`.
  *
  * @example
+ * ```ts
+ * import { createClient } from "@cambio/next-auth";
+ *
  * const client = createClient({ timeout: 5_000 });
  * const { name } = await client.me(accessToken);
+ * ```
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
@@ -296,17 +420,25 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
  * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
  *
  * @example
+ * ```ts
+ * import { cambioFetch } from "@cambio/next-auth";
+ *
  * const api = cambioFetch(session, "https://api.example.com/v1");
  * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
+ * ```
  *
  * @example
+ * ```ts
+ * import { cambioFetch, type paths } from "@cambio/next-auth";
  * import createClient from "openapi-fetch";
+ *
  * const baseUrl = "https://auth.example.com";
  * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
  * const { data } = await api.GET("/me");
+ * ```
  */
 export function cambioFetch(
-  session: { accessToken?: string; error?: string } | null | undefined,
+  session: { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
   url: string,
   fetch?: typeof globalThis.fetch,
 ): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {

@@ -1,10 +1,10 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
 declare module "next-auth" {
-  interface Session extends CambioSession {
+  interface Session extends DeclaredSession {
     // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.
     user: { id: string } & DefaultSession["user"];
   }
@@ -16,7 +16,19 @@ declare module "next-auth/jwt" {
   }
 }
 
-/** How to reach Cambio, and what your app does beside it. */
+/**
+ * How to reach Cambio, and what your app does beside it.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type NextAuthCambioOptions } from "@cambio/next-auth/v4";
+ *
+ * const options: NextAuthCambioOptions = {
+ *   callbacks: { signIn: ({ account }) => account?.provider === "github" },
+ * };
+ * export const { callbacks, events } = cambio(options);
+ * ```
+ */
 export interface NextAuthCambioOptions extends SessionOptions {
   /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NextAuthOptions["callbacks"];
@@ -24,17 +36,42 @@ export interface NextAuthCambioOptions extends SessionOptions {
   events?: NextAuthOptions["events"];
 }
 
-/** The parts of `NextAuthOptions` that Cambio brings. */
+/**
+ * The parts of `NextAuthOptions` that Cambio brings.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type NextAuthCambio } from "@cambio/next-auth/v4";
+ *
+ * export const { options, client }: NextAuthCambio = cambio();
+ * ```
+ */
 export interface NextAuthCambio {
   /** Both of the parts below, to be spread into yours. */
-  options: { callbacks: NonNullable<NextAuthOptions["callbacks"]>; events: NonNullable<NextAuthOptions["events"]> };
+  options: Pick<NextAuthCambio, "callbacks" | "events">;
+  /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
+  /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthOptions["events"]>;
   /** The calls themselves, for the rest of your server. */
   client: CambioClient;
 }
 
-/** Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out. */
+/**
+ * Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out.
+ *
+ * @example
+ * ```ts
+ * import { cambio } from "@cambio/next-auth/v4";
+ * import type { NextAuthOptions } from "next-auth";
+ * import GitHub from "next-auth/providers/github";
+ *
+ * export const authOptions: NextAuthOptions = {
+ *   providers: [GitHub({ clientId: "…", clientSecret: "…" })],
+ *   ...cambio().options,
+ * };
+ * ```
+ */
 export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
   const { callbacks: own = {}, events = {} } = options;
   const { client, ...step } = steps(options);

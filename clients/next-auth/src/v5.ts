@@ -1,13 +1,13 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig, NextAuthResult } from "next-auth";
-import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
-  interface Session extends CambioSession {}
+  interface Session extends DeclaredSession {}
 }
 declare module "next-auth/jwt" {
   interface JWT {
@@ -16,7 +16,19 @@ declare module "next-auth/jwt" {
   }
 }
 
-/** How to reach Cambio, and what your app does beside it. */
+/**
+ * How to reach Cambio, and what your app does beside it.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type AuthCambioOptions } from "@cambio/next-auth/v5";
+ *
+ * const options: AuthCambioOptions = {
+ *   callbacks: { signIn: ({ account }) => account?.provider === "github" },
+ * };
+ * export const { callbacks, events } = cambio(options);
+ * ```
+ */
 export interface AuthCambioOptions extends SessionOptions {
   /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
   callbacks?: NonNullable<NextAuthConfig["callbacks"]>;
@@ -24,17 +36,39 @@ export interface AuthCambioOptions extends SessionOptions {
   events?: NonNullable<NextAuthConfig["events"]>;
 }
 
-/** The parts of `NextAuthConfig` that Cambio brings. */
+/**
+ * The parts of `NextAuthConfig` that Cambio brings.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type AuthCambio } from "@cambio/next-auth/v5";
+ *
+ * export const { options, client }: AuthCambio = cambio();
+ * ```
+ */
 export interface AuthCambio {
   /** Both of the parts below, to be spread into yours. */
-  options: { callbacks: NonNullable<NextAuthConfig["callbacks"]>; events: NonNullable<NextAuthConfig["events"]> };
+  options: Pick<AuthCambio, "callbacks" | "events">;
+  /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthConfig["callbacks"]>;
+  /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthConfig["events"]>;
   /** The calls themselves, for the rest of your server. */
   client: CambioClient;
 }
 
-/** Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out. */
+/**
+ * Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out.
+ *
+ * @example
+ * ```ts
+ * import { cambio } from "@cambio/next-auth/v5";
+ * import NextAuth from "next-auth";
+ * import GitHub from "next-auth/providers/github";
+ *
+ * export const { handlers, auth, signIn, signOut } = NextAuth({ providers: [GitHub], ...cambio().options });
+ * ```
+ */
 export function cambio(options: AuthCambioOptions = {}): AuthCambio {
   const { callbacks: own = {}, events = {} } = options;
   const { client, ...step } = steps(options);
@@ -61,17 +95,32 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
   return { client, options: parts, ...parts };
 }
 
-/** A proxy (Next.js 16) or middleware (Next.js 15). */
-type Proxy = (request: Request, event?: unknown) => Promise<Response>;
+/**
+ * A proxy (Next.js 16) or middleware (Next.js 15).
+ *
+ * @example
+ * ```ts
+ * import { cambioProxy, type Proxy } from "@cambio/next-auth/v5";
+ * import { auth } from "./auth";
+ *
+ * const stored: Proxy = cambioProxy(auth);
+ * export const proxy: Proxy = (request, event) => stored(request, event);
+ * ```
+ */
+export type Proxy = (request: Request, event?: unknown) => Promise<Response>;
 
 /**
  * `auth` as the proxy of an app. It stores what was refreshed, and no cache stores an answer that sets the session's cookie.
  *
+ * @param auth `auth` of Auth.js, or what it makes of a proxy of your own: `auth((request) => ...)`.
+ *
+ * @example
  * ```ts
+ * import { cambioProxy } from "@cambio/next-auth/v5";
+ * import { auth } from "./auth";
+ *
  * export const proxy = cambioProxy(auth);
  * ```
- *
- * @param auth `auth` of Auth.js, or what it makes of a proxy of your own: `auth((request) => ...)`.
  */
 export function cambioProxy(auth: NextAuthResult["auth"] | ReturnType<NextAuthResult["auth"]>): Proxy {
   return async (request, event) => {

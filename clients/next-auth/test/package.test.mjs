@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { createRequire, SourceMap } from "node:module";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
@@ -25,12 +25,42 @@ test("the package brings its licences and no file that an app has no use for", (
   for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) {
     assert.equal(readFileSync(join(unpacked, licence), "utf8"), readFileSync(join(ROOT, "../..", licence), "utf8"));
   }
-  const allowed = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "dist", "package.json"];
+  const allowed = ["LICENSE-APACHE", "LICENSE-MIT", "README.md", "dist", "package.json", "src"];
   assert.deepEqual(readdirSync(unpacked).sort(), allowed);
   for (const file of readdirSync(join(unpacked, "dist"), { recursive: true, withFileTypes: true })) {
-    assert.ok(file.isDirectory() || /\.js$|\.d\.ts$|^package\.json$/.test(file.name), file.name);
+    assert.ok(file.isDirectory() || /\.js$|\.d\.ts$|\.(js|d\.ts)\.map$|^package\.json$/.test(file.name), file.name);
   }
 });
+
+test("each file of the package has a source map that leads to its source", () => {
+  const compiled = ["esm", "cjs"].flatMap((kind) => readdirSync(join(unpacked, "dist", kind)).map((name) => join(unpacked, "dist", kind, name)));
+  const files = compiled.filter((file) => /\.js$|\.d\.ts$/.test(file));
+  assert.ok(files.length >= 26, `${files.length} files`);
+  for (const file of files) {
+    const [, name] = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(file, "utf8")) ?? assert.fail(`${file} has no source map`);
+    const { sources, sourceRoot } = JSON.parse(readFileSync(join(file, "..", name), "utf8"));
+    assert.equal(sourceRoot || "", "");
+    for (const source of sources) {
+      const path = join(file, "..", source);
+      assert.equal(readFileSync(path, "utf8"), readFileSync(join(ROOT, "src", basename(path)), "utf8"), `${file}: ${source}`);
+    }
+  }
+});
+
+for (const kind of ["esm", "cjs"]) {
+  test(`the source map of ${kind} leads from a line to the line that it was made of`, () => {
+    const file = join(unpacked, "dist", kind, "index.js");
+    const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, "utf8")));
+    const lines = readFileSync(file, "utf8").split("\n");
+    for (const text of ["is not an http(s) URL", "the session has no access token", "Cambio does not answer"]) {
+      const line = lines.findIndex((candidate) => candidate.includes(text));
+      const entry = map.findEntry(line, lines[line].search(/\S/));
+      assert.ok("originalSource" in entry, text);
+      const source = readFileSync(join(file, "..", entry.originalSource), "utf8").split("\n");
+      assert.match(source[entry.originalLine], new RegExp(text.replace(/[()]/g, "\\$&")));
+    }
+  });
+}
 
 test("the package says what it is", () => {
   for (const word of ["next-auth", "auth.js", "better-auth", "oauth"]) assert.ok(manifest.keywords?.includes(word), word);
@@ -82,6 +112,12 @@ export function id(session: Session): string {
   return session.user.id;
 }
 
+export function roles(token: JWT): string[] {
+  // @ts-expect-error it is typed
+  token.cambio?.user.roles.nothing;
+  return token.cambio?.user.roles ?? [];
+}
+
 export function expiry(token: JWT): number | undefined {
   // @ts-expect-error it is typed
   token.cambio?.nothing;
@@ -98,6 +134,23 @@ declare module "next-auth" {
 }
 export {};
 `;
+/** Declarations of apps that refresh tokens themselves, as in the documentation of next-auth and of Auth.js, and an error of each. */
+const OWN_ERRORS = {
+  'error?: "RefreshTokenError"': "RefreshTokenError",
+  "error?: string": "SessionEnded",
+  "error: string | undefined": "SessionEnded",
+  'accessToken: string; error?: "RefreshAccessTokenError"': "RefreshAccessTokenError",
+};
+/** @param {string} own @param {string} error */
+const declaring = (own, error) => `
+import type { Session } from "next-auth";
+declare module "next-auth" {
+  interface Session { ${own} }
+}
+export function isOver(session: Session): boolean {
+  return session.error === "${error}";
+}
+`;
 const V5 = `
 import { cambio } from "@cambio/next-auth/v5";
 import NextAuth, { type NextAuthConfig, type Session } from "next-auth";
@@ -109,9 +162,10 @@ export const config: NextAuthConfig = {
     ...cambio().options.callbacks,
     jwt({ token }) {
       const expiresAt: number | undefined = token.cambio?.expiresAt;
+      const roles: string[] = token.cambio?.user.roles ?? [];
       // @ts-expect-error it is typed
       token.cambio?.nothing;
-      return { ...token, expiresAt };
+      return { ...token, expiresAt, roles };
     },
   },
 };
@@ -122,36 +176,105 @@ export function id(session: Session): string | undefined {
 }
 `;
 const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
-/** The README's use of openapi-fetch. */
-const OPENAPI_FETCH = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code).find((code) => code.includes('"openapi-fetch"'));
-assert.ok(OPENAPI_FETCH);
+/** The block of the README with this text. @param {string} text */
+function inReadme(text) {
+  const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code);
+  return blocks.find((code) => code.includes(text)) ?? assert.fail(`README.md has no code with ${text}`);
+}
+const OPENAPI_FETCH = inReadme('"openapi-fetch"');
+const ROLES = inReadme("roles: string[]");
 
 const RESOLUTIONS = {
   bundler: { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
   node16: { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
 };
 
+const COMPILERS = { "TypeScript 5": compile, "TypeScript 7": compileWith7 };
+
 for (const [version, nextAuth, files] of /** @type {const} */ ([
-  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "required.cts": V4 }],
+  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES, "required.cts": V4 }],
   ["next-auth 4 and types of its own", "next-auth", { "idiom.ts": IDIOM, "v4.ts": V4 }],
-  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH }],
+  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES.replaceAll("/v4", "/v5") }],
   ["better-auth", "next-auth", { "better-auth.ts": BETTER_AUTH }],
 ])) {
-  for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
-    test(`an app with ${version} compiles against the package with the resolution "${name}"`, () => {
-      const app = appWith(files, nextAuth);
-      // Compilers read no .cts with a module kind other than Node's.
-      const names = Object.keys(files).filter((file) => name === "node16" || !file.endsWith(".cts"));
-      assert.deepEqual(compile(app, names, resolution), []);
+  for (const [compiler, compiled] of Object.entries(COMPILERS)) {
+    for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
+      test(`an app with ${version} compiles against the package with ${compiler} and the resolution "${name}"`, () => {
+        const app = appWith(files, nextAuth);
+        // Compilers read no .cts with a module kind other than Node's.
+        const names = Object.keys(files).filter((file) => name === "node16" || !file.endsWith(".cts"));
+        assert.deepEqual(compiled(app, names, resolution), []);
+      });
+    }
+  }
+}
+
+for (const [compiler, compiled] of Object.entries(COMPILERS)) {
+  test(`an app that is wrong does not compile with ${compiler}`, () => {
+    const app = appWith({ "wrong.ts": V4.replace("user.id", "user.name") });
+    const [error] = compiled(app, ["wrong.ts"], RESOLUTIONS.bundler);
+    assert.match(error, /^wrong\.ts: Type 'string \| null \| undefined' is not assignable/);
+  });
+}
+
+// TypeScript 5 reports a conflict in the types of next-auth, where most apps do not look; TypeScript 7 in those of the app.
+for (const [version, nextAuth, entry] of [
+  ["next-auth 4", "next-auth", V4],
+  ["Auth.js 5", "next-auth-5", V5],
+]) {
+  for (const [own, error] of Object.entries(OWN_ERRORS)) {
+    test(`an app with ${version} may declare "${own}" in its Session`, () => {
+      const app = appWith({ "app.ts": entry, "own.ts": declaring(own, error) }, nextAuth);
+      assert.deepEqual(compileWith7(app, ["app.ts", "own.ts"], RESOLUTIONS.bundler), []);
     });
   }
 }
 
-test("an app that is wrong does not compile", () => {
-  const app = appWith({ "wrong.ts": V4.replace("user.id", "user.name") });
-  const [error] = compile(app, ["wrong.ts"], RESOLUTIONS.bundler);
-  assert.match(error, /^wrong\.ts: Type 'string \| null \| undefined' is not assignable/);
+/** What the examples of the documentation take from the app around them. */
+const AROUND = {
+  "around.d.ts": `
+    declare const accessToken: string;
+    declare const refreshToken: string;
+    declare const idToken: string;
+    declare const session: { accessToken?: string; error?: string } | null;
+  `,
+  "auth.ts": 'import NextAuth from "next-auth"; export const { auth } = NextAuth({ providers: [] });',
+};
+for (const [name, entry] of Object.entries(manifest.exports).filter(([, entry]) => typeof entry === "object")) {
+  test(`each export of "${name}" has an example, and all of them compile`, () => {
+    const isV5 = name === "./v5";
+    const examples = Object.entries(examplesOf(join(unpacked, (entry.import ?? entry).types)));
+    assert.deepEqual(examples.filter(([, found]) => found.length === 0).map(([name]) => name), []);
+    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, code])));
+    const { "auth.ts": auth, ...around } = AROUND;
+    const app = appWith({ ...files, ...around, ...(isV5 && { "auth.ts": auth }) }, isV5 ? "next-auth-5" : "next-auth");
+    assert.deepEqual(compileWith7(app, ["around.d.ts", ...Object.keys(files)], RESOLUTIONS.bundler), []);
+  });
+}
+
+test('the resolution "node10" does not find the package, and the README says so', () => {
+  const file = join(appWith({}), "app.ts");
+  const resolved = (/** @type {ts.CompilerOptions} */ options) => ts.resolveModuleName("@cambio/next-auth/v4", file, options, ts.sys).resolvedModule;
+  assert.ok(resolved(RESOLUTIONS.bundler));
+  assert.equal(resolved({ moduleResolution: ts.ModuleResolutionKind.Node10 }), undefined);
+  assert.match(readme.replaceAll("\n", " "), /`"node10"` is not supported/);
 });
+
+/** The examples of each export; those of other packages and of openapi.yaml have none. @param {string} file @returns {Record<string, string[]>} */
+function examplesOf(file) {
+  const program = ts.createProgram([file], { ...RESOLUTIONS.bundler, types: [], noLib: true });
+  const checker = program.getTypeChecker();
+  const module = checker.getSymbolAtLocation(/** @type {ts.SourceFile} */ (program.getSourceFile(file))) ?? assert.fail(file);
+  const declared = checker.getExportsOfModule(module).map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
+  const own = declared.filter(({ declarations }) => declarations?.some((declaration) => /package\/dist\/esm\/(?!openapi)/.test(declaration.getSourceFile().fileName)));
+  assert.ok(own.length > 0, file);
+  return Object.fromEntries(
+    own.map((symbol) => {
+      const tags = symbol.getJsDocTags(checker).filter(({ name }) => name === "example");
+      return [symbol.name, tags.map(({ text }) => /```ts\n([^]*)```/.exec(ts.displayPartsToString(text))?.[1] ?? "")];
+    }),
+  );
+}
 
 /** A folder with the package, its peers and these files. @param {Record<string, string>} files */
 function appWith(files, nextAuth = "next-auth") {
@@ -183,4 +306,20 @@ function compile(app, names, resolution) {
   return [...program.getOptionsDiagnostics(), ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])].map(
     ({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`,
   );
+}
+
+/** The same by TypeScript 7, which has no API for JavaScript. @type {typeof compile} */
+function compileWith7(app, names, { moduleResolution }) {
+  const isNode = moduleResolution === ts.ModuleResolutionKind.Node16;
+  const compilerOptions = {
+    ...(isNode ? { module: "node16" } : { module: "esnext", moduleResolution: "bundler" }),
+    ...{ target: "es2022", lib: ["es2022", "dom", "dom.iterable"], types: ["node"], typeRoots: ["node_modules/@types"] },
+    ...{ strict: true, exactOptionalPropertyTypes: true, noEmit: true, skipLibCheck: false },
+  };
+  writeFileSync(join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
+  const tsc = join(ROOT, "node_modules/typescript-7/bin/tsc");
+  const { stdout } = spawnSync("node", [tsc, "--pretty", "false", "--listFiles"], { cwd: app, encoding: "utf8" });
+  assert.match(stdout, /@cambio\/next-auth\/dist\/.*\/index\.d\.c?ts$/m, "the package is not compiled");
+  const errors = [...stdout.matchAll(/^((?:node_modules\/@cambio\/|[\w-]+\.c?ts)[^(]*)\([\d,]+\): error TS\d+: (.*)$/gm)];
+  return errors.map(([, file, message]) => `${file}: ${message}`);
 }

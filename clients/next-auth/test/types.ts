@@ -7,7 +7,7 @@ export const options: NextAuthOptions = { providers: [], ...cambioOptions };
 
 export function header(session: Session): string {
   const token: string | undefined = session.accessToken;
-  const problem: "SessionEnded" | "Unavailable" | undefined = session.error;
+  const problem: string | undefined = session.error;
   // @ts-expect-error a refresh token is not for browsers
   session.refreshToken;
   return problem ?? `Bearer ${token}`;

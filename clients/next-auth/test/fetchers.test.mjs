@@ -1,0 +1,80 @@
+// @ts-check
+/** `cambioFetch` as the `fetch` of published clients. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { cambioFetch } from "@cambio/next-auth";
+import ky from "ky";
+import { createFetch } from "ofetch";
+import { serverOfTests, USER } from "./server.mjs";
+
+const server = await serverOfTests();
+
+/** The calls of an app with each client, on an API at `url` with a session. */
+const CLIENTS = {
+  /** @param {string} url @param {typeof fetch} fetch */
+  ofetch(url, fetch) {
+    const api = createFetch({ fetch, defaults: { baseURL: url } });
+    return {
+      read: () => api("/orders", { query: { page: 2 } }),
+      write: () => api("/orders", { method: "POST", body: { item: "tea" }, headers: { "X-Own": "1" } }),
+      /** @param {string} target */
+      ask: (target) => api(target),
+      statusOf: (/** @type {any} */ error) => error.status,
+      causeOf: (/** @type {any} */ error) => error.cause,
+    };
+  },
+  /** @param {string} url @param {typeof fetch} fetch */
+  ky(url, fetch) {
+    const api = ky.create({ prefixUrl: url, fetch, retry: 0 });
+    return {
+      read: () => api.get("orders", { searchParams: { page: 2 } }).json(),
+      write: () => api.post("orders", { json: { item: "tea" }, headers: { "X-Own": "1" } }).json(),
+      /** @param {string} target */
+      ask: (target) => api.extend({ prefixUrl: "" }).get(target).json(),
+      statusOf: (/** @type {any} */ error) => error.response?.status,
+      causeOf: (/** @type {any} */ error) => error,
+    };
+  },
+};
+
+for (const [name, client] of Object.entries(CLIENTS)) {
+  /** @param {{ accessToken?: string, error?: string } | null} session */
+  const apiOf = (session) => client(`${server.url}/v1`, cambioFetch(session, `${server.url}/v1`));
+
+  test(`${name} reads and writes with the token of the session, below the base path`, async () => {
+    server.answer = () => ({ body: USER });
+    const api = apiOf({ accessToken: "access-1" });
+
+    assert.equal((await api.read()).name, "Ada");
+    assert.equal((await api.write()).name, "Ada");
+
+    const [read, write] = server.requests;
+    assert.deepEqual([read.path, read.headers.authorization], ["/v1/orders?page=2", "Bearer access-1"]);
+    assert.deepEqual([write.path, write.headers.authorization, write.headers["x-own"]], ["/v1/orders", "Bearer access-1", "1"]);
+    assert.match(String(write.headers["content-type"]), /^application\/json/);
+    assert.deepEqual(Object.keys(write.form), ['{"item":"tea"}']);
+  });
+
+  test(`${name} gets the answer of the API where that is an error`, async () => {
+    server.answer = () => ({ status: 404, body: { error: "not_found" } });
+    const api = apiOf({ accessToken: "access-1" });
+
+    await assert.rejects(async () => void (await api.read()), (/** @type {unknown} */ error) => api.statusOf(error) === 404);
+  });
+
+  test(`${name} fails with the error of the session where that has no token`, async () => {
+    const api = apiOf({ error: "Unavailable" });
+
+    await assert.rejects(async () => void (await api.read()), (/** @type {unknown} */ error) => api.causeOf(error).kind === "unavailable");
+    assert.equal(server.requests.length, 0);
+  });
+
+  test(`${name} does not send the token to another address`, async () => {
+    const api = apiOf({ accessToken: "access-1" });
+
+    for (const target of [`${server.url}/v2/orders`, "http://127.0.0.1:9/v1/orders"]) {
+      await assert.rejects(async () => void (await api.ask(target)), (/** @type {unknown} */ error) => api.causeOf(error).kind === "misconfigured");
+    }
+    assert.equal(server.requests.length, 0);
+  });
+}
