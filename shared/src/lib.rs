@@ -5,6 +5,7 @@
 //! word about them. [`config`] and [`start`] are for the start; the others are what these rest on.
 
 pub mod assertion;
+mod cached;
 pub mod clock;
 pub mod config;
 pub mod documents;

@@ -244,8 +244,8 @@ mod tests {
             key("next", NOW, NOW + TTL),
         ]);
 
-        let before = Plan::new(&set, &wanted(), NOW + KEPT_AFTER - 1);
-        let after = Plan::new(&set, &wanted(), NOW + KEPT_AFTER);
+        let before = Plan::new(&set, &wanted(), NOW + KEPT_AFTER.as_secs() - 1);
+        let after = Plan::new(&set, &wanted(), NOW + KEPT_AFTER.as_secs());
 
         assert!(!before.changes(&set));
         assert_eq!(after.remove, ["old"]);
@@ -442,7 +442,7 @@ mod tests {
                     last_signed.insert(current.kid.clone(), now);
                     for (kid, signed) in &last_signed {
                         // A function that read the set for the last time then, and what it signed until the set was too old.
-                        if now < signed + GOOD_FOR + 60 * 60 {
+                        if now < signed + GOOD_FOR.as_secs() + 60 * 60 {
                             prop_assert!(set.published(now).any(|key| key.kid == *kid), "{kid}");
                         }
                     }
