@@ -127,16 +127,11 @@ async fn link(
 
 impl IdentitiesOfMe {
     async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
-        let subject = subject.read()?;
-        let provider = self.providers.name_of(&subject)?;
+        let token = subject.read()?;
+        let subject = self.providers.resolve(&token)?;
+        let provider = subject.provider();
         self.clients.check(&caller.client_id, provider)?;
-        let spent = Opening::new(
-            &subject.token,
-            &caller.client_id,
-            None,
-            None,
-            self.lifetimes,
-        )?;
+        let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;
         // Before the provider is asked, with the app's own credentials and at the cost of the app's own quota.
         let begun = self
             .users
@@ -144,7 +139,7 @@ impl IdentitiesOfMe {
         if let Some(user) = begun.await? {
             return Ok(user);
         }
-        let identity = self.providers.verify(&subject).await?;
+        let identity = subject.verify().await?;
         let linked = self
             .users
             .link(

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
 use jsonwebtoken::{
-    DecodingKey, EncodingKey,
+    EncodingKey,
     jwk::{Jwk, JwkSet},
 };
 use thiserror::Error;
@@ -16,6 +16,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::AccessTokenTtl,
     dynamodb::StoreError,
+    jwk::PublicKey,
 };
 
 /// The longest time for which the last good set serves while the table cannot be reached, and so the longest after which a
@@ -73,10 +74,9 @@ struct Loaded {
     verifying: HashMap<String, Arc<VerifyingKey>>,
 }
 
-/// A public key, bound to its algorithm.
+/// A public key that verifies with its one algorithm.
 pub(crate) struct VerifyingKey {
-    pub(crate) key_type: KeyType,
-    pub(crate) key: DecodingKey,
+    pub(crate) key: PublicKey,
     /// Nothing that the key signed is valid from this time on.
     until: Option<Timestamp>,
     jwk: Jwk,
@@ -87,8 +87,7 @@ impl Loaded {
         let verifying = set.keys.iter().map(|published| {
             let (jwk, key) = published.read()?;
             let key = VerifyingKey {
-                key_type: published.key_type,
-                key,
+                key: PublicKey::new(key, published.key_type.algorithm()),
                 until: set.verify_until(published),
                 jwk,
             };

@@ -22,13 +22,13 @@ const GRACE: Duration = Duration::from_hours(24);
 const MAX_KEYS: usize = 50;
 const MAX_JWKS: usize = 150_000;
 
-type Keys = BTreeMap<String, Arc<PublicKey>>;
+type KeysById = BTreeMap<String, Arc<PublicKey>>;
 
 /// The keys of one provider.
 pub(super) struct ProviderKeys {
     config: Arc<OidcProvider>,
     outbound: Outbound,
-    keys: Cached<Keys>,
+    keys: Cached<KeysById>,
 }
 
 /// The part of a discovery document that we need (OpenID Connect Discovery 1.0 §3).
@@ -67,11 +67,11 @@ impl ProviderKeys {
         Ok(self.keys.reload(self.read()).await?.get(kid).cloned())
     }
 
-    async fn read(&self) -> Result<(Keys, Lifetime), ProviderError> {
+    async fn read(&self) -> Result<(KeysById, Lifetime), ProviderError> {
         self.outbound.verification(self.load()).await
     }
 
-    async fn load(&self) -> Result<(Keys, Lifetime), ProviderError> {
+    async fn load(&self) -> Result<(KeysById, Lifetime), ProviderError> {
         let config = &self.config;
         // Where an issuer has tenants, `common` has the document of all of them, with the pattern as its issuer.
         let base = config.issuer.replace("{tenantid}", "common");
