@@ -19,6 +19,6 @@ pub mod scope;
 pub mod sessions;
 pub mod start;
 pub mod telemetry;
-mod text;
+pub mod text;
 pub mod token;
 pub mod users;
