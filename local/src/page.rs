@@ -26,7 +26,7 @@ use thiserror::Error;
 
 use crate::{
     github::{header_text, s256},
-    next_app::{Answer, NextApp},
+    next_app::{ApiResponse, NextApp},
     requests::{Answered, RequestLog},
 };
 use view::{ShownAnswer, View, words_for};
@@ -394,13 +394,13 @@ impl FromRequestParts<Page> for Visitor {
 
 impl Visitor {
     /// What the API answers to this user.
-    async fn call(&self, method: Method, path: &str) -> Result<Answer, Problem> {
+    async fn call(&self, method: Method, path: &str) -> Result<ApiResponse, Problem> {
         let access_token = &self.grant.access_token;
         Ok(self.app.call(method, path, access_token).await?)
     }
 
     /// What the page shows after a request of this visitor's.
-    fn sees(&self, page: &Page, request: &str, answer: Answer, success: &str) -> Json<View> {
+    fn sees(&self, page: &Page, request: &str, answer: ApiResponse, success: &str) -> Json<View> {
         let words = words_for(&answer, success).to_owned();
         let answer = ShownAnswer::new(request, answer);
         Json(page.view(Some(&self.visit)).saying(words, Some(answer)))

@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 
 use super::view::ShownAnswer;
-use crate::{github::random_characters, next_app::Answer};
+use crate::{github::random_characters, next_app::ApiResponse};
 
 /// How many browsers are known; the one that came first is forgotten first.
 const KEPT: usize = 100;
@@ -48,7 +48,7 @@ pub(super) struct Grant {
 
 impl Grant {
     /// The grant in an answer of `POST /token`, if it is one.
-    pub(super) fn of(answer: &Answer) -> Option<Self> {
+    pub(super) fn of(answer: &ApiResponse) -> Option<Self> {
         let text = |name: &str| Some(answer.body[name].as_str()?.to_owned());
         Some(Self {
             access_token: text("access_token")?,
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn grant(refresh_token: &str) -> Grant {
-        Grant::of(&Answer {
+        Grant::of(&ApiResponse {
             status: StatusCode::OK,
             body: json!({ "access_token": "a", "refresh_token": refresh_token, "is_new_user": true }),
         })
