@@ -14,7 +14,7 @@ use axum::{Router, body::Body, extract::Request};
 use event::Event;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::http::{ApiError, Cache, surface};
+use shared::http::{ApiError, Visibility, surface};
 use thiserror::Error;
 use tower::ServiceExt as _;
 
@@ -58,5 +58,9 @@ pub async fn answer(routes: &Router, event: Value) -> Result<Response, Error> {
 /// The answer to what is no request: like any other of ours, in its headers and in the log.
 fn refusal(reason: &'static str) -> Router {
     let refuse = move || async move { ApiError::InvalidRequest(reason.to_owned()) };
-    surface(Router::new().fallback(refuse), "gateway", Cache::Never)
+    surface(
+        Router::new().fallback(refuse),
+        "gateway",
+        Visibility::Private,
+    )
 }

@@ -6,7 +6,7 @@ use shared::{
     clock::Clock,
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, method_not_allowed, surface},
+    http::{ApiError, Caller, Visibility, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     start::StartError,
     token::TokenVerifier,
@@ -41,7 +41,7 @@ pub fn router(orders: Orders) -> Router {
     let routes = Router::new()
         .route("/orders", get(list).fallback(method_not_allowed))
         .with_state(orders);
-    surface(routes, "orders", Cache::Never)
+    surface(routes, "orders", Visibility::Private)
 }
 
 /// The answer.

@@ -12,7 +12,7 @@ use shared::{
     config::{self, Environment, Issuer, SessionLifetimes},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, ClientProviders, JsonBody, RecentSignIn, Subject,
+        ApiError, Caller, ClientProviders, JsonBody, RecentSignIn, Subject, Visibility,
         method_not_allowed, surface,
     },
     keys::{KeyStore, Keys},
@@ -78,7 +78,7 @@ pub fn router(identities: IdentitiesOfMe) -> Router {
         .route("/me/identities", all)
         .route("/me/identities/{provider}", one)
         .with_state(identities);
-    surface(routes, "identities", Cache::Never)
+    surface(routes, "identities", Visibility::Private)
 }
 
 /// The answer to `GET` and `POST /me/identities`.

@@ -13,7 +13,8 @@ use shared::{
     config::{self, Environment, Issuer},
     dynamodb,
     http::{
-        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed, surface,
+        ApiError, Caller, MergePatch, Profile, RecentSignIn, Visibility, method_not_allowed,
+        surface,
     },
     keys::{KeyStore, Keys},
     sessions::Sessions,
@@ -64,7 +65,7 @@ pub fn router(me: Me) -> Router {
     let routes = Router::new()
         .route("/me", methods.fallback(method_not_allowed))
         .with_state(me);
-    surface(routes, "me", Cache::Never)
+    surface(routes, "me", Visibility::Private)
 }
 
 /// What users see of their own account.

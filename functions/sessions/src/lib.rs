@@ -11,7 +11,7 @@ use shared::{
     clock::{Clock, rfc3339},
     config::{self, Environment, Issuer},
     dynamodb,
-    http::{ApiError, Cache, Caller, IdempotencyKey, method_not_allowed, surface},
+    http::{ApiError, Caller, IdempotencyKey, Visibility, method_not_allowed, surface},
     keys::{KeyStore, Keys},
     sessions::{EndReason, Session, SessionId, Sessions},
     start::StartError,
@@ -59,7 +59,7 @@ pub fn router(sessions: SessionsOfMe) -> Router {
         .route("/me/sessions", all)
         .route("/me/sessions/{session_id}", one)
         .with_state(sessions);
-    surface(routes, "sessions", Cache::Never)
+    surface(routes, "sessions", Visibility::Private)
 }
 
 /// The answer to `GET /me/sessions`: the last used session first.
