@@ -1,4 +1,4 @@
-//! A value that is read from elsewhere and kept in memory: a stale value is read again, and stays in use for a while where
+//! A value that is read from elsewhere and kept in memory. A stale value is read again, and stays in use for a while if
 //! that fails.
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
@@ -9,11 +9,10 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, Timestamp};
 
-/// The shortest time between two reads while a usable value is there, however many requests want one that it does not have.
+/// The shortest time between two reads of a usable value, however many requests miss something in it.
 const RELOAD_EVERY: Duration = Duration::from_secs(30);
 
-/// A value of type `T` and the reads that renew it. All methods that read take the read as a future, which they poll only
-/// where a read is due.
+/// A value of type `T` and the reads that renew it. The methods take a read as a future, and poll it only if a read is due.
 pub(crate) struct Cached<T> {
     /// What is cached, for the log.
     name: String,
