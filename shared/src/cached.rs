@@ -12,7 +12,8 @@ use crate::clock::{Clock, Timestamp};
 /// The shortest time between two reads of a usable value, however many requests miss something in it.
 const RELOAD_EVERY: Duration = Duration::from_secs(30);
 
-/// A value of type `T` and the reads that renew it. The methods take a read as a future, and poll it only if a read is due.
+/// A value of type `T` and the reads that renew it. The methods take a read as a future, and poll it only if a read is
+/// due.
 pub(crate) struct Cached<T> {
     /// What is cached, for the log.
     name: String,
@@ -109,7 +110,8 @@ impl<T> Cached<T> {
         Ok(reloaded.unwrap_or_else(|error| self.stay_with(last, &error)))
     }
 
-    /// Returns a value younger than `age`, or a usable one where it cannot be read. While another request reads it, this waits.
+    /// Returns a value younger than `age`, or a usable one where it cannot be read. While another request reads it,
+    /// this waits.
     pub(crate) async fn get_younger_than<E: fmt::Display + From<FailedRecently>>(
         &self,
         age: Duration,

@@ -1,4 +1,5 @@
-//! Public keys (RFC 7517), and those of others: of a provider that signs ID tokens, or of a client that signs its assertions.
+//! Public keys (RFC 7517), and those of others: of a provider that signs ID tokens, or of a client that signs its
+//! assertions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -36,8 +36,8 @@ pub(crate) enum Refused {
     Claims,
 }
 
-/// The unverified header of a JWT: these members and no others, and so no `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `enc` or
-/// `b64` (RFC 8725 §3.10).
+/// The unverified header of a JWT: these members and no others, and so no `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`,
+/// `enc` or `b64` (RFC 8725 §3.10).
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
@@ -75,8 +75,8 @@ pub(crate) fn inspect<P: DeserializeOwned>(token: &str) -> Result<(Header, P), M
     Ok((header, payload))
 }
 
-/// Verifies the signature of `token`, which was inspected and whose header is `header`, with `key` and the one algorithm that
-/// both name, and returns the claims.
+/// Verifies the signature of `token`, which was inspected and whose header is `header`, with `key` and the one
+/// algorithm that both name, and returns the claims.
 ///
 /// `exp`, `iss`, `aud` and `sub` must be there. Their values are for the caller to check, against its own clock.
 pub(crate) fn verify<C: DeserializeOwned>(

@@ -48,8 +48,9 @@ pub fn is_kid(text: &str) -> bool {
     })
 }
 
-/// The time for which a key verifies after the next one's turn came: a function that read the set long ago may sign with it for
-/// [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a minute.
+/// The time for which a key verifies after the next one's turn came: a function that read the set long ago may sign
+/// with it for [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a
+/// minute.
 pub const KEPT_AFTER: Duration = GOOD_FOR
     .saturating_add(AccessTokenTtl::MAX)
     .saturating_add(Duration::from_mins(1));

@@ -196,8 +196,8 @@ impl Providers {
         })
     }
 
-    /// Finds the provider that `token` is from. An ID token names it; where the request names one as well, by name or `iss`, it
-    /// is the same.
+    /// Finds the provider that `token` is from. An ID token names it; where the request names one as well, by name or
+    /// `iss`, it is the same.
     ///
     /// # Errors
     /// No provider is named, or none that is configured for tokens of this type; or the ID token is malformed.

@@ -103,8 +103,8 @@ pub(crate) fn presentable(text: &str) -> String {
     kept
 }
 
-/// Returns whether `c` is not shown, or steers a terminal, or turns the direction of the text around it. A joiner, a selector
-/// and a tag count as shown: emoji and some scripts are written with them.
+/// Returns whether `c` is not shown, or steers a terminal, or turns the direction of the text around it. A joiner, a
+/// selector and a tag count as shown: emoji and some scripts are written with them.
 pub fn is_hidden(c: char) -> bool {
     Sight::of(c) == Sight::Hidden
 }

@@ -41,7 +41,8 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
 pub enum Visibility {
     /// The caller alone: the answer is about one person, and no cache keeps it (RFC 6749 §5.1).
     Private,
-    /// Everybody: pages of any origin may read the answer (CORS), and caches keep it for five minutes, unless it is an error.
+    /// Everybody: pages of any origin may read the answer (CORS), and caches keep it for five minutes, unless it is an
+    /// error.
     Public,
 }
 

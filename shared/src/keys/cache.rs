@@ -19,8 +19,8 @@ use crate::{
     jwk::PublicKey,
 };
 
-/// The longest time for which the last good set serves while the table cannot be reached, and so the longest after which a
-/// function learns of a new key.
+/// The longest time for which the last good set serves while the table cannot be reached, and so the longest after
+/// which a function learns of a new key.
 pub const GOOD_FOR: Duration = Duration::from_hours(24);
 /// Keys are published a day before they sign, so a set of five minutes misses none.
 const LIFETIME: Lifetime = Lifetime {
