@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use shared::{
     clock::rfc3339,
     sessions::Session,
+    text::is_hidden,
     users::{Status, User},
 };
 
@@ -196,20 +197,9 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// What somebody else chose, without what would steer a terminal or turn the text around.
+/// Replaces what would steer a terminal or turn the text around, in a text that somebody else chose.
 fn cell(text: Option<&str>) -> String {
-    let steers = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let shown = |c: char| {
-        if steers(c) {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    };
-    text.unwrap_or("-").chars().map(shown).collect()
+    text.unwrap_or("-").replace(is_hidden, "\u{fffd}")
 }
 
 #[cfg(test)]
@@ -222,6 +212,9 @@ mod tests {
             cell(Some("a\u{1b}[31mb\u{202e}c\nd")),
             "a\u{fffd}[31mb\u{fffd}c\u{fffd}d"
         );
+        for c in "\u{61c}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2066}\u{2069}".chars() {
+            assert_eq!(cell(Some(&format!("a{c}b"))), "a\u{fffd}b", "{c:?}");
+        }
         assert_eq!(cell(Some("李小龙 👩‍👩‍👧")), "李小龙 👩‍👩‍👧");
         assert_eq!(cell(None), "-");
     }

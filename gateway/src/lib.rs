@@ -15,7 +15,7 @@ use axum::{Router, body::Body, extract::Request};
 use event::Event;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use shared::http::{ApiError, Cache, surface};
+use shared::http::{ApiError, Visibility, surface};
 use thiserror::Error;
 use tower::ServiceExt as _;
 
@@ -60,5 +60,9 @@ pub async fn answer(routes: &Router, event: Value) -> Result<Response, Error> {
 /// Returns the answer to an invalid request, with the headers and the log line of every other answer.
 fn refusal(reason: &'static str) -> Router {
     let refuse = move || async move { ApiError::InvalidRequest(reason.to_owned()) };
-    surface(Router::new().fallback(refuse), "gateway", Cache::Never)
+    surface(
+        Router::new().fallback(refuse),
+        "gateway",
+        Visibility::Private,
+    )
 }

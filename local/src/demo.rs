@@ -8,7 +8,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::{
-    next_app::{Answer, NextApp},
+    next_app::{ApiResponse, NextApp},
     requests::RequestLog,
     server::{Options, ServerError, Services},
     settings::{GITHUB_CLIENT_ID, GitHub},
@@ -178,7 +178,7 @@ async fn as_user(
     method: Method,
     path: &str,
     signed_in: &Value,
-) -> Result<Answer, DemoError> {
+) -> Result<ApiResponse, DemoError> {
     let access_token = text(signed_in, "/access_token")?;
     Ok(app.call(method, path, access_token).await?)
 }

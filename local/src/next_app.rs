@@ -22,7 +22,7 @@ pub(crate) struct NextApp {
 }
 
 /// The answer to a request.
-pub(crate) struct Answer {
+pub(crate) struct ApiResponse {
     pub(crate) status: StatusCode,
     /// The body; `null` if it is empty.
     pub(crate) body: Value,
@@ -64,7 +64,7 @@ impl NextApp {
         code: &str,
         redirect_uri: &str,
         verifier: Option<&str>,
-    ) -> Result<Answer, reqwest::Error> {
+    ) -> Result<ApiResponse, reqwest::Error> {
         let mut form = vec![
             ("client_id", GITHUB_CLIENT_ID),
             ("client_secret", GITHUB_CLIENT_SECRET),
@@ -85,7 +85,7 @@ impl NextApp {
         &self,
         github_token: &str,
         user_agent: Option<&str>,
-    ) -> Result<Answer, reqwest::Error> {
+    ) -> Result<ApiResponse, reqwest::Error> {
         let request = self.as_client("/token").form(&[
             ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
             ("subject_token", github_token),
@@ -100,7 +100,7 @@ impl NextApp {
     }
 
     /// Trades a refresh token for its successor and a new access token.
-    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<Answer, reqwest::Error> {
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<ApiResponse, reqwest::Error> {
         let request = self.as_client("/token").form(&[
             ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
             ("refresh_token", refresh_token),
@@ -109,7 +109,7 @@ impl NextApp {
     }
 
     /// Ends the session of a token.
-    pub(crate) async fn revoke(&self, token: &str) -> Result<Answer, reqwest::Error> {
+    pub(crate) async fn revoke(&self, token: &str) -> Result<ApiResponse, reqwest::Error> {
         answer(self.as_client("/revoke").form(&[("token", token)])).await
     }
 
@@ -119,7 +119,7 @@ impl NextApp {
         method: Method,
         path: &str,
         access_token: &str,
-    ) -> Result<Answer, reqwest::Error> {
+    ) -> Result<ApiResponse, reqwest::Error> {
         let url = format!("{}{path}", self.api);
         answer(self.http.request(method, url).bearer_auth(access_token)).await
     }
@@ -131,11 +131,11 @@ impl NextApp {
     }
 }
 
-async fn answer(request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+async fn answer(request: RequestBuilder) -> Result<ApiResponse, reqwest::Error> {
     let response = request.send().await?;
     let status = response.status();
     let body = response.bytes().await?;
     // The answer to a deletion has no body.
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    Ok(Answer { status, body })
+    Ok(ApiResponse { status, body })
 }

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 use crate::{
     github::{header_text, s256},
-    next_app::{Answer, NextApp},
+    next_app::{ApiResponse, NextApp},
     requests::{Answered, RequestLog},
 };
 use grant::Grant;
@@ -397,13 +397,13 @@ impl FromRequestParts<Page> for Visitor {
 
 impl Visitor {
     /// Sends a request with the user's access token, and returns the answer.
-    async fn call(&self, method: Method, path: &str) -> Result<Answer, Problem> {
+    async fn call(&self, method: Method, path: &str) -> Result<ApiResponse, Problem> {
         let access_token = &self.grant.access_token;
         Ok(self.app.call(method, path, access_token).await?)
     }
 
     /// Returns the state that the page shows after a request of this user.
-    fn sees(&self, page: &Page, request: &str, answer: Answer, success: &str) -> Json<View> {
+    fn sees(&self, page: &Page, request: &str, answer: ApiResponse, success: &str) -> Json<View> {
         let words = words_for(&answer, success).to_owned();
         let answer = ShownAnswer::new(request, answer);
         Json(page.view(Some(&self.visit)).saying(words, Some(answer)))

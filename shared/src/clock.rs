@@ -65,6 +65,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_timestamp_is_written_as_rfc_3339_writes_it() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(rfc3339(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(rfc3339(1_315_329_987), "2011-09-06T17:26:27Z");
+        assert_eq!(rfc3339(4_107_542_399), "2100-02-28T23:59:59Z");
+        assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00Z");
+    }
+
+    #[test]
     fn a_time_of_rfc_3339_is_read_as_it_is_written() {
         for (text, time) in [
             ("2011-09-06T17:26:27Z", Some(1_315_329_987)),

@@ -29,7 +29,7 @@ use retry::RetryWhatPasses;
 const AMAZON_ROOTS: &[u8] = include_bytes!("dynamodb/amazon-roots.pem");
 
 /// Three tries within 2.5 s: what a person waiting for a sign-in can bear.
-const TRIES: u32 = 3;
+const TRIES_PER_REQUEST: u32 = 3;
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 const TRY_TIMEOUT: Duration = Duration::from_millis(1000);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
@@ -52,7 +52,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
         .http_client(http_client(config.endpoint.as_ref()))
         .retry_config(
             RetryConfig::standard()
-                .with_max_attempts(TRIES)
+                .with_max_attempts(TRIES_PER_REQUEST)
                 .with_initial_backoff(FIRST_BACKOFF),
         )
         .retry_classifier(RetryWhatPasses)
@@ -245,7 +245,7 @@ mod tests {
 
         // Connections are closed behind the answers.
         for _ in 0..500 {
-            if open.load(Ordering::SeqCst) < TRIES as usize {
+            if open.load(Ordering::SeqCst) < TRIES_PER_REQUEST as usize {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -24,7 +24,7 @@ pub use json_body::JsonBody;
 pub use merge_patch::MergePatch;
 pub use profile::Profile;
 pub use subject::{ACCESS_TOKEN_TYPE, Subject};
-pub use surface::{Cache, method_not_allowed, oauth_surface, surface};
+pub use surface::{Visibility, method_not_allowed, oauth_surface, surface};
 pub use user_agent::UserAgent;
 
 /// The `grant_type` of RFC 8693 §2.1.

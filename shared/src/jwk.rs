@@ -1,4 +1,5 @@
-//! Public keys of others (RFC 7517): those of a provider that signs ID tokens, or of a client that signs its assertions.
+//! Public keys (RFC 7517), and those of others: of a provider that signs ID tokens, or of a client that signs its
+//! assertions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +22,7 @@ const RSA_EXPONENT: &str = "AQAB";
 /// Members that only a private or a symmetric key has (RFC 7518 §6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// A public key of somebody else.
+/// A public key that verifies signatures.
 #[derive(Clone)]
 pub(crate) struct PublicKey {
     pub(crate) key: DecodingKey,
@@ -30,6 +31,14 @@ pub(crate) struct PublicKey {
 }
 
 impl PublicKey {
+    /// A key for one algorithm.
+    pub(crate) fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
+        Self {
+            key,
+            algorithm: Some(algorithm),
+        }
+    }
+
     pub(crate) fn signs_with(&self, algorithm: Algorithm) -> bool {
         self.key.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
     }

@@ -7,11 +7,13 @@
 use std::fmt;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::Algorithm;
+use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
+
+use crate::jwk::PublicKey;
 
 /// Ours have about 800 bytes; API Gateway lets 10,240 pass for all headers together.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -23,8 +25,20 @@ const MAX_MEMBERS: usize = 64;
 #[error("{0}")]
 pub struct Malformed(pub(crate) &'static str);
 
-/// The header of somebody else's JWT that nobody has verified: these members and no others.
-#[derive(Deserialize)]
+/// The reason why a well-formed JWS is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The algorithm of its header is not the key's.
+    Algorithm,
+    /// The key did not make its signature.
+    Signature,
+    /// A claim is missing, or has another type.
+    Claims,
+}
+
+/// The unverified header of a JWT: these members and no others, and so no `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`,
+/// `enc` or `b64` (RFC 8725 §3.10).
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     pub(crate) alg: Algorithm,
@@ -40,13 +54,8 @@ pub(crate) enum Audience {
     Several(Vec<String>),
 }
 
-/// Checks the form of `token` and gives its header and payload, which are still only claims.
-///
-/// The header should refuse unknown members, and so `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`, `enc` and `b64` (RFC 8725
-/// §3.10).
-pub(crate) fn inspect<H: DeserializeOwned, P: DeserializeOwned>(
-    token: &str,
-) -> Result<(H, P), Malformed> {
+/// Checks the form of `token` and returns its header and payload, both unverified.
+pub(crate) fn inspect<P: DeserializeOwned>(token: &str) -> Result<(Header, P), Malformed> {
     if token.len() > MAX_TOKEN {
         return Err(Malformed("larger than 8 KiB"));
     }
@@ -64,6 +73,30 @@ pub(crate) fn inspect<H: DeserializeOwned, P: DeserializeOwned>(
     let header = serde_json::from_slice(&header).map_err(|_| Malformed("unexpected header"))?;
     let payload = serde_json::from_slice(&payload).map_err(|_| Malformed("unexpected payload"))?;
     Ok((header, payload))
+}
+
+/// Verifies the signature of `token`, which was inspected and whose header is `header`, with `key` and the one
+/// algorithm that both name, and returns the claims.
+///
+/// `exp`, `iss`, `aud` and `sub` must be there. Their values are for the caller to check, against its own clock.
+pub(crate) fn verify<C: DeserializeOwned>(
+    token: &str,
+    header: &Header,
+    key: &PublicKey,
+) -> Result<C, Refused> {
+    if !key.signs_with(header.alg) {
+        return Err(Refused::Algorithm);
+    }
+    let mut validation = Validation::new(header.alg);
+    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+    validation.validate_exp = false;
+    validation.validate_aud = false;
+    // The library's message may quote the token, so only its kind goes on.
+    match jsonwebtoken::decode::<C>(token, &key.key, &validation) {
+        Ok(decoded) => Ok(decoded.claims),
+        Err(error) if *error.kind() == ErrorKind::InvalidSignature => Err(Refused::Signature),
+        Err(_) => Err(Refused::Claims),
+    }
 }
 
 /// RFC 7515 §2: base64url without padding; the decoder also refuses bits that do not belong to a byte.
@@ -167,25 +200,16 @@ impl<'de> Visitor<'de> for Unambiguous {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
     use proptest::prelude::*;
 
-    use jsonwebtoken::Algorithm;
-    use serde::{Deserialize, de::IgnoredAny};
+    use serde::de::IgnoredAny;
 
     use super::*;
 
-    #[derive(Debug, Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Header {
-        #[expect(dead_code, reason = "it must be there")]
-        alg: Algorithm,
-        kid: String,
-        #[expect(dead_code, reason = "it must be there")]
-        typ: String,
-    }
-
     fn inspect(token: &str) -> Result<Header, Malformed> {
-        super::inspect::<Header, IgnoredAny>(token).map(|(header, _)| header)
+        super::inspect::<IgnoredAny>(token).map(|(header, _)| header)
     }
 
     const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#;
@@ -209,6 +233,35 @@ mod tests {
         let header = with_header(HEADER).unwrap();
         assert_eq!(header.kid, "k");
         assert!(with_payload(r#"{"a":[{"a":1},{"a":null}],"b":{"a":true}}"#).is_ok());
+    }
+
+    /// All Rust files in `folder`, with their text.
+    fn sources(folder: &Path) -> Vec<(String, String)> {
+        let entries = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        let read = |path: std::path::PathBuf| {
+            if path.is_dir() {
+                return sources(&path);
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            vec![(path.display().to_string(), text)]
+        };
+        entries.flat_map(read).collect()
+    }
+
+    #[test]
+    fn only_this_file_verifies_signatures_of_tokens() {
+        let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let verifying = sources.iter().filter(|(_, text)| {
+            let mut words = text.split(|c: char| !c.is_alphanumeric());
+            words.any(|word| word == "Validation") || text.contains("jsonwebtoken::decode")
+        });
+        let names: Vec<&str> = verifying.map(|(name, _)| name.as_str()).collect();
+        assert!(
+            matches!(names[..], [name] if name.ends_with("jws.rs")),
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub(crate) use cache::SigningKey;
 pub use cache::{GOOD_FOR, Keys, KeysError, Signer};
 pub use store::KeyStore;
 
+use std::time::Duration;
+
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
     rand::SystemRandom,
@@ -46,9 +48,12 @@ pub fn is_kid(text: &str) -> bool {
     })
 }
 
-/// How long a key verifies after the next one's turn came, in seconds: a function that read the set long ago may sign with it
-/// for [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a minute.
-pub const KEPT_AFTER: u64 = GOOD_FOR + AccessTokenTtl::MAX.as_secs() + 60;
+/// The time for which a key verifies after the next one's turn came: a function that read the set long ago may sign
+/// with it for [`GOOD_FOR`], what it signs lives for at most [`AccessTokenTtl::MAX`], and clocks differ by less than a
+/// minute.
+pub const KEPT_AFTER: Duration = GOOD_FOR
+    .saturating_add(AccessTokenTtl::MAX)
+    .saturating_add(Duration::from_mins(1));
 
 /// The kinds of keys that we may have. No symmetric one is among them, so none can ever be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +170,7 @@ impl KeySet {
         let others = self.keys.iter().filter(|other| other.has_turn());
         let turns = others.map(|other| other.sign_from);
         let next_turn = turns.filter(|turn| *turn > key.sign_from).min();
-        next_turn.map(|turn| turn.saturating_add(KEPT_AFTER))
+        next_turn.map(|turn| turn.saturating_add(KEPT_AFTER.as_secs()))
     }
 
     /// The same as [`Self::published`], as a JWK Set.
@@ -379,7 +384,7 @@ mod tests {
             keys: vec![published("old", 0), published("new", 100)],
         };
         let verifying = |now| set.published(now).map(|key| &*key.kid).collect::<Vec<_>>();
-        let end = 100 + KEPT_AFTER;
+        let end = 100 + KEPT_AFTER.as_secs();
 
         assert_eq!(verifying(end - 1), ["old", "new"]);
         assert_eq!(verifying(end), ["new"]);

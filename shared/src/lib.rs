@@ -5,6 +5,7 @@
 //! verifies access tokens. [`start`] and [`config`] are for the start of a function; the others are what these rest on.
 //! The modules form no cycle, which `tests/architecture.rs` checks.
 
+mod cached;
 pub mod clients;
 pub mod clock;
 pub mod config;
@@ -20,6 +21,6 @@ pub mod scope;
 pub mod sessions;
 pub mod start;
 pub mod telemetry;
-mod text;
+pub mod text;
 pub mod token;
 pub mod users;

@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::{
     clock::Clock,
     config::{self, ConfigError, Environment, OAuthProvider, SignUps},
+    jws::Header,
 };
 use github::GitHub;
 use hosts::{Hosts, Lookup};
@@ -124,22 +125,12 @@ impl ProviderError {
     }
 }
 
-/// A provider that can prove a subject token: all that the rest of Cambio knows of one.
+/// A provider of opaque access tokens.
 trait Provider: fmt::Debug + Send + Sync {
     /// The name that its identities go by.
     fn name(&self) -> &str;
 
-    /// Whether an ID token with this `iss` is its own; one whose tokens are opaque has none.
-    fn issues(&self, _issuer: &str) -> bool {
-        false
-    }
-
-    /// What kind of token it can prove.
-    fn proves(&self) -> SubjectTokenType {
-        SubjectTokenType::AccessToken
-    }
-
-    /// Whom the token stands for.
+    /// Returns the identity that the token stands for.
     fn verify<'a>(
         &'a self,
         subject: &'a SubjectToken,
@@ -158,7 +149,23 @@ const KINDS: [(&str, Make); 3] = [
 
 /// The configured providers.
 #[derive(Clone, Debug)]
-pub struct Providers(Arc<[Box<dyn Provider>]>);
+pub struct Providers {
+    opaque: Arc<[Box<dyn Provider>]>,
+    oidc: Arc<[Oidc]>,
+}
+
+/// A subject token and the configured provider that it is to be verified with. Nothing about the token is verified.
+#[derive(Debug)]
+pub struct UnverifiedSubject<'a> {
+    token: &'a SubjectToken,
+    provider: ProviderOf<'a>,
+}
+
+#[derive(Debug)]
+enum ProviderOf<'a> {
+    AccessToken(&'a dyn Provider),
+    IdToken(&'a Oidc, Header),
+}
 
 impl Providers {
     /// Those that the settings name, and no others.
@@ -176,63 +183,82 @@ impl Providers {
     ) -> Result<Self, ProvidersError> {
         let hosts = Hosts::new(lookup, env.is_local());
         let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts)?;
-        let mut all: Vec<Box<dyn Provider>> = Vec::new();
+        let mut opaque: Vec<Box<dyn Provider>> = Vec::new();
         if let Some(github) = config::GitHub::from_env(env)? {
             let organizations = SignUps::from_env(env)?
                 .allowed
                 .github_organizations()
                 .to_vec();
-            all.push(Box::new(GitHub::new(github, organizations, &outbound)));
+            opaque.push(Box::new(GitHub::new(github, organizations, &outbound)));
         }
-        for config in config::oidc_providers(env)? {
-            all.push(Box::new(Oidc::new(config, &outbound, clock.clone())));
-        }
+        let oidc = config::oidc_providers(env)?.into_iter();
+        let oidc = oidc.map(|config| Oidc::new(config, &outbound, clock.clone()));
+        let oidc: Vec<Oidc> = oidc.collect();
         for config in config::oauth_providers(env)? {
-            if all.iter().any(|other| other.name() == config.name) {
+            let names = opaque.iter().map(|other| other.name());
+            let mut names = names.chain(oidc.iter().map(Oidc::name));
+            if names.any(|name| name == config.name) {
                 return Err(config.refused("another provider has this name").into());
             }
             let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
             let make = known.map_or(unbound::provider as Make, |(_, make)| *make);
-            all.push(make(config, &outbound)?);
+            opaque.push(make(config, &outbound)?);
         }
-        Ok(Self(all.into()))
+        Ok(Self {
+            opaque: opaque.into(),
+            oidc: oidc.into(),
+        })
     }
 
-    /// Whom `subject` stands for, as its provider confirms.
+    /// Finds the provider that `token` is from. An ID token names it; where the request names one as well, by name or
+    /// `iss`, it is the same.
+    ///
+    /// # Errors
+    /// No provider is named, or none that is configured for tokens of this type; or the ID token is malformed.
+    pub fn resolve<'a>(
+        &'a self,
+        token: &'a SubjectToken,
+    ) -> Result<UnverifiedSubject<'a>, ProviderError> {
+        let named = token.issuer.as_deref();
+        let provider = match token.kind {
+            SubjectTokenType::AccessToken => {
+                let named = named.ok_or(ProviderError::IssuerMissing)?;
+                let mut all = self.opaque.iter().map(Box::as_ref);
+                let found = all.find(|provider| provider.name() == named);
+                found.map(ProviderOf::AccessToken)
+            }
+            SubjectTokenType::IdToken => {
+                let (header, issuer) = oidc::inspect(token.token.expose_secret())?;
+                let found = self.oidc.iter().find(|provider| {
+                    let is_named = |named| named == provider.name() || named == issuer;
+                    provider.issues(&issuer) && named.is_none_or(is_named)
+                });
+                found.map(|provider| ProviderOf::IdToken(provider, header))
+            }
+        };
+        let provider = provider.ok_or(ProviderError::UnknownIssuer)?;
+        Ok(UnverifiedSubject { token, provider })
+    }
+}
+
+impl<'a> UnverifiedSubject<'a> {
+    /// Returns the name of the provider.
+    pub fn provider(&self) -> &'a str {
+        match self.provider {
+            ProviderOf::AccessToken(provider) => provider.name(),
+            ProviderOf::IdToken(provider, _) => provider.name(),
+        }
+    }
+
+    /// Returns the identity that the token stands for, as its provider confirms.
     ///
     /// # Errors
     /// [`ProviderError::Unavailable`] when the provider could not be asked; otherwise why the token is not accepted.
-    pub async fn verify(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
-        self.provider_of(subject)?.verify(subject).await
-    }
-
-    /// The name of the provider that is to be asked about `subject`.
-    ///
-    /// # Errors
-    /// None that is configured, or none that the token or the request names.
-    pub fn name_of(&self, subject: &SubjectToken) -> Result<&str, ProviderError> {
-        Ok(self.provider_of(subject)?.name())
-    }
-
-    /// An ID token names its provider; where the request names one as well, by name or `iss`, it is the same.
-    fn provider_of(&self, subject: &SubjectToken) -> Result<&dyn Provider, ProviderError> {
-        let named = subject.issuer.as_deref();
-        let is_it: &dyn Fn(&dyn Provider) -> bool = match subject.kind {
-            SubjectTokenType::AccessToken => {
-                let named = named.ok_or(ProviderError::IssuerMissing)?;
-                &move |provider| provider.name() == named
-            }
-            SubjectTokenType::IdToken => {
-                let issuer = oidc::claimed_issuer(subject.token.expose_secret())?;
-                &move |provider| {
-                    let is_named = |named| named == provider.name() || named == issuer;
-                    provider.issues(&issuer) && named.is_none_or(is_named)
-                }
-            }
-        };
-        let mut all = self.0.iter().map(Box::as_ref);
-        all.find(|provider| provider.proves() == subject.kind && is_it(*provider))
-            .ok_or(ProviderError::UnknownIssuer)
+    pub async fn verify(&self) -> Result<Identity, ProviderError> {
+        match &self.provider {
+            ProviderOf::AccessToken(provider) => provider.verify(self.token).await,
+            ProviderOf::IdToken(provider, header) => provider.verify(header, self.token).await,
+        }
     }
 }
 
@@ -324,7 +350,8 @@ mod tests {
                 nonce: None,
                 access_token: None,
             };
-            assert!(providers.verify(&subject).await.is_err());
+            let verified = async { providers.resolve(&subject)?.verify().await };
+            assert!(verified.await.is_err());
         }
 
         let asked = asked.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What people may call themselves: one measure for what a provider says and for what a user writes.
+//! Text that people chose: one measure for what a provider says, for what a user writes, and for what a terminal shows.
 
 use std::borrow::Cow;
 
@@ -101,6 +101,12 @@ pub(crate) fn presentable(text: &str) -> String {
         }
     }
     kept
+}
+
+/// Returns whether `c` is not shown, or steers a terminal, or turns the direction of the text around it. A joiner, a
+/// selector and a tag count as shown: emoji and some scripts are written with them.
+pub fn is_hidden(c: char) -> bool {
+    Sight::of(c) == Sight::Hidden
 }
 
 /// Whether each character of `text` is seen, by itself.

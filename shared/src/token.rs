@@ -94,3 +94,31 @@ pub enum TokenError {
     #[error(transparent)]
     KeysUnavailable(#[from] KeysError),
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::users::{ClaimsError, OwnClaims};
+
+    use super::*;
+
+    /// The names of all claims. The pattern names each field, so a claim that is missing here does not compile.
+    macro_rules! names_of_claims {
+        ($($name:ident)*) => {{
+            let _ = |claims: Claims| {
+                let Claims { $($name: _,)* own: _ } = claims;
+            };
+            [$(stringify!($name)),*]
+        }};
+    }
+
+    #[test]
+    fn t62_no_claim_of_a_token_can_be_one_of_an_operators_own() {
+        for name in names_of_claims!(
+            iss aud sub client_id iat auth_time exp nbf jti sid session_version scope roles
+        ) {
+            let claims = Map::from_iter([(name.to_owned(), "x".into())]);
+            let refused = Err(ClaimsError::Reserved(name.to_owned()));
+            assert_eq!(OwnClaims::new(claims), refused);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::{
     clock::Clock,
     config::Environment,
-    http::{ApiError, Cache, Caller, method_not_allowed, surface},
+    http::{ApiError, Caller, Visibility, method_not_allowed, surface},
     start::{Start, StartError},
     token::TokenVerifier,
     users::UserId,
@@ -35,7 +35,7 @@ pub fn router(function: Function) -> Router {
     let routes = Router::new()
         .route("/orders", get(list).fallback(method_not_allowed))
         .with_state(function);
-    surface(routes, "orders", Cache::Never)
+    surface(routes, "orders", Visibility::Private)
 }
 
 /// The answer.

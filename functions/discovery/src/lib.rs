@@ -13,7 +13,7 @@ use shared::{
     clock::Clock,
     config::{self, Environment},
     documents::{Document, Documents},
-    http::{ApiError, Cache, document, method_not_allowed, surface},
+    http::{ApiError, Visibility, document, method_not_allowed, surface},
     keys::Keys,
     start::{Start, StartError},
 };
@@ -69,7 +69,11 @@ pub fn router(discovery: Discovery) -> Router {
         };
         routes = routes.route(which.path(), get(show).fallback(method_not_allowed));
     }
-    surface(routes.with_state(discovery), "discovery", Cache::Public)
+    surface(
+        routes.with_state(discovery),
+        "discovery",
+        Visibility::Public,
+    )
 }
 
 async fn show_openapi(State(OpenApi(openapi)): State<OpenApi>, request: HeaderMap) -> Response {

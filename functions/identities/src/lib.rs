@@ -11,7 +11,9 @@ use shared::{
     clients::ClientProviders,
     clock::{Clock, rfc3339},
     config::{Environment, SessionLifetimes},
-    http::{ApiError, Cache, Caller, JsonBody, RecentSignIn, Subject, method_not_allowed, surface},
+    http::{
+        ApiError, Caller, JsonBody, RecentSignIn, Subject, Visibility, method_not_allowed, surface,
+    },
     provider::Providers,
     sessions::{Opening, Sessions},
     start::{Start, StartError},
@@ -65,7 +67,7 @@ pub fn router(identities: IdentitiesOfMe) -> Router {
         .route("/me/identities", all)
         .route("/me/identities/{provider}", one)
         .with_state(identities);
-    surface(routes, "identities", Cache::Never)
+    surface(routes, "identities", Visibility::Private)
 }
 
 /// The answer to `GET` and `POST /me/identities`.
@@ -114,16 +116,11 @@ async fn link(
 
 impl IdentitiesOfMe {
     async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
-        let subject = subject.read()?;
-        let provider = self.providers.name_of(&subject)?;
+        let token = subject.read()?;
+        let subject = self.providers.resolve(&token)?;
+        let provider = subject.provider();
         self.clients.check(&caller.client_id, provider)?;
-        let spent = Opening::new(
-            &subject.token,
-            &caller.client_id,
-            None,
-            None,
-            self.lifetimes,
-        )?;
+        let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;
         // Before the provider is asked, with the app's own credentials and at the cost of the app's own quota.
         let begun = self
             .users
@@ -131,7 +128,7 @@ impl IdentitiesOfMe {
         if let Some(user) = begun.await? {
             return Ok(user);
         }
-        let identity = self.providers.verify(&subject).await?;
+        let identity = subject.verify().await?;
         let linked = self
             .users
             .link(

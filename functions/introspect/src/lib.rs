@@ -61,10 +61,10 @@ pub fn router(introspect: Introspect) -> Router {
     oauth_surface(routes, "introspect")
 }
 
-/// RFC 7662 §2.2.
+/// The response to an introspection request (RFC 7662 §2.2).
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Answer {
+enum IntrospectionResponse {
     Inactive {
         active: bool,
     },
@@ -88,12 +88,12 @@ enum Answer {
 }
 
 /// Unknown, over, or not for this client to know: all of it looks the same (RFC 7662 §2.2, §4).
-const INACTIVE: Answer = Answer::Inactive { active: false };
+const INACTIVE: IntrospectionResponse = IntrospectionResponse::Inactive { active: false };
 
 async fn introspect_token(
     State(introspect): State<Introspect>,
     mut form: Form,
-) -> Result<Json<Answer>, OAuthError> {
+) -> Result<Json<IntrospectionResponse>, OAuthError> {
     let client = introspect.clients.authenticate(&mut form).await?;
     let answer = async {
         // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
@@ -104,7 +104,11 @@ async fn introspect_token(
 }
 
 impl Introspect {
-    async fn look_at(&self, token: &SecretString, client: &Client<'_>) -> Result<Answer, ApiError> {
+    async fn look_at(
+        &self,
+        token: &SecretString,
+        client: &Client<'_>,
+    ) -> Result<IntrospectionResponse, ApiError> {
         let token = token.expose_secret();
         match RefreshToken::parse(token) {
             Ok(token) => self.refresh_token(&token, client).await,
@@ -112,7 +116,11 @@ impl Introspect {
         }
     }
 
-    async fn access_token(&self, token: &str, client: &Client<'_>) -> Result<Answer, ApiError> {
+    async fn access_token(
+        &self,
+        token: &str,
+        client: &Client<'_>,
+    ) -> Result<IntrospectionResponse, ApiError> {
         let claims = match self.tokens.verify(token).await {
             Ok(claims) if may_know(client, &claims.client_id) => claims,
             Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
@@ -126,7 +134,7 @@ impl Introspect {
         if user.is_none() {
             return Ok(INACTIVE);
         }
-        Ok(Answer::AccessToken {
+        Ok(IntrospectionResponse::AccessToken {
             active: true,
             token_type: "Bearer",
             claims: Box::new(claims),
@@ -137,7 +145,7 @@ impl Introspect {
         &self,
         token: &RefreshToken,
         client: &Client<'_>,
-    ) -> Result<Answer, ApiError> {
+    ) -> Result<IntrospectionResponse, ApiError> {
         let found = self.sessions.find_by_token(token, &self.lifetimes).await?;
         let Some(session) = found.filter(|session| may_know(client, &session.client_id)) else {
             return Ok(INACTIVE);
@@ -152,7 +160,7 @@ impl Introspect {
             created_at,
             expires_at,
         } = session;
-        Ok(Answer::RefreshToken {
+        Ok(IntrospectionResponse::RefreshToken {
             active: true,
             iss: self.issuer.url.to_string(),
             sub: token.user_id,

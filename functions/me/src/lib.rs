@@ -12,7 +12,8 @@ use shared::{
     clock::Clock,
     config::Environment,
     http::{
-        ApiError, Cache, Caller, MergePatch, Profile, RecentSignIn, method_not_allowed, surface,
+        ApiError, Caller, MergePatch, Profile, RecentSignIn, Visibility, method_not_allowed,
+        surface,
     },
     sessions::Sessions,
     start::{Start, StartError},
@@ -55,7 +56,7 @@ pub fn router(me: Me) -> Router {
     let routes = Router::new()
         .route("/me", methods.fallback(method_not_allowed))
         .with_state(me);
-    surface(routes, "me", Cache::Never)
+    surface(routes, "me", Visibility::Private)
 }
 
 /// What users see of their own account.

@@ -19,8 +19,8 @@ pub use files::FilesError;
 use plan::{PUBLISHED_AHEAD, Plan, Wanted};
 use settings::KeySettings;
 
-/// How often a run that others overtake looks again; each time, one of them has done something.
-const TRIES: usize = 10;
+/// The number of rounds after which a run gives up: another run changed the keys in each of them.
+const MAX_ROUNDS: usize = 10;
 
 /// What this function needs, and nothing else.
 #[derive(Clone, Debug)]
@@ -117,7 +117,7 @@ pub enum RotateKeysError {
     Development(String),
     /// Others changed the keys again and again.
     #[error(
-        "the keys were changed {TRIES} times by others in the meantime; nothing is half done, try again"
+        "the keys were changed {MAX_ROUNDS} times by others in the meantime; nothing is half done, try again"
     )]
     Overtaken,
 }
@@ -156,7 +156,7 @@ impl RotateKeys {
         };
         let mut order = order.clone();
         let (mut in_files, mut changed) = (Vec::new(), false);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ROUNDS {
             let report = self.see_to_keys(&order, Some(&in_files)).await;
             let written = self.write(files).await;
             if let (Err(_), Err(error)) = (&report, &written) {
@@ -178,7 +178,7 @@ impl RotateKeys {
     /// Until what was written is what there is: a run that was overtaken does not leave old files behind.
     async fn write(&self, files: &Files) -> Result<KeySet, RotateKeysError> {
         let mut written = None;
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ROUNDS {
             let set = self.keys.find_set().await?.unwrap_or_default();
             if written == Some(set.version) {
                 return Ok(set);
@@ -195,7 +195,7 @@ impl RotateKeys {
         order: &Order,
         in_files: Option<&[String]>,
     ) -> Result<Report, RotateKeysError> {
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ROUNDS {
             let found = self.keys.find_set().await?;
             let replaced = found.as_ref().map(|set| set.version);
             let set = found.unwrap_or_default();
@@ -264,15 +264,16 @@ impl RotateKeys {
         }
         let wanted = Wanted {
             key_type: self.settings.key_type,
-            ttl: self.settings.ttl.as_secs(),
+            ttl: self.settings.ttl,
             rotate_now: order.rotate == When::Now,
             revoke: order.revoke.as_deref(),
             lost: &lost,
             in_files,
         };
         let plan = Plan::new(set, &wanted, now);
-        let unknown =
-            |key: &&PublishedKey| key.sign_from == now && key.published_at + PUBLISHED_AHEAD > now;
+        let unknown = |key: &&PublishedKey| {
+            key.sign_from == now && key.published_at + PUBLISHED_AHEAD.as_secs() > now
+        };
         if let Some(key) = plan.keys.iter().find(unknown) {
             tracing::warn!(
                 event = "key.unknown",

@@ -6,21 +6,23 @@
 //!
 //! Where the documents are files, a key has no turn before the files have it: S3 may fail for longer than a turn is away.
 
+use std::time::Duration;
+
 use shared::{
     clock::Timestamp,
     keys::{KeySet, KeyType, NO_TURN, PublishedKey},
 };
 
-/// How long a key is published before it signs, in seconds, unless the one before cannot go on.
-pub(crate) const PUBLISHED_AHEAD: u64 = 24 * 60 * 60;
+/// The time between the publication of a key and its turn, unless the key before it cannot go on.
+pub(crate) const PUBLISHED_AHEAD: Duration = Duration::from_hours(24);
 
 /// What is wanted of the keys.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     /// What kind of key is made.
     pub(crate) key_type: KeyType,
-    /// How long each signs, in seconds.
-    pub(crate) ttl: u64,
+    /// The time for which each key signs.
+    pub(crate) ttl: Duration,
     /// The next key is to sign as soon as everybody can know it.
     pub(crate) rotate_now: bool,
     /// This key is to go at once, whatever it signed.
@@ -85,9 +87,9 @@ impl Plan {
 
         // Only now: where there is no other, a key of the wrong kind is better than one that nobody knows.
         plan.remove(|key| key.sign_from > now && key.key_type != wanted.key_type);
-        let mut due = signs_since + wanted.ttl;
+        let mut due = signs_since + wanted.ttl.as_secs();
         if let Some(next) = plan.next(now) {
-            let soonest = now.max(next.published_at + PUBLISHED_AHEAD);
+            let soonest = now.max(next.published_at + PUBLISHED_AHEAD.as_secs());
             let turn = if wanted.rotate_now {
                 soonest
             } else {
@@ -95,10 +97,10 @@ impl Plan {
             };
             // Never later than it was: somebody may have asked for that.
             next.sign_from = next.sign_from.min(turn);
-            due = next.sign_from + wanted.ttl;
+            due = next.sign_from + wanted.ttl.as_secs();
         }
         if plan.next(now).is_none() {
-            let turn = due.max(now + PUBLISHED_AHEAD);
+            let turn = due.max(now + PUBLISHED_AHEAD.as_secs());
             plan.give(turn, &mut held_back, wanted, now);
         }
         plan
@@ -153,11 +155,12 @@ mod tests {
     const NOW: Timestamp = 1_000_000_000;
     const DAY: u64 = 24 * 60 * 60;
     const TTL: u64 = 90 * DAY;
+    const PUBLISHED_AHEAD: u64 = super::PUBLISHED_AHEAD.as_secs();
 
     fn wanted() -> Wanted<'static> {
         Wanted {
             key_type: KeyType::P256,
-            ttl: TTL,
+            ttl: Duration::from_secs(TTL),
             rotate_now: false,
             revoke: None,
             lost: &[],
@@ -244,8 +247,8 @@ mod tests {
             key("next", NOW, NOW + TTL),
         ]);
 
-        let before = Plan::new(&set, &wanted(), NOW + KEPT_AFTER - 1);
-        let after = Plan::new(&set, &wanted(), NOW + KEPT_AFTER);
+        let before = Plan::new(&set, &wanted(), NOW + KEPT_AFTER.as_secs() - 1);
+        let after = Plan::new(&set, &wanted(), NOW + KEPT_AFTER.as_secs());
 
         assert!(!before.changes(&set));
         assert_eq!(after.remove, ["old"]);
@@ -279,7 +282,7 @@ mod tests {
     #[test]
     fn a_shorter_time_for_keys_is_kept_from_now_on() {
         let shorter = Wanted {
-            ttl: 20 * DAY,
+            ttl: Duration::from_secs(20 * DAY),
             ..wanted()
         };
         let plan = Plan::new(&in_the_middle(), &shorter, NOW);
@@ -430,6 +433,7 @@ mod tests {
             ttl in 2 * DAY..6 * DAY,
         ) {
             let (mut now, mut names) = (NOW, 0);
+            let ttl = Duration::from_secs(ttl);
             let plain = Wanted { ttl, ..wanted() };
             let mut set = done(Plan::new(&KeySet::default(), &plain, now), 0, &mut names, now);
             let first = set.keys[0].kid.clone();
@@ -442,7 +446,7 @@ mod tests {
                     last_signed.insert(current.kid.clone(), now);
                     for (kid, signed) in &last_signed {
                         // A function that read the set for the last time then, and what it signed until the set was too old.
-                        if now < signed + GOOD_FOR + 60 * 60 {
+                        if now < signed + GOOD_FOR.as_secs() + 60 * 60 {
                             prop_assert!(set.published(now).any(|key| key.kid == *kid), "{kid}");
                         }
                     }
@@ -465,7 +469,7 @@ mod tests {
         ) {
             let (mut now, mut names) = (NOW, 0);
             let (mut set, mut files) = (KeySet::default(), Vec::new());
-            let plain = Wanted { ttl: 3 * DAY, ..wanted() };
+            let plain = Wanted { ttl: Duration::from_secs(3 * DAY), ..wanted() };
             for (passed, rotate_now, s3_works, revoked) in steps {
                 for _ in 0..8 {
                     now += passed / 8;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use shared::{
     clock::{Clock, rfc3339},
     config::Environment,
-    http::{ApiError, Cache, Caller, IdempotencyKey, method_not_allowed, surface},
+    http::{ApiError, Caller, IdempotencyKey, Visibility, method_not_allowed, surface},
     sessions::{EndReason, Session, SessionId, Sessions},
     start::{Start, StartError},
     token::TokenVerifier,
@@ -51,7 +51,7 @@ pub fn router(sessions: SessionsOfMe) -> Router {
         .route("/me/sessions", all)
         .route("/me/sessions/{session_id}", one)
         .with_state(sessions);
-    surface(routes, "sessions", Cache::Never)
+    surface(routes, "sessions", Visibility::Private)
 }
 
 /// The answer to `GET /me/sessions`: the last used session first.

@@ -73,9 +73,9 @@ pub fn router(exchange: TokenExchange) -> Router {
     oauth_surface(routes, "token-exchange")
 }
 
-/// The answer to either grant (RFC 6749 §5.1, RFC 8693 §2.2.1), with the user that an app shows at once.
+/// The response to either grant (RFC 6749 §5.1, RFC 8693 §2.2.1), with the user that an app shows at once.
 #[derive(Serialize)]
-struct Answer {
+struct TokenResponse {
     access_token: String,
     issued_token_type: &'static str,
     token_type: &'static str,
@@ -91,7 +91,7 @@ struct Answer {
     user: Profile,
 }
 
-impl Answer {
+impl TokenResponse {
     fn new(
         issued: &IssuedToken,
         refresh_token: &RefreshToken,
@@ -117,12 +117,16 @@ async fn grant(
     State(exchange): State<TokenExchange>,
     user_agent: UserAgent,
     form: Form,
-) -> Result<Json<Answer>, OAuthError> {
+) -> Result<Json<TokenResponse>, OAuthError> {
     Ok(exchange.grant(user_agent, form).await?)
 }
 
 impl TokenExchange {
-    async fn grant(&self, user_agent: UserAgent, mut form: Form) -> Result<Json<Answer>, ApiError> {
+    async fn grant(
+        &self,
+        user_agent: UserAgent,
+        mut form: Form,
+    ) -> Result<Json<TokenResponse>, ApiError> {
         let client = self.clients.authenticate(&mut form).await?;
         let granted = async {
             match form.require_plain("grant_type")?.as_str() {
@@ -140,15 +144,15 @@ impl TokenExchange {
         client: &Client<'_>,
         UserAgent(user_agent): UserAgent,
         mut form: Form,
-    ) -> Result<Json<Answer>, ApiError> {
+    ) -> Result<Json<TokenResponse>, ApiError> {
         let exchange = Exchange::read(&mut form)?;
         let scope = client.grant_scope(exchange.scope.as_deref())?;
         client.audience(exchange.audience.as_deref(), &self.issuer.audience)?;
-        let subject = &exchange.subject;
-        let provider = self.providers.name_of(subject)?;
+        let subject = self.providers.resolve(&exchange.subject)?;
+        let provider = subject.provider();
         client.check_provider(provider)?;
         let opening = Opening::new(
-            &subject.token,
+            &exchange.subject.token,
             client.id(),
             scope,
             user_agent.as_deref(),
@@ -157,7 +161,7 @@ impl TokenExchange {
         .for_audience(exchange.audience)
         .by_provider(provider);
 
-        let identity = self.providers.verify(subject).await?;
+        let identity = subject.verify().await?;
         let opening = opening.of_sign_in(identity.signed_in_at());
         let tokens = self.tokens.ready().await?;
         let (signed_in, tokens) = tokio::join!(
@@ -185,8 +189,8 @@ impl TokenExchange {
 
         let is_new_user = Some(session.is_new_user);
         let expires_in = session.refresh_token_expires_in;
-        let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
-        Ok(Json(Answer {
+        let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
+        Ok(Json(TokenResponse {
             scope,
             is_new_user,
             email_in_use: email_in_use.then_some(true),
@@ -195,7 +199,11 @@ impl TokenExchange {
     }
 
     /// RFC 6749 §6: the session goes on.
-    async fn refresh(&self, client: &Client<'_>, mut form: Form) -> Result<Json<Answer>, ApiError> {
+    async fn refresh(
+        &self,
+        client: &Client<'_>,
+        mut form: Form,
+    ) -> Result<Json<TokenResponse>, ApiError> {
         let presented = form.require("refresh_token")?;
         let token =
             RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
@@ -232,8 +240,8 @@ impl TokenExchange {
         let issued = tokens.issue(&user, &grant)?;
 
         let expires_in = session.refresh_token_expires_in;
-        let answer = Answer::new(&issued, &session.refresh_token, expires_in, user);
-        Ok(Json(Answer { scope, ..answer }))
+        let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
+        Ok(Json(TokenResponse { scope, ..answer }))
     }
 }
 

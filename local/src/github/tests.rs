@@ -24,13 +24,13 @@ fn github() -> StandIn {
     StandIn::new(vec![ours, theirs], accounts::octocat_and_friends())
 }
 
-struct Answer {
+struct GitHubResponse {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl GitHubResponse {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
@@ -49,11 +49,11 @@ impl Answer {
     }
 }
 
-async fn send(github: &StandIn, request: Request<Body>) -> Answer {
+async fn send(github: &StandIn, request: Request<Body>) -> GitHubResponse {
     let response = github.router().oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
-    Answer {
+    GitHubResponse {
         status: parts.status,
         headers: parts.headers,
         text: String::from_utf8(body.to_vec()).unwrap(),
@@ -80,7 +80,7 @@ fn basic(name: &str, password: &str) -> String {
     )
 }
 
-async fn authorize(github: &StandIn, pairs: &[(&str, &str)]) -> Answer {
+async fn authorize(github: &StandIn, pairs: &[(&str, &str)]) -> GitHubResponse {
     let path = format!("/login/oauth/authorize?{}", form(pairs));
     send(github, request("GET", &path).body(Body::empty()).unwrap()).await
 }
@@ -117,7 +117,7 @@ async fn exchange_as(github: &StandIn, id: &str, secret: &str, more: &[(&str, &s
     answer.json()
 }
 
-async fn get(github: &StandIn, path: &str, token: &str) -> Answer {
+async fn get(github: &StandIn, path: &str, token: &str) -> GitHubResponse {
     let request = request("GET", path)
         .header(header::AUTHORIZATION, format!("Bearer {token}"))
         .body(Body::empty())
@@ -131,7 +131,7 @@ async fn on_token(
     app: &str,
     credentials: &str,
     body: &str,
-) -> Answer {
+) -> GitHubResponse {
     let request = request(method, &format!("/applications/{app}/token"))
         .header(header::AUTHORIZATION, credentials)
         .body(Body::from(body.to_owned()))
@@ -140,7 +140,7 @@ async fn on_token(
 }
 
 /// Calls GitHub's check-a-token route as the test's app.
-async fn check(github: &StandIn, token: &str) -> Answer {
+async fn check(github: &StandIn, token: &str) -> GitHubResponse {
     let body = json!({ "access_token": token }).to_string();
     on_token(github, "POST", "ours", &basic("ours", "our-secret"), &body).await
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::next_app::Answer;
+use crate::next_app::ApiResponse;
 
 /// The tokens and the user that the API gave for a sign-in. Not `Debug`: the tokens are real.
 #[derive(Clone)]
@@ -17,7 +17,7 @@ pub(super) struct Grant {
 
 impl Grant {
     /// Returns the grant in an answer of `POST /token`, if it has one.
-    pub(super) fn of(answer: &Answer) -> Option<Self> {
+    pub(super) fn of(answer: &ApiResponse) -> Option<Self> {
         let text = |name: &str| Some(answer.body[name].as_str()?.to_owned());
         Some(Self {
             access_token: text("access_token")?,

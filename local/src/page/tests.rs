@@ -20,13 +20,13 @@ struct Browser<'a> {
     seen: Vec<String>,
 }
 
-struct Answer {
+struct PageResponse {
     status: StatusCode,
     headers: HeaderMap,
     text: String,
 }
 
-impl Answer {
+impl PageResponse {
     fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}", self.text))
     }
@@ -47,7 +47,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    async fn send(&mut self, mut request: RequestBuilder) -> Answer {
+    async fn send(&mut self, mut request: RequestBuilder) -> PageResponse {
         if let Some(cookie) = &self.cookie {
             request = request.header(header::COOKIE, format!("other=1; {cookie}"));
         }
@@ -60,7 +60,7 @@ impl<'a> Browser<'a> {
         }
         let text = response.text().await.unwrap();
         self.seen.push(format!("{headers:?}\n{text}"));
-        Answer {
+        PageResponse {
             status,
             headers,
             text,
@@ -71,12 +71,12 @@ impl<'a> Browser<'a> {
         format!("{}{path}", self.scene.api)
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    async fn get(&mut self, path: &str) -> PageResponse {
         self.send(self.http.get(self.url(path))).await
     }
 
     /// Sends a request as the page's script does.
-    async fn post(&mut self, path: &str) -> Answer {
+    async fn post(&mut self, path: &str) -> PageResponse {
         let request = self.http.post(self.url(path));
         self.send(request.header("sec-fetch-site", "same-origin"))
             .await

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{SignIn, grant::Grant};
-use crate::next_app::Answer;
+use crate::next_app::ApiResponse;
 
 /// The state of the page, except for the requests.
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ pub(super) struct ShownAnswer {
 }
 
 impl ShownAnswer {
-    pub(super) fn new(request: &str, answer: Answer) -> Self {
+    pub(super) fn new(request: &str, answer: ApiResponse) -> Self {
         let mut body = answer.body;
         for (name, start) in [("access_token", "eyJ"), ("refresh_token", "cbr_")] {
             if let Some(token) = body.get_mut(name) {
@@ -96,7 +96,7 @@ impl ShownGrant {
 }
 
 /// Returns a message for an answer: `success` if the request succeeded, an explanation otherwise.
-pub(super) fn words_for<'a>(answer: &Answer, success: &'a str) -> &'a str {
+pub(super) fn words_for<'a>(answer: &ApiResponse, success: &'a str) -> &'a str {
     let code = answer.body["error"].as_str().unwrap_or_default();
     match (answer.status, code) {
         (status, _) if status.is_success() => success,
@@ -121,8 +121,8 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16, body: Value) -> Answer {
-        Answer {
+    fn answer(status: u16, body: Value) -> ApiResponse {
+        ApiResponse {
             status: StatusCode::from_u16(status).unwrap(),
             body,
         }

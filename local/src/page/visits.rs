@@ -150,10 +150,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::next_app::Answer;
+    use crate::next_app::ApiResponse;
 
     fn grant(refresh_token: &str) -> Grant {
-        Grant::of(&Answer {
+        Grant::of(&ApiResponse {
             status: StatusCode::OK,
             body: json!({ "access_token": "a", "refresh_token": refresh_token, "is_new_user": true }),
         })

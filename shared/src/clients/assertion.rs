@@ -3,6 +3,8 @@
 //! Each is good once. Its name is put into the main table, on the condition that it is not there; DynamoDB deletes it when it would
 //! have expired anyway. A request that gets no outcome gives its assertion back, so that the same request can be sent again.
 
+use std::time::Duration;
+
 use aws_lc_rs::{
     digest::{SHA256, digest},
     rand,
@@ -14,7 +16,7 @@ use aws_sdk_dynamodb::{
     types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, Validation};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -34,10 +36,10 @@ pub const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::ES256,
     Algorithm::EdDSA,
 ];
-/// How far a client's clock may be off.
-const LEEWAY: u64 = 60;
+/// The greatest accepted error of a client's clock.
+const LEEWAY: Duration = Duration::from_mins(1);
 /// An assertion is made for one request; most libraries give it a minute, and Authlib an hour.
-const MAX_LIFETIME: u64 = 60 * 60;
+const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const MAX_JTI: usize = 256;
 
 /// The attribute of an assertion that a request without an outcome gave back.
@@ -78,6 +80,14 @@ pub struct Assertions {
     clock: Clock,
 }
 
+/// A well-formed assertion that is not verified.
+pub(super) struct Claimed<'a> {
+    assertion: &'a str,
+    header: Header,
+    /// The client that it claims to be of: the client is chosen by it, and then the assertion is verified.
+    pub(super) client_id: String,
+}
+
 /// An assertion that a request has used, which nobody else can use.
 #[derive(Debug)]
 pub(super) struct Used {
@@ -101,20 +111,24 @@ fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
     Err(AssertionError::Rejected(why))
 }
 
-/// The client that an assertion claims to be of: the client is chosen by it, and then it is verified. What is said of its form
-/// does not depend on the client.
-pub(super) fn claimed_client(assertion: &str) -> Result<String, AssertionError> {
-    let (header, claims) = inspect(assertion)?;
-    if header.typ.is_some_and(|typ| !is_assertion_type(&typ)) {
+/// Checks the form of `assertion`. The outcome does not depend on the client.
+pub(super) fn inspect(assertion: &str) -> Result<Claimed<'_>, AssertionError> {
+    let inspected = jws::inspect::<Claims>(assertion);
+    let (header, claims) = inspected.or(rejected(
+        "it is no plain JWT with alg and kid, and with iss, sub, aud, exp and jti",
+    ))?;
+    if header
+        .typ
+        .as_deref()
+        .is_some_and(|typ| !is_assertion_type(typ))
+    {
         return rejected("its typ is not JWT");
     }
-    Ok(claims.sub)
-}
-
-fn inspect(assertion: &str) -> Result<(Header, Claims), AssertionError> {
-    jws::inspect(assertion).or(rejected(
-        "it is no plain JWT with alg and kid, and with iss, sub, aud, exp and jti",
-    ))
+    Ok(Claimed {
+        assertion,
+        header,
+        client_id: claims.sub,
+    })
 }
 
 impl Assertions {
@@ -136,28 +150,22 @@ impl Assertions {
         })
     }
 
-    /// Proves that `assertion` was made by `client`, for us and for this moment, and uses it up. Its form was looked at by
-    /// [`claimed_client`].
+    /// Proves that the assertion was made by `client`, for this issuer and for this moment, and uses it up.
     pub(super) async fn prove(
         &self,
-        assertion: &str,
+        claimed: &Claimed<'_>,
         client: &Registered,
     ) -> Result<Used, AssertionError> {
-        let (header, claims) = inspect(assertion)?;
+        let Claimed {
+            assertion, header, ..
+        } = claimed;
         let key = client.jwks.find(&header.kid);
-        let key = key.filter(|key| ALGORITHMS.contains(&header.alg) && key.signs_with(header.alg));
+        let key = key.filter(|_| ALGORITHMS.contains(&header.alg));
         let Some(key) = key else {
             return rejected(NO_KEY);
         };
-        let mut validation = Validation::new(header.alg);
-        // Their values are checked below, against the clock that was handed in.
-        validation.set_required_spec_claims(&["exp"]);
-        validation.validate_exp = false;
-        validation.validate_aud = false;
-        if jsonwebtoken::decode::<serde::de::IgnoredAny>(assertion, &key.key, &validation).is_err()
-        {
-            return rejected(NO_KEY);
-        }
+        let verified = jws::verify(assertion, header, &key);
+        let claims: Claims = verified.or(rejected(NO_KEY))?;
         self.check(&claims, &client.client_id)?;
         self.use_up(&claims).await
     }
@@ -176,14 +184,14 @@ impl Assertions {
         if !is_for_us {
             return rejected("its aud is not this issuer");
         }
-        if now >= claims.exp.saturating_add(LEEWAY) {
+        if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
             return rejected("it has expired");
         }
-        if claims.exp > now + MAX_LIFETIME + LEEWAY {
+        if claims.exp > now + (MAX_LIFETIME + LEEWAY).as_secs() {
             return rejected("it lives longer than an hour");
         }
         let starts = [claims.nbf, claims.iat].into_iter().flatten().max();
-        if starts.is_some_and(|start| start > now + LEEWAY) {
+        if starts.is_some_and(|start| start > now + LEEWAY.as_secs()) {
             return rejected("it is not valid yet");
         }
         if claims.jti.is_empty() || claims.jti.len() > MAX_JTI {
@@ -209,7 +217,7 @@ impl Assertions {
         let attempt = AttributeValue::B(Blob::new(attempt));
         let mut item = primary_key(format!("ASSERTION#{name}"), "ASSERTION");
         item.insert("attempt".to_owned(), attempt.clone());
-        let expires_at = number(claims.exp.saturating_add(LEEWAY));
+        let expires_at = number(claims.exp.saturating_add(LEEWAY.as_secs()));
         item.insert("expires_at".to_owned(), expires_at);
         let used = Used { item, attempt };
         let put = self

@@ -152,13 +152,13 @@ impl Clients {
         assertion: &str,
         posted_id: Option<String>,
     ) -> Result<Client<'_>, ApiError> {
-        let claimed = assertion::claimed_client(assertion)?;
+        let claimed = assertion::inspect(assertion)?;
         // RFC 7521 §4.2: `client_id` is unnecessary, and names the same client if it is there.
         let settings = self
-            .find(&claimed)
-            .filter(|_| posted_id.is_none_or(|id| id == claimed))
+            .find(&claimed.client_id)
+            .filter(|_| posted_id.is_none_or(|id| id == claimed.client_id))
             .ok_or(AssertionError::Rejected(assertion::NO_KEY))?;
-        let used = self.assertions.prove(assertion, settings).await?;
+        let used = self.assertions.prove(&claimed, settings).await?;
         Ok(Client {
             settings,
             used: Some((&self.assertions, used)),

@@ -1,5 +1,7 @@
 //! `OIDC_PROVIDERS`: whose ID tokens are accepted, as JSON.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 
@@ -9,9 +11,9 @@ const NAME: &str = "OIDC_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"google","client_ids":["<id>"]},{"name":"acme","issuer":"https://login.example.com","client_ids":["<id>"]}]"#;
 
 /// A sign-in is exchanged at once; an older ID token comes from somewhere else.
-const DEFAULT_AGE: u64 = 5 * 60;
+const DEFAULT_AGE: Duration = Duration::from_mins(5);
 /// An ID token that was exchanged must not be forgotten before it is too old; the table remembers for longer than this.
-const AGES: std::ops::RangeInclusive<u64> = 60..=60 * 60;
+const AGES: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(1);
 
 /// An OpenID provider, and which of its ID tokens are for us.
 #[derive(Clone, Debug)]
@@ -28,8 +30,8 @@ pub struct OidcProvider {
     pub trusted_azp: Vec<String>,
     /// What its tokens may be signed with; never a symmetric algorithm.
     pub algorithms: Vec<Algorithm>,
-    /// How long ago a sign-in may be, in seconds.
-    pub max_age: u64,
+    /// The greatest age of a sign-in.
+    pub max_age: Duration,
     /// Where its keys may be, beside the issuer's own host.
     pub jwks_hosts: Vec<String>,
 }
@@ -153,7 +155,7 @@ impl Written {
         if self.client_ids.is_empty() || self.client_ids.iter().any(String::is_empty) {
             return Err(wrong("client_ids must name your app's client ids there"));
         }
-        let max_age = self.max_age.unwrap_or(DEFAULT_AGE);
+        let max_age = self.max_age.map_or(DEFAULT_AGE, Duration::from_secs);
         if !AGES.contains(&max_age) {
             return Err(wrong("max_age must be 60 to 3600 seconds"));
         }
@@ -235,9 +237,11 @@ mod tests {
                 r#"[{{"name":"google","client_ids":["a"],"max_age":{age}}}]"#
             ))
         };
-        assert_eq!(with(3600).unwrap()[0].max_age, 3600);
+        assert_eq!(with(3600).unwrap()[0].max_age.as_secs(), 3600);
         assert_eq!(
-            read(r#"[{"name":"google","client_ids":["a"]}]"#).unwrap()[0].max_age,
+            read(r#"[{"name":"google","client_ids":["a"]}]"#).unwrap()[0]
+                .max_age
+                .as_secs(),
             300
         );
         assert!(with(3601).is_err() && with(59).is_err());

@@ -1,5 +1,7 @@
 //! Sign-in as an extractor.
 
+use std::time::Duration;
+
 use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
 
@@ -37,8 +39,8 @@ pub struct Caller {
 #[derive(Debug)]
 pub struct RecentSignIn(pub Caller);
 
-/// What counts as a moment.
-pub(super) const RECENT: Timestamp = 5 * 60;
+/// The greatest age of a recent sign-in.
+pub(super) const RECENT: Duration = Duration::from_mins(5);
 
 impl Caller {
     /// The caller's user, as of now.
@@ -108,7 +110,7 @@ where
         match caller.signed_in_at {
             // Unknown is not recent: the person may have signed in at the provider weeks ago.
             None => Err(ApiError::SignInTimeUnknown),
-            Some(at) if now.saturating_sub(at) > RECENT => Err(ApiError::SignInTooOld),
+            Some(at) if now.saturating_sub(at) > RECENT.as_secs() => Err(ApiError::SignInTooOld),
             Some(_) => Ok(Self(caller)),
         }
     }

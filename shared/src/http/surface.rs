@@ -36,31 +36,32 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Who may keep an answer.
+/// The parties that may read and keep an answer.
 #[derive(Clone, Copy, Debug)]
-pub enum Cache {
-    /// Nobody: the answer is about one person (RFC 6749 §5.1).
-    Never,
-    /// Anybody, for five minutes, and pages of any origin may read it; an error is kept by nobody.
+pub enum Visibility {
+    /// The caller alone: the answer is about one person, and no cache keeps it (RFC 6749 §5.1).
+    Private,
+    /// Everybody: pages of any origin may read the answer (CORS), and caches keep it for five minutes, unless it is an
+    /// error.
     Public,
 }
 
 /// Gives the routes of `function` what all routes have.
-pub fn surface(routes: Router, function: &'static str, cache: Cache) -> Router {
+pub fn surface(routes: Router, function: &'static str, visibility: Visibility) -> Router {
     let overdue = || ApiError::Overdue.into_response();
-    with_limit(routes, function, cache, DEADLINE, overdue)
+    with_limit(routes, function, visibility, DEADLINE, overdue)
 }
 
 /// The same for routes of which OAuth clients read the errors.
 pub fn oauth_surface(routes: Router, function: &'static str) -> Router {
     let overdue = || OAuthError::from(ApiError::Overdue).into_response();
-    with_limit(routes, function, Cache::Never, DEADLINE, overdue)
+    with_limit(routes, function, Visibility::Private, DEADLINE, overdue)
 }
 
 fn with_limit(
     routes: Router,
     function: &'static str,
-    cache: Cache,
+    visibility: Visibility,
     limit: Duration,
     overdue: fn() -> Response,
 ) -> Router {
@@ -78,7 +79,7 @@ fn with_limit(
             let answer = tokio::time::timeout(limit, next.run(request)).await;
             answer.unwrap_or_else(|_| overdue())
         };
-        answer(response, cache).instrument(span).await
+        answer(response, visibility).instrument(span).await
     });
     routes.layer(layer)
 }
@@ -97,32 +98,32 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-async fn answer(response: impl Future<Output = Response>, cache: Cache) -> Response {
+async fn answer(response: impl Future<Output = Response>, visibility: Visibility) -> Response {
     let started = Instant::now();
     let mut response = response.await;
     let status = response.status();
-    set_headers(response.headers_mut(), status, cache);
+    set_headers(response.headers_mut(), status, visibility);
     let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     tracing::info!(status = status.as_u16(), duration_us, "answered");
     response
 }
 
-fn set_headers(headers: &mut HeaderMap, status: StatusCode, cache: Cache) {
+fn set_headers(headers: &mut HeaderMap, status: StatusCode, visibility: Visibility) {
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
     }
     let found = status.is_success() || status == StatusCode::NOT_MODIFIED;
-    let cache_control = match cache {
-        Cache::Public if found => "public, max-age=300",
-        Cache::Public | Cache::Never => "no-store",
+    let cache_control = match visibility {
+        Visibility::Public if found => "public, max-age=300",
+        Visibility::Public | Visibility::Private => "no-store",
     };
     headers.insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static(cache_control),
     );
-    match cache {
-        Cache::Public => cors::allow_any_origin(headers),
-        Cache::Never => {
+    match visibility {
+        Visibility::Public => cors::allow_any_origin(headers),
+        Visibility::Private => {
             headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
         }
     }
@@ -170,7 +171,7 @@ mod tests {
 
     async fn ask(limit: Duration, overdue: fn() -> Response) -> (Response, String) {
         let routes = Router::new().route("/", get(slow_handler));
-        let routes = with_limit(routes, "slow", Cache::Never, limit, overdue);
+        let routes = with_limit(routes, "slow", Visibility::Private, limit, overdue);
         let response = routes.oneshot(Request::new(Body::empty())).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
 
-use crate::jws::{self, Header};
+use crate::jws;
 
 /// The name of a session: it identifies, and proves nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ impl SessionId {
 /// so a JWT is known by what is signed. What is no JWT, like an opaque token with dots, is known by all of it.
 fn identifying_part(token: &str) -> &str {
     // The same form that an ID token must have to be proven.
-    let is_jwt = jws::inspect::<Header, IgnoredAny>(token).is_ok();
+    let is_jwt = jws::inspect::<IgnoredAny>(token).is_ok();
     let signed = token.rsplit_once('.').filter(|_| is_jwt);
     signed.map_or(token, |(signed, _)| signed)
 }

@@ -1,32 +1,35 @@
 //! The keys in memory: read at start, kept fresh while running, good for a day when the table cannot be reached.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use jsonwebtoken::{
-    DecodingKey, EncodingKey,
+    EncodingKey,
     jwk::{Jwk, JwkSet},
 };
 use thiserror::Error;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use super::{KeyError, KeySet, KeyStore, KeyType, PublishedKey};
 use crate::{
+    cached::{Cached, FailedRecently, Lifetime, Reading},
     clock::{Clock, Timestamp},
     config::AccessTokenTtl,
     dynamodb::StoreError,
+    jwk::PublicKey,
 };
 
-/// A set of this age is read again. Keys are published a day before they sign, so this misses none.
-const FRESH_FOR: u64 = 5 * 60;
+/// The longest time for which the last good set serves while the table cannot be reached, and so the longest after
+/// which a function learns of a new key.
+pub const GOOD_FOR: Duration = Duration::from_hours(24);
+/// Keys are published a day before they sign, so a set of five minutes misses none.
+const LIFETIME: Lifetime = Lifetime {
+    fresh_for: Duration::from_mins(5),
+    usable_for: GOOD_FOR,
+};
 /// A set of this age is read again before a key of it signs, so that a revoked key signs nothing after 30 s. The rest of the
 /// 30 s is what a request may take from there on.
-const SIGNS_FOR: u64 = 20;
-/// However many tokens with unknown key ids arrive, the table is asked no more often than this.
-const RELOAD_EVERY: u64 = 30;
-/// How long the last good set serves while the table cannot be reached, in seconds. Who reads the set late learns of a key
-/// that much after it was published.
-pub const GOOD_FOR: u64 = 24 * 60 * 60;
+const SIGNS_FOR: Duration = Duration::from_secs(20);
 
 /// The keys cannot be had; whoever needed one cannot tell good from bad.
 #[derive(Debug, Error)]
@@ -34,6 +37,9 @@ pub enum KeysError {
     /// The keys table did not answer, and there is no good set to go on with.
     #[error("the signing keys cannot be read: {0}")]
     Unreachable(#[from] StoreError),
+    /// The keys table did not answer a moment ago, and may have a newer set.
+    #[error("the signing keys cannot be read: {0}")]
+    NotRead(#[from] FailedRecently),
     /// The table answers, and has no key that could sign.
     #[error("there is no signing key yet; the function rotate-keys makes one")]
     None,
@@ -51,72 +57,46 @@ pub enum KeysError {
     Unusable(#[from] KeyError),
 }
 
-/// Our public keys, ready to verify. Clones share one cache.
+/// The public keys, ready to verify. Clones share one cache.
 #[derive(Clone)]
-pub struct Keys(Arc<Cache>);
+pub struct Keys(Arc<Inner>);
 
-struct Cache {
+struct Inner {
     store: KeyStore,
     clock: Clock,
     development_allowed: bool,
-    loaded: ArcSwap<Loaded>,
-    /// The last reload that was tried. Holding it is what makes a reload the only one.
-    last_try: Mutex<Option<Try>>,
+    loaded: Cached<Loaded>,
 }
 
-/// A reload that was tried.
-struct Try {
-    at: Timestamp,
-    succeeded: bool,
-}
-
-/// One reading of the key set.
-#[derive(Default)]
+/// The key set, ready to verify.
 struct Loaded {
-    at: Option<Timestamp>,
     set: KeySet,
     verifying: HashMap<String, Arc<VerifyingKey>>,
 }
 
-/// One public key, bound to its algorithm.
+/// A public key that verifies with its one algorithm.
 pub(crate) struct VerifyingKey {
-    pub(crate) key_type: KeyType,
-    pub(crate) key: DecodingKey,
+    pub(crate) key: PublicKey,
     /// Nothing that the key signed is valid from this time on.
     until: Option<Timestamp>,
     jwk: Jwk,
 }
 
 impl Loaded {
-    fn new(set: KeySet, at: Timestamp) -> Result<Self, KeyError> {
+    fn new(set: KeySet) -> Result<Self, KeyError> {
         let verifying = set.keys.iter().map(|published| {
             let (jwk, key) = published.read()?;
             let key = VerifyingKey {
-                key_type: published.key_type,
-                key,
+                key: PublicKey::new(key, published.key_type.algorithm()),
                 until: set.verify_until(published),
                 jwk,
             };
             Ok((published.kid.clone(), Arc::new(key)))
         });
         Ok(Self {
-            at: Some(at),
             verifying: verifying.collect::<Result<_, KeyError>>()?,
             set,
         })
-    }
-
-    /// Its age, if it was ever read; a clock that went backwards makes it infinitely old.
-    fn is_younger_than(&self, seconds: u64, now: Timestamp) -> bool {
-        self.at
-            .and_then(|at| now.checked_sub(at))
-            .is_some_and(|age| age < seconds)
-    }
-
-    /// The last good set, where a fresh one cannot be had.
-    fn instead_of(self: Arc<Self>, error: &KeysError) -> Arc<Self> {
-        tracing::warn!(error.cause = %error, "signing keys not refreshed; going on with the last good ones");
-        self
     }
 
     fn find(&self, kid: &str, now: Timestamp) -> Option<Arc<VerifyingKey>> {
@@ -139,12 +119,11 @@ impl Keys {
         clock: Clock,
         development_allowed: bool,
     ) -> Result<Self, KeysError> {
-        let keys = Self(Arc::new(Cache {
+        let keys = Self(Arc::new(Inner {
             store,
+            loaded: Cached::new("signing keys", clock.clone()),
             clock,
             development_allowed,
-            loaded: ArcSwap::default(),
-            last_try: Mutex::new(None),
         }));
         match keys.fresh().await {
             Err(error @ (KeysError::Development(_) | KeysError::Unusable(_))) => Err(error),
@@ -178,12 +157,12 @@ impl Keys {
         if let Some(key) = self.fresh().await?.find(kid, now) {
             return Ok(Some(key));
         }
-        let last_try = self.0.last_try.lock().await;
-        Ok(self.reload(last_try, RELOAD_EVERY).await?.find(kid, now))
+        Ok(self.0.loaded.reload(self.read()).await?.find(kid, now))
     }
 
     async fn current(&self) -> Result<PublishedKey, KeysError> {
-        let loaded = self.fresh_enough_to_sign().await?;
+        let loaded = self.0.loaded.get_younger_than(SIGNS_FOR, self.read());
+        let loaded = loaded.await?;
         let (set, now) = (&loaded.set, self.0.clock.now());
         // Where it is nobody's turn yet, a key was made a moment ago by a clock that is ahead of ours.
         let ahead = || set.next(now).filter(|key| key.has_turn());
@@ -191,84 +170,26 @@ impl Keys {
         current.cloned().ok_or(KeysError::NoneCurrent)
     }
 
-    /// A set that is fresh, or the last good one while a fresh one is being read or cannot be had.
-    async fn fresh(&self) -> Result<Arc<Loaded>, KeysError> {
-        let loaded = self.0.loaded.load_full();
-        let now = self.0.clock.now();
-        if loaded.is_younger_than(FRESH_FOR, now) {
-            return Ok(loaded);
-        }
-        if !loaded.is_younger_than(GOOD_FOR, now) {
-            let last_try = self.0.last_try.lock().await;
-            return self.reload(last_try, RELOAD_EVERY).await;
-        }
-        let Ok(last_try) = self.0.last_try.try_lock() else {
-            return Ok(loaded);
-        };
-        let reloaded = self.reload(last_try, RELOAD_EVERY).await;
-        Ok(reloaded.unwrap_or_else(|error| loaded.instead_of(&error)))
+    async fn fresh(&self) -> Result<Arc<Reading<Loaded>>, KeysError> {
+        self.0.loaded.get(self.read()).await
     }
 
-    /// A set of the last [`SIGNS_FOR`] seconds, or the last good one while none can be had. While one is being read, this waits
-    /// for it: what it signed with the one before could be refused.
-    async fn fresh_enough_to_sign(&self) -> Result<Arc<Loaded>, KeysError> {
-        let loaded = self.0.loaded.load_full();
-        let now = self.0.clock.now();
-        if loaded.is_younger_than(SIGNS_FOR, now) {
-            return Ok(loaded);
-        }
-        let last_try = self.0.last_try.lock().await;
-        match self.reload(last_try, SIGNS_FOR).await {
-            Err(error) if loaded.is_younger_than(GOOD_FOR, now) => Ok(loaded.instead_of(&error)),
-            reloaded => reloaded,
-        }
-    }
-
-    /// Reads the set again, unless that was tried within the last `every` seconds; `last_try` proves that nobody else does.
-    async fn reload(
-        &self,
-        mut last_try: MutexGuard<'_, Option<Try>>,
-        every: u64,
-    ) -> Result<Arc<Loaded>, KeysError> {
-        let loaded = self.0.loaded.load_full();
-        let now = self.0.clock.now();
-        // Without a good set each request tries: a failure is not cached.
-        if loaded.is_younger_than(GOOD_FOR, now)
-            && let Some(last) = last_try.as_ref()
-            && now.checked_sub(last.at).is_some_and(|age| age < every)
-        {
-            // What is not in the last good set may be in the table: that is unknown, and not "no".
-            return if last.succeeded {
-                Ok(loaded)
-            } else {
-                Err(StoreError::Unavailable("the last try failed a moment ago".to_owned()).into())
-            };
-        }
-        let reading = self.read(now).await;
-        *last_try = Some(Try {
-            at: now,
-            succeeded: reading.is_ok(),
-        });
-        let reloaded = reading?;
-        self.0.loaded.store(Arc::clone(&reloaded));
-        Ok(reloaded)
-    }
-
-    async fn read(&self, now: Timestamp) -> Result<Arc<Loaded>, KeysError> {
+    async fn read(&self) -> Result<(Loaded, Lifetime), KeysError> {
         let set = self.0.store.find_set().await?.ok_or(KeysError::None)?;
         if let Some(key) = set.keys.iter().find(|key| key.is_development())
             && !self.0.development_allowed
         {
             return Err(KeysError::Development(key.kid.clone()));
         }
-        Ok(Arc::new(Loaded::new(set, now)?))
+        Ok((Loaded::new(set)?, LIFETIME))
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loaded = self.0.loaded.load();
-        f.debug_set().entries(loaded.verifying.keys()).finish()
+        let loaded = self.0.loaded.last();
+        let kids = loaded.iter().flat_map(|loaded| loaded.verifying.keys());
+        f.debug_set().entries(kids).finish()
     }
 }
 
@@ -314,8 +235,7 @@ impl Signer {
     /// # Errors
     /// There is none, or it cannot be read.
     pub(crate) async fn ready(&self) -> Result<(), KeysError> {
-        let (loaded, now) = (self.keys.0.loaded.load(), self.keys.0.clock.now());
-        if loaded.is_younger_than(GOOD_FOR, now) && self.held_over().is_some() {
+        if self.keys.0.loaded.usable().is_some() && self.held_over().is_some() {
             return Ok(());
         }
         self.current().await.map(drop)
@@ -375,7 +295,7 @@ impl Signer {
     /// The key that signed so far, if whatever it signs now will be accepted for as long as it lives.
     fn held_over(&self) -> Option<Arc<SigningKey>> {
         let last_needed = self.keys.0.clock.now() + AccessTokenTtl::MAX.as_secs();
-        let loaded = self.keys.0.loaded.load();
+        let loaded = self.keys.0.loaded.last()?;
         self.signing
             .load_full()
             .filter(|signing| loaded.find(&signing.kid, last_needed).is_some())

@@ -10,7 +10,7 @@ const FAILURES: u32 = 5;
 const SLOW_FAILURES: u32 = 2;
 /// A failure that took this long is a slow one: half of what a single request may take.
 const SLOW: Duration = Duration::from_secs(1);
-const OPEN_FOR: u64 = 10;
+const OPEN_FOR: Duration = Duration::from_secs(10);
 
 /// A circuit breaker: five failures in a row, or two slow ones, open it for ten seconds; then one call may probe.
 ///
@@ -28,12 +28,12 @@ impl Breaker {
     pub(super) fn admit(&mut self, now: Timestamp) -> Result<(), Duration> {
         match self.open_until {
             // A clock that went backwards must not keep it open for longer than it would ever have been.
-            Some(until) if now < until && until - now <= OPEN_FOR => {
+            Some(until) if now < until && until - now <= OPEN_FOR.as_secs() => {
                 Err(Duration::from_secs(until - now))
             }
             Some(_) => {
                 // This call is the probe; everybody else waits for what becomes of it.
-                self.open_until = Some(now + OPEN_FOR);
+                self.open_until = Some(now + OPEN_FOR.as_secs());
                 Ok(())
             }
             None => Ok(()),
@@ -53,7 +53,7 @@ impl Breaker {
         }
         let is_down = self.failures >= FAILURES || self.slow_failures >= SLOW_FAILURES;
         if is_down || self.open_until.is_some() {
-            self.open_until = Some(now + OPEN_FOR);
+            self.open_until = Some(now + OPEN_FOR.as_secs());
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
                     if success { breaker.succeeded() } else { breaker.failed(now, Duration::from_secs(took)) }
                 }
             }
-            prop_assert!(breaker.admit(now + OPEN_FOR).is_ok());
+            prop_assert!(breaker.admit(now + OPEN_FOR.as_secs()).is_ok());
         }
     }
 }

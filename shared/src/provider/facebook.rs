@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
     opaque::{self, Opaque},
-    outbound::Answer,
+    outbound::ProviderResponse,
 };
 use crate::config::{ConfigError, OAuthProvider};
 
@@ -63,7 +63,7 @@ const OTHER_APP: u64 = 100;
 const BAD_TOKEN: u64 = 190;
 
 /// The code of an answer that is an error of one request.
-fn error_code(answer: &Answer) -> Option<u64> {
+fn error_code(answer: &ProviderResponse) -> Option<u64> {
     let error: GraphError = answer.json().ok()?;
     answer.status.is_client_error().then_some(error.error.code)
 }
@@ -167,7 +167,7 @@ impl Facebook {
     }
 
     /// What an answer of `debug_token` means that says nothing of the token's data.
-    fn refusal(&self, answer: &Answer) -> ProviderError {
+    fn refusal(&self, answer: &ProviderResponse) -> ProviderError {
         match error_code(answer) {
             Some(OTHER_APP) => opaque::FOREIGN,
             Some(BAD_TOKEN) => {

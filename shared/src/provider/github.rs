@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
-    outbound::Answer,
+    outbound::ProviderResponse,
 };
 use crate::{
     clock::parse_rfc3339,
@@ -272,7 +272,11 @@ impl GitHub {
         }
     }
 
-    async fn get(&self, path: &str, token: &SecretString) -> Result<Answer, ProviderError> {
+    async fn get(
+        &self,
+        path: &str,
+        token: &SecretString,
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self
             .outbound
             .client()

@@ -3,29 +3,25 @@
 
 mod keys;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use futures_util::future::BoxFuture;
-use jsonwebtoken::{Algorithm, Validation};
+use jsonwebtoken::Algorithm;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{
-    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
-    SubjectTokenType,
-};
+use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
-    jws::{self, Audience, Header},
+    jws::{self, Audience, Header, Refused},
 };
 use keys::ProviderKeys;
 
-/// How far a provider's clock may be off.
-const LEEWAY: u64 = 60;
+/// The greatest accepted error of a provider's clock.
+const LEEWAY: Duration = Duration::from_mins(1);
 
 /// Proves the ID tokens of one provider.
 #[derive(Debug)]
@@ -35,7 +31,7 @@ pub(super) struct Oidc {
     clock: Clock,
 }
 
-/// What a token that nobody has verified says of its origin: enough to choose whose keys it is to be verified with.
+/// The unverified claim by which the provider is chosen. The provider then verifies the token.
 #[derive(Deserialize)]
 struct UnverifiedOrigin {
     iss: String,
@@ -85,35 +81,11 @@ impl Flag {
     }
 }
 
-/// The `iss` of a token, as it claims: the provider is chosen by it, and then it is verified.
-pub(super) fn claimed_issuer(token: &str) -> Result<String, ProviderError> {
-    let (_, origin) = inspect::<UnverifiedOrigin>(token)?;
-    Ok(origin.iss)
-}
-
-fn inspect<P: serde::de::DeserializeOwned>(token: &str) -> Result<(Header, P), ProviderError> {
-    jws::inspect(token).map_err(|_| ProviderError::Rejected("it is no plain ID token"))
-}
-
-impl Provider for Oidc {
-    fn name(&self) -> &str {
-        &self.config.name
-    }
-
-    fn issues(&self, issuer: &str) -> bool {
-        self.tenant_of(issuer).is_some()
-    }
-
-    fn proves(&self) -> SubjectTokenType {
-        SubjectTokenType::IdToken
-    }
-
-    fn verify<'a>(
-        &'a self,
-        subject: &'a SubjectToken,
-    ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        Box::pin(self.prove(subject))
-    }
+/// Checks the form of an ID token and returns its header and its `iss`, both unverified.
+pub(super) fn inspect(token: &str) -> Result<(Header, String), ProviderError> {
+    let inspected = jws::inspect::<UnverifiedOrigin>(token);
+    let inspected = inspected.map_err(|_| ProviderError::Rejected("it is no plain ID token"));
+    inspected.map(|(header, origin)| (header, origin.iss))
 }
 
 impl Oidc {
@@ -131,6 +103,16 @@ impl Oidc {
         }
     }
 
+    /// Returns the name that the identities of the provider go by.
+    pub(super) fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Returns whether an ID token with this `iss` is the provider's.
+    pub(super) fn issues(&self, issuer: &str) -> bool {
+        self.tenant_of(issuer).is_some()
+    }
+
     /// The tenant in an issuer of this provider's; empty where there is one issuer for all.
     fn tenant_of<'a>(&'a self, issuer: &str) -> Option<&'a str> {
         let is = |tenant: &str| self.config.issuer.replace("{tenantid}", tenant) == issuer;
@@ -141,15 +123,17 @@ impl Oidc {
         tenants.into_iter().find(|tenant| is(tenant))
     }
 
-    async fn prove(&self, subject: &SubjectToken) -> Result<Identity, ProviderError> {
+    /// Verifies an ID token that [`inspect`] read `header` from.
+    pub(super) async fn verify(
+        &self,
+        header: &Header,
+        subject: &SubjectToken,
+    ) -> Result<Identity, ProviderError> {
         const REFUSED: ProviderError =
             ProviderError::Rejected("its signature is not the provider's");
         let token = subject.token.expose_secret();
-        let (header, UnverifiedOrigin { .. }) = inspect(token)?;
-        if header
-            .typ
-            .is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT"))
-        {
+        let typ = header.typ.as_deref();
+        if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(ProviderError::Rejected("it is another kind of token"));
         }
         if !self.config.algorithms.contains(&header.alg) {
@@ -158,13 +142,11 @@ impl Oidc {
             ));
         }
         let key = self.keys.find(&header.kid).await?.ok_or(REFUSED)?;
-        if !key.signs_with(header.alg) {
-            return Err(ProviderError::Rejected("its algorithm is not its key's"));
-        }
-        let validation = signature_only(header.alg);
-        // The library's message may quote the token.
-        let decoded = jsonwebtoken::decode::<Claims>(token, &key.key, &validation);
-        let claims = decoded.map_err(|_| REFUSED)?.claims;
+        let verified = jws::verify::<Claims>(token, header, &key);
+        let claims = verified.map_err(|refused| match refused {
+            Refused::Algorithm => ProviderError::Rejected("its algorithm is not its key's"),
+            Refused::Signature | Refused::Claims => REFUSED,
+        })?;
         self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
         if let Some(access_token) = &subject.access_token {
             let hash = half_hash(header.alg, access_token.expose_secret());
@@ -205,13 +187,14 @@ impl Oidc {
             None if is_one => {}
             None => return refuse("it is for several applications, and does not say which asked"),
         }
-        if now >= claims.exp.saturating_add(LEEWAY) {
+        if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
             return refuse("it has expired");
         }
-        if claims.iat > now + LEEWAY || claims.nbf.is_some_and(|nbf| nbf > now + LEEWAY) {
+        let latest = now + LEEWAY.as_secs();
+        if claims.iat > latest || claims.nbf.is_some_and(|nbf| nbf > latest) {
             return refuse("it is from the future");
         }
-        if now.saturating_sub(claims.iat) > self.config.max_age {
+        if now.saturating_sub(claims.iat) > self.config.max_age.as_secs() {
             return refuse("the sign-in was too long ago");
         }
         if nonce.is_some_and(|nonce| !is_nonce(claims.nonce.as_deref(), nonce)) {
@@ -272,15 +255,6 @@ fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
         .collect();
     let base64url = URL_SAFE_NO_PAD.encode(hash);
     claimed.is_some_and(|claimed| claimed == nonce || claimed == hex || claimed == base64url)
-}
-
-/// The library verifies the signature, with this one algorithm. What the claims say is checked above.
-fn signature_only(algorithm: Algorithm) -> Validation {
-    let mut validation = Validation::new(algorithm);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    validation
 }
 
 #[cfg(test)]

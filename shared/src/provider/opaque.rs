@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::{Identity, Outbound, Profile, ProviderError, outbound::Answer, rate_limit};
+use super::{Identity, Outbound, Profile, ProviderError, outbound::ProviderResponse, rate_limit};
 use crate::config::OAuthProvider;
 
 /// No provider promises a length or an alphabet; this leaves room for both to grow.
@@ -64,7 +64,7 @@ impl Opaque {
         path: &str,
         query: &[(&str, &str)],
         token: &SecretString,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self.request(path, query, token)?;
         self.outbound.send_for_person(request).await
     }
@@ -75,7 +75,7 @@ impl Opaque {
         path: &str,
         query: &[(&str, &str)],
         token: &SecretString,
-    ) -> Result<Answer, ProviderError> {
+    ) -> Result<ProviderResponse, ProviderError> {
         let request = self.request(path, query, token)?;
         self.outbound.send_for_app(request).await
     }
@@ -100,13 +100,16 @@ impl Opaque {
     }
 
     /// Remembers that the provider wants no requests of the application for now.
-    pub(super) fn app_is_limited(&self, answer: &Answer) -> ProviderError {
+    pub(super) fn app_is_limited(&self, answer: &ProviderResponse) -> ProviderError {
         let status = answer.status.as_u16();
         self.outbound.app_is_limited(status, rate_limit::USUAL_WAIT)
     }
 
     /// An answer to a request with the person's own token.
-    pub(super) fn read<T: DeserializeOwned>(&self, answer: Answer) -> Result<T, ProviderError> {
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        answer: ProviderResponse,
+    ) -> Result<T, ProviderError> {
         match answer.status {
             StatusCode::OK => answer.json(),
             StatusCode::UNAUTHORIZED => Err(UNKNOWN),

@@ -58,8 +58,8 @@ pub(super) struct Outbound {
     hosts: Hosts,
 }
 
-/// What a provider answered: neither an outage nor a rate limit.
-pub(super) struct Answer {
+/// A response of a provider that is neither an outage nor a rate limit.
+pub(super) struct ProviderResponse {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
     /// Whether it says that it is JSON of some kind.
@@ -68,7 +68,7 @@ pub(super) struct Answer {
     pub(super) max_age: Option<Duration>,
 }
 
-impl Answer {
+impl ProviderResponse {
     /// The error for an answer whose status says nothing of the token. A 4xx may be about this one person's token, and is
     /// no outage: somebody who sends odd tokens must not shut the provider out for everybody.
     pub(super) fn unexpected(&self, asked: &str) -> ProviderError {
@@ -186,7 +186,10 @@ impl Outbound {
 
     /// Sends `request`, which is about the application as a whole, with its credentials or for public keys. A rate limit of it
     /// is remembered until its wait has passed.
-    pub(super) async fn send_for_app(&self, request: Request) -> Result<Answer, ProviderError> {
+    pub(super) async fn send_for_app(
+        &self,
+        request: Request,
+    ) -> Result<ProviderResponse, ProviderError> {
         let answer = self.send(request).await;
         match answer {
             Err(ProviderError::RateLimited {
@@ -198,7 +201,10 @@ impl Outbound {
     }
 
     /// Sends `request`, which is authenticated by one person's token: a rate limit of it is that person's own.
-    pub(super) async fn send_for_person(&self, request: Request) -> Result<Answer, ProviderError> {
+    pub(super) async fn send_for_person(
+        &self,
+        request: Request,
+    ) -> Result<ProviderResponse, ProviderError> {
         self.send(request).await
     }
 
@@ -212,7 +218,7 @@ impl Outbound {
     }
 
     /// Sends `request`; once more if no connection came about or the answer was a 5xx.
-    async fn send(&self, request: Request) -> Result<Answer, ProviderError> {
+    async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
             (Err(Failure { again: true, .. }), Some(request)) => self.try_send(request).await,
@@ -221,7 +227,7 @@ impl Outbound {
         answer.map_err(|failure| failure.error)
     }
 
-    async fn try_send(&self, request: Request) -> Result<Answer, Failure> {
+    async fn try_send(&self, request: Request) -> Result<ProviderResponse, Failure> {
         let response = self
             .client
             .execute(request)
@@ -254,7 +260,7 @@ impl Outbound {
         }
         let (is_json, max_age) = (is_json(&response), max_age(&response));
         let body = read_bounded(response).await?;
-        Ok(Answer {
+        Ok(ProviderResponse {
             status,
             body,
             is_json,

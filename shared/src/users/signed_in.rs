@@ -12,8 +12,8 @@ use crate::{
     sessions,
 };
 
-/// How often DynamoDB is asked for keys that it left unprocessed.
-const TRIES: u32 = 3;
+/// The number of reads for one batch of keys: DynamoDB may leave some of them unprocessed.
+const BATCH_READS: u32 = 3;
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A user and sessions of theirs, as of the same moment.
@@ -87,7 +87,7 @@ impl Users {
             .build()?;
         let mut items = Vec::new();
         let mut backoff = FIRST_BACKOFF;
-        for _ in 1..TRIES {
+        for _ in 1..BATCH_READS {
             let Some(left) = self.read_some(keys, &mut items).await? else {
                 return Ok(items);
             };

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::{
     clock::Clock,
     config::Environment,
-    http::{ApiError, Cache, Caller, method_not_allowed, surface},
+    http::{ApiError, Visibility, Caller, method_not_allowed, surface},
     start::{Start, StartError},
     token::TokenVerifier,
     users::UserId,
@@ -35,7 +35,7 @@ pub fn router(function: Function) -> Router {
     let routes = Router::new()
         .route("/{{ project_name }}", get(list).fallback(method_not_allowed))
         .with_state(function);
-    surface(routes, "{{ project_name }}", Cache::Never)
+    surface(routes, "{{ project_name }}", Visibility::Private)
 }
 
 /// The answer.
