@@ -1,9 +1,13 @@
-//! The DynamoDB client, and what its failures mean to us.
+//! The DynamoDB client, requests to its tables, and their failures.
 
+mod expression;
+mod requests;
 mod retry;
+pub(crate) mod table;
 
 use std::{collections::HashMap, error::Error as StdError, time::Duration};
 
+use aws_lc_rs::error::Unspecified;
 use aws_sdk_dynamodb::{
     Client,
     config::{
@@ -18,10 +22,13 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use secrecy::ExposeSecret;
+use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use url::Url;
 
-use crate::{config, telemetry, users::UserId};
+use crate::{config, telemetry};
+pub(crate) use expression::Expression;
+pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
@@ -109,16 +116,6 @@ pub fn credentials(config: &config::DynamoDb) -> Credentials {
 /// An item, or the key of one, as DynamoDB has it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The key of an item of the main table.
-pub(crate) fn primary_key(pk: impl ToString, sk: impl ToString) -> Item {
-    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
-}
-
-/// The partition of a user, where their sessions are as well.
-pub(crate) fn user_partition(id: UserId) -> String {
-    format!("USER#{id}")
-}
-
 /// A text as an attribute.
 pub(crate) fn string(text: impl ToString) -> AttributeValue {
     AttributeValue::S(text.to_string())
@@ -129,17 +126,32 @@ pub(crate) fn number(number: impl Into<u64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 
-/// The store could not do what was asked: we do not know, which is never the same as "there is none".
+/// Reads an item.
+pub(crate) fn decode<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    Ok(serde_dynamo::from_item(item)?)
+}
+
+/// Turns a value into an attribute.
+pub(crate) fn encode<T: Serialize>(value: T) -> Result<AttributeValue, StoreError> {
+    Ok(serde_dynamo::to_attribute_value(value)?)
+}
+
+/// An operation on a table failed. This never means that an item does not exist.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// DynamoDB did not answer, or refused for now; the request may be repeated. Whether a write was applied is not
-    /// known.
+    /// DynamoDB did not answer, or refused for now. The request may be repeated; a write may have been applied.
     #[error("DynamoDB is unavailable: {0}")]
     Unavailable(String),
-    /// DynamoDB refuses the request itself: a missing table, a missing permission, or a fault of ours.
+    /// Concurrent requests kept changing the same item. Nothing was written, and the request may be repeated.
+    #[error("concurrent requests kept changing {0}")]
+    Conflict(&'static str),
+    /// The operating system's random number generator failed. Nothing was written.
+    #[error("the operating system's random number generator failed")]
+    NoRandomness,
+    /// DynamoDB refuses the request itself: the table or a permission is missing, or the request is invalid.
     #[error("DynamoDB refused the request: {0}")]
     Refused(String),
-    /// An item is not as we write them.
+    /// An item does not have the expected attributes.
     #[error("an item of the table cannot be read: {0}")]
     Malformed(String),
 }
@@ -156,8 +168,15 @@ where
             Some("AccessDeniedException" | "ResourceNotFoundException" | "ValidationException") => {
                 Self::Refused(cause)
             }
+            Some("TransactionConflictException") => Self::Conflict("the item"),
             _ => Self::Unavailable(cause),
         }
+    }
+}
+
+impl From<Unspecified> for StoreError {
+    fn from(_: Unspecified) -> Self {
+        Self::NoRandomness
     }
 }
 

@@ -10,12 +10,12 @@ mod store;
 mod terms;
 
 pub use alive::Alive;
-pub(crate) use alive::{is_alive, still_alive};
+pub(crate) use alive::{alive, is_alive};
 pub use decide::{Decision, Presented, State, decide};
 pub use ending::EndReason;
 pub use id::SessionId;
 pub use list::Session;
 pub use refresh_token::{Hash, Nonce, RefreshToken};
+pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
-pub(crate) use store::{Opens, session_key};
 pub use terms::Terms;

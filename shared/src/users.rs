@@ -12,13 +12,12 @@ mod same_email;
 mod sign_up;
 mod signed_in;
 mod store;
-mod transaction;
 
 pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use id::UserId;
-pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
+pub use identities::{Conflict, LinkAttempts, LinkError, LinkStep, Unlinked};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
@@ -29,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
+    dynamodb::{Expression, number, string},
     provider::IdentityKey,
     sessions::{SessionId, SessionRef},
 };
@@ -108,6 +108,20 @@ impl User {
             .as_ref()
             .map_or(self.profile.picture.as_deref(), |own| own.as_deref())
     }
+}
+
+/// [`User::admits`] as a condition on the user's item.
+fn admits(session: SessionRef) -> Expression {
+    let is_current = Expression::new("(#session_version = :version OR #kept_session = :session)");
+    is_active().and(is_current.values([
+        (":version", number(session.version)),
+        (":session", string(session.id)),
+    ]))
+}
+
+/// [`Status::Active`] as a condition on the user's item.
+fn is_active() -> Expression {
+    Expression::new("#status = :active").values([(":active", string("active"))])
 }
 
 /// Whether a user may sign in.

@@ -10,7 +10,7 @@
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use shared::{
     clock::Timestamp,
@@ -32,7 +32,7 @@ const NOTHING_COMES_BACK: &str = "what ended stays so";
 const REUSE_ENDS: &str = "a token whose successor was used ends the session";
 const EXPIRY_HOLDS: &str = "an expired session is not refreshed";
 
-type Decide = fn(&Presented, &State, Timestamp, Option<u64>) -> Decision;
+type Decide = fn(&Presented, &State, Timestamp, Option<Duration>) -> Decision;
 
 /// A secret, named by what it follows from: the nonce of the exchange, and those of the rotations since.
 type Secret = Vec<u8>;

@@ -1,16 +1,10 @@
 //! Whether a session is alive, for a service that wants to know it now (RFC 7662).
 
-use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
-
-use super::{
-    Decision, Presented, RefreshToken, SessionId, SessionRef, Sessions, decide,
-    store::{SessionItem, session_key},
-};
+use super::{RefreshToken, SessionId, SessionRef, Sessions, decide, store::SessionItem};
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
-    dynamodb::{Item, StoreError, number},
-    users::UserId,
+    dynamodb::{Expression, Item, StoreError, decode, number, table::session_key},
 };
 
 /// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.
@@ -43,40 +37,22 @@ impl Alive {
     }
 }
 
-/// Whether the session that `item` holds is neither ended nor expired.
+/// Returns whether the session in `item` is neither ended nor expired.
 ///
 /// # Errors
-/// The item is not as we write them.
+/// The item is not a session.
 pub(crate) fn is_alive(item: Item, now: Timestamp) -> Result<bool, StoreError> {
-    let item: SessionItem = serde_dynamo::from_item(item)?;
-    Ok(item.state().is_alive(now))
+    Ok(decode::<SessionItem>(item)?.state().is_alive(now))
 }
 
-/// The part of a transaction that lets it through only while the session is neither ended nor expired: [`is_alive`], in
-/// DynamoDB's words.
+/// [`State::is_alive`] as a condition on the session's item.
 ///
-/// # Errors
-/// None but a fault of ours.
-pub(crate) fn still_alive(
-    table: &str,
-    user_id: UserId,
-    id: SessionId,
-    now: Timestamp,
-) -> Result<TransactWriteItem, StoreError> {
-    let check = ConditionCheck::builder()
-        .table_name(table)
-        .set_key(Some(session_key(user_id, id)))
-        .condition_expression(
-            "attribute_exists(#pk) AND attribute_not_exists(#ended_at) \
-             AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-        )
-        .expression_attribute_names("#pk", "pk")
-        .expression_attribute_names("#ended_at", "ended_at")
-        .expression_attribute_names("#idle_expires_at", "idle_expires_at")
-        .expression_attribute_names("#absolute_expires_at", "absolute_expires_at")
-        .expression_attribute_values(":now", number(now))
-        .build()?;
-    Ok(TransactWriteItem::builder().condition_check(check).build())
+/// [`State::is_alive`]: super::State::is_alive
+pub(crate) fn alive(now: Timestamp) -> Expression {
+    Expression::new(
+        "attribute_not_exists(#ended_at) AND #idle_expires_at > :now AND #absolute_expires_at > :now",
+    )
+    .values([(":now", number(now))])
 }
 
 impl Sessions {
@@ -89,34 +65,15 @@ impl Sessions {
         token: &RefreshToken,
         lifetimes: &SessionLifetimes,
     ) -> Result<Option<Alive>, StoreError> {
-        let Some(item) = self.read(token.user_id, token.session_id).await? else {
+        let key = session_key(token.user_id, token.session_id);
+        let Some(item) = self.table.find::<SessionItem>(key, true).await? else {
             return Ok(None);
         };
-        let presented = Presented {
-            client_id: item.client_id.clone(),
-            family: token.family.hash(),
-            generation: token.generation,
-            secret: token.secret.hash(),
-        };
-        let window = lifetimes.reuse_window.map(|window| window.as_secs());
-        let decision = decide(&presented, &item.state(), self.clock.now(), window);
-        let is_good = matches!(decision, Decision::Rotate | Decision::Repeat(_));
-        Ok(is_good.then(|| Alive::new(token.session_id, item)))
-    }
-
-    async fn read(
-        &self,
-        user_id: UserId,
-        id: SessionId,
-    ) -> Result<Option<SessionItem>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, id)))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(found.item.map(serde_dynamo::from_item).transpose()?)
+        let presented = token.presented(&item.client_id);
+        let now = self.clock.now();
+        let decision = decide(&presented, &item.state(), now, lifetimes.reuse_window);
+        Ok(decision
+            .accepts()
+            .then(|| Alive::new(token.session_id, item)))
     }
 }

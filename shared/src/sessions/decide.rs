@@ -4,11 +4,13 @@
 //! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words, and the
 //! client's [`super::Terms`]. Where it fails, [`decide`] says why from the item that was there.
 
+use std::time::Duration;
+
 use super::refresh_token::{Hash, Nonce};
 use crate::clock::Timestamp;
 
-/// How long a client that lost the answer may repeat an exchange, in seconds.
-const RETRY_WINDOW: u64 = 60;
+/// How long a client that lost the answer may repeat an exchange.
+const RETRY_WINDOW: Duration = Duration::from_secs(60);
 
 /// What the table holds of a session, as far as refreshing goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +64,19 @@ pub enum Decision {
     End,
 }
 
+impl Decision {
+    /// Returns whether the token is good.
+    pub fn accepts(&self) -> bool {
+        matches!(self, Self::Rotate | Self::Repeat(_))
+    }
+}
+
 impl State {
+    /// Returns the time since the session was last refreshed, or opened.
+    fn age(&self, now: Timestamp) -> Duration {
+        Duration::from_secs(now.saturating_sub(self.refreshed_at))
+    }
+
     /// Whether the session can still be refreshed by anybody.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         !self.is_ended && now < self.idle_until && now < self.absolute_until
@@ -73,19 +87,19 @@ impl State {
     pub fn opens_again(&self, client_id: &str, now: Timestamp) -> bool {
         self.client_id == client_id
             && self.generation == 0
-            && now.saturating_sub(self.refreshed_at) <= RETRY_WINDOW
+            && self.age(now) <= RETRY_WINDOW
             && self.is_alive(now)
     }
 }
 
-/// What `presented` does to `stored` at `now`.
+/// Returns what `presented` does to `stored` at `now`.
 ///
-/// `reuse_window` bounds, in seconds, how long a repeated token gets its successor again; by default nothing does.
+/// `reuse_window` bounds how long a repeated token gets its successor again; by default nothing does.
 pub fn decide(
     presented: &Presented,
     stored: &State,
     now: Timestamp,
-    reuse_window: Option<u64>,
+    reuse_window: Option<Duration>,
 ) -> Decision {
     // Whoever does not know the family, or is another client, changes nothing: nobody ends a session by guessing.
     let is_theirs =
@@ -108,8 +122,7 @@ pub fn decide(
         && stored
             .previous
             .is_some_and(|previous| previous.matches(&presented.secret));
-    let within_window =
-        reuse_window.is_none_or(|window| now.saturating_sub(stored.refreshed_at) <= window);
+    let within_window = reuse_window.is_none_or(|window| stored.age(now) <= window);
     if is_previous && within_window {
         Decision::Repeat(stored.nonce)
     } else {
@@ -221,7 +234,10 @@ mod tests {
 
     #[test]
     fn the_window_ends_on_its_last_second() {
-        let within = |window| decide(&presented(1, 1), &stored(), NOW, Some(window));
+        let within = |seconds| {
+            let window = Duration::from_secs(seconds);
+            decide(&presented(1, 1), &stored(), NOW, Some(window))
+        };
         assert_eq!(within(10), Decision::Repeat(NONCE));
         assert_eq!(within(9), Decision::End);
     }

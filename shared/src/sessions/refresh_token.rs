@@ -8,15 +8,14 @@ use std::fmt;
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
-    error::Unspecified,
     hmac, rand,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use super::{SessionId, id};
-use crate::users::UserId;
+use super::{Presented, SessionId, id};
+use crate::{dynamodb::StoreError, users::UserId};
 
 /// What each refresh token starts with, for secret scanners.
 const PREFIX: &str = "cbr_";
@@ -89,11 +88,11 @@ impl Hash {
 pub struct Nonce(pub [u8; 32]);
 
 impl Nonce {
-    /// A nonce that nobody had before, from the operating system's generator.
+    /// Generates a nonce with the operating system's random number generator.
     ///
     /// # Errors
-    /// There is no randomness to be had.
-    pub fn generate() -> Result<Self, Unspecified> {
+    /// [`StoreError::NoRandomness`].
+    pub fn generate() -> Result<Self, StoreError> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes)?;
         Ok(Self(bytes))
@@ -160,6 +159,18 @@ impl RefreshToken {
             family: self.family.clone(),
             secret: self.secret.next(nonce),
         })
+    }
+
+    /// The token as [`decide`] compares it with the table, presented by this client.
+    ///
+    /// [`decide`]: super::decide
+    pub(super) fn presented(&self, client_id: &str) -> Presented {
+        Presented {
+            client_id: client_id.to_owned(),
+            family: self.family.hash(),
+            generation: self.generation,
+            secret: self.secret.hash(),
+        }
     }
 
     /// Reads a token. Its form is fixed to the bit, so that a typo never reaches the table.
