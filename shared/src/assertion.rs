@@ -220,7 +220,7 @@ impl Assertions {
         let mut item = used.item.clone();
         item.insert(GIVEN_BACK.to_owned(), AttributeValue::Bool(true));
         let is_its_own =
-            Expression::new("#attempt = :attempt").values([(":attempt", used.attempt.clone())]);
+            Expression::new("#attempt = :attempt").value(":attempt", used.attempt.clone());
         let error = match self.table.put(item, is_its_own).await {
             Ok(Outcome::Done(_)) => return,
             Ok(Outcome::Failed(_)) => StoreError::Conflict("the client assertion"),

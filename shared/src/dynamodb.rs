@@ -194,7 +194,7 @@ impl From<serde_dynamo::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -207,6 +207,49 @@ mod tests {
 
     use super::*;
 
+    /// A client for the server at `endpoint`.
+    pub(crate) fn client(endpoint: &str) -> Client {
+        super::client(&config::DynamoDb {
+            endpoint: Some(endpoint.parse().unwrap()),
+            region: "eu-west-1".to_owned(),
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        })
+    }
+
+    /// Returns whether a transaction that checks `condition` on `item` passes, in an embedded DynamoDB.
+    pub(crate) async fn condition_holds(item: Item, condition: Expression) -> bool {
+        let create = serde_json::json!({
+            "TableName": "t",
+            "AttributeDefinitions": [{ "AttributeName": "pk", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }],
+            "BillingMode": "PAY_PER_REQUEST",
+        });
+        let database = dynoxide::Database::memory().unwrap();
+        let created = database.create_table(serde_json::from_value(create).unwrap());
+        created.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
+        let table = Table::new(client(&endpoint), "t".to_owned());
+
+        let key = [("pk".to_owned(), item["pk"].clone())];
+        table.put(item, Expression::default()).await.unwrap();
+        let checked = table.transact([table.part_check(key.into(), condition)]);
+        let holds = matches!(checked.await.unwrap(), Transacted::Done);
+        server.abort();
+        holds
+    }
+
+    #[test]
+    fn only_a_failure_of_dynamodb_is_blamed_on_it() {
+        let conflict = StoreError::Conflict("the user");
+        for error in [conflict, StoreError::from(Unspecified)] {
+            assert!(!error.to_string().contains("DynamoDB"), "{error}");
+        }
+    }
+
     #[test]
     fn a_client_for_aws_can_be_built_from_the_embedded_roots() {
         let config = config::DynamoDb {
@@ -216,7 +259,7 @@ mod tests {
             secret_access_key: "secret".into(),
             session_token: None,
         };
-        client(&config);
+        super::client(&config);
     }
 
     /// Answers each request once as many have arrived as there are clients, and counts the connections that are open.
@@ -246,13 +289,7 @@ mod tests {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let open = Arc::new(AtomicUsize::new(0));
         tokio::spawn(serve(listener, PARALLEL, open.clone()));
-        let client = client(&config::DynamoDb {
-            endpoint: Some(endpoint.parse().unwrap()),
-            region: "eu-west-1".to_owned(),
-            access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: "secret".into(),
-            session_token: None,
-        });
+        let client = client(&endpoint);
 
         let requests = (0..PARALLEL).map(|_| {
             let request = client.get_item().table_name("table");

@@ -11,11 +11,11 @@ mod terms;
 
 pub use alive::Alive;
 pub(crate) use alive::{alive, is_alive};
-pub use decide::{Decision, Presented, State, decide};
+pub use decide::{Decision, Presented, SessionState, decide};
 pub use ending::EndReason;
 pub use id::SessionId;
 pub use list::Session;
-pub use refresh_token::{Hash, Nonce, RefreshToken};
+pub use refresh_token::{Nonce, RefreshToken, SecretHash};
 pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, SessionRef, Sessions};
 pub use terms::Terms;

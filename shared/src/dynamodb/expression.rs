@@ -40,12 +40,17 @@ impl Expression {
         }
     }
 
-    /// Adds values by their placeholders, such as `:now`.
-    pub(crate) fn values<K: Into<String>>(
+    /// Adds a value by its placeholder, such as `:now`.
+    pub(crate) fn value(mut self, name: impl Into<String>, value: AttributeValue) -> Self {
+        self.values.insert(name.into(), value);
+        self
+    }
+
+    /// Adds several values by their placeholders.
+    pub(crate) fn values(
         mut self,
-        values: impl IntoIterator<Item = (K, AttributeValue)>,
+        values: impl IntoIterator<Item = (String, AttributeValue)>,
     ) -> Self {
-        let values = values.into_iter().map(|(key, value)| (key.into(), value));
         self.values.extend(values);
         self
     }
@@ -102,61 +107,40 @@ impl Expression {
 mod tests {
     use super::{super::number, *};
 
-    fn names(expression: Expression) -> Vec<(String, String)> {
+    fn assert_names(expression: Expression, expected: &[(&str, &str)]) {
+        let owned = |(name, of): &(&str, &str)| (name.to_string(), of.to_string());
         let names = expression.into_members().names.unwrap_or_default();
-        let mut names: Vec<_> = names.into_iter().collect();
-        names.sort();
-        names
-    }
-
-    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        let owned = |(name, attribute): &(&str, &str)| (name.to_string(), attribute.to_string());
-        pairs.iter().map(owned).collect()
+        assert_eq!(names, expected.iter().map(owned).collect());
     }
 
     #[test]
     fn each_name_in_the_text_is_that_of_its_attribute() {
-        for (text, expected) in [
-            ("", pairs(&[])),
-            ("attribute_not_exists(#pk)", pairs(&[("#pk", "pk")])),
-            (
-                "SET #a.#b_2 = if_not_exists(#a.#b_2,:now) REMOVE #c, #d",
-                pairs(&[("#a", "a"), ("#b_2", "b_2"), ("#c", "c"), ("#d", "d")]),
-            ),
-            ("#idle>:now", pairs(&[("#idle", "idle")])),
-        ] {
-            assert_eq!(names(Expression::new(text)), expected, "{text}");
-        }
+        assert_names(Expression::default(), &[]);
+        assert_names(Expression::new("#idle>:now"), &[("#idle", "idle")]);
+        assert_names(
+            Expression::new("SET #a.#b_2 = if_not_exists(#a.#b_2,:now) REMOVE #c, #d"),
+            &[("#a", "a"), ("#b_2", "b_2"), ("#c", "c"), ("#d", "d")],
+        );
     }
 
     #[test]
-    fn a_name_that_is_given_stands_for_that_attribute() {
-        let named = || Expression::new("#identities.#provider = :x").name("#provider", "my-idp");
-        let plain = || Expression::new("SET #identities.#provider = :y");
+    fn a_name_that_is_given_holds_for_the_whole_request() {
+        let named = || Expression::new("#all.#one = :x").name("#one", "my-idp");
+        let plain = || Expression::new("SET #all.#one = :y");
         for (mut one, other) in [(named(), plain()), (plain(), named())] {
             one.absorb(other);
-            let expected = [("#identities", "identities"), ("#provider", "my-idp")];
-            assert_eq!(names(one), pairs(&expected));
+            assert_names(one, &[("#all", "all"), ("#one", "my-idp")]);
         }
     }
 
     #[test]
     fn both_sides_of_and_have_their_names_and_values() {
-        let one = Expression::new("#a = :a").values([(":a", number(1_u64))]);
-        let other = Expression::new("#b = :b").values([(":b", number(2_u64))]);
-        let both = Expression::default()
-            .and(one)
-            .and(other)
-            .and(Expression::default());
+        let one = Expression::new("#a = :a").value(":a", number(1_u64));
+        let other = Expression::new("#b = :b").value(":b", number(2_u64));
+        let both = Expression::default().and(one).and(other);
+        let both = both.and(Expression::default());
         assert_eq!(both.text, "#a = :a AND #b = :b");
         assert_eq!(both.values.len(), 2);
-        assert_eq!(names(both), pairs(&[("#a", "a"), ("#b", "b")]));
-    }
-
-    #[test]
-    fn empty_members_are_left_out() {
-        let members = Expression::default().into_members();
-        assert!(members.text.is_none() && members.names.is_none() && members.values.is_none());
-        assert!(members.on_failure.is_none());
+        assert_names(both, &[("#a", "a"), ("#b", "b")]);
     }
 }

@@ -17,9 +17,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Expression, Item, StoreError, decode};
 
-/// How often DynamoDB is asked for keys that it left unprocessed.
-const BATCH_TRIES: u32 = 3;
-const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// The times between requests for keys that DynamoDB left unprocessed.
+const BACKOFFS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
 
 /// A table and the client that reaches it.
 #[derive(Clone, Debug)]
@@ -72,6 +71,19 @@ fn is_of_the_items(reason: &CancellationReason) -> bool {
     )
 }
 
+/// Completes a request, or a part of a transaction, with its table and its condition.
+macro_rules! conditional {
+    ($table:ident, $request:expr, $condition:expr) => {{
+        let members = $condition.into_members();
+        $request
+            .table_name(&$table.name)
+            .set_condition_expression(members.text)
+            .set_expression_attribute_names(members.names)
+            .set_expression_attribute_values(members.values)
+            .set_return_values_on_condition_check_failure(members.on_failure)
+    }};
+}
+
 impl Table {
     pub(crate) fn new(client: Client, name: String) -> Self {
         Self { client, name }
@@ -105,36 +117,26 @@ impl Table {
             .consistent_read(true)
             .build()?;
         let mut items = Vec::new();
-        let mut backoff = FIRST_BACKOFF;
-        for _ in 1..BATCH_TRIES {
-            let Some(left) = self.read_some(keys, &mut items).await? else {
+        let mut backoffs = BACKOFFS.into_iter();
+        loop {
+            let request = self.client.batch_get_item();
+            let read = request.request_items(&self.name, keys).send().await?;
+            items.extend(read.responses.unwrap_or_default().into_values().flatten());
+            // Where a partition is throttled, DynamoDB leaves keys in an answer that is otherwise a success.
+            let left = read
+                .unprocessed_keys
+                .and_then(|mut left| left.remove(&self.name));
+            let Some(left) = left else {
                 return Ok(items);
             };
-            keys = left;
+            let Some(backoff) = backoffs.next() else {
+                return Err(StoreError::Unavailable(
+                    "it left keys unprocessed".to_owned(),
+                ));
+            };
             tokio::time::sleep(backoff).await;
-            backoff *= 2;
+            keys = left;
         }
-        match self.read_some(keys, &mut items).await? {
-            None => Ok(items),
-            Some(_) => Err(StoreError::Unavailable(
-                "it left keys unprocessed".to_owned(),
-            )),
-        }
-    }
-
-    /// Adds to `items` what one call reads, and returns the keys that DynamoDB left unprocessed. It leaves keys where a
-    /// partition is throttled, in an answer that is otherwise a success, which the SDK does not try again.
-    async fn read_some(
-        &self,
-        keys: KeysAndAttributes,
-        items: &mut Vec<Item>,
-    ) -> Result<Option<KeysAndAttributes>, StoreError> {
-        let request = self.client.batch_get_item();
-        let read = request.request_items(&self.name, keys).send().await?;
-        items.extend(read.responses.unwrap_or_default().into_values().flatten());
-        Ok(read
-            .unprocessed_keys
-            .and_then(|mut left| left.remove(&self.name)))
     }
 
     /// Queries the items that `keys` selects and that pass `filter`, as of now, for the attributes in `projection`.
@@ -184,16 +186,8 @@ impl Table {
         item: Item,
         condition: Expression,
     ) -> Result<Outcome, StoreError> {
-        let members = condition.into_members();
-        let request = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values_on_condition_check_failure(members.on_failure);
+        let request = self.client.put_item().set_item(Some(item));
+        let request = conditional!(self, request, condition);
         let Err(error) = request.send().await else {
             return Ok(Outcome::Done(Item::new()));
         };
@@ -214,19 +208,11 @@ impl Table {
         returned: Option<ReturnValue>,
     ) -> Result<Outcome, StoreError> {
         let change = condition.absorb(change);
-        let members = condition.into_members();
-        let request = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key))
+        let request = self.client.update_item().set_key(Some(key));
+        let request = request
             .set_update_expression(change)
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values(returned)
-            .set_return_values_on_condition_check_failure(members.on_failure);
-        match request.send().await {
+            .set_return_values(returned);
+        match conditional!(self, request, condition).send().await {
             Ok(updated) => Ok(Outcome::Done(updated.attributes.unwrap_or_default())),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
@@ -269,15 +255,8 @@ impl Table {
 
     /// The part of a transaction that writes `item` in place of the one with its key.
     pub(crate) fn part_put(&self, item: Item, condition: Expression) -> Part {
-        let members = condition.into_members();
-        let put = Put::builder()
-            .table_name(&self.name)
-            .set_item(Some(item))
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values_on_condition_check_failure(members.on_failure)
-            .build()?;
+        let put = Put::builder().set_item(Some(item));
+        let put = conditional!(self, put, condition).build()?;
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
@@ -295,44 +274,24 @@ impl Table {
         mut condition: Expression,
     ) -> Part {
         let change = condition.absorb(change);
-        let members = condition.into_members();
         let update = Update::builder()
-            .table_name(&self.name)
             .set_key(Some(key))
-            .set_update_expression(change)
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values_on_condition_check_failure(members.on_failure)
-            .build()?;
+            .set_update_expression(change);
+        let update = conditional!(self, update, condition).build()?;
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// The part of a transaction that deletes the item with this key.
     pub(crate) fn part_delete(&self, key: Item, condition: Expression) -> Part {
-        let members = condition.into_members();
-        let delete = Delete::builder()
-            .table_name(&self.name)
-            .set_key(Some(key))
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values_on_condition_check_failure(members.on_failure)
-            .build()?;
+        let delete = Delete::builder().set_key(Some(key));
+        let delete = conditional!(self, delete, condition).build()?;
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// The part of a transaction that changes nothing, and cancels it unless the item with this key meets `condition`.
     pub(crate) fn part_check(&self, key: Item, condition: Expression) -> Part {
-        let members = condition.into_members();
-        let check = ConditionCheck::builder()
-            .table_name(&self.name)
-            .set_key(Some(key))
-            .set_condition_expression(members.text)
-            .set_expression_attribute_names(members.names)
-            .set_expression_attribute_values(members.values)
-            .set_return_values_on_condition_check_failure(members.on_failure)
-            .build()?;
+        let check = ConditionCheck::builder().set_key(Some(key));
+        let check = conditional!(self, check, condition).build()?;
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 }

@@ -93,7 +93,7 @@ impl KeyStore {
         let condition = match replaced {
             None => Expression::new("attribute_not_exists(#pk)"),
             Some(version) => {
-                Expression::new("#version = :version").values([(":version", number(version))])
+                Expression::new("#version = :version").value(":version", number(version))
             }
         };
         self.table.part_put(item, condition)

@@ -45,14 +45,12 @@ pub(crate) fn is_alive(item: Item, now: Timestamp) -> Result<bool, StoreError> {
     Ok(decode::<SessionItem>(item)?.state().is_alive(now))
 }
 
-/// [`State::is_alive`] as a condition on the session's item.
+/// [`SessionState::is_alive`] as a condition on the session's item.
 ///
-/// [`State::is_alive`]: super::State::is_alive
+/// [`SessionState::is_alive`]: super::SessionState::is_alive
 pub(crate) fn alive(now: Timestamp) -> Expression {
-    Expression::new(
-        "attribute_not_exists(#ended_at) AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-    )
-    .values([(":now", number(now))])
+    let text = "attribute_not_exists(#ended_at) AND #idle_expires_at > :now AND #absolute_expires_at > :now";
+    Expression::new(text).value(":now", number(now))
 }
 
 impl Sessions {
@@ -72,8 +70,49 @@ impl Sessions {
         let presented = token.presented(&item.client_id);
         let now = self.clock.now();
         let decision = decide(&presented, &item.state(), now, lifetimes.reuse_window);
-        Ok(decision
-            .accepts()
-            .then(|| Alive::new(token.session_id, item)))
+        let is_good = decision.accepts();
+        Ok(is_good.then(|| Alive::new(token.session_id, item)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        dynamodb::tests::{client, condition_holds},
+        sessions::Opening,
+        users::UserId,
+    };
+
+    #[tokio::test]
+    async fn t40_t42_a_session_is_alive_alike_in_rust_and_in_dynamodb() {
+        const NOW: Timestamp = 1_000;
+        let client = client("http://127.0.0.1:1");
+        let sessions = Sessions::new(client, "t".to_owned(), Clock::new(|| NOW));
+        let token = "gho_a".to_owned().into();
+        let lifetimes = SessionLifetimes {
+            idle: std::time::Duration::ZERO,
+            absolute: std::time::Duration::ZERO,
+            reuse_window: None,
+        };
+        let opening = Opening::new(&token, "nextjs", None, None, lifetimes).unwrap();
+        let prepared = sessions.prepare(&opening, UserId::generate(), 0, false);
+        let (opened, _) = prepared.unwrap();
+        for (idle, absolute, ended, expected) in [
+            (NOW + 1, NOW + 1, None, true),
+            (NOW, NOW + 1, None, false),
+            (NOW + 1, NOW, None, false),
+            (NOW + 1, NOW + 1, Some(NOW - 1), false),
+            (NOW + 1, NOW + 1, Some(NOW + 1), false),
+        ] {
+            let mut item = opened.clone();
+            item.insert("idle_expires_at".to_owned(), number(idle));
+            item.insert("absolute_expires_at".to_owned(), number(absolute));
+            item.extend(ended.map(|ended| ("ended_at".to_owned(), number(ended))));
+
+            assert_eq!(is_alive(item.clone(), NOW).unwrap(), expected, "{item:?}");
+            assert_eq!(condition_holds(item, alive(NOW)).await, expected);
+        }
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::refresh_token::{Hash, Nonce};
+use super::refresh_token::{Nonce, SecretHash};
 use crate::clock::Timestamp;
 
 /// How long a client that lost the answer may repeat an exchange.
@@ -14,17 +14,17 @@ const RETRY_WINDOW: Duration = Duration::from_secs(60);
 
 /// What the table holds of a session, as far as refreshing goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct SessionState {
     /// Who may refresh it.
     pub client_id: String,
     /// Of the secret that all its tokens share.
-    pub family: Hash,
+    pub family: SecretHash,
     /// How often it was refreshed.
     pub generation: u32,
     /// Of the secret of the current generation.
-    pub current: Hash,
+    pub current: SecretHash,
     /// Of the secret of the generation before.
-    pub previous: Option<Hash>,
+    pub previous: Option<SecretHash>,
     /// What the current secret followed from.
     pub nonce: Nonce,
     /// When it was last refreshed, or opened.
@@ -43,11 +43,11 @@ pub struct Presented {
     /// The authenticated client.
     pub client_id: String,
     /// Of the family in the token.
-    pub family: Hash,
+    pub family: SecretHash,
     /// The generation in the token.
     pub generation: u32,
     /// Of the secret in the token.
-    pub secret: Hash,
+    pub secret: SecretHash,
 }
 
 /// What is to happen.
@@ -71,7 +71,7 @@ impl Decision {
     }
 }
 
-impl State {
+impl SessionState {
     /// Returns the time since the session was last refreshed, or opened.
     fn age(&self, now: Timestamp) -> Duration {
         Duration::from_secs(now.saturating_sub(self.refreshed_at))
@@ -97,7 +97,7 @@ impl State {
 /// `reuse_window` bounds how long a repeated token gets its successor again; by default nothing does.
 pub fn decide(
     presented: &Presented,
-    stored: &State,
+    stored: &SessionState,
     now: Timestamp,
     reuse_window: Option<Duration>,
 ) -> Decision {
@@ -139,13 +139,13 @@ mod tests {
     const NOW: Timestamp = 1_000;
     const NONCE: Nonce = Nonce([9; 32]);
 
-    fn hash(byte: u8) -> Hash {
-        Hash([byte; 32])
+    fn hash(byte: u8) -> SecretHash {
+        SecretHash([byte; 32])
     }
 
     /// Refreshed twice; the secret of generation n has the hash n.
-    fn stored() -> State {
-        State {
+    fn stored() -> SessionState {
+        SessionState {
             client_id: "nextjs".to_owned(),
             family: hash(100),
             generation: 2,
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn t40_a_session_is_over_at_its_absolute_end_although_it_is_not_idle() {
-        let stored = State {
+        let stored = SessionState {
             idle_until: NOW + 300,
             ..stored()
         };
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn t42_an_ended_session_is_not_refreshed() {
-        let stored = State {
+        let stored = SessionState {
             is_ended: true,
             ..stored()
         };
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_session_opens_again_for_its_client_within_a_minute_and_before_it_is_used() {
-        let opened = State {
+        let opened = SessionState {
             generation: 0,
             ..stored()
         };
@@ -223,7 +223,7 @@ mod tests {
         let is_ended = true;
         for other in [
             stored(),
-            State {
+            SessionState {
                 is_ended,
                 ..opened.clone()
             },
@@ -267,7 +267,7 @@ mod tests {
             if !client {
                 presented.client_id = "mobile".to_owned();
             }
-            let stored = State { is_ended, ..stored() };
+            let stored = SessionState { is_ended, ..stored() };
             let decision = decide(&presented, &stored, NOW + later, None);
             if !family || !client || !stored.is_alive(NOW + later) {
                 prop_assert_eq!(decision, Decision::Refuse);

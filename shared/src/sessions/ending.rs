@@ -61,10 +61,9 @@ impl Sessions {
     /// # Errors
     /// The table cannot be written; the session may have ended.
     pub async fn revoke(&self, token: &RefreshToken, client_id: &str) -> Result<(), StoreError> {
-        let is_theirs = Expression::new("#family = :family AND #client_id = :client_id").values([
-            (":family", bytes(token.family.hash())),
-            (":client_id", string(client_id)),
-        ]);
+        let is_theirs = Expression::new("#family = :family AND #client_id = :client_id")
+            .value(":family", bytes(token.family.hash()))
+            .value(":client_id", string(client_id));
         self.end_if(
             is_theirs,
             token.user_id,
@@ -84,7 +83,7 @@ impl Sessions {
         reason: EndReason,
     ) -> Result<bool, StoreError> {
         let change = Expression::new("SET #ended_at = if_not_exists(#ended_at, :now)")
-            .values([(":now", number(self.clock.now()))]);
+            .value(":now", number(self.clock.now()));
         let key = session_key(user_id, session_id);
         let returned = Some(ReturnValue::UpdatedOld);
         let Outcome::Done(before) = self.table.update(key, change, condition, returned).await?

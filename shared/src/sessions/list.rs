@@ -93,10 +93,9 @@ impl Sessions {
         filter: Expression,
         projection: &str,
     ) -> QueryPaginator {
-        let keys = Expression::new("#pk = :pk AND begins_with(#sk, :sessions)").values([
-            (":pk", string(format!("{USER}{user_id}"))),
-            (":sessions", string(SESSION)),
-        ]);
+        let keys = Expression::new("#pk = :pk AND begins_with(#sk, :sessions)")
+            .value(":pk", string(format!("{USER}{user_id}")))
+            .value(":sessions", string(SESSION));
         self.table.query(keys, filter, projection)
     }
 }

@@ -68,9 +68,9 @@ impl fmt::Debug for Secret {
 
 /// SHA-256 of a family or a secret: what the table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hash(pub [u8; 32]);
+pub struct SecretHash(pub [u8; 32]);
 
-impl Hash {
+impl SecretHash {
     fn of(secret: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, secret).as_ref());
@@ -101,15 +101,15 @@ impl Nonce {
 
 impl Family {
     /// What the table knows of it.
-    pub fn hash(&self) -> Hash {
-        Hash::of(&self.0)
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
     }
 }
 
 impl Secret {
     /// What the table knows of it.
-    pub fn hash(&self) -> Hash {
-        Hash::of(&self.0)
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
     }
 
     /// The secret of the next generation: the same one for the same nonce, whoever asks and how often.

@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::{
-    Decision, EndReason, Hash, Nonce, RefreshToken, SessionId, State, Terms, alive::alive, decide,
+    Decision, EndReason, Nonce, Presented, RefreshToken, SecretHash, SessionId, SessionState,
+    Terms, alive::alive, decide,
 };
 use crate::{
     clock::{Clock, Timestamp},
@@ -182,13 +183,13 @@ pub(super) struct SessionItem {
 }
 
 impl SessionItem {
-    pub(super) fn state(&self) -> State {
-        State {
+    pub(super) fn state(&self) -> SessionState {
+        SessionState {
             client_id: self.client_id.clone(),
-            family: Hash(self.family),
+            family: SecretHash(self.family),
             generation: self.generation,
-            current: Hash(self.current),
-            previous: self.previous.map(Hash),
+            current: SecretHash(self.current),
+            previous: self.previous.map(SecretHash),
             nonce: Nonce(self.nonce),
             refreshed_at: self.last_used_at,
             idle_until: self.idle_expires_at,
@@ -224,7 +225,7 @@ impl Opening {
     /// A session for whoever `subject_token` turns out to stand for.
     ///
     /// # Errors
-    /// The operating system has no randomness.
+    /// [`StoreError::NoRandomness`].
     pub fn new(
         subject_token: &SecretString,
         client_id: &str,
@@ -421,7 +422,7 @@ impl Sessions {
         user_id: UserId,
     ) -> Result<(), StoreError> {
         let is_its_own =
-            Expression::new("#nonce = :nonce").values([(":nonce", binary(opening.nonce.0))]);
+            Expression::new("#nonce = :nonce").value(":nonce", binary(opening.nonce.0));
         self.end_if(is_its_own, user_id, opening.id, EndReason::Withdrawn)
             .await?;
         Ok(())
@@ -438,9 +439,9 @@ impl Sessions {
         session_version: u64,
     ) -> Result<(), StoreError> {
         let change = Expression::new("SET #session_version = :session_version")
-            .values([(":session_version", number(session_version))]);
+            .value(":session_version", number(session_version));
         let is_its_own = Expression::new("#nonce = :nonce AND attribute_not_exists(#ended_at)")
-            .values([(":nonce", binary(opening.nonce.0))]);
+            .value(":nonce", binary(opening.nonce.0));
         let key = session_key(user_id, opening.id);
         match self.table.update(key, change, is_its_own, None).await? {
             Outcome::Done(_) => Ok(()),
@@ -467,28 +468,14 @@ impl Sessions {
         let nonce = Nonce::generate()?;
         let next = token.successor(nonce).ok_or(RefreshError::Invalid)?;
         let presented = token.presented(terms.client_id);
-        let change = Expression::new(
-            "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
-             #last_used_at = :now, #idle_expires_at = :idle_expires_at",
-        )
-        .values([
-            (":next_generation", number(next.generation)),
-            (":next", bytes(next.secret.hash())),
-            (":nonce", binary(nonce.0)),
-            (":now", number(now)),
-            (":idle_expires_at", number(now + lifetimes.idle.as_secs())),
-        ]);
-        let is_current = Expression::new(
-            "#family = :family AND #generation = :generation AND #current = :current AND #client_id = :client_id",
-        )
-        .values([
-            (":family", bytes(presented.family)),
-            (":generation", number(presented.generation)),
-            (":current", bytes(presented.secret)),
-            (":client_id", string(&presented.client_id)),
-        ]);
-        let condition = is_current
-            .and(alive(now))
+        let text = "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
+             #last_used_at = :now, #idle_expires_at = :idle_expires_at";
+        let change = Expression::new(text)
+            .value(":next_generation", number(next.generation))
+            .value(":next", bytes(next.secret.hash()))
+            .value(":nonce", binary(nonce.0))
+            .value(":idle_expires_at", number(now + lifetimes.idle.as_secs()));
+        let condition = rotates(&presented, now)
             .and(terms.condition())
             .returning_item();
         let key = session_key(token.user_id, token.session_id);
@@ -506,7 +493,7 @@ impl Sessions {
                 let stored: SessionItem = decode(item)?;
                 let decision = decide(&presented, &stored.state(), now, lifetimes.reuse_window);
                 if decision.accepts() {
-                    // Only a token that is good is told what is wrong with the request.
+                    // Only a good token is told what is wrong with the request.
                     terms.check(&stored)?;
                 }
                 self.settle(token, &decision, stored, now).await
@@ -541,6 +528,17 @@ impl Sessions {
     }
 }
 
+/// [`Decision::Rotate`] as a condition on the session's item.
+fn rotates(presented: &Presented, now: Timestamp) -> Expression {
+    let text = "#family = :family AND #generation = :generation AND #current = :current AND #client_id = :client_id";
+    Expression::new(text)
+        .value(":family", bytes(presented.family))
+        .value(":generation", number(presented.generation))
+        .value(":current", bytes(presented.secret))
+        .value(":client_id", string(&presented.client_id))
+        .and(alive(now))
+}
+
 /// The earlier of the provider's time and ours: nobody has signed in later than now. A time that is further ahead than a
 /// clock may be off is no time of a sign-in, and says nothing.
 fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
@@ -548,7 +546,7 @@ fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp>
         .map(|at| at.min(now))
 }
 
-pub(super) fn bytes(hash: Hash) -> AttributeValue {
+pub(super) fn bytes(hash: SecretHash) -> AttributeValue {
     binary(hash.0)
 }
 

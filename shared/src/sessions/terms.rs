@@ -26,15 +26,11 @@ impl Terms<'_> {
     /// [`Terms::check`] as a condition on the session's item.
     pub(super) fn condition(&self) -> Expression {
         let mut condition = Expression::default();
-        for (nth, token) in self
-            .scope
-            .iter()
-            .flat_map(|scope| scope.tokens())
-            .enumerate()
-        {
+        let scopes = self.scope.iter().flat_map(|scope| scope.tokens());
+        for (nth, token) in scopes.enumerate() {
             // Exact for a set of texts, which is what the table holds.
             let has_token = Expression::new(format!("contains(#scope, :scope{nth})"));
-            condition = condition.and(has_token.values([(format!(":scope{nth}"), string(token))]));
+            condition = condition.and(has_token.value(format!(":scope{nth}"), string(token)));
         }
         if let Some(providers) = self.providers {
             let allowed = providers.iter().map(String::as_str);

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users, admits,
-    same_email::has_email, store::TRIES,
+    same_email::has_email, store::WRITE_TRIES,
 };
 use crate::{
     dynamodb::{
@@ -51,7 +51,7 @@ impl Users {
         session: SessionRef,
         patch: &Patch,
     ) -> Result<User, ChangeError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(ChangeError::NotSignedIn)?;
             let (edited, metadata) = patch.apply(&user)?;
@@ -75,14 +75,12 @@ impl Users {
     ) -> Result<Option<User>, StoreError> {
         let change =
             Expression::new("SET #edited = :edited, #metadata = :metadata, #revision = :next")
-                .values([
-                    (":edited", encode(edited)?),
-                    (":metadata", encode(metadata)?),
-                    (":next", number(user.revision + 1)),
-                ]);
+                .value(":edited", encode(edited)?)
+                .value(":metadata", encode(metadata)?)
+                .value(":next", number(user.revision + 1));
         let is_unchanged =
             Expression::new("(#revision = :revision OR attribute_not_exists(#revision))")
-                .values([(":revision", number(user.revision))]);
+                .value(":revision", number(user.revision));
         let condition = admits(session).and(is_unchanged);
         self.change(user.id, change, condition).await
     }
@@ -95,11 +93,8 @@ impl Users {
         condition: Expression,
     ) -> Result<Option<User>, StoreError> {
         let returned = Some(ReturnValue::AllNew);
-        match self
-            .table
-            .update(user_key(id), change, condition, returned)
-            .await?
-        {
+        let updated = self.table.update(user_key(id), change, condition, returned);
+        match updated.await? {
             Outcome::Done(item) => decode(item).map(Some),
             Outcome::Failed(_) => Ok(None),
         }
@@ -131,15 +126,14 @@ impl Users {
             "SET #session_version = #session_version + :one, #signed_out_in = :session, \
              #signed_out_by = :key{kept}"
         ))
-        .values([(":one", number(1_u64)), (":key", string(key))]);
+        .value(":one", number(1_u64))
+        .value(":key", string(key))
+        .value(":session", string(session.id));
         let is_first =
             Expression::new("(attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)");
         let condition = admits(session).and(is_first).returning_item();
-        match self
-            .table
-            .update(user_key(id), change, condition, None)
-            .await?
-        {
+        let updated = self.table.update(user_key(id), change, condition, None);
+        match updated.await? {
             Outcome::Done(_) => {
                 let reason = match leave {
                     Leave::All => "signed_out_everywhere",
@@ -150,9 +144,11 @@ impl Users {
             }
             Outcome::Failed(item) => {
                 let user: Option<User> = item.map(decode).transpose()?;
-                user.filter(|user| is_signed_out(user, session, leave, key))
-                    .map(|_| ())
-                    .ok_or(ChangeError::NotSignedIn)
+                if user.is_some_and(|user| is_signed_out(&user, session, leave, key)) {
+                    Ok(())
+                } else {
+                    Err(ChangeError::NotSignedIn)
+                }
             }
         }
     }
@@ -165,7 +161,7 @@ impl Users {
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be used.
     pub async fn delete(&self, id: UserId, session: SessionRef) -> Result<(), ChangeError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let seen = self.see(id, session, None).await?;
             if seen.user.is_none() {
                 return Ok(());
@@ -186,43 +182,35 @@ impl Users {
         user: &User,
         check: Option<Part>,
     ) -> Result<bool, StoreError> {
-        let identities = user.identities.values();
+        let (identities, email) = (user.identities.values(), user.email_key.iter());
         let parts = [self.deletion_of_user(user)]
             .into_iter()
             .chain(check)
             .chain(identities.map(|identity| self.deletion_of_identity(user.id, identity)))
-            .chain(
-                user.email_key
-                    .iter()
-                    .map(|email| self.deletion_of_email(email, user.id)),
-            );
+            .chain(email.map(|email| self.deletion_of_email(email, user.id)));
         let written = self.table.transact(parts).await?;
         Ok(matches!(written, Transacted::Done))
     }
 
     /// No identity that was linked meanwhile may outlive its user, and a user who was signed out meanwhile is not deleted.
     fn deletion_of_user(&self, user: &User) -> Part {
-        let mut condition = Expression::new(
-            "#status = :status AND #session_version = :session_version AND size(#identities) = :count",
-        )
-        .values([
-            (":status", encode(user.status)?),
-            (":session_version", number(user.session_version)),
-            (":count", number(user.identities.len() as u64)),
-        ])
-        .and(has_email(user.email_key.as_ref()));
+        let text = "#status = :status AND #session_version = :session_version AND size(#identities) = :count";
+        let mut condition = Expression::new(text)
+            .value(":status", encode(user.status)?)
+            .value(":session_version", number(user.session_version))
+            .value(":count", number(user.identities.len() as u64))
+            .and(has_email(user.email_key.as_ref()));
         for (nth, (provider, identity)) in user.identities.iter().enumerate() {
             let is_linked = Expression::new(format!("#identities.#provider{nth}.#key = :key{nth}"))
-                .name(format!("#provider{nth}"), provider)
-                .values([(format!(":key{nth}"), string(identity.key.as_str()))]);
+                .value(format!(":key{nth}"), string(identity.key.as_str()))
+                .name(format!("#provider{nth}"), provider);
             condition = condition.and(is_linked);
         }
         self.table.part_delete(user_key(user.id), condition)
     }
 
     pub(super) fn deletion_of_identity(&self, user_id: UserId, identity: &LinkedIdentity) -> Part {
-        let is_theirs =
-            Expression::new("#user_id = :user_id").values([(":user_id", string(user_id))]);
+        let is_theirs = Expression::new("#user_id = :user_id").value(":user_id", string(user_id));
         self.table
             .part_delete(identity_key(identity.key.as_str()), is_theirs)
     }

@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users, admits, is_active,
     same_email::has_email,
-    store::{TRIES, linked, owner},
+    store::{WRITE_TRIES, linked, owner},
 };
 use crate::{
     clock::Timestamp,
@@ -133,7 +133,7 @@ impl Users {
         provider: &str,
         spent: &Opening,
     ) -> Result<LinkStep, LinkError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let seen = self.see(id, session, Some(spent.id())).await?;
             let is_spent = seen.has_other || spent.id() == session.id;
             let user = seen.signed_in(session).ok_or(LinkError::NotSignedIn)?;
@@ -159,7 +159,7 @@ impl Users {
         let is_unchanged = match user.link_attempts {
             None => Expression::new("attribute_not_exists(#link_attempts)"),
             Some(attempts) => Expression::new("#link_attempts.#since = :since")
-                .values([(":since", number(attempts.since))]),
+                .value(":since", number(attempts.since)),
         };
         let (change, condition) = match user.link_attempts {
             Some(attempts) if !attempts.are_over(now) => {
@@ -170,9 +170,9 @@ impl Users {
                 }
                 let change = "SET #link_attempts.#count = #link_attempts.#count + :one";
                 let is_below = Expression::new("#link_attempts.#count < :max")
-                    .values([(":max", number(MAX_ATTEMPTS))]);
+                    .value(":max", number(MAX_ATTEMPTS));
                 (
-                    Expression::new(change).values([(":one", number(1_u64))]),
+                    Expression::new(change).value(":one", number(1_u64)),
                     is_unchanged.and(is_below),
                 )
             }
@@ -182,15 +182,14 @@ impl Users {
                     count: 1,
                 };
                 let change = Expression::new("SET #link_attempts = :first");
-                (change.values([(":first", encode(first)?)]), is_unchanged)
+                (change.value(":first", encode(first)?), is_unchanged)
             }
         };
         let condition = condition.and(admits(session));
         let counted = self
             .table
-            .update(user_key(user.id), change, condition, None)
-            .await?;
-        Ok(matches!(counted, Outcome::Done(_)))
+            .update(user_key(user.id), change, condition, None);
+        Ok(matches!(counted.await?, Outcome::Done(_)))
     }
 
     /// Lets `identity` sign in as the user as well. The token that proved it opens no session afterwards: `spent` is the one that
@@ -211,7 +210,7 @@ impl Users {
     ) -> Result<User, LinkError> {
         let (id, key) = (user.id, identity.key());
         let mut read = Some(user);
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let user = match read.take() {
                 Some(user) => Some(user),
                 None => self.find_signed_in(id, session).await?,
@@ -270,7 +269,7 @@ impl Users {
         lifetimes: &SessionLifetimes,
     ) -> Result<(), LinkError> {
         let expires_at = self.clock.now() + lifetimes.absolute.as_secs();
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(LinkError::NotSignedIn)?;
             let Some(identity) = user.identities.get(provider) else {
@@ -316,7 +315,7 @@ impl Users {
         // Both sides: the address in the user's profile is this one, and proven. `email_key` alone follows it later.
         let has_address =
             Expression::new("#email_key = :email_key AND #profile.#proven_email = :email_key")
-                .values([(":email_key", string(email.as_str()))]);
+                .value(":email_key", string(email.as_str()));
         let may_join = room(identity.provider()).and(is_active()).and(has_address);
         let written = self.table.transact([
             self.claim(key, id),
@@ -358,8 +357,8 @@ impl Users {
         condition: Expression,
     ) -> Part {
         let change = Expression::new("SET #identities.#provider = :linked")
-            .name("#provider", identity.provider())
-            .values([(":linked", encode(new)?)]);
+            .value(":linked", encode(new)?)
+            .name("#provider", identity.provider());
         self.table.part_update(user_key(id), change, condition)
     }
 
@@ -375,11 +374,12 @@ impl Users {
             session: session.id,
         };
         let change = "SET #unlinked = :unlinked REMOVE #identities.#provider, #email_key";
-        let change = Expression::new(change).values([(":unlinked", encode(unlinked)?)]);
+        let change = Expression::new(change).value(":unlinked", encode(unlinked)?);
         let is_not_last =
             Expression::new("#identities.#provider.#key = :key AND size(#identities) > :one")
-                .name("#provider", provider)
-                .values([(":key", string(key.as_str())), (":one", number(1_u64))]);
+                .value(":key", string(key.as_str()))
+                .value(":one", number(1_u64))
+                .name("#provider", provider);
         let condition = admits(session)
             .and(is_not_last)
             .and(has_email(user.email_key.as_ref()));
@@ -390,6 +390,6 @@ impl Users {
 /// The condition on a user's item that there is room for one more account, and none of the same provider.
 fn room(provider: &str) -> Expression {
     Expression::new("attribute_not_exists(#identities.#provider) AND size(#identities) < :max")
+        .value(":max", number(MAX_IDENTITIES as u64))
         .name("#provider", provider)
-        .values([(":max", number(MAX_IDENTITIES as u64))])
 }

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{OwnClaims, Status, User, UserId, Users, store::TRIES};
+use super::{OwnClaims, Status, User, UserId, Users, store::WRITE_TRIES};
 use crate::dynamodb::{
     Expression, Item, StoreError, decode, encode, number, string,
     table::{USER, sort_key},
@@ -133,7 +133,7 @@ impl Users {
     /// # Errors
     /// The table cannot be read.
     pub async fn page(&self, from: Option<Cursor>) -> Result<Page, StoreError> {
-        let is_user = Expression::new("#sk = :user").values([(":user", string(sort_key(USER)))]);
+        let is_user = Expression::new("#sk = :user").value(":user", string(sort_key(USER)));
         let start = from.map(|Cursor(key)| key);
         let scanned = self.table.scan(is_user, start).await?;
         let mut page = Page {
@@ -164,7 +164,7 @@ impl Users {
         id: UserId,
         change: impl Fn(&User) -> Result<(Roles, OwnClaims), E>,
     ) -> Result<Option<User>, E> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let Some(user) = self.find(id).await? else {
                 return Ok(None);
             };
@@ -188,18 +188,14 @@ impl Users {
     ) -> Result<Option<User>, StoreError> {
         let change =
             Expression::new("SET #roles = :roles, #claims = :claims, #entitlements = :next")
-                .values([
-                    (":roles", encode(roles)?),
-                    (":claims", encode(claims)?),
-                    (":next", number(user.entitlements + 1)),
-                ]);
+                .value(":roles", encode(roles)?)
+                .value(":claims", encode(claims)?)
+                .value(":next", number(user.entitlements + 1));
         let is_unchanged = Expression::new(
             "#id = :id AND (#entitlements = :entitlements OR attribute_not_exists(#entitlements))",
         )
-        .values([
-            (":id", string(user.id)),
-            (":entitlements", number(user.entitlements)),
-        ]);
+        .value(":id", string(user.id))
+        .value(":entitlements", number(user.entitlements));
         self.change(user.id, change, is_unchanged).await
     }
 
@@ -213,12 +209,8 @@ impl Users {
             "SET #status = :status, #session_version = #session_version + :one \
              REMOVE #kept_session, #signed_out_in",
         );
-        self.set_status(
-            id,
-            change.values([(":one", number(1_u64))]),
-            Status::Disabled,
-        )
-        .await
+        self.set_status(id, change.value(":one", number(1_u64)), Status::Disabled)
+            .await
     }
 
     /// Lets the user in again. `None` if there is no such user.
@@ -238,7 +230,7 @@ impl Users {
     /// # Errors
     /// The table cannot be used, or others kept changing the user; then nothing is deleted.
     pub async fn remove(&self, id: UserId) -> Result<bool, StoreError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let Some(user) = self.find(id).await? else {
                 return Ok(false);
             };
@@ -255,7 +247,7 @@ impl Users {
         change: Expression,
         status: Status,
     ) -> Result<Option<User>, StoreError> {
-        let change = change.values([(":status", encode(status)?)]);
+        let change = change.value(":status", encode(status)?);
         let is_there = Expression::new("attribute_exists(#pk)");
         self.change(id, change, is_there).await
     }

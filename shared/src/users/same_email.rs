@@ -71,9 +71,7 @@ impl Users {
     fn change_of_email(&self, user: &User, to: Option<&EmailKey>) -> Part {
         let change = match to {
             None => Expression::new("REMOVE #email_key"),
-            Some(to) => {
-                Expression::new("SET #email_key = :to").values([(":to", string(to.as_str()))])
-            }
+            Some(to) => Expression::new("SET #email_key = :to").value(":to", string(to.as_str())),
         };
         let condition = is_active().and(has_email(user.email_key.as_ref()));
         self.table.part_update(user_key(user.id), change, condition)
@@ -101,15 +99,16 @@ impl Users {
 pub(super) fn has_email(email: Option<&EmailKey>) -> Expression {
     match email {
         None => Expression::new("attribute_not_exists(#email_key)"),
-        Some(email) => Expression::new("#email_key = :email_key")
-            .values([(":email_key", string(email.as_str()))]),
+        Some(email) => {
+            Expression::new("#email_key = :email_key").value(":email_key", string(email.as_str()))
+        }
     }
 }
 
 /// The condition on the item of an address that it is no other user's.
 fn is_free_or_of(user_id: UserId) -> Expression {
     Expression::new("attribute_not_exists(#pk) OR #user_id = :user_id")
-        .values([(":user_id", string(user_id))])
+        .value(":user_id", string(user_id))
 }
 
 fn email_item(email: &EmailKey, user_id: UserId) -> Item {

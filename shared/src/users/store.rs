@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A sign-in that keeps losing races gives up: each lost race means that another one won.
-pub(super) const TRIES: usize = 4;
+pub(super) const WRITE_TRIES: usize = 4;
 
 /// Reads and writes users and identities.
 #[derive(Clone, Debug)]
@@ -138,7 +138,7 @@ impl Users {
         // An old answer does no harm here: the condition of the write decides, and nobody is turned away on its word.
         let mut known = self.find_identity(&key, false).await?;
         let mut is_current = false;
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let id = match known {
                 Some(Known::Owned(owned)) => Some(owned.user_id),
                 Some(Known::Released { released_by })
@@ -351,15 +351,12 @@ impl Users {
         }
         let change = Expression::new(change).values(values);
         let is_linked = Expression::new("#identities.#provider.#key = :key")
-            .name("#provider", identity.provider())
-            .values([(":key", string(key.as_str()))]);
+            .value(":key", string(key.as_str()))
+            .name("#provider", identity.provider());
         let condition = is_active().and(is_linked).returning_item();
         let returned = Some(ReturnValue::AllNew);
-        match self
-            .table
-            .update(user_key(id), change, condition, returned)
-            .await?
-        {
+        let updated = self.table.update(user_key(id), change, condition, returned);
+        match updated.await? {
             Outcome::Done(item) => Ok(Some(decode(item)?)),
             Outcome::Failed(None) => Ok(None),
             Outcome::Failed(Some(item)) => {
@@ -433,9 +430,8 @@ impl Users {
         expires_at: Timestamp,
     ) -> Part {
         let change = "SET #released_by = :user_id, #expires_at = :expires_at REMOVE #user_id";
-        let change = Expression::new(change).values([(":expires_at", number(expires_at))]);
-        let is_theirs =
-            Expression::new("#user_id = :user_id").values([(":user_id", string(user_id))]);
+        let change = Expression::new(change).value(":expires_at", number(expires_at));
+        let is_theirs = Expression::new("#user_id = :user_id").value(":user_id", string(user_id));
         self.table
             .part_update(identity_key(key.as_str()), change, is_theirs)
     }
