@@ -77,7 +77,9 @@ fn hint(error: &StoreError) -> &'static str {
         StoreError::Refused(_) => {
             "\nAre --table and --region right, and may you use it? docs/operate.md lists the permissions."
         }
-        StoreError::Unavailable(_) => "\nNothing is half done; try again.",
+        StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::NoRandomness => {
+            "\nNothing is half done; try again."
+        }
         StoreError::Malformed(_) => "\nIs --table the main table, and not the one of the keys?",
     }
 }

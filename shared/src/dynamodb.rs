@@ -1,9 +1,13 @@
-//! The DynamoDB client, and what its failures mean to us.
+//! The DynamoDB client, requests to its tables, and their failures.
 
+mod expression;
+mod requests;
 mod retry;
+pub(crate) mod table;
 
 use std::{collections::HashMap, error::Error as StdError, time::Duration};
 
+use aws_lc_rs::error::Unspecified;
 pub use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::{
     config::{
@@ -11,6 +15,7 @@ use aws_sdk_dynamodb::{
         retry::RetryConfig, timeout::TimeoutConfig,
     },
     error::{BuildError, ProvideErrorMetadata, SdkError},
+    primitives::Blob,
     types::AttributeValue,
 };
 use aws_smithy_http_client::{
@@ -18,10 +23,13 @@ use aws_smithy_http_client::{
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use secrecy::ExposeSecret;
+use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use url::Url;
 
-use crate::{config, ids::UserId, telemetry};
+use crate::{config, telemetry};
+pub(crate) use expression::Expression;
+pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 use retry::RetryWhatPasses;
 
 /// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
@@ -109,16 +117,6 @@ pub fn credentials(config: &config::DynamoDb) -> Credentials {
 /// An item, or the key of one, as DynamoDB has it.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The key of an item of the main table.
-pub(crate) fn primary_key(pk: impl ToString, sk: impl ToString) -> Item {
-    HashMap::from([("pk".to_owned(), string(pk)), ("sk".to_owned(), string(sk))])
-}
-
-/// The partition of a user, where their sessions are as well.
-pub(crate) fn user_partition(id: UserId) -> String {
-    format!("USER#{id}")
-}
-
 /// A text as an attribute.
 pub(crate) fn string(text: impl ToString) -> AttributeValue {
     AttributeValue::S(text.to_string())
@@ -129,17 +127,37 @@ pub(crate) fn number(number: impl Into<u64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
 
-/// The store could not do what was asked: we do not know, which is never the same as "there is none".
+/// Makes a binary attribute.
+pub(crate) fn binary(bytes: [u8; 32]) -> AttributeValue {
+    AttributeValue::B(Blob::new(bytes))
+}
+
+/// Reads an item.
+pub(crate) fn decode<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    Ok(serde_dynamo::from_item(item)?)
+}
+
+/// Turns a value into an attribute.
+pub(crate) fn encode<T: Serialize>(value: T) -> Result<AttributeValue, StoreError> {
+    Ok(serde_dynamo::to_attribute_value(value)?)
+}
+
+/// An operation on a table failed. This never means that an item does not exist.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// DynamoDB did not answer, or refused for now; the request may be repeated. Whether a write was applied is not
-    /// known.
+    /// DynamoDB did not answer, or refused for now. The request may be repeated; a write may have been applied.
     #[error("DynamoDB is unavailable: {0}")]
     Unavailable(String),
-    /// DynamoDB refuses the request itself: a missing table, a missing permission, or a fault of ours.
+    /// Concurrent requests kept changing the same item. Nothing was written, and the request may be repeated.
+    #[error("concurrent requests kept changing {0}")]
+    Conflict(&'static str),
+    /// The operating system's random number generator failed. Nothing was written.
+    #[error("the operating system's random number generator failed")]
+    NoRandomness,
+    /// DynamoDB refuses the request itself: the table or a permission is missing, or the request is invalid.
     #[error("DynamoDB refused the request: {0}")]
     Refused(String),
-    /// An item is not as we write them.
+    /// An item does not have the expected attributes.
     #[error("an item of the table cannot be read: {0}")]
     Malformed(String),
 }
@@ -156,8 +174,15 @@ where
             Some("AccessDeniedException" | "ResourceNotFoundException" | "ValidationException") => {
                 Self::Refused(cause)
             }
+            Some("TransactionConflictException") => Self::Conflict("the item"),
             _ => Self::Unavailable(cause),
         }
+    }
+}
+
+impl From<Unspecified> for StoreError {
+    fn from(_: Unspecified) -> Self {
+        Self::NoRandomness
     }
 }
 
@@ -175,7 +200,7 @@ impl From<serde_dynamo::Error> for StoreError {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -188,6 +213,49 @@ mod tests {
 
     use super::*;
 
+    /// A client for the server at `endpoint`.
+    pub(crate) fn client(endpoint: &str) -> Client {
+        super::client(&config::DynamoDb {
+            endpoint: Some(endpoint.parse().unwrap()),
+            region: "eu-west-1".to_owned(),
+            access_key_id: "AKIDEXAMPLE".to_owned(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        })
+    }
+
+    /// Returns whether a transaction that checks `condition` on `item` passes, in an embedded DynamoDB.
+    pub(crate) async fn condition_holds(item: Item, condition: Expression) -> bool {
+        let create = serde_json::json!({
+            "TableName": "t",
+            "AttributeDefinitions": [{ "AttributeName": "pk", "AttributeType": "S" }],
+            "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }],
+            "BillingMode": "PAY_PER_REQUEST",
+        });
+        let database = dynoxide::Database::memory().unwrap();
+        let created = database.create_table(serde_json::from_value(create).unwrap());
+        created.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
+        let table = Table::new(client(&endpoint), "t".to_owned());
+
+        let key = [("pk".to_owned(), item["pk"].clone())];
+        table.put(item, Expression::default()).await.unwrap();
+        let checked = table.transact([table.part_check(key.into(), condition)]);
+        let holds = matches!(checked.await.unwrap(), Transacted::Done);
+        server.abort();
+        holds
+    }
+
+    #[test]
+    fn only_a_failure_of_dynamodb_is_blamed_on_it() {
+        let conflict = StoreError::Conflict("the user");
+        for error in [conflict, StoreError::from(Unspecified)] {
+            assert!(!error.to_string().contains("DynamoDB"), "{error}");
+        }
+    }
+
     #[test]
     fn a_client_for_aws_can_be_built_from_the_embedded_roots() {
         let config = config::DynamoDb {
@@ -197,7 +265,7 @@ mod tests {
             secret_access_key: "secret".into(),
             session_token: None,
         };
-        client(&config);
+        super::client(&config);
     }
 
     /// Answers each request once as many have arrived as there are clients, and counts the connections that are open.
@@ -227,13 +295,7 @@ mod tests {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let open = Arc::new(AtomicUsize::new(0));
         tokio::spawn(serve(listener, PARALLEL, open.clone()));
-        let client = client(&config::DynamoDb {
-            endpoint: Some(endpoint.parse().unwrap()),
-            region: "eu-west-1".to_owned(),
-            access_key_id: "AKIDEXAMPLE".to_owned(),
-            secret_access_key: "secret".into(),
-            session_token: None,
-        });
+        let client = client(&endpoint);
 
         let requests = (0..PARALLEL).map(|_| {
             let request = client.get_item().table_name("table");

@@ -9,13 +9,13 @@ mod store;
 mod terms;
 
 pub use alive::Alive;
-pub(crate) use alive::{is_alive, still_alive};
-pub use decide::{Decision, Presented, State, decide};
+pub(crate) use alive::{alive, is_alive};
+pub use decide::{Decision, Presented, SessionState, decide};
 pub use ending::EndReason;
 pub use list::Session;
-pub use refresh_token::{Hash, Nonce, RefreshToken};
+pub use refresh_token::{Nonce, RefreshToken, SecretHash};
+pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, Sessions};
-pub(crate) use store::{Opens, session_key};
 pub use terms::Terms;
 
 pub use crate::ids::{SessionId, SessionRef};

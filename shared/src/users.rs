@@ -12,12 +12,11 @@ mod same_email;
 mod sign_up;
 mod signed_in;
 mod store;
-mod transaction;
 
 pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
-pub use identities::{Conflict, LinkAttempts, LinkError, Unlinked};
+pub use identities::{Conflict, LinkAttempts, LinkError, LinkStep, Unlinked};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
@@ -30,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock::Timestamp,
+    dynamodb::{Expression, number, string},
     ids::{SessionId, SessionRef},
     provider::IdentityKey,
 };
@@ -111,6 +111,21 @@ impl User {
     }
 }
 
+/// [`User::admits`] as a condition on the user's item.
+fn admits(session: SessionRef) -> Expression {
+    let is_current = Expression::new("(#session_version = :version OR #kept_session = :session)");
+    is_active().and(
+        is_current
+            .value(":version", number(session.version))
+            .value(":session", string(session.id)),
+    )
+}
+
+/// [`Status::Active`] as a condition on the user's item.
+fn is_active() -> Expression {
+    Expression::new("#status = :active").value(":active", string("active"))
+}
+
 /// Whether a user may sign in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -154,4 +169,44 @@ pub struct LinkedIdentity {
     pub username: Option<String>,
     /// When it was linked.
     pub linked_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::dynamodb::{Item, table::user_key, tests::condition_holds};
+
+    #[tokio::test]
+    async fn t41_a_user_admits_the_same_sessions_in_rust_and_in_dynamodb() {
+        let id = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
+        let (this, other) = (id("this"), id("other"));
+        for (status, version, kept, expected) in [
+            ("active", 3, None, true),
+            ("active", 2, None, false),
+            ("active", 4, None, false),
+            ("active", 4, Some(this), true),
+            ("active", 4, Some(other), false),
+            ("disabled", 3, None, false),
+            ("disabled", 4, Some(this), false),
+        ] {
+            let mut user: User = serde_json::from_value(json!({
+                "id": UserId::generate(), "status": status, "profile": {}, "identities": {},
+                "session_version": version, "created_at": 0,
+            }))
+            .unwrap();
+            user.kept_session = kept;
+            let mut item: Item = serde_dynamo::to_item(&user).unwrap();
+            item.extend(user_key(user.id));
+            let session = SessionRef {
+                id: this,
+                version: 3,
+            };
+
+            assert_eq!(user.admits(session), expected, "{user:?}");
+            let holds = condition_holds(item, admits(session)).await;
+            assert_eq!(holds, expected, "{user:?}");
+        }
+    }
 }

@@ -10,11 +10,11 @@
     reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use shared::{
     clock::Timestamp,
-    sessions::{Decision, Hash, Nonce, Presented, State, decide},
+    sessions::{Decision, Nonce, Presented, SecretHash, SessionState, decide},
 };
 use stateright::{Checker, Model, Property};
 
@@ -32,16 +32,16 @@ const NOTHING_COMES_BACK: &str = "what ended stays so";
 const REUSE_ENDS: &str = "a token whose successor was used ends the session";
 const EXPIRY_HOLDS: &str = "an expired session is not refreshed";
 
-type Decide = fn(&Presented, &State, Timestamp, Option<u64>) -> Decision;
+type Decide = fn(&Presented, &SessionState, Timestamp, Option<Duration>) -> Decision;
 
 /// A secret, named by what it follows from: the nonce of the exchange, and those of the rotations since.
 type Secret = Vec<u8>;
 
-fn hash(secret: &[u8]) -> Hash {
+fn hash(secret: &[u8]) -> SecretHash {
     let mut hash = [0; 32];
     hash[..secret.len()].copy_from_slice(secret);
     hash[31] = u8::try_from(secret.len()).unwrap() + 1;
-    Hash(hash)
+    SecretHash(hash)
 }
 
 fn generation(secret: &Secret) -> u32 {
@@ -103,7 +103,7 @@ struct Seen {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct World {
-    stored: Option<State>,
+    stored: Option<SessionState>,
     session_version: u8,
     user_version: u8,
     now: Timestamp,
@@ -246,7 +246,7 @@ fn exchange(world: &mut World, nth: usize, now: Timestamp) -> Outcome {
             let secret = vec![request.nonce];
             // An exchange has read its user before it writes.
             world.session_version = request.user_version.unwrap_or_default();
-            world.stored = Some(State {
+            world.stored = Some(SessionState {
                 client_id: CLIENT.to_owned(),
                 family: hash(&secret),
                 generation: 0,
@@ -576,7 +576,7 @@ mod without_a_guard {
     #[test]
     fn a_session_that_ended_would_come_back() {
         let forgetful: Decide = |presented, stored, now, window| {
-            let stored = State {
+            let stored = SessionState {
                 is_ended: false,
                 ..stored.clone()
             };

@@ -33,6 +33,11 @@ ITEMS = {
     for function, lines in PERMISSIONS.items()
 }
 
+# The prefixes of all keys, as the code has them, with the table of each.
+KEYS = re.findall(r'const (\w+): &str = "([A-Z]+#?)"', (ROOT / "shared/src/dynamodb/table.rs").read_text())
+SORT_KEYS = {"SESSION"}
+KEYS_TABLE = {"KEY_SET", "PRIVATE_KEY"}
+
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
 sys.path.insert(0, str(ROOT / "tests/cold-start"))
 from cold_start import SETTINGS as ENVIRONMENT  # noqa: E402
@@ -149,6 +154,19 @@ def a_function_has_its_verbs_on_its_items_and_no_more(template):
             assert attribute == "Arn"
             granted.append((table, set(statement["Action"]), set(keys["dynamodb:LeadingKeys"])))
         assert granted == ITEMS[binary], binary
+
+
+@check
+def leading_keys_are_the_prefixes_of_the_code(template):
+    used = {"Table": set(), "KeysTable": set()}
+    for _, properties in functions(template).values():
+        for statement in dynamodb_statements(role_of(template, properties)[1]):
+            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            used[statement["Resource"]["Fn::GetAtt"][0]] |= set(keys)
+    assert {name for name, _ in KEYS} >= SORT_KEYS | KEYS_TABLE
+    patterns = {name: key + "*" * key.endswith("#") for name, key in KEYS if name not in SORT_KEYS}
+    on_keys = {pattern for name, pattern in patterns.items() if name in KEYS_TABLE}
+    assert used == {"Table": set(patterns.values()) - on_keys, "KeysTable": on_keys}
 
 
 @check
@@ -697,6 +715,8 @@ BREAKS = [
         put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
     ),
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
+    (leading_keys_are_the_prefixes_of_the_code, put(statement("RevokeRole", 0) + f"/{LEADING}", ["USERS#*"])),
+    (leading_keys_are_the_prefixes_of_the_code, put(statement("DiscoveryRole", 0) + f"/{LEADING}", ["KEY#*", "KEYSET#*"])),
     (no_permission_is_broader_than_one_resource, put(statement("MeRole", 3) + "/Resource", "*")),
     (no_permission_is_broader_than_one_resource, put(statement("MeRole", 3) + "/Action", ["logs:*"])),
     (

@@ -18,7 +18,7 @@ use shared::{
     sessions::{Opening, Sessions},
     start::{Start, StartError},
     token::TokenVerifier,
-    users::{LinkedIdentity, User, Users},
+    users::{LinkStep, LinkedIdentity, User, Users},
 };
 
 /// What this function needs, and nothing else.
@@ -122,24 +122,15 @@ impl IdentitiesOfMe {
         self.clients.check(&caller.client_id, provider)?;
         let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;
         // Before the provider is asked, with the app's own credentials and at the cost of the app's own quota.
-        let begun = self
-            .users
-            .begin_link(caller.user_id, caller.session, provider, &spent);
-        if let Some(user) = begun.await? {
-            return Ok(user);
-        }
+        let users = &self.users;
+        let step = users.begin_link(caller.user_id, caller.session, provider, &spent);
+        let user = match step.await? {
+            LinkStep::Linked(user) => return Ok(user),
+            LinkStep::Ask(user) => user,
+        };
         let identity = subject.verify().await?;
-        let linked = self
-            .users
-            .link(
-                caller.user_id,
-                caller.session,
-                &identity,
-                &self.sessions,
-                &spent,
-            )
-            .await?;
-        Ok(linked)
+        let linked = users.link(user, caller.session, &identity, &self.sessions, &spent);
+        Ok(linked.await?)
     }
 }
 

@@ -188,7 +188,7 @@ impl TokenExchange {
         let issued = tokens.issue(&user, &grant)?;
 
         let is_new_user = Some(session.is_new_user);
-        let expires_in = session.refresh_token_expires_in;
+        let expires_in = session.refresh_token_expires_in.as_secs();
         let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(TokenResponse {
             scope,
@@ -239,7 +239,7 @@ impl TokenExchange {
         };
         let issued = tokens.issue(&user, &grant)?;
 
-        let expires_in = session.refresh_token_expires_in;
+        let expires_in = session.refresh_token_expires_in.as_secs();
         let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(TokenResponse { scope, ..answer }))
     }

@@ -9,12 +9,7 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     rand,
 };
-use aws_sdk_dynamodb::{
-    Client,
-    operation::put_item::{PutItemError, builders::PutItemFluentBuilder},
-    primitives::Blob,
-    types::{AttributeValue, ReturnValuesOnConditionCheckFailure},
-};
+use aws_sdk_dynamodb::{Client, primitives::Blob, types::AttributeValue};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use serde::Deserialize;
@@ -24,7 +19,7 @@ use super::registered::Registered;
 use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment},
-    dynamodb::{Item, StoreError, number, primary_key},
+    dynamodb::{Expression, Item, Outcome, StoreError, Table, number, table::assertion_key},
     http::ApiError,
     jws::{self, Audience, Header},
 };
@@ -75,8 +70,7 @@ impl From<AssertionError> for ApiError {
 pub struct Assertions {
     issuer_url: String,
     api_url: String,
-    client: Client,
-    table: String,
+    table: Table,
     clock: Clock,
 }
 
@@ -144,8 +138,7 @@ impl Assertions {
         Ok(Self {
             issuer_url: config::issuer_url(env)?,
             api_url: config::api_url(env)?,
-            table: config::table_name(env)?,
-            client: client.clone(),
+            table: Table::new(client.clone(), config::table_name(env)?),
             clock: clock.clone(),
         })
     }
@@ -212,38 +205,30 @@ impl Assertions {
         let name = URL_SAFE_NO_PAD.encode(digest(&SHA256, &named));
         // Tells a write of ours whose answer was lost, and which the SDK repeated, from somebody else's.
         let mut attempt = [0; 16];
-        rand::fill(&mut attempt)
-            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        rand::fill(&mut attempt).map_err(StoreError::from)?;
         let attempt = AttributeValue::B(Blob::new(attempt));
-        let mut item = primary_key(format!("ASSERTION#{name}"), "ASSERTION");
+        let mut item = assertion_key(&name);
         item.insert("attempt".to_owned(), attempt.clone());
         let expires_at = number(claims.exp.saturating_add(LEEWAY.as_secs()));
         item.insert("expires_at".to_owned(), expires_at);
         let used = Used { item, attempt };
+        let is_unused =
+            Expression::new("attribute_not_exists(#pk) OR attribute_exists(#given_back)");
         let put = self
-            .put(used.item.clone())
-            .condition_expression("attribute_not_exists(#pk) OR attribute_exists(#given_back)")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_names("#given_back", GIVEN_BACK)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = put else {
-            return Ok(used);
-        };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(there))
-                if there.item().and_then(|item| item.get("attempt")) == Some(&used.attempt) =>
+            .table
+            .put(used.item.clone(), is_unused.returning_item());
+        match put.await {
+            Ok(Outcome::Done(_)) => Ok(used),
+            Ok(Outcome::Failed(there))
+                if there.as_ref().and_then(|item| item.get("attempt")) == Some(&used.attempt) =>
             {
                 Ok(used)
             }
-            Some(PutItemError::ConditionalCheckFailedException(_)) => {
-                rejected("it was used before: each request takes a new one")
-            }
-            _ => {
+            Ok(Outcome::Failed(_)) => rejected("it was used before: each request takes a new one"),
+            Err(error) => {
                 // It may be in the table all the same.
                 self.give_back(&used).await;
-                Err(StoreError::from(error).into())
+                Err(error.into())
             }
         }
     }
@@ -251,21 +236,16 @@ impl Assertions {
     /// Lets the next request use an assertion whose request had no outcome. Where the table does not take this, the assertion
     /// stays used: it is good once at most, and its client makes a new one.
     pub(super) async fn give_back(&self, used: &Used) {
-        let put = self
-            .put(used.item.clone())
-            .item(GIVEN_BACK, AttributeValue::Bool(true))
-            .condition_expression("#attempt = :attempt")
-            .expression_attribute_names("#attempt", "attempt")
-            .expression_attribute_values(":attempt", used.attempt.clone());
-        if let Err(error) = put.send().await {
-            let error = StoreError::from(error);
-            tracing::warn!(event = "assertion.not_given_back", error.cause = %error);
-        }
-    }
-
-    fn put(&self, item: Item) -> PutItemFluentBuilder {
-        let put = self.client.put_item().table_name(&self.table);
-        put.set_item(Some(item))
+        let mut item = used.item.clone();
+        item.insert(GIVEN_BACK.to_owned(), AttributeValue::Bool(true));
+        let is_its_own =
+            Expression::new("#attempt = :attempt").value(":attempt", used.attempt.clone());
+        let error = match self.table.put(item, is_its_own).await {
+            Ok(Outcome::Done(_)) => return,
+            Ok(Outcome::Failed(_)) => StoreError::Conflict("the client assertion"),
+            Err(error) => error,
+        };
+        tracing::warn!(event = "assertion.not_given_back", error.cause = %error);
     }
 }
 

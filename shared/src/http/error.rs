@@ -405,6 +405,8 @@ mod tests {
                 KeysError::Unreachable(outage()),
             )),
             ApiError::from(SignInError::Store(outage())),
+            ApiError::from(StoreError::Conflict("the user")),
+            ApiError::from(StoreError::NoRandomness),
             ApiError::from(ProviderError::Unavailable {
                 cause: String::new(),
                 retry_after: Duration::ZERO,

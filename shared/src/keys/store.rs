@@ -1,24 +1,19 @@
 //! The keys table.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::{
-    Client,
-    types::{AttributeValue, Delete, Put, TransactWriteItem},
-};
+use aws_sdk_dynamodb::Client;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 
 use super::{KeySet, KeyType, PrivateKey};
-use crate::dynamodb::StoreError;
-
-const KEY_SET: &str = "KEYSET";
+use crate::dynamodb::{
+    Expression, Item, Part, StoreError, Table, Transacted, encode, number, string,
+    table::{key_set_key, private_key_key},
+};
 
 /// Reads and writes the keys table.
 #[derive(Clone, Debug)]
 pub struct KeyStore {
-    client: Client,
-    table: String,
+    table: Table,
 }
 
 #[derive(Deserialize)]
@@ -31,7 +26,9 @@ struct PrivateKeyItem {
 impl KeyStore {
     /// The keys table named `table`.
     pub fn new(client: Client, table: String) -> Self {
-        Self { client, table }
+        Self {
+            table: Table::new(client, table),
+        }
     }
 
     /// The published set; `None` before the first key was made.
@@ -39,8 +36,7 @@ impl KeyStore {
     /// # Errors
     /// The table cannot be read.
     pub async fn find_set(&self) -> Result<Option<KeySet>, StoreError> {
-        let item = self.find(KEY_SET.to_owned()).await?;
-        Ok(item.map(serde_dynamo::from_item).transpose()?)
+        self.table.find(key_set_key(), true).await
     }
 
     /// The private key named `kid`.
@@ -48,11 +44,8 @@ impl KeyStore {
     /// # Errors
     /// The table cannot be read.
     pub async fn find_private(&self, kid: &str) -> Result<Option<PrivateKey>, StoreError> {
-        let Some(item) = self.find(private_pk(kid)).await? else {
-            return Ok(None);
-        };
-        let item: PrivateKeyItem = serde_dynamo::from_item(item)?;
-        Ok(Some(PrivateKey {
+        let item: Option<PrivateKeyItem> = self.table.find(private_key_key(kid), true).await?;
+        Ok(item.map(|item| PrivateKey {
             kid: item.kid,
             key_type: item.key_type,
             pem: item.private_key.into(),
@@ -73,94 +66,47 @@ impl KeyStore {
         added: &[PrivateKey],
         removed: &[String],
     ) -> Result<bool, StoreError> {
-        let mut transaction = self
-            .client
-            .transact_write_items()
-            .transact_items(self.put_set(replaced, set)?);
-        for key in added {
-            transaction = transaction.transact_items(self.put_private(key)?);
-        }
-        for kid in removed {
-            transaction = transaction.transact_items(self.delete_private(kid)?);
-        }
-        match transaction.send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_transaction_canceled_exception()) =>
-            {
-                // Cancelled because another set is there, or because somebody is writing one this very moment: the set
-                // tells which.
+        let parts = [self.put_set(replaced, set)]
+            .into_iter()
+            .chain(added.iter().map(|key| self.put_private(key)))
+            .chain(removed.iter().map(|kid| {
+                let key = private_key_key(kid);
+                self.table.part_delete(key, Expression::default())
+            }));
+        match self.table.transact(parts).await? {
+            Transacted::Done => Ok(true),
+            // Another set is there, or another call is writing one this very moment: the set tells which.
+            Transacted::Cancelled(_) => {
                 let found = self.find_set().await?.map(|set| set.version);
                 if found == replaced {
-                    Err(error.into())
+                    Err(StoreError::Conflict("the key set"))
                 } else {
                     Ok(false)
                 }
             }
-            Err(error) => Err(error.into()),
         }
     }
 
-    fn put_set(
-        &self,
-        replaced: Option<u64>,
-        set: &KeySet,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let mut item: HashMap<String, AttributeValue> = serde_dynamo::to_item(set)?;
-        item.insert("pk".to_owned(), AttributeValue::S(KEY_SET.to_owned()));
-        let put = Put::builder().table_name(&self.table).set_item(Some(item));
-        let put = match replaced {
-            None => put
-                .condition_expression("attribute_not_exists(#pk)")
-                .expression_attribute_names("#pk", "pk"),
-            Some(version) => put
-                .condition_expression("#version = :version")
-                .expression_attribute_names("#version", "version")
-                .expression_attribute_values(":version", AttributeValue::N(version.to_string())),
+    fn put_set(&self, replaced: Option<u64>, set: &KeySet) -> Part {
+        let mut item: Item = serde_dynamo::to_item(set)?;
+        item.extend(key_set_key());
+        let condition = match replaced {
+            None => Expression::new("attribute_not_exists(#pk)"),
+            Some(version) => {
+                Expression::new("#version = :version").value(":version", number(version))
+            }
         };
-        Ok(TransactWriteItem::builder().put(put.build()?).build())
+        self.table.part_put(item, condition)
     }
 
-    fn put_private(&self, key: &PrivateKey) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .item("pk", AttributeValue::S(private_pk(&key.kid)))
-            .item("kid", AttributeValue::S(key.kid.clone()))
-            .item("key_type", serde_dynamo::to_attribute_value(key.key_type)?)
-            .item(
-                "private_key",
-                AttributeValue::S(key.pem.expose_secret().to_owned()),
-            )
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", "pk");
-        Ok(TransactWriteItem::builder().put(put.build()?).build())
+    fn put_private(&self, key: &PrivateKey) -> Part {
+        let mut item = private_key_key(&key.kid);
+        item.extend([
+            ("kid".to_owned(), string(&key.kid)),
+            ("key_type".to_owned(), encode(key.key_type)?),
+            ("private_key".to_owned(), string(key.pem.expose_secret())),
+        ]);
+        let is_new = Expression::new("attribute_not_exists(#pk)");
+        self.table.part_put(item, is_new)
     }
-
-    fn delete_private(&self, kid: &str) -> Result<TransactWriteItem, StoreError> {
-        let delete = Delete::builder()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(private_pk(kid)));
-        Ok(TransactWriteItem::builder().delete(delete.build()?).build())
-    }
-
-    async fn find(
-        &self,
-        pk: String,
-    ) -> Result<Option<HashMap<String, AttributeValue>>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", AttributeValue::S(pk))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(found.item)
-    }
-}
-
-fn private_pk(kid: &str) -> String {
-    format!("KEY#{kid}")
 }

@@ -1,16 +1,11 @@
 //! Whether a session is alive, for a service that wants to know it now (RFC 7662).
 
-use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
-
-use super::{
-    Decision, Presented, RefreshToken, Sessions, decide,
-    store::{SessionItem, session_key},
-};
+use super::{RefreshToken, Sessions, decide, store::SessionItem};
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
-    dynamodb::{Item, StoreError, number},
-    ids::{SessionId, SessionRef, UserId},
+    dynamodb::{Expression, Item, StoreError, decode, number, table::session_key},
+    ids::{SessionId, SessionRef},
 };
 
 /// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.
@@ -43,40 +38,20 @@ impl Alive {
     }
 }
 
-/// Whether the session that `item` holds is neither ended nor expired.
+/// Returns whether the session in `item` is neither ended nor expired.
 ///
 /// # Errors
-/// The item is not as we write them.
+/// The item is not a session.
 pub(crate) fn is_alive(item: Item, now: Timestamp) -> Result<bool, StoreError> {
-    let item: SessionItem = serde_dynamo::from_item(item)?;
-    Ok(item.state().is_alive(now))
+    Ok(decode::<SessionItem>(item)?.state().is_alive(now))
 }
 
-/// The part of a transaction that lets it through only while the session is neither ended nor expired: [`is_alive`], in
-/// DynamoDB's words.
+/// [`SessionState::is_alive`] as a condition on the session's item.
 ///
-/// # Errors
-/// None but a fault of ours.
-pub(crate) fn still_alive(
-    table: &str,
-    user_id: UserId,
-    id: SessionId,
-    now: Timestamp,
-) -> Result<TransactWriteItem, StoreError> {
-    let check = ConditionCheck::builder()
-        .table_name(table)
-        .set_key(Some(session_key(user_id, id)))
-        .condition_expression(
-            "attribute_exists(#pk) AND attribute_not_exists(#ended_at) \
-             AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-        )
-        .expression_attribute_names("#pk", "pk")
-        .expression_attribute_names("#ended_at", "ended_at")
-        .expression_attribute_names("#idle_expires_at", "idle_expires_at")
-        .expression_attribute_names("#absolute_expires_at", "absolute_expires_at")
-        .expression_attribute_values(":now", number(now))
-        .build()?;
-    Ok(TransactWriteItem::builder().condition_check(check).build())
+/// [`SessionState::is_alive`]: super::SessionState::is_alive
+pub(crate) fn alive(now: Timestamp) -> Expression {
+    let text = "attribute_not_exists(#ended_at) AND #idle_expires_at > :now AND #absolute_expires_at > :now";
+    Expression::new(text).value(":now", number(now))
 }
 
 impl Sessions {
@@ -89,34 +64,56 @@ impl Sessions {
         token: &RefreshToken,
         lifetimes: &SessionLifetimes,
     ) -> Result<Option<Alive>, StoreError> {
-        let Some(item) = self.read(token.user_id, token.session_id).await? else {
+        let key = session_key(token.user_id, token.session_id);
+        let Some(item) = self.table.find::<SessionItem>(key, true).await? else {
             return Ok(None);
         };
-        let presented = Presented {
-            client_id: item.client_id.clone(),
-            family: token.family.hash(),
-            generation: token.generation,
-            secret: token.secret.hash(),
-        };
-        let window = lifetimes.reuse_window.map(|window| window.as_secs());
-        let decision = decide(&presented, &item.state(), self.clock.now(), window);
-        let is_good = matches!(decision, Decision::Rotate | Decision::Repeat(_));
+        let presented = token.presented(&item.client_id);
+        let now = self.clock.now();
+        let decision = decide(&presented, &item.state(), now, lifetimes.reuse_window);
+        let is_good = decision.accepts();
         Ok(is_good.then(|| Alive::new(token.session_id, item)))
     }
+}
 
-    async fn read(
-        &self,
-        user_id: UserId,
-        id: SessionId,
-    ) -> Result<Option<SessionItem>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, id)))
-            .consistent_read(true)
-            .send()
-            .await?;
-        Ok(found.item.map(serde_dynamo::from_item).transpose()?)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        clock::Clock,
+        dynamodb::tests::{client, condition_holds},
+        sessions::Opening,
+        users::UserId,
+    };
+
+    #[tokio::test]
+    async fn t40_t42_a_session_is_alive_alike_in_rust_and_in_dynamodb() {
+        const NOW: Timestamp = 1_000;
+        let client = client("http://127.0.0.1:1");
+        let sessions = Sessions::new(client, "t".to_owned(), Clock::new(|| NOW));
+        let token = "gho_a".to_owned().into();
+        let lifetimes = SessionLifetimes {
+            idle: std::time::Duration::ZERO,
+            absolute: std::time::Duration::ZERO,
+            reuse_window: None,
+        };
+        let opening = Opening::new(&token, "nextjs", None, None, lifetimes).unwrap();
+        let prepared = sessions.prepare(&opening, UserId::generate(), 0, false);
+        let (opened, _) = prepared.unwrap();
+        for (idle, absolute, ended, expected) in [
+            (NOW + 1, NOW + 1, None, true),
+            (NOW, NOW + 1, None, false),
+            (NOW + 1, NOW, None, false),
+            (NOW + 1, NOW + 1, Some(NOW - 1), false),
+            (NOW + 1, NOW + 1, Some(NOW + 1), false),
+        ] {
+            let mut item = opened.clone();
+            item.insert("idle_expires_at".to_owned(), number(idle));
+            item.insert("absolute_expires_at".to_owned(), number(absolute));
+            item.extend(ended.map(|ended| ("ended_at".to_owned(), number(ended))));
+
+            assert_eq!(is_alive(item.clone(), NOW).unwrap(), expected, "{item:?}");
+            assert_eq!(condition_holds(item, alive(NOW)).await, expected);
+        }
     }
 }

@@ -4,25 +4,27 @@
 //! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words, and the
 //! client's [`super::Terms`]. Where it fails, [`decide`] says why from the item that was there.
 
-use super::refresh_token::{Hash, Nonce};
+use std::time::Duration;
+
+use super::refresh_token::{Nonce, SecretHash};
 use crate::clock::Timestamp;
 
-/// How long a client that lost the answer may repeat an exchange, in seconds.
-const RETRY_WINDOW: u64 = 60;
+/// How long a client that lost the answer may repeat an exchange.
+const RETRY_WINDOW: Duration = Duration::from_secs(60);
 
 /// What the table holds of a session, as far as refreshing goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct State {
+pub struct SessionState {
     /// Who may refresh it.
     pub client_id: String,
     /// Of the secret that all its tokens share.
-    pub family: Hash,
+    pub family: SecretHash,
     /// How often it was refreshed.
     pub generation: u32,
     /// Of the secret of the current generation.
-    pub current: Hash,
+    pub current: SecretHash,
     /// Of the secret of the generation before.
-    pub previous: Option<Hash>,
+    pub previous: Option<SecretHash>,
     /// What the current secret followed from.
     pub nonce: Nonce,
     /// When it was last refreshed, or opened.
@@ -41,11 +43,11 @@ pub struct Presented {
     /// The authenticated client.
     pub client_id: String,
     /// Of the family in the token.
-    pub family: Hash,
+    pub family: SecretHash,
     /// The generation in the token.
     pub generation: u32,
     /// Of the secret in the token.
-    pub secret: Hash,
+    pub secret: SecretHash,
 }
 
 /// What is to happen.
@@ -62,7 +64,19 @@ pub enum Decision {
     End,
 }
 
-impl State {
+impl Decision {
+    /// Returns whether the token is good.
+    pub fn accepts(&self) -> bool {
+        matches!(self, Self::Rotate | Self::Repeat(_))
+    }
+}
+
+impl SessionState {
+    /// Returns the time since the session was last refreshed, or opened.
+    fn age(&self, now: Timestamp) -> Duration {
+        Duration::from_secs(now.saturating_sub(self.refreshed_at))
+    }
+
     /// Whether the session can still be refreshed by anybody.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         !self.is_ended && now < self.idle_until && now < self.absolute_until
@@ -73,19 +87,19 @@ impl State {
     pub fn opens_again(&self, client_id: &str, now: Timestamp) -> bool {
         self.client_id == client_id
             && self.generation == 0
-            && now.saturating_sub(self.refreshed_at) <= RETRY_WINDOW
+            && self.age(now) <= RETRY_WINDOW
             && self.is_alive(now)
     }
 }
 
-/// What `presented` does to `stored` at `now`.
+/// Returns what `presented` does to `stored` at `now`.
 ///
-/// `reuse_window` bounds, in seconds, how long a repeated token gets its successor again; by default nothing does.
+/// `reuse_window` bounds how long a repeated token gets its successor again; by default nothing does.
 pub fn decide(
     presented: &Presented,
-    stored: &State,
+    stored: &SessionState,
     now: Timestamp,
-    reuse_window: Option<u64>,
+    reuse_window: Option<Duration>,
 ) -> Decision {
     // Whoever does not know the family, or is another client, changes nothing: nobody ends a session by guessing.
     let is_theirs =
@@ -108,8 +122,7 @@ pub fn decide(
         && stored
             .previous
             .is_some_and(|previous| previous.matches(&presented.secret));
-    let within_window =
-        reuse_window.is_none_or(|window| now.saturating_sub(stored.refreshed_at) <= window);
+    let within_window = reuse_window.is_none_or(|window| stored.age(now) <= window);
     if is_previous && within_window {
         Decision::Repeat(stored.nonce)
     } else {
@@ -126,13 +139,13 @@ mod tests {
     const NOW: Timestamp = 1_000;
     const NONCE: Nonce = Nonce([9; 32]);
 
-    fn hash(byte: u8) -> Hash {
-        Hash([byte; 32])
+    fn hash(byte: u8) -> SecretHash {
+        SecretHash([byte; 32])
     }
 
     /// Refreshed twice; the secret of generation n has the hash n.
-    fn stored() -> State {
-        State {
+    fn stored() -> SessionState {
+        SessionState {
             client_id: "nextjs".to_owned(),
             family: hash(100),
             generation: 2,
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn t40_a_session_is_over_at_its_absolute_end_although_it_is_not_idle() {
-        let stored = State {
+        let stored = SessionState {
             idle_until: NOW + 300,
             ..stored()
         };
@@ -187,7 +200,7 @@ mod tests {
 
     #[test]
     fn t42_an_ended_session_is_not_refreshed() {
-        let stored = State {
+        let stored = SessionState {
             is_ended: true,
             ..stored()
         };
@@ -199,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_session_opens_again_for_its_client_within_a_minute_and_before_it_is_used() {
-        let opened = State {
+        let opened = SessionState {
             generation: 0,
             ..stored()
         };
@@ -210,7 +223,7 @@ mod tests {
         let is_ended = true;
         for other in [
             stored(),
-            State {
+            SessionState {
                 is_ended,
                 ..opened.clone()
             },
@@ -221,7 +234,10 @@ mod tests {
 
     #[test]
     fn the_window_ends_on_its_last_second() {
-        let within = |window| decide(&presented(1, 1), &stored(), NOW, Some(window));
+        let within = |seconds| {
+            let window = Duration::from_secs(seconds);
+            decide(&presented(1, 1), &stored(), NOW, Some(window))
+        };
         assert_eq!(within(10), Decision::Repeat(NONCE));
         assert_eq!(within(9), Decision::End);
     }
@@ -251,7 +267,7 @@ mod tests {
             if !client {
                 presented.client_id = "mobile".to_owned();
             }
-            let stored = State { is_ended, ..stored() };
+            let stored = SessionState { is_ended, ..stored() };
             let decision = decide(&presented, &stored, NOW + later, None);
             if !family || !client || !stored.is_alive(NOW + later) {
                 prop_assert_eq!(decision, Decision::Refuse);

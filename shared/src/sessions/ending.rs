@@ -2,22 +2,12 @@
 
 use std::future::ready;
 
-use aws_sdk_dynamodb::{
-    config::http::HttpResponse,
-    error::SdkError,
-    operation::update_item::{
-        UpdateItemError, UpdateItemOutput, builders::UpdateItemFluentBuilder,
-    },
-    types::ReturnValue,
-};
+use aws_sdk_dynamodb::types::ReturnValue;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::{
-    RefreshToken, Sessions,
-    store::{bytes, session_key},
-};
+use super::{RefreshToken, Sessions};
 use crate::{
-    dynamodb::{StoreError, number, string},
+    dynamodb::{Expression, Outcome, StoreError, binary, number, string, table::session_key},
     ids::{SessionId, UserId},
 };
 
@@ -60,12 +50,9 @@ impl Sessions {
         session_id: SessionId,
         reason: EndReason,
     ) -> Result<bool, StoreError> {
-        // An item that is gone must not come back as a stump.
-        let ending = self
-            .ending(user_id, session_id)
-            .condition_expression("attribute_exists(#pk)")
-            .expression_attribute_names("#pk", "pk");
-        ended(user_id, session_id, reason, ending.send().await)
+        // An update would create the item that is gone.
+        let is_there = Expression::new("attribute_exists(#pk)");
+        self.end_if(is_there, user_id, session_id, reason).await
     }
 
     /// Ends the session of a refresh token of any generation, if the token is one of the session's and its client is
@@ -74,27 +61,39 @@ impl Sessions {
     /// # Errors
     /// The table cannot be written; the session may have ended.
     pub async fn revoke(&self, token: &RefreshToken, client_id: &str) -> Result<(), StoreError> {
-        let (user_id, session_id) = (token.user_id, token.session_id);
-        let ending = self
-            .ending(user_id, session_id)
-            .condition_expression("#family = :family AND #client_id = :client_id")
-            .expression_attribute_names("#family", "family")
-            .expression_attribute_values(":family", bytes(token.family.hash()))
-            .expression_attribute_names("#client_id", "client_id")
-            .expression_attribute_values(":client_id", string(client_id));
-        ended(user_id, session_id, EndReason::Revoked, ending.send().await)?;
+        let is_theirs = Expression::new("#family = :family AND #client_id = :client_id")
+            .value(":family", binary(token.family.hash().0))
+            .value(":client_id", string(client_id));
+        self.end_if(
+            is_theirs,
+            token.user_id,
+            token.session_id,
+            EndReason::Revoked,
+        )
+        .await?;
         Ok(())
     }
 
-    pub(super) fn ending(&self, user_id: UserId, session_id: SessionId) -> UpdateItemFluentBuilder {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, session_id)))
-            .update_expression("SET #ended_at = if_not_exists(#ended_at, :now)")
-            .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_values(":now", number(self.clock.now()))
-            .return_values(ReturnValue::UpdatedOld)
+    /// Ends a session that meets `condition`, and logs that if it was still alive. Returns whether there is one.
+    pub(super) async fn end_if(
+        &self,
+        condition: Expression,
+        user_id: UserId,
+        session_id: SessionId,
+        reason: EndReason,
+    ) -> Result<bool, StoreError> {
+        let change = Expression::new("SET #ended_at = if_not_exists(#ended_at, :now)")
+            .value(":now", number(self.clock.now()));
+        let key = session_key(user_id, session_id);
+        let returned = Some(ReturnValue::UpdatedOld);
+        let Outcome::Done(before) = self.table.update(key, change, condition, returned).await?
+        else {
+            return Ok(false);
+        };
+        if !before.contains_key("ended_at") {
+            tracing::info!(event = "session.ended", %session_id, %user_id, reason = reason.as_str());
+        }
+        Ok(true)
     }
 
     /// Deletes whatever the table holds of the sessions of a user who is gone.
@@ -103,50 +102,15 @@ impl Sessions {
     /// The table cannot be written; some sessions may be left, and repeating it goes on with those.
     pub async fn delete_all(&self, user_id: UserId) -> Result<(), StoreError> {
         let mut pages = self
-            .query(user_id)
-            .expression_attribute_names("#sk", "sk")
-            .expression_attribute_names("#pk", "pk")
-            .projection_expression("#pk, #sk")
-            .into_paginator()
+            .query(user_id, Expression::default(), "#pk, #sk")
             .send();
         while let Some(page) = pages.try_next().await? {
-            let deletions = page.items.unwrap_or_default().into_iter().map(|key| {
-                let delete = self.client.delete_item().table_name(&self.table);
-                delete.set_key(Some(key)).send()
-            });
-            stream::iter(deletions)
+            let keys = page.items.unwrap_or_default().into_iter();
+            stream::iter(keys.map(|key| self.table.delete(key)))
                 .buffer_unordered(PARALLEL)
-                .try_for_each(|_| ready(Ok(())))
+                .try_for_each(|()| ready(Ok(())))
                 .await?;
         }
         Ok(())
-    }
-}
-
-/// Whether there was a session to end, and a line in the log if it was still alive.
-pub(super) fn ended(
-    user_id: UserId,
-    session_id: SessionId,
-    reason: EndReason,
-    updated: Result<UpdateItemOutput, SdkError<UpdateItemError, HttpResponse>>,
-) -> Result<bool, StoreError> {
-    match updated {
-        Ok(updated) => {
-            let before = updated.attributes.unwrap_or_default();
-            if !before.contains_key("ended_at") {
-                tracing::info!(event = "session.ended", %session_id, %user_id, reason = reason.as_str());
-            }
-            Ok(true)
-        }
-        Err(error) => {
-            let is_other = error
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
-            if is_other {
-                Ok(false)
-            } else {
-                Err(error.into())
-            }
-        }
     }
 }

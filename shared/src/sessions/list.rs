@@ -2,13 +2,16 @@
 
 use std::cmp::Reverse;
 
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::operation::query::paginator::QueryPaginator;
 use serde::Deserialize;
 
-use super::{Sessions, store::SORT_KEY};
+use super::{Sessions, alive::alive};
 use crate::{
     clock::Timestamp,
-    dynamodb::{StoreError, number, string, user_partition},
+    dynamodb::{
+        Expression, StoreError, decode, string,
+        table::{SESSION, USER},
+    },
     ids::{SessionRef, UserId},
 };
 
@@ -43,19 +46,11 @@ struct ListedItem {
 }
 
 impl ListedItem {
-    const ATTRIBUTES: [&str; 8] = [
-        "sk",
-        "client_id",
-        "user_agent",
-        "session_version",
-        "created_at",
-        "last_used_at",
-        "idle_expires_at",
-        "absolute_expires_at",
-    ];
+    const ATTRIBUTES: &str = "#sk, #client_id, #user_agent, #session_version, #created_at, #last_used_at, \
+         #idle_expires_at, #absolute_expires_at";
 
     fn into_session(self) -> Result<Session, StoreError> {
-        let id = self.sk.strip_prefix(SORT_KEY);
+        let id = self.sk.strip_prefix(SESSION);
         let id = id.and_then(|id| id.parse().ok());
         Ok(Session {
             session: SessionRef {
@@ -79,41 +74,28 @@ impl Sessions {
     /// # Errors
     /// The table cannot be read.
     pub async fn list(&self, user_id: UserId) -> Result<Vec<Session>, StoreError> {
-        let mut query = self
-            .query(user_id)
-            .filter_expression(
-                "attribute_not_exists(#ended_at) AND #idle_expires_at > :now AND #absolute_expires_at > :now",
-            )
-            .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_values(":now", number(self.clock.now()));
-        for name in ListedItem::ATTRIBUTES {
-            query = query.expression_attribute_names(format!("#{name}"), name);
-        }
-        let projection = ListedItem::ATTRIBUTES.map(|name| format!("#{name}"));
-        let mut pages = query
-            .projection_expression(projection.join(", "))
-            .into_paginator()
-            .send();
+        let alive = alive(self.clock.now());
+        let mut pages = self.query(user_id, alive, ListedItem::ATTRIBUTES).send();
         let mut sessions = Vec::new();
         while let Some(page) = pages.try_next().await? {
             for item in page.items.unwrap_or_default() {
-                let item: ListedItem = serde_dynamo::from_item(item)?;
-                sessions.push(item.into_session()?);
+                sessions.push(decode::<ListedItem>(item)?.into_session()?);
             }
         }
         sessions.sort_by_key(|session| Reverse(session.last_used_at));
         Ok(sessions)
     }
 
-    pub(super) fn query(&self, user_id: UserId) -> QueryFluentBuilder {
-        self.client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("#pk = :pk AND begins_with(#sk, :sessions)")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_names("#sk", "sk")
-            .expression_attribute_values(":pk", string(user_partition(user_id)))
-            .expression_attribute_values(":sessions", string(SORT_KEY))
+    /// Queries the user's sessions that pass `filter` for the attributes in `projection`.
+    pub(super) fn query(
+        &self,
+        user_id: UserId,
+        filter: Expression,
+        projection: &str,
+    ) -> QueryPaginator {
+        let keys = Expression::new("#pk = :pk AND begins_with(#sk, :sessions)")
+            .value(":pk", string(format!("{USER}{user_id}")))
+            .value(":sessions", string(SESSION));
+        self.table.query(keys, filter, projection)
     }
 }

@@ -8,14 +8,17 @@ use std::fmt;
 use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
-    error::Unspecified,
     hmac, rand,
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::ids::{SessionId, UserId};
+use super::Presented;
+use crate::{
+    dynamodb::StoreError,
+    ids::{SessionId, UserId},
+};
 
 /// What each refresh token starts with, for secret scanners.
 const PREFIX: &str = "cbr_";
@@ -68,9 +71,9 @@ impl fmt::Debug for Secret {
 
 /// SHA-256 of a family or a secret: what the table holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hash(pub [u8; 32]);
+pub struct SecretHash(pub [u8; 32]);
 
-impl Hash {
+impl SecretHash {
     fn of(secret: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, secret).as_ref());
@@ -88,11 +91,11 @@ impl Hash {
 pub struct Nonce(pub [u8; 32]);
 
 impl Nonce {
-    /// A nonce that nobody had before, from the operating system's generator.
+    /// Generates a nonce with the operating system's random number generator.
     ///
     /// # Errors
-    /// There is no randomness to be had.
-    pub fn generate() -> Result<Self, Unspecified> {
+    /// [`StoreError::NoRandomness`].
+    pub fn generate() -> Result<Self, StoreError> {
         let mut bytes = [0; 32];
         rand::fill(&mut bytes)?;
         Ok(Self(bytes))
@@ -101,15 +104,15 @@ impl Nonce {
 
 impl Family {
     /// What the table knows of it.
-    pub fn hash(&self) -> Hash {
-        Hash::of(&self.0)
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
     }
 }
 
 impl Secret {
     /// What the table knows of it.
-    pub fn hash(&self) -> Hash {
-        Hash::of(&self.0)
+    pub fn hash(&self) -> SecretHash {
+        SecretHash::of(&self.0)
     }
 
     /// The secret of the next generation: the same one for the same nonce, whoever asks and how often.
@@ -159,6 +162,18 @@ impl RefreshToken {
             family: self.family.clone(),
             secret: self.secret.next(nonce),
         })
+    }
+
+    /// The token as [`decide`] compares it with the table, presented by this client.
+    ///
+    /// [`decide`]: super::decide
+    pub(super) fn presented(&self, client_id: &str) -> Presented {
+        Presented {
+            client_id: client_id.to_owned(),
+            family: self.family.hash(),
+            generation: self.generation,
+            secret: self.secret.hash(),
+        }
     }
 
     /// Reads a token. Its form is fixed to the bit, so that a typo never reaches the table.

@@ -1,42 +1,42 @@
 //! The sessions of the main table.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::{
     Client,
-    operation::{put_item::PutItemError, update_item::UpdateItemError},
-    primitives::Blob,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, ReturnValue},
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use super::{
-    Decision, EndReason, Hash, Nonce, Presented, RefreshToken, State, Terms, decide, ending::ended,
+    Decision, EndReason, Nonce, Presented, RefreshToken, SecretHash, SessionState, Terms,
+    alive::alive, decide,
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::SessionLifetimes,
-    dynamodb::{Item, StoreError, number, primary_key, string, user_partition},
+    dynamodb::{
+        Expression, Item, Outcome, StoreError, Table, binary, decode, number, string,
+        table::session_key,
+    },
     ids::{SessionId, SessionRef, UserId},
     scope::Scope,
 };
 
 /// Enough to tell one's own devices apart.
 const MAX_USER_AGENT: usize = 120;
-/// What the key of each session starts with, within its user's partition.
-pub(super) const SORT_KEY: &str = "SESSION#";
-
 /// Longer than any provider's ID token is accepted.
-const SUBJECT_TOKEN_LIVES: u64 = 2 * 60 * 60;
+const SUBJECT_TOKEN_LIVES: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// How far a provider's clock may be ahead of ours.
-const PROVIDER_CLOCK_LEEWAY: u64 = 60;
+const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Opens, refreshes, lists and ends sessions.
 #[derive(Clone, Debug)]
 pub struct Sessions {
-    pub(super) client: Client,
-    pub(super) table: String,
+    pub(super) table: Table,
     pub(super) clock: Clock,
 }
 
@@ -72,7 +72,7 @@ pub struct Opened {
     /// Whether this very exchange created the user.
     pub is_new_user: bool,
     /// How long the refresh token is good if it is not used.
-    pub refresh_token_expires_in: u64,
+    pub refresh_token_expires_in: Duration,
 }
 
 /// A session that was refreshed.
@@ -85,7 +85,7 @@ pub struct Refreshed {
     /// The API that the client asked for tokens for.
     pub audience: Option<String>,
     /// How long the refresh token is good if it is not used.
-    pub refresh_token_expires_in: u64,
+    pub refresh_token_expires_in: Duration,
     /// Which session it is.
     pub session: SessionRef,
     /// When the user signed in with the provider, if the provider says so.
@@ -174,13 +174,13 @@ pub(super) struct SessionItem {
 }
 
 impl SessionItem {
-    pub(super) fn state(&self) -> State {
-        State {
+    pub(super) fn state(&self) -> SessionState {
+        SessionState {
             client_id: self.client_id.clone(),
-            family: Hash(self.family),
+            family: SecretHash(self.family),
             generation: self.generation,
-            current: Hash(self.current),
-            previous: self.previous.map(Hash),
+            current: SecretHash(self.current),
+            previous: self.previous.map(SecretHash),
             nonce: Nonce(self.nonce),
             refreshed_at: self.last_used_at,
             idle_until: self.idle_expires_at,
@@ -189,8 +189,8 @@ impl SessionItem {
         }
     }
 
-    fn refresh_token_expires_in(&self, now: Timestamp) -> u64 {
-        self.over_at().saturating_sub(now)
+    fn refresh_token_expires_in(&self, now: Timestamp) -> Duration {
+        Duration::from_secs(self.over_at().saturating_sub(now))
     }
 
     pub(super) fn over_at(&self) -> Timestamp {
@@ -216,7 +216,7 @@ impl Opening {
     /// A session for whoever `subject_token` turns out to stand for.
     ///
     /// # Errors
-    /// The operating system has no randomness.
+    /// [`StoreError::NoRandomness`].
     pub fn new(
         subject_token: &SecretString,
         client_id: &str,
@@ -224,8 +224,7 @@ impl Opening {
         user_agent: Option<&str>,
         lifetimes: SessionLifetimes,
     ) -> Result<Self, StoreError> {
-        let nonce = Nonce::generate()
-            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        let nonce = Nonce::generate()?;
         let user_agent = user_agent.map(|text| text.chars().take(MAX_USER_AGENT).collect());
         Ok(Self {
             id: SessionId::of_subject_token(subject_token),
@@ -292,8 +291,7 @@ impl Sessions {
     /// The sessions in `table`.
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
         Self {
-            client,
-            table,
+            table: Table::new(client, table),
             clock,
         }
     }
@@ -331,7 +329,7 @@ impl Sessions {
             idle_expires_at: now + opening.lifetimes.idle.as_secs(),
             absolute_expires_at,
             // However short sessions are, a subject token that opened one is remembered until it is too old.
-            expires_at: absolute_expires_at.max(now + SUBJECT_TOKEN_LIVES),
+            expires_at: absolute_expires_at.max(now + SUBJECT_TOKEN_LIVES.as_secs()),
             ended_at: None,
         };
         let mut item: Item = serde_dynamo::to_item(&session)?;
@@ -368,16 +366,7 @@ impl Sessions {
         opening: &Opening,
         user_id: UserId,
     ) -> Result<bool, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, opening.id)))
-            .projection_expression("#pk")
-            .expression_attribute_names("#pk", "pk")
-            .send()
-            .await?;
-        Ok(found.item.is_some())
+        self.table.has(session_key(user_id, opening.id)).await
     }
 
     /// Opens a session of an existing user, once for each subject token.
@@ -394,26 +383,14 @@ impl Sessions {
         session_version: u64,
     ) -> Result<Opens, OpenError> {
         let (item, opened) = self.prepare(opening, user_id, session_version, false)?;
-        let put = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(#pk)")
-            .expression_attribute_names("#pk", "pk")
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = put else {
-            opening.log_created(user_id);
-            return Ok(Opens::New(opened));
+        let is_new = Expression::new("attribute_not_exists(#pk)").returning_item();
+        let stored: SessionItem = match self.table.put(item, is_new).await? {
+            Outcome::Done(_) => {
+                opening.log_created(user_id);
+                return Ok(Opens::New(opened));
+            }
+            Outcome::Failed(item) => decode(item.unwrap_or_default())?,
         };
-        let Some(PutItemError::ConditionalCheckFailedException(failed)) = error.as_service_error()
-        else {
-            return Err(StoreError::from(error).into());
-        };
-        let item = failed.item().cloned().unwrap_or_default();
-        let stored: SessionItem = serde_dynamo::from_item(item).map_err(StoreError::from)?;
         let now = self.clock.now();
         let state = stored.state();
         let opened = opening.opened(user_id, stored, now);
@@ -435,17 +412,10 @@ impl Sessions {
         opening: &Opening,
         user_id: UserId,
     ) -> Result<(), StoreError> {
-        let ending = self
-            .ending(user_id, opening.id)
-            .condition_expression("#nonce = :nonce")
-            .expression_attribute_names("#nonce", "nonce")
-            .expression_attribute_values(":nonce", binary(opening.nonce.0));
-        ended(
-            user_id,
-            opening.id,
-            EndReason::Withdrawn,
-            ending.send().await,
-        )?;
+        let is_its_own =
+            Expression::new("#nonce = :nonce").value(":nonce", binary(opening.nonce.0));
+        self.end_if(is_its_own, user_id, opening.id, EndReason::Withdrawn)
+            .await?;
         Ok(())
     }
 
@@ -459,20 +429,15 @@ impl Sessions {
         user_id: UserId,
         session_version: u64,
     ) -> Result<(), StoreError> {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(user_id, opening.id)))
-            .update_expression("SET #session_version = :session_version")
-            .condition_expression("#nonce = :nonce AND attribute_not_exists(#ended_at)")
-            .expression_attribute_names("#session_version", "session_version")
-            .expression_attribute_names("#nonce", "nonce")
-            .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_values(":session_version", number(session_version))
-            .expression_attribute_values(":nonce", binary(opening.nonce.0))
-            .send()
-            .await?;
-        Ok(())
+        let change = Expression::new("SET #session_version = :session_version")
+            .value(":session_version", number(session_version));
+        let is_its_own = Expression::new("#nonce = :nonce AND attribute_not_exists(#ended_at)")
+            .value(":nonce", binary(opening.nonce.0));
+        let key = session_key(user_id, opening.id);
+        match self.table.update(key, change, is_its_own, None).await? {
+            Outcome::Done(_) => Ok(()),
+            Outcome::Failed(_) => Err(StoreError::Conflict("the session")),
+        }
     }
 
     /// Trades a refresh token for the next one.
@@ -491,86 +456,35 @@ impl Sessions {
         lifetimes: &SessionLifetimes,
     ) -> Result<Refreshed, RefreshError> {
         let now = self.clock.now();
-        let nonce = Nonce::generate()
-            .map_err(|_| StoreError::Unavailable("there is no randomness".to_owned()))?;
+        let nonce = Nonce::generate()?;
         let next = token.successor(nonce).ok_or(RefreshError::Invalid)?;
-        let presented = Presented {
-            client_id: terms.client_id.to_owned(),
-            family: token.family.hash(),
-            generation: token.generation,
-            secret: token.secret.hash(),
-        };
-        let condition = terms.condition();
-        let mut rotation = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(session_key(token.user_id, token.session_id)))
-            .update_expression(
-                "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
-                 #last_used_at = :now, #idle_expires_at = :idle_expires_at",
-            )
-            .condition_expression(format!(
-                "#family = :family AND #generation = :generation AND #current = :current \
-                 AND #client_id = :client_id AND attribute_not_exists(#ended_at) \
-                 AND #idle_expires_at > :now AND #absolute_expires_at > :now{}",
-                condition.expression
-            ))
-            .expression_attribute_names("#generation", "generation")
-            .expression_attribute_names("#current", "current")
-            .expression_attribute_names("#previous", "previous")
-            .expression_attribute_names("#nonce", "nonce")
-            .expression_attribute_names("#last_used_at", "last_used_at")
-            .expression_attribute_names("#idle_expires_at", "idle_expires_at")
-            .expression_attribute_names("#absolute_expires_at", "absolute_expires_at")
-            .expression_attribute_names("#family", "family")
-            .expression_attribute_names("#client_id", "client_id")
-            .expression_attribute_names("#ended_at", "ended_at")
-            .expression_attribute_values(":next_generation", number(next.generation))
-            .expression_attribute_values(":next", bytes(next.secret.hash()))
-            .expression_attribute_values(":nonce", binary(nonce.0))
-            .expression_attribute_values(":now", number(now))
-            .expression_attribute_values(
-                ":idle_expires_at",
-                number(now + lifetimes.idle.as_secs()),
-            )
-            .expression_attribute_values(":family", bytes(presented.family))
-            .expression_attribute_values(":generation", number(token.generation))
-            .expression_attribute_values(":current", bytes(presented.secret))
-            .expression_attribute_values(":client_id", string(terms.client_id))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        for (name, attribute) in condition.names {
-            rotation = rotation.expression_attribute_names(name, attribute);
-        }
-        for (name, value) in condition.values {
-            rotation = rotation.expression_attribute_values(name, value);
-        }
-        match rotation.send().await {
-            Ok(rotated) => {
-                let item = rotated.attributes.unwrap_or_default();
-                let stored: SessionItem =
-                    serde_dynamo::from_item(item).map_err(StoreError::from)?;
+        let presented = token.presented(terms.client_id);
+        let text = "SET #generation = :next_generation, #current = :next, #previous = :current, #nonce = :nonce, \
+             #last_used_at = :now, #idle_expires_at = :idle_expires_at";
+        let change = Expression::new(text)
+            .value(":next_generation", number(next.generation))
+            .value(":next", binary(next.secret.hash().0))
+            .value(":nonce", binary(nonce.0))
+            .value(":idle_expires_at", number(now + lifetimes.idle.as_secs()));
+        let condition = rotates(&presented, now)
+            .and(terms.condition())
+            .returning_item();
+        let key = session_key(token.user_id, token.session_id);
+        let returned = Some(ReturnValue::AllNew);
+        match self.table.update(key, change, condition, returned).await? {
+            Outcome::Done(item) => {
+                let stored: SessionItem = decode(item)?;
                 tracing::info!(event = "session.refreshed", session_id = %token.session_id, user_id = %token.user_id, generation = next.generation);
                 // Sessions of earlier versions have their scope as one text, of which the condition compares parts.
                 terms.check(&stored)?;
                 Ok(stored.refreshed(next, now))
             }
-            Err(error) => {
-                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
-                    error.as_service_error()
-                else {
-                    return Err(StoreError::from(error).into());
-                };
-                let Some(item) = failed.item().cloned() else {
-                    return Err(RefreshError::Invalid);
-                };
-                let stored: SessionItem =
-                    serde_dynamo::from_item(item).map_err(StoreError::from)?;
-                let window = lifetimes.reuse_window.map(|window| window.as_secs());
-                let decision = decide(&presented, &stored.state(), now, window);
-                if matches!(decision, Decision::Rotate | Decision::Repeat(_)) {
-                    // Only a token that is good is told what is wrong with the request.
+            Outcome::Failed(None) => Err(RefreshError::Invalid),
+            Outcome::Failed(Some(item)) => {
+                let stored: SessionItem = decode(item)?;
+                let decision = decide(&presented, &stored.state(), now, lifetimes.reuse_window);
+                if decision.accepts() {
+                    // Only a good token is told what is wrong with the request.
                     terms.check(&stored)?;
                 }
                 self.settle(token, &decision, stored, now).await
@@ -578,7 +492,7 @@ impl Sessions {
         }
     }
 
-    /// What becomes of a token that is not the current one of a living session.
+    /// Carries out `decision` on a token that did not rotate its session.
     async fn settle(
         &self,
         token: &RefreshToken,
@@ -599,27 +513,28 @@ impl Sessions {
                 Err(RefreshError::Reused)
             }
             Decision::Refuse => Err(RefreshError::Invalid),
-            // The condition failed and yet everything holds: the clock passed an edge in between.
-            Decision::Rotate => {
-                Err(StoreError::Unavailable("the session is changing".to_owned()).into())
-            }
+            // The session changed after the decision's reasons were read: the clock passed an edge, for example.
+            Decision::Rotate => Err(StoreError::Conflict("the session").into()),
         }
     }
+}
+
+/// [`Decision::Rotate`] as a condition on the session's item.
+fn rotates(presented: &Presented, now: Timestamp) -> Expression {
+    let text = "#family = :family AND #generation = :generation AND #current = :current AND #client_id = :client_id";
+    Expression::new(text)
+        .value(":family", binary(presented.family.0))
+        .value(":generation", number(presented.generation))
+        .value(":current", binary(presented.secret.0))
+        .value(":client_id", string(&presented.client_id))
+        .and(alive(now))
 }
 
 /// The earlier of the provider's time and ours: nobody has signed in later than now. A time that is further ahead than a
 /// clock may be off is no time of a sign-in, and says nothing.
 fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    said.filter(|at| *at <= now.saturating_add(PROVIDER_CLOCK_LEEWAY))
+    said.filter(|at| *at <= now.saturating_add(PROVIDER_CLOCK_LEEWAY.as_secs()))
         .map(|at| at.min(now))
-}
-
-pub(crate) fn session_key(user_id: UserId, session_id: SessionId) -> Item {
-    primary_key(user_partition(user_id), format!("{SORT_KEY}{session_id}"))
-}
-
-pub(super) fn bytes(hash: Hash) -> AttributeValue {
-    binary(hash.0)
 }
 
 /// A set of texts, or in sessions of earlier versions, one text.
@@ -637,10 +552,6 @@ fn stored_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Sco
             Scope::stored(tokens.map(str::to_owned))
         }
     })
-}
-
-fn binary(bytes: [u8; 32]) -> AttributeValue {
-    AttributeValue::B(Blob::new(bytes))
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What a session must be for its client to refresh it, as the settings are at this moment.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-
 use super::{RefreshError, store::SessionItem};
-use crate::{dynamodb::string, scope::Scope};
+use crate::{
+    dynamodb::{Expression, string},
+    scope::Scope,
+};
 
 /// What a session must be for a refresh. It is part of the condition of the rotation, so that a refresh that is refused
 /// changes nothing.
@@ -21,34 +22,22 @@ pub struct Terms<'a> {
     pub audiences: Option<Vec<&'a str>>,
 }
 
-/// Part of a condition expression, which starts with `AND` where there is anything to check.
-#[derive(Debug, Default)]
-pub(super) struct Condition {
-    pub(super) expression: String,
-    pub(super) names: Vec<(&'static str, &'static str)>,
-    pub(super) values: Vec<(String, AttributeValue)>,
-}
-
 impl Terms<'_> {
-    /// The terms in DynamoDB's words.
-    pub(super) fn condition(&self) -> Condition {
-        let mut condition = Condition::default();
-        if let Some(scope) = self.scope {
-            condition.names.push(("#scope", "scope"));
-            for (nth, token) in scope.tokens().enumerate() {
-                let value = format!(":scope{nth}");
-                // Exact for a set of texts, which is what the table holds.
-                let contains = format!(" AND contains(#scope, {value})");
-                condition.expression.push_str(&contains);
-                condition.values.push((value, string(token)));
-            }
+    /// [`Terms::check`] as a condition on the session's item.
+    pub(super) fn condition(&self) -> Expression {
+        let mut condition = Expression::default();
+        let scopes = self.scope.iter().flat_map(|scope| scope.tokens());
+        for (nth, token) in scopes.enumerate() {
+            // Exact for a set of texts, which is what the table holds.
+            let has_token = Expression::new(format!("contains(#scope, :scope{nth})"));
+            condition = condition.and(has_token.value(format!(":scope{nth}"), string(token)));
         }
         if let Some(providers) = self.providers {
             let allowed = providers.iter().map(String::as_str);
-            condition.one_of("#provider", "provider", allowed);
+            condition = condition.and(is_one_of("provider", allowed));
         }
         if let Some(audiences) = &self.audiences {
-            condition.one_of("#audience", "audience", audiences.iter().copied());
+            condition = condition.and(is_one_of("audience", audiences.iter().copied()));
         }
         condition
     }
@@ -77,29 +66,19 @@ impl Terms<'_> {
     }
 }
 
-impl Condition {
-    /// A session without the attribute, which earlier versions did not write, will do.
-    fn one_of<'a>(
-        &mut self,
-        name: &'static str,
-        attribute: &'static str,
-        allowed: impl Iterator<Item = &'a str>,
-    ) {
-        let mut values = Vec::new();
-        for (nth, allowed) in allowed.enumerate() {
-            let value = format!(":{attribute}{nth}");
-            self.values.push((value.clone(), string(allowed)));
-            values.push(value);
-        }
-        self.names.push((name, attribute));
-        let is_one = if values.is_empty() {
-            String::new()
-        } else {
-            format!(" OR {name} IN ({})", values.join(","))
-        };
-        let expression = format!(" AND (attribute_not_exists({name}){is_one})");
-        self.expression.push_str(&expression);
-    }
+/// A session without the attribute, which earlier versions did not write, meets this as well.
+fn is_one_of<'a>(attribute: &str, allowed: impl Iterator<Item = &'a str>) -> Expression {
+    let values: Vec<_> = allowed
+        .enumerate()
+        .map(|(nth, allowed)| (format!(":{attribute}{nth}"), string(allowed)))
+        .collect();
+    let names: Vec<_> = values.iter().map(|(name, _)| name.as_str()).collect();
+    let is_one = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" OR #{attribute} IN ({})", names.join(","))
+    };
+    Expression::new(format!("(attribute_not_exists(#{attribute}){is_one})")).values(values)
 }
 
 #[cfg(test)]
@@ -122,6 +101,6 @@ mod tests {
         };
 
         // DynamoDB takes 4 KB of expression; the rest of the condition has less than 400 bytes.
-        assert!(terms.condition().expression.len() < 4096 - 400);
+        assert!(terms.condition().text().len() < 4096 - 400);
     }
 }

@@ -1,24 +1,19 @@
 //! What users do to their own account: edit it, sign out of it everywhere, delete it.
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{
-        Delete, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem,
-        builders::DeleteBuilder,
-    },
-};
+use aws_sdk_dynamodb::types::ReturnValue;
 use thiserror::Error;
 
 use super::{
-    Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users,
-    identities::ADMITS,
-    items::{TRIES, active, busy, identity_key, user_key},
-    transaction::Written,
+    Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users, admits,
+    items::WRITE_TRIES, same_email::has_email,
 };
 use crate::{
-    dynamodb::{StoreError, number, string},
+    dynamodb::{
+        Expression, Outcome, Part, StoreError, Transacted, decode, encode, number, string,
+        table::{identity_key, session_key, user_key},
+    },
     ids::SessionRef,
-    sessions::still_alive,
+    sessions::alive,
 };
 
 /// Which sessions a user leaves.
@@ -57,65 +52,52 @@ impl Users {
         session: SessionRef,
         patch: &Patch,
     ) -> Result<User, ChangeError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(ChangeError::NotSignedIn)?;
             let (edited, metadata) = patch.apply(&user)?;
             if edited == user.edited && metadata == user.metadata {
                 return Ok(user);
             }
-            if let Some(user) = self.put_edits(&user, &edited, &metadata).await? {
+            if let Some(user) = self.put_edits(&user, session, &edited, &metadata).await? {
                 return Ok(user);
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
-    /// `None` if the user was changed meanwhile.
+    /// Writes these, and returns the user as they are then. Returns `None` if the user was changed meanwhile.
     async fn put_edits(
         &self,
         user: &User,
+        session: SessionRef,
         edited: &Edited,
         metadata: &Metadata,
     ) -> Result<Option<User>, StoreError> {
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(user_key(user.id)))
-            .update_expression("SET #edited = :edited, #metadata = :metadata, #revision = :next")
-            .condition_expression(
-                "#status = :active AND #session_version = :session_version AND (#revision = :revision OR attribute_not_exists(#revision))",
-            )
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#session_version", "session_version")
-            .expression_attribute_names("#edited", "edited")
-            .expression_attribute_names("#metadata", "metadata")
-            .expression_attribute_names("#revision", "revision")
-            .expression_attribute_values(":active", active())
-            .expression_attribute_values(":session_version", number(user.session_version))
-            .expression_attribute_values(":edited", serde_dynamo::to_attribute_value(edited)?)
-            .expression_attribute_values(":metadata", serde_dynamo::to_attribute_value(metadata)?)
-            .expression_attribute_values(":revision", number(user.revision))
-            .expression_attribute_values(":next", number(user.revision + 1))
-            .return_values(ReturnValue::AllNew)
-            .send()
-            .await;
-        match updated {
-            Ok(updated) => {
-                let item = updated.attributes.unwrap_or_default();
-                Ok(Some(serde_dynamo::from_item(item)?))
-            }
-            Err(error) => {
-                let is_changed = error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
-                if is_changed {
-                    Ok(None)
-                } else {
-                    Err(error.into())
-                }
-            }
+        let change =
+            Expression::new("SET #edited = :edited, #metadata = :metadata, #revision = :next")
+                .value(":edited", encode(edited)?)
+                .value(":metadata", encode(metadata)?)
+                .value(":next", number(user.revision + 1));
+        let is_unchanged =
+            Expression::new("(#revision = :revision OR attribute_not_exists(#revision))")
+                .value(":revision", number(user.revision));
+        let condition = admits(session).and(is_unchanged);
+        self.change(user.id, change, condition).await
+    }
+
+    /// Changes a user, and returns them as they are then. Returns `None` if the condition fails.
+    pub(super) async fn change(
+        &self,
+        id: UserId,
+        change: Expression,
+        condition: Expression,
+    ) -> Result<Option<User>, StoreError> {
+        let returned = Some(ReturnValue::AllNew);
+        let updated = self.table.update(user_key(id), change, condition, returned);
+        match updated.await? {
+            Outcome::Done(item) => decode(item).map(Some),
+            Outcome::Failed(_) => Ok(None),
         }
     }
 
@@ -141,54 +123,34 @@ impl Users {
             Leave::All => " REMOVE #kept_session",
             Leave::Others => ", #kept_session = :session",
         };
-        let updated = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(user_key(id)))
-            .update_expression(format!(
-                "SET #session_version = #session_version + :one, #signed_out_in = :session, \
-                 #signed_out_by = :key{kept}"
-            ))
-            // Not a second time for the same request.
-            .condition_expression(format!(
-                "{ADMITS} AND (attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)"
-            ))
-            .expression_attribute_names("#signed_out_by", "signed_out_by")
-            .expression_attribute_values(":key", string(key))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#session_version", "session_version")
-            .expression_attribute_names("#kept_session", "kept_session")
-            .expression_attribute_names("#signed_out_in", "signed_out_in")
-            .expression_attribute_values(":active", active())
-            .expression_attribute_values(":version", number(session.version))
-            .expression_attribute_values(":session", string(session.id))
-            .expression_attribute_values(":one", number(1_u64))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = updated else {
-            let reason = match leave {
-                Leave::All => "signed_out_everywhere",
-                Leave::Others => "signed_out_elsewhere",
-            };
-            tracing::info!(event = "session.ended", session_id = %session.id, user_id = %id, reason);
-            return Ok(());
-        };
-        let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
-            error.as_service_error()
-        else {
-            return Err(StoreError::from(error).into());
-        };
-        let user: Option<User> = failed
-            .item()
-            .map(|item| serde_dynamo::from_item(item.clone()))
-            .transpose()
-            .map_err(StoreError::from)?;
-        if user.is_some_and(|user| is_signed_out(&user, session, leave, key)) {
-            Ok(())
-        } else {
-            Err(ChangeError::NotSignedIn)
+        let change = Expression::new(format!(
+            "SET #session_version = #session_version + :one, #signed_out_in = :session, \
+             #signed_out_by = :key{kept}"
+        ))
+        .value(":one", number(1_u64))
+        .value(":key", string(key))
+        .value(":session", string(session.id));
+        let is_first =
+            Expression::new("(attribute_not_exists(#signed_out_by) OR #signed_out_by <> :key)");
+        let condition = admits(session).and(is_first).returning_item();
+        let updated = self.table.update(user_key(id), change, condition, None);
+        match updated.await? {
+            Outcome::Done(_) => {
+                let reason = match leave {
+                    Leave::All => "signed_out_everywhere",
+                    Leave::Others => "signed_out_elsewhere",
+                };
+                tracing::info!(event = "session.ended", session_id = %session.id, user_id = %id, reason);
+                Ok(())
+            }
+            Outcome::Failed(item) => {
+                let user: Option<User> = item.map(decode).transpose()?;
+                if user.is_some_and(|user| is_signed_out(&user, session, leave, key)) {
+                    Ok(())
+                } else {
+                    Err(ChangeError::NotSignedIn)
+                }
+            }
         }
     }
 
@@ -200,87 +162,65 @@ impl Users {
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be used.
     pub async fn delete(&self, id: UserId, session: SessionRef) -> Result<(), ChangeError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let seen = self.see(id, session, None).await?;
             if seen.user.is_none() {
                 return Ok(());
             }
             let user = seen.signed_in(session).ok_or(ChangeError::NotSignedIn)?;
-            let check = still_alive(&self.table, id, session.id, self.clock.now())?;
+            let check = self.still_alive(id, session);
             if self.delete_all_of(&user, Some(check)).await? {
                 tracing::info!(event = "user.deleted", user_id = %id);
                 return Ok(());
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
     /// `false` if the user was changed meanwhile, or `check` does not hold.
     pub(super) async fn delete_all_of(
         &self,
         user: &User,
-        check: Option<TransactWriteItem>,
+        check: Option<Part>,
     ) -> Result<bool, StoreError> {
-        let mut transaction = self
-            .client
-            .transact_write_items()
-            .transact_items(self.deletion_of_user(user)?);
-        if let Some(check) = check {
-            transaction = transaction.transact_items(check);
-        }
-        for identity in user.identities.values() {
-            transaction = transaction.transact_items(self.deletion_of_identity(user.id, identity)?);
-        }
-        if let Some(email) = &user.email_key {
-            transaction = transaction.transact_items(self.deletion_of_email(email, user.id)?);
-        }
-        let written = Written::of(transaction.send().await)?;
-        Ok(matches!(written, Written::Done))
+        let (identities, email) = (user.identities.values(), user.email_key.iter());
+        let parts = [self.deletion_of_user(user)]
+            .into_iter()
+            .chain(check)
+            .chain(identities.map(|identity| self.deletion_of_identity(user.id, identity)))
+            .chain(email.map(|email| self.deletion_of_email(email, user.id)));
+        let written = self.table.transact(parts).await?;
+        Ok(matches!(written, Transacted::Done))
     }
 
-    /// No identity that was linked meanwhile may outlive its user, and nobody who signed out meanwhile deletes anything.
-    fn deletion_of_user(&self, user: &User) -> Result<TransactWriteItem, StoreError> {
-        let mut delete = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(user.id)))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#session_version", "session_version")
-            .expression_attribute_names("#identities", "identities")
-            .expression_attribute_values(":status", serde_dynamo::to_attribute_value(user.status)?)
-            .expression_attribute_values(":session_version", number(user.session_version))
-            .expression_attribute_values(":count", number(user.identities.len() as u64));
-        let mut condition = "#status = :status AND #session_version = :session_version AND size(#identities) = :count".to_owned();
-        delete = delete.expression_attribute_names("#email_key", "email_key");
-        match &user.email_key {
-            None => condition.push_str(" AND attribute_not_exists(#email_key)"),
-            Some(email) => {
-                condition.push_str(" AND #email_key = :email_key");
-                delete = delete.expression_attribute_values(":email_key", string(email.as_str()));
-            }
-        }
+    /// No identity that was linked meanwhile may outlive its user, and a user who was signed out meanwhile is not deleted.
+    fn deletion_of_user(&self, user: &User) -> Part {
+        let text = "#status = :status AND #session_version = :session_version AND size(#identities) = :count";
+        let mut condition = Expression::new(text)
+            .value(":status", encode(user.status)?)
+            .value(":session_version", number(user.session_version))
+            .value(":count", number(user.identities.len() as u64))
+            .and(has_email(user.email_key.as_ref()));
         for (nth, (provider, identity)) in user.identities.iter().enumerate() {
-            condition.push_str(&format!(" AND #identities.#provider{nth}.#key = :key{nth}"));
-            delete = delete
-                .expression_attribute_names("#key", "key")
-                .expression_attribute_names(format!("#provider{nth}"), provider)
-                .expression_attribute_values(format!(":key{nth}"), string(identity.key.as_str()));
+            let is_linked = Expression::new(format!("#identities.#provider{nth}.#key = :key{nth}"))
+                .value(format!(":key{nth}"), string(identity.key.as_str()))
+                .name(format!("#provider{nth}"), provider);
+            condition = condition.and(is_linked);
         }
-        deletion(delete.condition_expression(condition))
+        self.table.part_delete(user_key(user.id), condition)
     }
 
-    pub(super) fn deletion_of_identity(
-        &self,
-        user_id: UserId,
-        identity: &LinkedIdentity,
-    ) -> Result<TransactWriteItem, StoreError> {
-        deletion(
-            Delete::builder()
-                .table_name(&self.table)
-                .set_key(Some(identity_key(&identity.key)))
-                .condition_expression("#user_id = :user_id")
-                .expression_attribute_names("#user_id", "user_id")
-                .expression_attribute_values(":user_id", string(user_id)),
-        )
+    pub(super) fn deletion_of_identity(&self, user_id: UserId, identity: &LinkedIdentity) -> Part {
+        let is_theirs = Expression::new("#user_id = :user_id").value(":user_id", string(user_id));
+        self.table
+            .part_delete(identity_key(identity.key.as_str()), is_theirs)
+    }
+
+    /// The part of a transaction that cancels it if the session has ended. [`admits`] is the condition on the user.
+    pub(super) fn still_alive(&self, id: UserId, session: SessionRef) -> Part {
+        let condition = alive(self.clock.now());
+        self.table
+            .part_check(session_key(id, session.id), condition)
     }
 }
 
@@ -291,9 +231,4 @@ fn is_signed_out(user: &User, session: SessionRef, leave: Leave, key: &str) -> b
     let by_this_request = user.signed_out_by.as_deref() == Some(key);
     let of_all = leave == Leave::All && user.kept_session.is_none();
     in_this_session && (by_this_request || of_all)
-}
-
-fn deletion(delete: DeleteBuilder) -> Result<TransactWriteItem, StoreError> {
-    let delete = delete.build()?;
-    Ok(TransactWriteItem::builder().delete(delete).build())
 }

@@ -2,43 +2,40 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::{
-    operation::update_item::UpdateItemError,
-    types::{
-        ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, builders::UpdateBuilder,
-    },
-};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    EmailKey, LinkedIdentity, Status, User, UserId, Users,
-    items::{TRIES, active, busy, claim, linked, owner, release, user_key},
-    transaction::{Cancelled, Written, alone, put_new},
+    EmailKey, LinkedIdentity, Status, User, UserId, Users, admits, is_active,
+    items::{WRITE_TRIES, linked, owner},
+    same_email::has_email,
 };
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
-    dynamodb::{StoreError, number, string},
+    dynamodb::{
+        Cancelled, Expression, Outcome, Part, StoreError, Transacted, decode, encode, number,
+        string, table::user_key,
+    },
     ids::{SessionId, SessionRef},
     provider::{Identity, IdentityKey},
-    sessions::{Opening, Sessions, still_alive},
+    sessions::{Opening, Sessions},
 };
 
 /// Deleting a user with more would not fit into one transaction of a reasonable size.
 const MAX_IDENTITIES: usize = 16;
 
-/// How often a user may try to link within [`ATTEMPTS_WITHIN`] seconds: each attempt makes a provider answer a call with the
+/// How often a user may try to link within [`ATTEMPTS_WITHIN`]: each attempt makes a provider answer a call with the
 /// app's own credentials, and the provider limits those calls for the app as a whole.
 const MAX_ATTEMPTS: u64 = 10;
-const ATTEMPTS_WITHIN: u64 = 10 * 60;
+const ATTEMPTS_WITHIN: Duration = Duration::from_secs(10 * 60);
 
 /// How often a user tried to link an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkAttempts {
     /// When the first of them was.
     since: Timestamp,
-    /// How many there were within [`ATTEMPTS_WITHIN`] seconds of it.
+    /// The number of attempts within [`ATTEMPTS_WITHIN`] of it.
     count: u64,
 }
 
@@ -47,7 +44,7 @@ impl LinkAttempts {
     /// lock the user out.
     fn are_over(&self, now: Timestamp) -> bool {
         let age = now.checked_sub(self.since);
-        age.is_none_or(|age| age >= ATTEMPTS_WITHIN)
+        age.is_none_or(|age| age >= ATTEMPTS_WITHIN.as_secs())
     }
 }
 
@@ -103,6 +100,15 @@ pub enum Conflict {
     Last,
 }
 
+/// The step that follows [`Users::begin_link`].
+#[derive(Debug)]
+pub enum LinkStep {
+    /// This very token linked the account before: there is nothing left to do.
+    Linked(User),
+    /// The provider may be asked, and then [`Users::link`] called with this user.
+    Ask(User),
+}
+
 /// What came of joining an identity to the user who has the same address.
 pub(super) enum Joined {
     /// It signs in as this user now.
@@ -116,25 +122,24 @@ pub(super) enum Joined {
 }
 
 impl Users {
-    /// Says whether a provider may be asked about a token that is to be linked, and counts the attempt: the user is signed in,
-    /// has no account of the provider yet, has room for one, and has not tried too often. `None` means yes; the user is
-    /// answered where this very token has linked an account before, and then there is nothing left to ask.
+    /// Decides whether a provider may be asked about a token that is to be linked, and counts the attempt: the user is signed
+    /// in, has no account of the provider yet, has room for one, and has not tried too often.
     ///
     /// # Errors
-    /// Why not; then the provider must not be asked.
+    /// The reason why the provider must not be asked.
     pub async fn begin_link(
         &self,
         id: UserId,
         session: SessionRef,
         provider: &str,
         spent: &Opening,
-    ) -> Result<Option<User>, LinkError> {
-        for _ in 0..TRIES {
+    ) -> Result<LinkStep, LinkError> {
+        for _ in 0..WRITE_TRIES {
             let seen = self.see(id, session, Some(spent.id())).await?;
             let is_spent = seen.has_other || spent.id() == session.id;
             let user = seen.signed_in(session).ok_or(LinkError::NotSignedIn)?;
             match (user.identities.contains_key(provider), is_spent) {
-                (true, true) => return Ok(Some(user)),
+                (true, true) => return Ok(LinkStep::Linked(user)),
                 (false, true) => return Err(LinkError::AlreadyUsed),
                 (true, false) => return Err(Conflict::ProviderLinked.into()),
                 (false, false) if user.identities.len() >= MAX_IDENTITIES => {
@@ -143,87 +148,74 @@ impl Users {
                 (false, false) => {}
             }
             if self.count_attempt(&user, session).await? {
-                return Ok(None);
+                return Ok(LinkStep::Ask(user));
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
-    /// `false` if another attempt was counted, or the user changed, meanwhile.
+    /// Returns `false` if another attempt was counted, or the user changed, meanwhile.
     async fn count_attempt(&self, user: &User, session: SessionRef) -> Result<bool, LinkError> {
         let now = self.clock.now();
-        let mut update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(user.id)))
-            .expression_attribute_names("#attempts", "link_attempts");
-        let condition = match user.link_attempts {
+        let is_unchanged = match user.link_attempts {
+            None => Expression::new("attribute_not_exists(#link_attempts)"),
+            Some(attempts) => Expression::new("#link_attempts.#since = :since")
+                .value(":since", number(attempts.since)),
+        };
+        let (change, condition) = match user.link_attempts {
             Some(attempts) if !attempts.are_over(now) => {
                 if attempts.count >= MAX_ATTEMPTS {
-                    let retry_after = Duration::from_secs(attempts.since + ATTEMPTS_WITHIN - now);
+                    let over_at = attempts.since + ATTEMPTS_WITHIN.as_secs();
+                    let retry_after = Duration::from_secs(over_at - now);
                     return Err(LinkError::TooManyAttempts { retry_after });
                 }
-                update = update
-                    .update_expression("SET #attempts.#count = #attempts.#count + :one")
-                    .expression_attribute_names("#count", "count")
-                    .expression_attribute_values(":one", number(1_u64))
-                    .expression_attribute_values(":max", number(MAX_ATTEMPTS));
-                "#attempts.#since = :since AND #attempts.#count < :max"
+                let change = "SET #link_attempts.#count = #link_attempts.#count + :one";
+                let is_below = Expression::new("#link_attempts.#count < :max")
+                    .value(":max", number(MAX_ATTEMPTS));
+                (
+                    Expression::new(change).value(":one", number(1_u64)),
+                    is_unchanged.and(is_below),
+                )
             }
-            before => {
+            _ => {
                 let first = LinkAttempts {
                     since: now,
                     count: 1,
                 };
-                let first = serde_dynamo::to_attribute_value(first).map_err(StoreError::from)?;
-                update = update
-                    .update_expression("SET #attempts = :first")
-                    .expression_attribute_values(":first", first);
-                match before {
-                    None => "attribute_not_exists(#attempts)",
-                    Some(_) => "#attempts.#since = :since",
-                }
+                let change = Expression::new("SET #link_attempts = :first");
+                (change.value(":first", encode(first)?), is_unchanged)
             }
         };
-        if let Some(attempts) = user.link_attempts {
-            update = update
-                .expression_attribute_names("#since", "since")
-                .expression_attribute_values(":since", number(attempts.since));
-        }
-        let update = update.condition_expression(format!("{condition} AND {ADMITS}"));
-        let update = admitting(update, session)
-            .build()
-            .map_err(StoreError::from)?;
-        let Err(error) = alone(&self.client, update).send().await else {
-            return Ok(true);
-        };
-        let is_changed = error
-            .as_service_error()
-            .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
-        if is_changed {
-            Ok(false)
-        } else {
-            Err(StoreError::from(error).into())
-        }
+        let condition = condition.and(admits(session));
+        let counted = self
+            .table
+            .update(user_key(user.id), change, condition, None);
+        Ok(matches!(counted.await?, Outcome::Done(_)))
     }
 
     /// Lets `identity` sign in as the user as well. The token that proved it opens no session afterwards: `spent` is the one that
     /// it would have opened. One that is linked already counts as linked.
     ///
-    /// Whoever else links or signs in with the same identity at the same time: one of them gets it, and nothing is half done.
+    /// Of requests that link or sign in with the same identity at the same time, one gets it, and nothing is half done. `user`
+    /// is the one that [`Self::begin_link`] read: the conditions of the transaction decide whether it is still up to date.
     ///
     /// # Errors
-    /// Why not; then neither of the two accounts has changed.
+    /// The reason why it was not linked; then neither of the two accounts has changed.
     pub async fn link(
         &self,
-        id: UserId,
+        user: User,
         session: SessionRef,
         identity: &Identity,
         sessions: &Sessions,
         spent: &Opening,
     ) -> Result<User, LinkError> {
-        let key = identity.key();
-        for _ in 0..TRIES {
-            let user = self.find_signed_in(id, session).await?;
+        let (id, key) = (user.id, identity.key());
+        let mut read = Some(user);
+        for _ in 0..WRITE_TRIES {
+            let user = match read.take() {
+                Some(user) => Some(user),
+                None => self.find_signed_in(id, session).await?,
+            };
             let mut user = user.ok_or(LinkError::NotSignedIn)?;
             match user.identities.get(identity.provider()) {
                 Some(linked) if linked.key == key => return Ok(user),
@@ -234,31 +226,23 @@ impl Users {
                 None => {}
             }
             let new = linked(&key, identity, self.clock.now());
-            let attachment = self
-                .attachment(id, identity, &new)?
-                .condition_expression(format!("{ROOM} AND {ADMITS}"));
-            let attachment = admitting(attachment, session)
-                .build()
-                .map_err(StoreError::from)?;
-            let written = self
-                .client
-                .transact_write_items()
-                .transact_items(claim(&self.table, &key, id)?)
-                .transact_items(TransactWriteItem::builder().update(attachment).build())
-                .transact_items(put_new(
-                    &self.table,
-                    sessions.prepare_spent(spent, id, user.session_version)?,
-                )?)
-                .transact_items(self.still_signed_in(id, session)?)
-                .send()
-                .await;
-            match Written::of(written)? {
-                Written::Done => {
+            let may_link = room(identity.provider()).and(admits(session));
+            let written = self.table.transact([
+                self.claim(&key, id),
+                self.attachment(id, identity, &new, may_link),
+                self.table
+                    .part_put_new(sessions.prepare_spent(spent, id, user.session_version)?),
+                self.still_alive(id, session),
+            ]);
+            match written.await? {
+                Transacted::Done => {
                     tracing::info!(event = "identity.linked", user_id = %id, provider = identity.provider());
                     user.identities.insert(identity.provider().to_owned(), new);
                     return Ok(user);
                 }
-                Written::Cancelled(reasons) => {
+                // The user or the session changed: what was read before says nothing.
+                Transacted::Cancelled(reasons) if reasons.failed(1) || reasons.failed(3) => {}
+                Transacted::Cancelled(reasons) => {
                     if let Some(item) = reasons.found(0)
                         && owner(item)? != id
                     {
@@ -270,7 +254,7 @@ impl Users {
                 }
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
     /// Takes the user's identity at `provider` away, unless it is the last. Sessions that it opened go on. Repeating the
@@ -286,7 +270,7 @@ impl Users {
         lifetimes: &SessionLifetimes,
     ) -> Result<(), LinkError> {
         let expires_at = self.clock.now() + lifetimes.absolute.as_secs();
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(LinkError::NotSignedIn)?;
             let Some(identity) = user.identities.get(provider) else {
@@ -302,22 +286,22 @@ impl Users {
             if user.identities.len() == 1 {
                 return Err(Conflict::Last.into());
             }
-            let mut transaction = self
-                .client
-                .transact_write_items()
-                .transact_items(release(&self.table, &identity.key, id, expires_at)?)
-                .transact_items(self.detachment(&user, session, provider, &identity.key)?)
-                .transact_items(self.still_signed_in(id, session)?);
-            // Perhaps it was this provider that proved the address: the next sign-in proves it anew.
-            if let Some(email) = &user.email_key {
-                transaction = transaction.transact_items(self.deletion_of_email(email, id)?);
-            }
-            if let Written::Done = Written::of(transaction.send().await)? {
+            let parts = [
+                self.release(&identity.key, id, expires_at),
+                self.detachment(&user, session, provider, &identity.key),
+                self.still_alive(id, session),
+            ];
+            // Perhaps this provider proved the address: the next sign-in proves it anew.
+            let email = user.email_key.iter();
+            let parts = parts
+                .into_iter()
+                .chain(email.map(|email| self.deletion_of_email(email, id)));
+            if let Transacted::Done = self.table.transact(parts).await? {
                 tracing::info!(event = "identity.unlinked", user_id = %id, provider);
                 return Ok(());
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
     /// Lets `identity` sign in as the user whose proven address it has as well.
@@ -329,33 +313,21 @@ impl Users {
         email: &EmailKey,
     ) -> Result<Joined, StoreError> {
         let new = linked(key, identity, self.clock.now());
-        let attachment = self
-            .attachment(id, identity, &new)?
-            // Both sides: the address in the user's profile is this one, and proven. `email_key` alone follows it later.
-            .condition_expression(format!(
-                "{ROOM} AND #status = :active AND #email_key = :email_key AND #profile.#proven_email = :email_key"
-            ))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#email_key", "email_key")
-            .expression_attribute_names("#profile", "profile")
-            .expression_attribute_names("#proven_email", "proven_email")
-            .expression_attribute_values(":active", active())
-            .expression_attribute_values(":email_key", string(email.as_str()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()?;
-        let written = self
-            .client
-            .transact_write_items()
-            .transact_items(claim(&self.table, key, id)?)
-            .transact_items(TransactWriteItem::builder().update(attachment).build())
-            .send()
-            .await;
-        match Written::of(written)? {
-            Written::Done => {
+        // Both sides: the address in the user's profile is this one, and proven. `email_key` alone follows it later.
+        let has_address =
+            Expression::new("#email_key = :email_key AND #profile.#proven_email = :email_key")
+                .value(":email_key", string(email.as_str()));
+        let may_join = room(identity.provider()).and(is_active()).and(has_address);
+        let written = self.table.transact([
+            self.claim(key, id),
+            self.attachment(id, identity, &new, may_join.returning_item()),
+        ]);
+        match written.await? {
+            Transacted::Done => {
                 tracing::info!(event = "identity.linked", user_id = %id, provider = identity.provider(), by = "email");
                 Ok(Joined::As(id))
             }
-            Written::Cancelled(reasons) => Self::why_not_joined(&reasons, email),
+            Transacted::Cancelled(reasons) => Self::why_not_joined(&reasons, email),
         }
     }
 
@@ -366,7 +338,7 @@ impl Users {
         let Some(item) = reasons.found(1) else {
             return Ok(Joined::Changed);
         };
-        let user: User = serde_dynamo::from_item(item.clone())?;
+        let user: User = decode(item.clone())?;
         if user.status == Status::Disabled {
             return Ok(Joined::Disabled);
         }
@@ -378,30 +350,17 @@ impl Users {
         })
     }
 
-    /// The part of a transaction that lets it through only while the session that asks has not ended; what the user's own item
-    /// says of it is [`ADMITS`].
-    fn still_signed_in(
-        &self,
-        id: UserId,
-        session: SessionRef,
-    ) -> Result<TransactWriteItem, StoreError> {
-        still_alive(&self.table, id, session.id, self.clock.now())
-    }
-
     fn attachment(
         &self,
         id: UserId,
         identity: &Identity,
         new: &LinkedIdentity,
-    ) -> Result<UpdateBuilder, StoreError> {
-        Ok(Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(id)))
-            .update_expression("SET #identities.#provider = :linked")
-            .expression_attribute_names("#identities", "identities")
-            .expression_attribute_names("#provider", identity.provider())
-            .expression_attribute_values(":linked", serde_dynamo::to_attribute_value(new)?)
-            .expression_attribute_values(":max", number(MAX_IDENTITIES as u64)))
+        condition: Expression,
+    ) -> Part {
+        let change = Expression::new("SET #identities.#provider = :linked")
+            .value(":linked", encode(new)?)
+            .name("#provider", identity.provider());
+        self.table.part_update(user_key(id), change, condition)
     }
 
     fn detachment(
@@ -410,50 +369,28 @@ impl Users {
         session: SessionRef,
         provider: &str,
         key: &IdentityKey,
-    ) -> Result<TransactWriteItem, StoreError> {
+    ) -> Part {
         let unlinked = Unlinked {
             provider: provider.to_owned(),
             session: session.id,
         };
-        let mut condition =
-            format!("{ADMITS} AND #identities.#provider.#key = :key AND size(#identities) > :one");
-        let mut update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(user.id)))
-            .update_expression("SET #unlinked = :unlinked REMOVE #identities.#provider, #email_key")
-            .expression_attribute_names("#unlinked", "unlinked")
-            .expression_attribute_values(":unlinked", serde_dynamo::to_attribute_value(unlinked)?)
-            .expression_attribute_names("#identities", "identities")
-            .expression_attribute_names("#provider", provider)
-            .expression_attribute_names("#key", "key")
-            .expression_attribute_names("#email_key", "email_key")
-            .expression_attribute_values(":key", string(key.as_str()))
-            .expression_attribute_values(":one", number(1_u64));
-        match &user.email_key {
-            None => condition.push_str(" AND attribute_not_exists(#email_key)"),
-            Some(email) => {
-                condition.push_str(" AND #email_key = :email_key");
-                update = update.expression_attribute_values(":email_key", string(email.as_str()));
-            }
-        }
-        let update = admitting(update.condition_expression(condition), session).build()?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        let change = "SET #unlinked = :unlinked REMOVE #identities.#provider, #email_key";
+        let change = Expression::new(change).value(":unlinked", encode(unlinked)?);
+        let is_not_last =
+            Expression::new("#identities.#provider.#key = :key AND size(#identities) > :one")
+                .value(":key", string(key.as_str()))
+                .value(":one", number(1_u64))
+                .name("#provider", provider);
+        let condition = admits(session)
+            .and(is_not_last)
+            .and(has_email(user.email_key.as_ref()));
+        self.table.part_update(user_key(user.id), change, condition)
     }
 }
 
-/// There is room for one more, and none of the same provider.
-const ROOM: &str = "attribute_not_exists(#identities.#provider) AND size(#identities) < :max";
-
-/// [`User::admits`], in DynamoDB's words.
-pub(super) const ADMITS: &str =
-    "#status = :active AND (#session_version = :version OR #kept_session = :session)";
-
-fn admitting(update: UpdateBuilder, session: SessionRef) -> UpdateBuilder {
-    update
-        .expression_attribute_names("#status", "status")
-        .expression_attribute_names("#session_version", "session_version")
-        .expression_attribute_names("#kept_session", "kept_session")
-        .expression_attribute_values(":active", active())
-        .expression_attribute_values(":version", number(session.version))
-        .expression_attribute_values(":session", string(session.id))
+/// The condition on a user's item that there is room for one more account, and none of the same provider.
+fn room(provider: &str) -> Expression {
+    Expression::new("attribute_not_exists(#identities.#provider) AND size(#identities) < :max")
+        .value(":max", number(MAX_IDENTITIES as u64))
+        .name("#provider", provider)
 }

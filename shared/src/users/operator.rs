@@ -4,18 +4,15 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use aws_sdk_dynamodb::{
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    types::{AttributeValue, ReturnValue},
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{
-    OwnClaims, Status, User, UserId, Users,
-    items::{TRIES, busy, user_key},
+use super::{OwnClaims, Status, User, UserId, Users, items::WRITE_TRIES};
+use crate::dynamodb::{
+    Expression, Item, StoreError, decode, encode, number, string,
+    table::{USER, sort_key},
 };
-use crate::dynamodb::{Item, StoreError, number, string};
 
 const MAX_ROLES: usize = 32;
 const MAX_ROLE: usize = 64;
@@ -45,7 +42,7 @@ pub struct Unreadable {
 impl Unreadable {
     fn of(item: &Item) -> Self {
         let key = item.get("pk").and_then(|key| key.as_s().ok());
-        let id = key.map_or("", |key| key.strip_prefix("USER#").unwrap_or(key));
+        let id = key.map_or("", |key| key.strip_prefix(USER).unwrap_or(key));
         let sample = smallest_user();
         let names: BTreeSet<&String> = sample.keys().chain(item.keys()).collect();
         // Each by itself, within a user of which all else can be read.
@@ -55,7 +52,7 @@ impl Unreadable {
                 Some(value) => probe.insert((**name).clone(), value.clone()),
                 None => probe.remove(**name),
             };
-            serde_dynamo::from_item::<_, User>(probe).is_err()
+            decode::<User>(probe).is_err()
         };
         Self {
             id: id.to_owned(),
@@ -136,16 +133,9 @@ impl Users {
     /// # Errors
     /// The table cannot be read.
     pub async fn page(&self, from: Option<Cursor>) -> Result<Page, StoreError> {
-        let scanned = self
-            .client
-            .scan()
-            .table_name(&self.table)
-            .filter_expression("#sk = :user")
-            .expression_attribute_names("#sk", "sk")
-            .expression_attribute_values(":user", string("USER"))
-            .set_exclusive_start_key(from.map(|Cursor(key)| key))
-            .send()
-            .await?;
+        let is_user = Expression::new("#sk = :user").value(":user", string(sort_key(USER)));
+        let start = from.map(|Cursor(key)| key);
+        let scanned = self.table.scan(is_user, start).await?;
         let mut page = Page {
             users: Vec::new(),
             unreadable: Vec::new(),
@@ -154,7 +144,7 @@ impl Users {
         };
         for item in scanned.items.unwrap_or_default() {
             // One that somebody broke by hand must not hide the others.
-            match serde_dynamo::from_item(item.clone()) {
+            match decode(item.clone()) {
                 Ok(user) => page.users.push(user),
                 Err(_) => page.unreadable.push(Unreadable::of(&item)),
             }
@@ -174,7 +164,7 @@ impl Users {
         id: UserId,
         change: impl Fn(&User) -> Result<(Roles, OwnClaims), E>,
     ) -> Result<Option<User>, E> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let Some(user) = self.find(id).await? else {
                 return Ok(None);
             };
@@ -186,7 +176,7 @@ impl Users {
                 return Ok(Some(user));
             }
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
     /// `None` if the user was changed meanwhile.
@@ -196,22 +186,17 @@ impl Users {
         roles: &Roles,
         claims: &OwnClaims,
     ) -> Result<Option<User>, StoreError> {
-        let update = self
-            .change(user.id)
-            .update_expression("SET #roles = :roles, #claims = :claims, #entitlements = :next")
-            .condition_expression(
-                "#id = :id AND (#entitlements = :entitlements OR attribute_not_exists(#entitlements))",
-            )
-            .expression_attribute_names("#id", "id")
-            .expression_attribute_names("#roles", "roles")
-            .expression_attribute_names("#claims", "claims")
-            .expression_attribute_names("#entitlements", "entitlements")
-            .expression_attribute_values(":id", string(user.id))
-            .expression_attribute_values(":roles", serde_dynamo::to_attribute_value(roles)?)
-            .expression_attribute_values(":claims", serde_dynamo::to_attribute_value(claims)?)
-            .expression_attribute_values(":entitlements", number(user.entitlements))
-            .expression_attribute_values(":next", number(user.entitlements + 1));
-        changed(update).await
+        let change =
+            Expression::new("SET #roles = :roles, #claims = :claims, #entitlements = :next")
+                .value(":roles", encode(roles)?)
+                .value(":claims", encode(claims)?)
+                .value(":next", number(user.entitlements + 1));
+        let is_unchanged = Expression::new(
+            "#id = :id AND (#entitlements = :entitlements OR attribute_not_exists(#entitlements))",
+        )
+        .value(":id", string(user.id))
+        .value(":entitlements", number(user.entitlements));
+        self.change(user.id, change, is_unchanged).await
     }
 
     /// Shuts the user out: by the same write all sessions are over, and stay so when the user is let in again. `None` if
@@ -220,17 +205,12 @@ impl Users {
     /// # Errors
     /// The table cannot be written.
     pub async fn disable(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let update = self
-            .set_status(id, Status::Disabled)?
-            .update_expression(
-                "SET #status = :status, #session_version = #session_version + :one \
-                 REMOVE #kept_session, #signed_out_in",
-            )
-            .expression_attribute_names("#session_version", "session_version")
-            .expression_attribute_names("#kept_session", "kept_session")
-            .expression_attribute_names("#signed_out_in", "signed_out_in")
-            .expression_attribute_values(":one", number(1_u64));
-        changed(update).await
+        let change = Expression::new(
+            "SET #status = :status, #session_version = #session_version + :one \
+             REMOVE #kept_session, #signed_out_in",
+        );
+        self.set_status(id, change.value(":one", number(1_u64)), Status::Disabled)
+            .await
     }
 
     /// Lets the user in again. `None` if there is no such user.
@@ -238,10 +218,8 @@ impl Users {
     /// # Errors
     /// The table cannot be written.
     pub async fn enable(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let update = self
-            .set_status(id, Status::Active)?
-            .update_expression("SET #status = :status");
-        changed(update).await
+        let change = Expression::new("SET #status = :status");
+        self.set_status(id, change, Status::Active).await
     }
 
     /// Deletes the user and their identities: all or nothing. Says whether there was one. What the table holds of their
@@ -252,7 +230,7 @@ impl Users {
     /// # Errors
     /// The table cannot be used, or others kept changing the user; then nothing is deleted.
     pub async fn remove(&self, id: UserId) -> Result<bool, StoreError> {
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let Some(user) = self.find(id).await? else {
                 return Ok(false);
             };
@@ -260,43 +238,18 @@ impl Users {
                 return Ok(true);
             }
         }
-        Err(busy())
+        Err(StoreError::Conflict("the user"))
     }
 
-    fn set_status(
+    async fn set_status(
         &self,
         id: UserId,
+        change: Expression,
         status: Status,
-    ) -> Result<UpdateItemFluentBuilder, StoreError> {
-        let status = serde_dynamo::to_attribute_value(status)?;
-        Ok(self
-            .change(id)
-            .condition_expression("attribute_exists(#pk)")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":status", status))
-    }
-
-    fn change(&self, id: UserId) -> UpdateItemFluentBuilder {
-        self.client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(user_key(id)))
-            .return_values(ReturnValue::AllNew)
-    }
-}
-
-async fn changed(update: UpdateItemFluentBuilder) -> Result<Option<User>, StoreError> {
-    match update.send().await {
-        Ok(updated) => Ok(Some(serde_dynamo::from_item(
-            updated.attributes.unwrap_or_default(),
-        )?)),
-        Err(error) => {
-            let is_gone = error
-                .as_service_error()
-                .is_some_and(UpdateItemError::is_conditional_check_failed_exception);
-            if is_gone { Ok(None) } else { Err(error.into()) }
-        }
+    ) -> Result<Option<User>, StoreError> {
+        let change = change.value(":status", encode(status)?);
+        let is_there = Expression::new("attribute_exists(#pk)");
+        self.change(id, change, is_there).await
     }
 }
 

@@ -3,18 +3,13 @@
 //!
 //! The item follows the profile in a second write, which may fail: whoever acts on the item compares it with the profile.
 
-use aws_sdk_dynamodb::types::{
-    Delete, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
-
-use super::{
-    EmailKey, User, UserId, Users,
-    items::{active, owner, user_key},
-    transaction::{Written, put_new},
-};
+use super::{EmailKey, User, UserId, Users, is_active, items::Owned};
 use crate::{
     config::SignUps,
-    dynamodb::{Item, StoreError, primary_key, string},
+    dynamodb::{
+        Expression, Item, Part, StoreError, Transacted, string,
+        table::{email_key, user_key},
+    },
     provider::{EmailAnswer, Identity},
 };
 
@@ -24,15 +19,9 @@ impl Users {
         &self,
         email: &EmailKey,
     ) -> Result<Option<UserId>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(email_item_key(email)))
-            .consistent_read(true)
-            .send()
-            .await?;
-        found.item.as_ref().map(owner).transpose()
+        let key = email_key(email.as_str());
+        let owned: Option<Owned> = self.table.find(key, true).await?;
+        Ok(owned.map(|owned| owned.user_id))
     }
 
     /// Lets the address that the table knows follow the one of the profile, after a sign-in with `identity`. Says whether it is
@@ -62,105 +51,68 @@ impl Users {
     /// `false` if the new address is somebody else's. A race that was lost to another sign-in of the same user is left to the
     /// next one.
     async fn move_email(&self, user: &mut User, to: Option<&EmailKey>) -> Result<bool, StoreError> {
-        let mut transaction = self
-            .client
-            .transact_write_items()
-            .transact_items(self.change_of_email(user, to)?);
-        if let Some(to) = to {
-            transaction = transaction.transact_items(self.put_email(to, user.id)?);
-        }
-        if let Some(from) = &user.email_key {
-            transaction = transaction.transact_items(self.deletion_of_email(from, user.id)?);
-        }
-        match Written::of(transaction.send().await)? {
-            Written::Done => {
+        let parts = [self.change_of_email(user, to)]
+            .into_iter()
+            .chain(to.map(|to| self.put_email(to, user.id)))
+            .chain(
+                user.email_key
+                    .iter()
+                    .map(|from| self.deletion_of_email(from, user.id)),
+            );
+        match self.table.transact(parts).await? {
+            Transacted::Done => {
                 user.email_key = to.cloned();
                 Ok(true)
             }
-            Written::Cancelled(reasons) => Ok(to.is_none() || !reasons.failed(1)),
+            Transacted::Cancelled(reasons) => Ok(to.is_none() || !reasons.failed(1)),
         }
     }
 
-    fn change_of_email(
-        &self,
-        user: &User,
-        to: Option<&EmailKey>,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let mut update = Update::builder()
-            .table_name(&self.table)
-            .set_key(Some(user_key(user.id)))
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#email_key", "email_key")
-            .expression_attribute_values(":active", active());
-        let mut condition = "#status = :active AND ".to_owned();
-        match &user.email_key {
-            None => condition.push_str("attribute_not_exists(#email_key)"),
-            Some(from) => {
-                condition.push_str("#email_key = :from");
-                update = update.expression_attribute_values(":from", string(from.as_str()));
-            }
-        }
-        update = match to {
-            None => update.update_expression("REMOVE #email_key"),
-            Some(to) => update
-                .update_expression("SET #email_key = :to")
-                .expression_attribute_values(":to", string(to.as_str())),
+    fn change_of_email(&self, user: &User, to: Option<&EmailKey>) -> Part {
+        let change = match to {
+            None => Expression::new("REMOVE #email_key"),
+            Some(to) => Expression::new("SET #email_key = :to").value(":to", string(to.as_str())),
         };
-        let update = update.condition_expression(condition).build()?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        let condition = is_active().and(has_email(user.email_key.as_ref()));
+        self.table.part_update(user_key(user.id), change, condition)
     }
 
     /// One's own again is no conflict.
-    fn put_email(
-        &self,
-        email: &EmailKey,
-        user_id: UserId,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(email_item(email, user_id)))
-            .condition_expression("attribute_not_exists(#pk) OR #user_id = :user_id")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_names("#user_id", "user_id")
-            .expression_attribute_values(":user_id", string(user_id))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .build()?;
-        Ok(TransactWriteItem::builder().put(put).build())
+    fn put_email(&self, email: &EmailKey, user_id: UserId) -> Part {
+        let condition = is_free_or_of(user_id).returning_item();
+        self.table.part_put(email_item(email, user_id), condition)
     }
 
-    /// For a user who is new: nobody has the address yet.
-    pub(super) fn put_new_email(
-        &self,
-        email: &EmailKey,
-        user_id: UserId,
-    ) -> Result<TransactWriteItem, StoreError> {
-        put_new(&self.table, email_item(email, user_id))
+    /// The part of a transaction that claims an address for a new user.
+    pub(super) fn put_new_email(&self, email: &EmailKey, user_id: UserId) -> Part {
+        self.table.part_put_new(email_item(email, user_id))
     }
 
-    /// One that is gone already is no reason not to go on.
-    pub(super) fn deletion_of_email(
-        &self,
-        email: &EmailKey,
-        user_id: UserId,
-    ) -> Result<TransactWriteItem, StoreError> {
-        let delete = Delete::builder()
-            .table_name(&self.table)
-            .set_key(Some(email_item_key(email)))
-            .condition_expression("attribute_not_exists(#pk) OR #user_id = :user_id")
-            .expression_attribute_names("#pk", "pk")
-            .expression_attribute_names("#user_id", "user_id")
-            .expression_attribute_values(":user_id", string(user_id))
-            .build()?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
+    /// The part of a transaction that deletes a user's address, if it is still there.
+    pub(super) fn deletion_of_email(&self, email: &EmailKey, user_id: UserId) -> Part {
+        let key = email_key(email.as_str());
+        self.table.part_delete(key, is_free_or_of(user_id))
     }
+}
+
+/// The condition on a user's item that their proven address is `email`.
+pub(super) fn has_email(email: Option<&EmailKey>) -> Expression {
+    match email {
+        None => Expression::new("attribute_not_exists(#email_key)"),
+        Some(email) => {
+            Expression::new("#email_key = :email_key").value(":email_key", string(email.as_str()))
+        }
+    }
+}
+
+/// The condition on the item of an address that it is no other user's.
+fn is_free_or_of(user_id: UserId) -> Expression {
+    Expression::new("attribute_not_exists(#pk) OR #user_id = :user_id")
+        .value(":user_id", string(user_id))
 }
 
 fn email_item(email: &EmailKey, user_id: UserId) -> Item {
-    let mut item = email_item_key(email);
+    let mut item = email_key(email.as_str());
     item.insert("user_id".to_owned(), string(user_id));
     item
-}
-
-fn email_item_key(email: &EmailKey) -> Item {
-    primary_key(format!("EMAIL#{}", email.as_str()), "EMAIL")
 }

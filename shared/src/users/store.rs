@@ -2,21 +2,24 @@
 
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
-    types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure},
+    types::{AttributeValue, ReturnValue},
 };
+use serde::Deserialize;
 use thiserror::Error;
 
 use super::{
     Edited, EmailKey, Metadata, OwnClaims, Status, StoredProfile, User, UserId,
     identities::Joined,
-    items::{TRIES, active, busy, claim, identity_key, linked, owner, user_in, user_key},
-    transaction::{Written, put_new},
+    is_active,
+    items::{Owned, WRITE_TRIES, linked, owner},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::{SameEmail, SignUps},
-    dynamodb::{Item, StoreError, number, string},
+    dynamodb::{
+        Expression, Item, Outcome, Part, StoreError, Table, Transacted, decode, number, string,
+        table::{identity_key, user_key},
+    },
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
     sessions::{OpenError, Opened, Opening, Opens, Sessions},
 };
@@ -24,8 +27,7 @@ use crate::{
 /// Reads and writes users and identities.
 #[derive(Clone, Debug)]
 pub struct Users {
-    pub(super) client: Client,
-    pub(super) table: String,
+    pub(super) table: Table,
     pub(super) clock: Clock,
 }
 
@@ -77,21 +79,22 @@ enum Creation {
     Conflict,
 }
 
-/// What the item of an identity says.
-pub(super) enum Known {
-    /// It signs in as this user.
-    Owned(UserId),
-    /// This user unlinked it. The item remembers that for as long as the user's sessions can last, because a provider's token that
-    /// opened one of them must open nothing else.
-    Released(UserId),
+/// The item of an identity.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Known {
+    /// The user unlinked it. The item remembers that for as long as the user's sessions can last, because a provider's token
+    /// that opened one of them must open nothing else.
+    Released { released_by: UserId },
+    /// It signs in as the user.
+    Owned(Owned),
 }
 
 impl Users {
     /// The users in `table`.
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
         Self {
-            client,
-            table,
+            table: Table::new(client, table),
             clock,
         }
     }
@@ -105,15 +108,7 @@ impl Users {
     }
 
     async fn read(&self, id: UserId, consistent: bool) -> Result<Option<User>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(user_key(id)))
-            .consistent_read(consistent)
-            .send()
-            .await?;
-        Ok(found.item.map(serde_dynamo::from_item).transpose()?)
+        self.table.find(user_key(id), consistent).await
     }
 
     /// Signs `identity` in: as the user that it belongs to, or as a new one, if `sign_ups` lets it become one.
@@ -136,13 +131,15 @@ impl Users {
         // An old answer does no harm here: the condition of the write decides, and nobody is turned away on its word.
         let mut known = self.find_identity(&key, false).await?;
         let mut is_current = false;
-        for _ in 0..TRIES {
+        for _ in 0..WRITE_TRIES {
             let id = match known {
-                Some(Known::Owned(id)) => Some(id),
-                Some(Known::Released(former)) if sessions.has_opened(opening, former).await? => {
+                Some(Known::Owned(owned)) => Some(owned.user_id),
+                Some(Known::Released { released_by })
+                    if sessions.has_opened(opening, released_by).await? =>
+                {
                     return Err(SignInError::AlreadyExchanged);
                 }
-                Some(Known::Released(_)) | None => None,
+                Some(Known::Released { .. }) | None => None,
             };
             let Some(id) = id else {
                 let email = proven.as_ref();
@@ -161,7 +158,7 @@ impl Users {
                             ..*sign_in
                         });
                     }
-                    Creation::Lost(id) => Some(Known::Owned(id)),
+                    Creation::Lost(user_id) => Some(Known::Owned(Owned { user_id })),
                     Creation::Conflict => self.find_identity(&key, true).await?,
                     Creation::EmailTaken(_) => {
                         proven = None;
@@ -186,7 +183,7 @@ impl Users {
             }
             known = self.find_identity(&key, true).await?;
         }
-        Err(busy().into())
+        Err(StoreError::Conflict("the user").into())
     }
 
     /// Opens a session of the user, and refreshes their profile. `None` if the user is gone, or the identity is no longer theirs:
@@ -308,15 +305,9 @@ impl Users {
         key: &IdentityKey,
         consistent: bool,
     ) -> Result<Option<Known>, StoreError> {
-        let found = self
-            .client
-            .get_item()
-            .table_name(&self.table)
-            .set_key(Some(identity_key(key)))
-            .consistent_read(consistent)
-            .send()
-            .await?;
-        found.item.as_ref().map(known).transpose()
+        self.table
+            .find(identity_key(key.as_str()), consistent)
+            .await
     }
 
     /// Refreshes the profile of a user who came back. `None` if the user is gone, or the identity is no longer theirs:
@@ -328,72 +319,41 @@ impl Users {
         identity: &Identity,
         proven: Option<&EmailKey>,
     ) -> Result<Option<User>, SignInError> {
-        let mut update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(user_key(id)))
-            .condition_expression("#status = :active AND #identities.#provider.#key = :key")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_names("#identities", "identities")
-            .expression_attribute_names("#provider", identity.provider())
-            .expression_attribute_names("#key", "key")
-            .expression_attribute_values(":active", active())
-            .expression_attribute_values(":key", string(key.as_str()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let told = told(identity.profile(), proven);
         let mut assignments = vec!["#signed_in_at = :now".to_owned()];
+        let mut values = vec![(":now".to_owned(), number(self.clock.now()))];
         let mut removals = Vec::new();
-        update = update
-            .expression_attribute_names("#signed_in_at", "signed_in_at")
-            .expression_attribute_values(":now", number(self.clock.now()));
         if let Some(username) = &identity.profile().username {
             assignments.push("#identities.#provider.#username = :username".to_owned());
-            update = update
-                .expression_attribute_names("#username", "username")
-                .expression_attribute_values(":username", string(username));
-        }
-        if !told.is_empty() {
-            update = update.expression_attribute_names("#profile", "profile");
+            values.push((":username".to_owned(), string(username)));
         }
         if identity.profile().email == EmailAnswer::None {
             removals.push("#profile.#email");
-            update = update.expression_attribute_names("#email", "email");
         }
         // Whatever the settings are now: an address that this sign-in did not prove is proven no more.
         if identity.profile().email != EmailAnswer::NotTold && proven.is_none() {
             removals.push("#profile.#proven_email");
-            update = update.expression_attribute_names("#proven_email", "proven_email");
         }
-        for (field, value) in told {
+        for (field, value) in told(identity.profile(), proven) {
             assignments.push(format!("#profile.#{field} = :{field}"));
-            update = update
-                .expression_attribute_names(format!("#{field}"), field)
-                .expression_attribute_values(format!(":{field}"), value);
+            values.push((format!(":{field}"), value));
         }
-        let mut expression = format!("SET {}", assignments.join(", "));
+        let mut change = format!("SET {}", assignments.join(", "));
         if !removals.is_empty() {
-            expression.push_str(" REMOVE ");
-            expression.push_str(&removals.join(", "));
+            change.push_str(" REMOVE ");
+            change.push_str(&removals.join(", "));
         }
-        let updated = update.update_expression(expression).send().await;
-        match updated {
-            Ok(updated) => {
-                let item = updated.attributes.unwrap_or_default();
-                let user = serde_dynamo::from_item(item).map_err(StoreError::from)?;
-                Ok(Some(user))
-            }
-            Err(error) => {
-                let Some(UpdateItemError::ConditionalCheckFailedException(failed)) =
-                    error.as_service_error()
-                else {
-                    return Err(StoreError::from(error).into());
-                };
-                let Some(item) = failed.item() else {
-                    return Ok(None);
-                };
-                let user: User = serde_dynamo::from_item(item.clone()).map_err(StoreError::from)?;
+        let change = Expression::new(change).values(values);
+        let is_linked = Expression::new("#identities.#provider.#key = :key")
+            .value(":key", string(key.as_str()))
+            .name("#provider", identity.provider());
+        let condition = is_active().and(is_linked).returning_item();
+        let returned = Some(ReturnValue::AllNew);
+        let updated = self.table.update(user_key(id), change, condition, returned);
+        match updated.await? {
+            Outcome::Done(item) => Ok(Some(decode(item)?)),
+            Outcome::Failed(None) => Ok(None),
+            Outcome::Failed(Some(item)) => {
+                let user: User = decode(item)?;
                 if is_theirs(&user, key, identity) && user.status == Status::Disabled {
                     return Err(SignInError::Disabled);
                 }
@@ -418,17 +378,17 @@ impl Users {
         let (session_item, session) =
             sessions.prepare(opening, user.id, user.session_version, true)?;
 
-        let mut creation = self
-            .client
-            .transact_write_items()
-            .transact_items(claim(&self.table, key, user.id)?)
-            .transact_items(put_new(&self.table, user_item)?)
-            .transact_items(put_new(&self.table, session_item)?);
-        if let Some(email) = &user.email_key {
-            creation = creation.transact_items(self.put_new_email(email, user.id)?);
-        }
-        match Written::of(creation.send().await)? {
-            Written::Done => {
+        let parts = [
+            self.claim(key, user.id),
+            self.table.part_put_new(user_item),
+            self.table.part_put_new(session_item),
+        ];
+        let email = user.email_key.iter();
+        let parts = parts
+            .into_iter()
+            .chain(email.map(|email| self.put_new_email(email, user.id)));
+        match self.table.transact(parts).await? {
+            Transacted::Done => {
                 tracing::info!(event = "user.created", user_id = %user.id);
                 opening.log_created(user.id);
                 let email_in_use = false;
@@ -438,12 +398,35 @@ impl Users {
                     email_in_use,
                 })))
             }
-            Written::Cancelled(reasons) => match (reasons.found(0), reasons.found(3)) {
+            Transacted::Cancelled(reasons) => match (reasons.found(0), reasons.found(3)) {
                 (Some(identity), _) => Ok(Creation::Lost(owner(identity)?)),
                 (None, Some(email)) => Ok(Creation::EmailTaken(owner(email)?)),
                 (None, None) => Ok(Creation::Conflict),
             },
         }
+    }
+
+    /// The part of a transaction that makes the identity sign in as the user, unless it signs in as one already.
+    pub(super) fn claim(&self, key: &IdentityKey, user_id: UserId) -> Part {
+        let mut item = identity_key(key.as_str());
+        item.insert("user_id".to_owned(), string(user_id));
+        let is_free =
+            Expression::new("attribute_not_exists(#pk) OR attribute_exists(#released_by)");
+        self.table.part_put(item, is_free.returning_item())
+    }
+
+    /// The part of a transaction that stops the identity from signing in as the user, and remembers that until `expires_at`.
+    pub(super) fn release(
+        &self,
+        key: &IdentityKey,
+        user_id: UserId,
+        expires_at: Timestamp,
+    ) -> Part {
+        let change = "SET #released_by = :user_id, #expires_at = :expires_at REMOVE #user_id";
+        let change = Expression::new(change).value(":expires_at", number(expires_at));
+        let is_theirs = Expression::new("#user_id = :user_id").value(":user_id", string(user_id));
+        self.table
+            .part_update(identity_key(key.as_str()), change, is_theirs)
     }
 }
 
@@ -513,12 +496,4 @@ fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, Attr
         told.push(("picture", string(picture)));
     }
     told
-}
-
-fn known(item: &Item) -> Result<Known, StoreError> {
-    if item.contains_key("released_by") {
-        user_in(item, "released_by").map(Known::Released)
-    } else {
-        owner(item).map(Known::Owned)
-    }
 }
