@@ -227,7 +227,7 @@ pub(crate) mod tests {
     /// Returns whether a transaction that checks `condition` on `item` passes, in an embedded DynamoDB.
     pub(crate) async fn condition_holds(item: Item, condition: Expression) -> bool {
         let create = serde_json::json!({
-            "TableName": "t",
+            "TableName": "table",
             "AttributeDefinitions": [{ "AttributeName": "pk", "AttributeType": "S" }],
             "KeySchema": [{ "AttributeName": "pk", "KeyType": "HASH" }],
             "BillingMode": "PAY_PER_REQUEST",
@@ -238,7 +238,7 @@ pub(crate) mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let server = tokio::spawn(dynoxide::server::serve_on(listener, database));
-        let table = Table::new(client(&endpoint), "t".to_owned());
+        let table = Table::new(client(&endpoint), "table".to_owned());
 
         let key = [("pk".to_owned(), item["pk"].clone())];
         table.put(item, Expression::default()).await.unwrap();
