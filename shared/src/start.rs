@@ -18,9 +18,9 @@ use crate::{
 
 /// The parts of a function, built from its settings around one DynamoDB client.
 ///
-/// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. The keys
-/// come last: a function with a wrong setting then stops before it calls DynamoDB, and the call that reads the keys opens
-/// the connection that requests go on with.
+/// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. Only
+/// [`Self::keys`] and [`Self::verifier`] call DynamoDB, which opens the connection that requests go on with. Call them last,
+/// so that a function with a wrong setting stops before it calls anything.
 pub struct Start<'a> {
     env: &'a Environment,
     clock: Clock,
@@ -34,7 +34,7 @@ impl<'a> Start<'a> {
         Ok(Self { env, clock, client })
     }
 
-    /// Returns the time.
+    /// Returns the clock.
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
