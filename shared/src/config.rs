@@ -26,8 +26,8 @@ use std::{collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, time::Dur
 use thiserror::Error;
 use url::{Host, Url};
 
-/// A setting that is missing or cannot be used.
-#[derive(Debug, Error, PartialEq, Eq)]
+/// A setting that is missing or cannot be used. Both of its texts are one line, since `main` returns it.
+#[derive(Error, PartialEq, Eq)]
 #[error("{name} {found}; expected {expected}")]
 pub struct ConfigError {
     name: &'static str,
@@ -35,7 +35,7 @@ pub struct ConfigError {
     expected: &'static str,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Found {
     Nothing,
     Value(String),
@@ -61,6 +61,12 @@ impl ConfigError {
             found,
             expected,
         }
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
