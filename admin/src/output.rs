@@ -197,7 +197,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// Replaces what would steer a terminal or turn the text around, in a text that somebody else chose.
+/// Replaces characters that would control the terminal or change the direction of a user's text.
 fn cell(text: Option<&str>) -> String {
     text.unwrap_or("-").replace(is_hidden, "\u{fffd}")
 }

@@ -1,4 +1,4 @@
-//! Writes `openapi.yaml` as JSON, for the function to answer with.
+//! Converts `openapi.yaml` to the JSON that the function returns.
 
 use std::{env, error::Error, fs, path::Path};
 

@@ -15,7 +15,7 @@ const RELOAD_EVERY: Duration = Duration::from_secs(30);
 /// A value of type `T` and the reads that renew it. The methods take a read as a future, and poll it only if a read is
 /// due.
 pub(crate) struct Cached<T> {
-    /// What is cached, for the log.
+    /// The name of the value, for the log.
     name: String,
     clock: Clock,
     last: ArcSwapOption<Reading<T>>,
@@ -23,7 +23,7 @@ pub(crate) struct Cached<T> {
     last_try: Mutex<Option<Try>>,
 }
 
-/// How long a value serves after its read began.
+/// The time for which a value may be used after the start of its read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lifetime {
     /// The age at which the value is read again.
@@ -39,7 +39,7 @@ pub(crate) struct Reading<T> {
     lifetime: Lifetime,
 }
 
-/// A read that ended. One whose request was cancelled says nothing of the source, and is none.
+/// A completed read. A read whose request was cancelled does not count, because it says nothing about the source.
 struct Try {
     at: Timestamp,
     succeeded: bool,

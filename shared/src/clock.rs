@@ -1,4 +1,4 @@
-//! The time, as something that is handed in: tests move it, a Lambda uses the machine's.
+//! The injected clock: tests move it, a Lambda uses the system's.
 
 use std::{
     fmt,
@@ -8,10 +8,10 @@ use std::{
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-/// Seconds since the Unix epoch: what JWTs (RFC 7519 `NumericDate`) and DynamoDB's TTL count in.
+/// Seconds since the Unix epoch, the unit of JWTs (RFC 7519 `NumericDate`) and of DynamoDB's TTL.
 pub type Timestamp = u64;
 
-/// A time as RFC 3339 writes it, in UTC. Times come from our own table; one that no calendar has is shown as no time.
+/// Formats a time as RFC 3339, in UTC. A time outside of the calendar becomes an empty text.
 pub fn rfc3339(time: Timestamp) -> String {
     let time = i64::try_from(time).ok();
     time.and_then(|time| OffsetDateTime::from_unix_timestamp(time).ok())
@@ -19,18 +19,18 @@ pub fn rfc3339(time: Timestamp) -> String {
         .unwrap_or_default()
 }
 
-/// The time that a text of RFC 3339 says; `None` for any other text, and for a time before the epoch.
+/// Parses a time of RFC 3339; returns `None` for any other text and for a time before the epoch.
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     time.unix_timestamp().try_into().ok()
 }
 
-/// Tells the time.
+/// A source of the current time.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
-    /// The machine's clock.
+    /// Returns the system's clock.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that asks the machine"
@@ -43,12 +43,12 @@ impl Clock {
         })
     }
 
-    /// A clock that says whatever `now` answers.
+    /// Returns a clock whose time is the result of `now`.
     pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }
 
-    /// The time now, in seconds since the Unix epoch.
+    /// Returns the current time, in seconds since the Unix epoch.
     pub fn now(&self) -> Timestamp {
         (self.0)()
     }

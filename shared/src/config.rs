@@ -1,7 +1,7 @@
-//! Settings from environment variables: read once at start, into typed values.
+//! Settings from environment variables, read once at start into typed values.
 //!
-//! Nothing else in Cambio reads the environment. A setting that is missing or wrong stops a function at init with a
-//! [`ConfigError`], which names the variable, what was found and what is expected, and never shows a secret.
+//! No other module reads the environment. A missing or wrong setting stops a function at init with a [`ConfigError`],
+//! which names the variable, the value and the expected form, and never shows a secret.
 
 mod aws;
 mod github;
@@ -80,13 +80,13 @@ impl fmt::Display for Found {
     }
 }
 
-/// Where settings come from: the process's environment, or values that a test or the local server sets.
+/// The source of settings: the environment of the process, or values of a test or of the local server.
 pub struct Environment(Box<Lookup>);
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl Environment {
-    /// The variables of this process.
+    /// Reads the environment of this process.
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that reads the environment"
@@ -95,7 +95,7 @@ impl Environment {
         Self(Box::new(|name| std::env::var(name).ok()))
     }
 
-    /// These values and no others.
+    /// Makes an environment of these values only.
     pub fn of<N: Into<String>, V: Into<String>>(values: impl IntoIterator<Item = (N, V)>) -> Self {
         let values: HashMap<String, String> = values
             .into_iter()
@@ -104,15 +104,16 @@ impl Environment {
         Self(Box::new(move |name| values.get(name).cloned()))
     }
 
-    /// The value of a variable; one that is empty counts as not set, as templates leave optional ones empty.
+    /// Returns the value of a variable. An empty value counts as unset, because templates leave optional variables
+    /// empty.
     pub fn optional(&self, name: &str) -> Option<String> {
         (self.0)(name).filter(|value| !value.is_empty())
     }
 
-    /// The value of a variable that must be set.
+    /// Returns the value of a required variable.
     ///
     /// # Errors
-    /// Says that `name` is not set, and what was expected.
+    /// The variable is not set.
     pub fn required(
         &self,
         name: &'static str,
@@ -125,7 +126,7 @@ impl Environment {
         })
     }
 
-    /// A number of seconds within `range`, or `default` where the variable is not set.
+    /// Returns a number of seconds within `range`, or `default` if the variable is not set.
     ///
     /// # Errors
     /// The value is not such a number.
@@ -147,8 +148,8 @@ impl Environment {
             .ok_or(ConfigError::value(name, value, expected))
     }
 
-    /// A base URL that this function will trust: `https`, with a host name. On a developer's machine, `http` to
-    /// this machine as well.
+    /// Returns a trusted base URL: `https` with a host name. On a developer's machine also `http` to the same
+    /// machine.
     ///
     /// # Errors
     /// The value is not such a URL; one that may hold a password is not shown.
@@ -168,21 +169,21 @@ impl Environment {
             })
             .filter(|url| url.username().is_empty() && url.password().is_none())
             .filter(|url| url.query().is_none() && url.fragment().is_none())
-            // One spelling only: it is compared character by character, and identities are keyed by it.
+            // In one spelling only: the URL is compared as text, and identities are keyed by it.
             .filter(|url| url.as_str().trim_end_matches('/') == value)
             .ok_or_else(|| {
                 if value.contains('@') {
-                    ConfigError::secret(name, "there is an @ in it", expected)
+                    ConfigError::secret(name, "it contains an @", expected)
                 } else {
                     ConfigError::value(name, value, expected)
                 }
             })
     }
 
-    /// Whether this is a developer's machine: DynamoDB is reached in plain text on this very machine.
+    /// Returns whether this is a developer's machine, where DynamoDB is reached in plain text on the same machine.
     ///
-    /// Only then are development keys and `http` URLs accepted. A Lambda that is set so by mistake serves nobody: nothing
-    /// listens there, so it has neither keys nor users.
+    /// Only then are development keys and `http` URLs accepted. A Lambda with this setting by mistake has neither
+    /// keys nor users, because no DynamoDB listens there.
     pub fn is_local(&self) -> bool {
         self.optional("AWS_ENDPOINT_URL_DYNAMODB")
             .and_then(|endpoint| Url::parse(&endpoint).ok())
@@ -199,7 +200,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Identities are stored under it.
+/// Identities are stored under this name.
 fn is_provider_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=32).contains(&name.len()) && name.bytes().all(plain)

@@ -1,5 +1,5 @@
-//! The documents by which others find out how to use and check our tokens: RFC 8414, and OpenID Connect Discovery 1.0 as far as
-//! it fits a server that issues no ID tokens. The same wherever they are published.
+//! The public documents: metadata (RFC 8414, and OpenID Connect Discovery 1.0 as far as it applies to a server
+//! without ID tokens) and keys (RFC 7517). Their text does not depend on where they are published.
 
 use jsonwebtoken::jwk::JwkSet;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::{
     http::{GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
 };
 
-/// A document, with where it is found below the issuer's URL.
+/// A document, by its path below the issuer's URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Document {
     /// OpenID Connect Discovery 1.0 §4.
@@ -22,14 +22,14 @@ pub enum Document {
 }
 
 impl Document {
-    /// All of them.
+    /// All documents.
     pub const ALL: [Self; 3] = [
         Self::OpenIdConfiguration,
         Self::AuthorizationServer,
         Self::Jwks,
     ];
 
-    /// The path, with a slash at its start.
+    /// Returns the path, with a slash at its start.
     pub fn path(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration => "/.well-known/openid-configuration",
@@ -38,7 +38,7 @@ impl Document {
         }
     }
 
-    /// The media type.
+    /// Returns the media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration | Self::AuthorizationServer => "application/json",
@@ -47,7 +47,7 @@ impl Document {
     }
 }
 
-/// What the documents say of us.
+/// The data of the documents.
 #[derive(Clone, Debug)]
 pub struct Documents {
     issuer_url: String,
@@ -58,7 +58,7 @@ impl Documents {
     /// Reads `ISSUER_URL` and `API_URL`.
     ///
     /// # Errors
-    /// Names the variable that is missing or wrong.
+    /// A variable is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         Ok(Self {
             issuer_url: config::issuer_url(env)?,
@@ -66,12 +66,13 @@ impl Documents {
         })
     }
 
-    /// The text of `document`, which publishes `keys`.
+    /// Returns the text of `document` with these `keys`.
     pub fn text(&self, document: Document, keys: &JwkSet) -> String {
         match document {
             Document::OpenIdConfiguration => {
                 let mut metadata = self.metadata();
-                // §3 asks for it, and libraries that check our access tokens read it: there is nothing else that we sign.
+                // OpenID Connect Discovery 1.0 §3 requires this member, and libraries read it to verify access
+                // tokens, which are all that Cambio signs.
                 metadata["id_token_signing_alg_values_supported"] = algorithms(keys).into();
                 metadata.to_string()
             }
@@ -80,12 +81,12 @@ impl Documents {
         }
     }
 
-    /// The text of [`Document::AuthorizationServer`], which is the one that needs no keys.
+    /// Returns the text of [`Document::AuthorizationServer`], which needs no keys.
     pub fn authorization_server(&self) -> String {
         self.metadata().to_string()
     }
 
-    /// What we do not offer is left out: RFC 8414 §3.2 forbids empty lists.
+    /// The members for features that exist only: RFC 8414 §3.2 forbids empty lists.
     fn metadata(&self) -> Value {
         let Self {
             issuer_url,

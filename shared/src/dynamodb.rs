@@ -32,26 +32,27 @@ pub(crate) use expression::Expression;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 use retry::RetryWhatPasses;
 
-/// The roots of every AWS endpoint (<https://www.amazontrust.com/repository/>). Embedded, because loading the system's
-/// whole certificate store is a measurable part of a cold start.
+/// The root certificates of all AWS endpoints (<https://www.amazontrust.com/repository/>). Embedded, because loading
+/// the system's certificate store takes a measurable part of a cold start.
 const AMAZON_ROOTS: &[u8] = include_bytes!("dynamodb/amazon-roots.pem");
 
-/// Three tries within 2.5 s: what a person waiting for a sign-in can bear.
+/// Three attempts within 2.5 s, the longest acceptable wait of a sign-in.
 const TRIES_PER_REQUEST: u32 = 3;
 const OPERATION_TIMEOUT: Duration = Duration::from_millis(2500);
 const TRY_TIMEOUT: Duration = Duration::from_millis(1000);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
-/// Fewer than a request has tries: however many connections died while the function was frozen, its last try opens a new one.
+/// Fewer idle connections than a request has attempts: if all died while the function was frozen, the last attempt
+/// opens a new one.
 const IDLE_CONNECTIONS: usize = 2;
-/// DynamoDB and the network in between close idle connections, and not always with a word.
+/// DynamoDB and the network in between close idle connections, sometimes without notice.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A DynamoDB client for `config`.
+/// Makes a DynamoDB client for `config`.
 ///
-/// It is built by hand instead of by `aws-config`, whose credential chain costs more at cold start than the whole
-/// request: a Lambda has its credentials in the environment.
+/// Without `aws-config`, whose credential chain takes longer at cold start than the whole request. The credentials of
+/// a Lambda are in its environment.
 pub fn client(config: &config::DynamoDb) -> Client {
     let mut sdk = Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -77,7 +78,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
     Client::from_conf(sdk.build())
 }
 
-/// What carries requests to AWS, or in plain text to a stand-in at `endpoint` on this machine.
+/// Makes the HTTP client for AWS, or in plain text for a stand-in at `endpoint` on this machine.
 #[expect(
     clippy::expect_used,
     reason = "the certificates are part of the program, and a test builds this client"
@@ -102,7 +103,7 @@ pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
         .build_https()
 }
 
-/// Who we are at AWS.
+/// Returns the credentials for AWS.
 pub fn credentials(config: &config::DynamoDb) -> Credentials {
     let session_token = config.session_token.as_ref();
     Credentials::new(
@@ -114,15 +115,15 @@ pub fn credentials(config: &config::DynamoDb) -> Credentials {
     )
 }
 
-/// An item, or the key of one, as DynamoDB has it.
+/// An item or a key of DynamoDB.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// A text as an attribute.
+/// Makes a string attribute.
 pub(crate) fn string(text: impl ToString) -> AttributeValue {
     AttributeValue::S(text.to_string())
 }
 
-/// A number as an attribute.
+/// Makes a number attribute.
 pub(crate) fn number(number: impl Into<u64>) -> AttributeValue {
     AttributeValue::N(number.into().to_string())
 }
@@ -167,7 +168,7 @@ where
     E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
-        // Not the SDK's `DisplayErrorContext`, which prints the answer's body: with it, an answer that arrived in pieces
+        // Not the SDK's `DisplayErrorContext`, which prints the body of the answer: an answer that arrived in pieces
         // would put a profile or a private key into the log.
         let cause = telemetry::causes(&error);
         match error.code() {
@@ -194,8 +195,8 @@ impl From<BuildError> for StoreError {
 
 impl From<serde_dynamo::Error> for StoreError {
     fn from(_: serde_dynamo::Error) -> Self {
-        // The library's message may quote the item, which is about a person, or holds a private key.
-        Self::Malformed("its attributes are not those that we write".to_owned())
+        // The library's message may quote the item, which holds personal data or a private key.
+        Self::Malformed("the attributes do not have the expected form".to_owned())
     }
 }
 
@@ -268,7 +269,7 @@ pub(crate) mod tests {
         super::client(&config);
     }
 
-    /// Answers each request once as many have arrived as there are clients, and counts the connections that are open.
+    /// Answers once as many requests have arrived as there are clients, and counts the open connections.
     async fn serve(listener: tokio::net::TcpListener, clients: usize, open: Arc<AtomicUsize>) {
         let together = Arc::new(Barrier::new(clients));
         while let Ok((mut connection, _)) = listener.accept().await {
@@ -305,7 +306,7 @@ pub(crate) mod tests {
             answer.unwrap();
         }
 
-        // Connections are closed behind the answers.
+        // Connections are closed after the answers.
         for _ in 0..500 {
             if open.load(Ordering::SeqCst) < TRIES_PER_REQUEST as usize {
                 return;

@@ -1,4 +1,4 @@
-//! The only room with status codes: what requests must look like, and what answers do.
+//! Requests and answers over HTTP: the only module with status codes.
 
 mod caller;
 mod cors;

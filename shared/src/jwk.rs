@@ -17,16 +17,16 @@ use serde_json::Value;
 
 const MAX_KID: usize = 256;
 const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
-/// 65537, the one public exponent in use.
+/// 65537, the only accepted public exponent.
 const RSA_EXPONENT: &str = "AQAB";
-/// Members that only a private or a symmetric key has (RFC 7518 §6).
+/// Members of private and symmetric keys (RFC 7518 §6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// A public key that verifies signatures.
 #[derive(Clone)]
 pub(crate) struct PublicKey {
     pub(crate) key: DecodingKey,
-    /// The one algorithm that it is for, where it says so or its curve leaves no choice.
+    /// The algorithm that the key names or that follows from its curve.
     algorithm: Option<Algorithm>,
 }
 
@@ -44,7 +44,7 @@ impl PublicKey {
     }
 }
 
-/// The keys that can verify, by name. What cannot be used is left out; a name that comes twice is nobody's.
+/// Returns the keys that can verify, by `kid`. Unusable keys and keys with a repeated `kid` are left out.
 pub(crate) fn usable(keys: &[Value]) -> BTreeMap<String, Arc<PublicKey>> {
     let kid = |key: &Value| key["kid"].as_str().map(str::to_owned);
     let mut seen = BTreeSet::new();
@@ -104,26 +104,26 @@ fn read(key: &Value) -> Option<PublicKey> {
         key,
         algorithm: of_its_kind.or(named),
     };
-    // A key that names an algorithm of another kind of key is somebody's mistake.
+    // The named algorithm must fit the type of the key.
     named
         .is_none_or(|named| key.signs_with(named))
         .then_some(key)
 }
 
-/// RFC 7517 §4.2 and §4.3: whoever says what a key is for says also what it is not for.
+/// Returns whether `use` and `key_ops` allow verification (RFC 7517 §4.2, §4.3).
 fn may_verify(key: &CommonParameters) -> bool {
     let is_for_signatures = matches!(key.public_key_use, None | Some(PublicKeyUse::Signature));
     let operations = key.key_operations.as_ref();
     is_for_signatures && operations.is_none_or(|all| all.contains(&KeyOperations::Verify))
 }
 
-/// RFC 7518 §6.3.1.1: without leading zeros.
+/// Returns the length of a modulus in bits; it must have no leading zeros (RFC 7518 §6.3.1.1).
 fn bits(modulus: &[u8]) -> Option<usize> {
     let zeros = modulus.first()?.leading_zeros();
     (zeros < u8::BITS).then_some(modulus.len() * 8 - zeros as usize)
 }
 
-/// RFC 7518 §6.2.1.2, RFC 8037 §2: a coordinate has all its bytes.
+/// Returns whether a coordinate has its full length (RFC 7518 §6.2.1.2, RFC 8037 §2).
 fn is_of_size(coordinate: &str, size: usize) -> bool {
     let decoded = URL_SAFE_NO_PAD.decode(coordinate);
     decoded.is_ok_and(|bytes| bytes.len() == size)
@@ -279,7 +279,7 @@ mod tests {
     fn t49_a_name_that_comes_twice_or_is_too_long_is_nobodys() {
         let good = ec("P-256", 32, 32);
         assert!(usable(&[good.clone(), good.clone()]).is_empty());
-        // Of two keys with one name, the one that cannot be used counts as well.
+        // An unusable key counts as well when two keys share a `kid`.
         assert!(usable(&[good.clone(), with(good.clone(), "use", json!("enc"))]).is_empty());
         assert_usable(&with(good.clone(), "kid", json!("k".repeat(256))), true);
         assert_usable(&with(good.clone(), "kid", json!("k".repeat(257))), false);

@@ -1,7 +1,7 @@
-//! The strict gate in front of the JWT library: what is not exactly a compact JWS of the plain kind goes no further.
+//! Strict checks of a token's form before the JWT library reads it.
 //!
-//! The library verifies signatures and reads claims; it also tolerates much that RFC 8725 warns of: unknown critical
-//! headers, any `typ`, repeated members, tokens of any size. Nothing here trusts what it reads, and all of it costs
+//! The library verifies signatures and parses claims, but tolerates much that RFC 8725 warns of: unknown critical
+//! headers, any `typ`, repeated members, tokens of any size. The checks here trust no value of the token, and cost
 //! less than one hash.
 
 use std::fmt;
@@ -15,12 +15,12 @@ use serde::{
 
 use crate::jwk::PublicKey;
 
-/// Ours have about 800 bytes; API Gateway lets 10,240 pass for all headers together.
+/// The longest token, in bytes. Cambio's have about 800; API Gateway allows 10,240 for all headers together.
 const MAX_TOKEN: usize = 8 * 1024;
 const MAX_DEPTH: usize = 16;
 const MAX_MEMBERS: usize = 64;
 
-/// A text is no plain compact JWS.
+/// A text is not a plain compact JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(pub(crate) &'static str);
@@ -46,7 +46,7 @@ pub(crate) struct Header {
     pub(crate) typ: Option<String>,
 }
 
-/// `aud`, which may be one or several (RFC 7519 §4.1.3).
+/// The `aud` claim, a text or a list (RFC 7519 §4.1.3).
 #[derive(Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Audience {
@@ -91,7 +91,7 @@ pub(crate) fn verify<C: DeserializeOwned>(
     validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
     validation.validate_exp = false;
     validation.validate_aud = false;
-    // The library's message may quote the token, so only its kind goes on.
+    // The library's message may quote the token, so only the kind of the error is kept.
     match jsonwebtoken::decode::<C>(token, &key.key, &validation) {
         Ok(decoded) => Ok(decoded.claims),
         Err(error) if *error.kind() == ErrorKind::InvalidSignature => Err(Refused::Signature),
@@ -99,7 +99,7 @@ pub(crate) fn verify<C: DeserializeOwned>(
     }
 }
 
-/// RFC 7515 §2: base64url without padding; the decoder also refuses bits that do not belong to a byte.
+/// Decodes base64url without padding (RFC 7515 §2), and refuses unused trailing bits.
 fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
     if part.is_empty() {
         return Err(Malformed("an empty part"));
@@ -109,8 +109,8 @@ fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
         .map_err(|_| Malformed("not base64url"))
 }
 
-/// Two parsers must never read two different things in one text: members that come twice (RFC 8725 §2.4), text that
-/// is no Unicode, or nesting that one parser gives up on.
+/// Refuses JSON that two parsers could read differently: repeated members (RFC 8725 §2.4), invalid Unicode, deep
+/// nesting.
 fn reject_ambiguous_json(json: &[u8]) -> Result<(), Malformed> {
     if json.first() != Some(&b'{') {
         return Err(Malformed("not a JSON object"));
@@ -122,7 +122,7 @@ fn reject_ambiguous_json(json: &[u8]) -> Result<(), Malformed> {
         .map_err(|_| Malformed("not plain JSON"))
 }
 
-/// Walks a JSON value and keeps nothing of it.
+/// A visitor that checks a JSON value without keeping it.
 #[derive(Clone, Copy)]
 struct Unambiguous {
     depth: usize,
@@ -370,7 +370,7 @@ mod tests {
             r#"{"\ud800":1}"#,
         ] {
             let refused = with_payload(payload);
-            // White space after the object is JSON all the same, and cannot be read in two ways.
+            // White space after the object is valid JSON with one meaning.
             assert_eq!(refused.is_err(), payload != "{} ", "{payload:?}");
         }
         assert!(with_payload(b"{\"a\":\"\xff\"}").is_err());
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn t24_a_header_that_is_no_object_is_refused() {
-        // Serde reads an array as the members of the header in their order.
+        // Serde would accept an array as the members of the header in their order.
         assert!(with_header(r#"["RS256","k","at+jwt"]"#).is_err());
         assert!(with_header(r#" {"alg":"RS256","kid":"k","typ":"at+jwt"}"#).is_err());
     }

@@ -1,8 +1,8 @@
-//! Our signing keys: the published set, who may use which key when, and the private keys of those who sign.
+//! Cambio's signing keys: the published set, the times of each key, and the private keys.
 //!
 //! The keys table holds one item `KEYSET` with every public key and its times, and one item `KEY#<kid>` for each
-//! private key, so that IAM can let the signing function alone read those. Which key signs and which still verify is
-//! decided by the times in the set, never by who is awake.
+//! private key, so that IAM can restrict private keys to the signing function. The times in the set alone decide
+//! which key signs and which keys verify.
 
 mod cache;
 mod store;
@@ -29,19 +29,19 @@ use thiserror::Error;
 
 use crate::{clock::Timestamp, config::AccessTokenTtl};
 
-/// A `kid` that starts so belongs to a key made on a developer's machine; a deployed function refuses it.
+/// The prefix of the `kid` of development keys, which a deployed function refuses.
 pub const DEVELOPMENT_PREFIX: &str = "dev-";
 
-/// `sign_from` of a key that has no turn yet, because the files by which others learn of keys do not have it.
+/// The `sign_from` of a key without a turn, which waits until the published files contain it.
 pub const NO_TURN: Timestamp = Timestamp::MAX;
 
-/// The length of a SHA-256 in base64url, which a key is named by.
+/// The length of a `kid`: a SHA-256 in base64url.
 const THUMBPRINT: usize = 43;
 
-/// Whether `text` has the form of a key's name. No key with that name needs to exist.
+/// Returns whether `text` has the form of a `kid`, of an existing key or not.
 pub fn is_kid(text: &str) -> bool {
     let name = text.strip_prefix(DEVELOPMENT_PREFIX);
-    // A thumbprint may start with these letters by itself.
+    // A thumbprint can begin with the letters of the prefix by chance.
     [Some(text), name].into_iter().flatten().any(|name| {
         let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         name.len() == THUMBPRINT && name.bytes().all(is_base64url)
@@ -55,13 +55,13 @@ pub const KEPT_AFTER: Duration = GOOD_FOR
     .saturating_add(AccessTokenTtl::MAX)
     .saturating_add(Duration::from_mins(1));
 
-/// The kinds of keys that we may have. No symmetric one is among them, so none can ever be loaded.
+/// The types of signing keys. None is symmetric, so no symmetric key can be loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyType {
-    /// RSA, which signs with PKCS #1 v1.5: the only family that API Gateway's JWT authorizer takes.
+    /// RSA with 2,048 bits and PKCS #1 v1.5, the only family that API Gateway's JWT authorizer supports.
     #[serde(rename = "RSA-2048")]
     Rsa2048,
-    /// The same, larger.
+    /// RSA with a larger modulus.
     #[serde(rename = "RSA-3072")]
     Rsa3072,
     /// The elliptic curve of ECDSA.
@@ -72,7 +72,7 @@ pub enum KeyType {
 }
 
 impl KeyType {
-    /// The one algorithm that such a key is used with.
+    /// Returns the one algorithm of this type.
     pub fn algorithm(self) -> Algorithm {
         match self {
             Self::Rsa2048 | Self::Rsa3072 => Algorithm::RS256,
@@ -82,7 +82,7 @@ impl KeyType {
     }
 }
 
-/// A key could not be made or read.
+/// A key cannot be made or read.
 #[derive(Debug, Error)]
 #[error("a signing key cannot be made or used: {0}")]
 pub struct KeyError(String);
@@ -95,37 +95,37 @@ impl From<jsonwebtoken::errors::Error> for KeyError {
 
 impl From<aws_lc_rs::error::Unspecified> for KeyError {
     fn from(_: aws_lc_rs::error::Unspecified) -> Self {
-        Self("the cryptographic library refused".to_owned())
+        Self("the cryptographic library failed".to_owned())
     }
 }
 
-/// A public key of ours, with the times that decide its use.
+/// A published key with the times that decide its use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PublishedKey {
     /// The RFC 7638 thumbprint of the key.
     pub kid: String,
-    /// What kind of key it is, which settles its algorithm.
+    /// The type of the key, which decides its algorithm.
     pub key_type: KeyType,
     /// The public key (RFC 7517), as JSON.
     pub jwk: String,
-    /// Since when others can know the key.
+    /// The time of its publication.
     pub published_at: Timestamp,
-    /// The key signs from this time on, until one with a later such time does.
+    /// The time from which the key signs, until the turn of a later key.
     pub sign_from: Timestamp,
 }
 
 impl PublishedKey {
-    /// Whether the key was made on a developer's machine.
+    /// Returns whether it is a development key.
     pub fn is_development(&self) -> bool {
         self.kid.starts_with(DEVELOPMENT_PREFIX)
     }
 
-    /// Whether it is settled when the key signs.
+    /// Returns whether the key has a turn.
     pub fn has_turn(&self) -> bool {
         self.sign_from != NO_TURN
     }
 
-    /// The key as an entry of the JWKS, and ready to verify.
+    /// Returns the key as an entry of the JWK Set, and ready to verify.
     fn read(&self) -> Result<(Jwk, DecodingKey), KeyError> {
         let mut jwk: Jwk =
             serde_json::from_str(&self.jwk).map_err(|error| KeyError(error.to_string()))?;
@@ -139,17 +139,17 @@ impl PublishedKey {
     }
 }
 
-/// All keys that may verify now or later.
+/// All published keys.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KeySet {
-    /// Counts the changes; each is a conditional write on the one before.
+    /// The version, which grows with each change and is the condition of the next write.
     pub version: u64,
-    /// The keys, in no order that matters.
+    /// The keys, in any order.
     pub keys: Vec<PublishedKey>,
 }
 
 impl KeySet {
-    /// The key that signs at `now`: the one whose turn came last.
+    /// Returns the key that signs at `now`: the one with the latest turn in the past.
     pub fn current(&self, now: Timestamp) -> Option<&PublishedKey> {
         self.keys
             .iter()
@@ -157,7 +157,7 @@ impl KeySet {
             .max_by_key(|key| (key.sign_from, &key.kid))
     }
 
-    /// The key that signs next, published ahead of its turn; or else one that has no turn yet.
+    /// Returns the key that signs next, or else one without a turn.
     pub fn next(&self, now: Timestamp) -> Option<&PublishedKey> {
         self.keys
             .iter()
@@ -165,7 +165,7 @@ impl KeySet {
             .min_by_key(|key| (key.sign_from, &key.kid))
     }
 
-    /// When nothing that `key` signed can be valid any more, if there is a key that signs after it.
+    /// Returns the time from which no token of `key` can be valid, if a later key signs.
     pub fn verify_until(&self, key: &PublishedKey) -> Option<Timestamp> {
         let others = self.keys.iter().filter(|other| other.has_turn());
         let turns = others.map(|other| other.sign_from);
@@ -173,7 +173,7 @@ impl KeySet {
         next_turn.map(|turn| turn.saturating_add(KEPT_AFTER.as_secs()))
     }
 
-    /// The same as [`Self::published`], as a JWK Set.
+    /// Returns [`Self::published`] as a JWK Set.
     ///
     /// # Errors
     /// A stored key cannot be used.
@@ -184,7 +184,7 @@ impl KeySet {
         })
     }
 
-    /// The keys that verify at `now`, and those published ahead of their turn.
+    /// Returns the keys that verify at `now` and those published ahead of their turn.
     pub fn published(&self, now: Timestamp) -> impl Iterator<Item = &PublishedKey> {
         let is_over =
             move |key: &&PublishedKey| self.verify_until(key).is_some_and(|end| end <= now);
@@ -195,20 +195,20 @@ impl KeySet {
 /// A private key, as PKCS#8 PEM.
 #[derive(Clone, Debug)]
 pub struct PrivateKey {
-    /// The same as of its public half.
+    /// The `kid` of its public key.
     pub kid: String,
-    /// The same as of its public half.
+    /// The type of the key.
     pub key_type: KeyType,
     pem: SecretString,
 }
 
 impl PrivateKey {
-    /// A fresh key.
+    /// Makes a new key.
     ///
     /// `kid_prefix` is empty, or [`DEVELOPMENT_PREFIX`].
     ///
     /// # Errors
-    /// The cryptographic library failed.
+    /// The cryptographic library fails.
     pub fn generate(key_type: KeyType, kid_prefix: &str) -> Result<Self, KeyError> {
         let random = SystemRandom::new();
         let rsa = |size| -> Result<Vec<u8>, KeyError> {
@@ -235,7 +235,7 @@ impl PrivateKey {
         Ok(key)
     }
 
-    /// The public half, known to others from `published_at` on, which signs from `sign_from` on.
+    /// Returns the public key, published at `published_at`, which signs from `sign_from` on.
     ///
     /// # Errors
     /// The key cannot be read.
@@ -254,7 +254,7 @@ impl PrivateKey {
         })
     }
 
-    /// Whether the key can be used, and is the other half of `published`.
+    /// Returns whether the key can sign and belongs to `published`.
     pub fn fits(&self, published: &PublishedKey) -> bool {
         let thumbprint = |jwk: Jwk| jwk.thumbprint(ThumbprintHash::SHA256).ok();
         let own = self.jwk().ok().and_then(thumbprint);

@@ -1,7 +1,6 @@
-//! Who does the outside world say this is? Proves a subject token with the provider that issued it.
+//! Verifies a subject token with the provider that issued it.
 //!
-//! What differs between providers in kind has a module here, behind one small interface; a new one is a module and a line in
-//! `KINDS`.
+//! Each kind of provider has a module behind one small trait. A new kind is a module and a line in `KINDS`.
 
 mod breaker;
 mod discord;
@@ -33,27 +32,27 @@ use hosts::{Hosts, Lookup};
 use oidc::Oidc;
 use outbound::{Outbound, Timeouts};
 
-/// What a subject token claims to be (RFC 8693 §3).
+/// The type of a subject token (RFC 8693 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SubjectTokenType {
-    /// An OAuth access token of the provider, which only the provider can read.
+    /// An opaque OAuth access token of the provider.
     AccessToken,
     /// An OpenID Connect ID token.
     IdToken,
 }
 
-/// A provider's token, as the caller presents it: nothing about it is proven.
+/// A provider's token as the caller presents it, unverified.
 #[derive(Debug)]
 pub struct SubjectToken {
     /// The token.
     pub token: SecretString,
-    /// What it claims to be.
+    /// The type of the token.
     pub kind: SubjectTokenType,
-    /// Which configured provider is meant, for a token that does not name its issuer.
+    /// The name of the configured provider, for a token that does not name its issuer.
     pub issuer: Option<String>,
-    /// What an ID token must have as its `nonce`.
+    /// The expected `nonce` of an ID token.
     pub nonce: Option<String>,
-    /// The access token that the provider gave out together with the ID token, which then says so in `at_hash`.
+    /// The access token that was issued with the ID token, for its `at_hash`.
     pub access_token: Option<SecretString>,
 }
 
@@ -68,45 +67,45 @@ pub enum ProvidersError {
     HttpClient(#[from] reqwest::Error),
 }
 
-/// Why a subject token proves nothing.
+/// Reasons that a subject token is not accepted.
 #[derive(Debug, Error)]
 pub enum ProviderError {
-    /// The token does not name its issuer, and the request did not say which provider is meant.
+    /// Neither the token nor the request names the provider.
     #[error("subject_issuer is required for an access token")]
     IssuerMissing,
-    /// No such provider is configured for tokens of this type.
+    /// No provider of this name is configured for tokens of this type.
     #[error("no provider is configured for this subject token")]
     UnknownIssuer,
-    /// The provider, or the form of the token, says that it is not for us.
+    /// The token is invalid or issued for another app.
     #[error("the subject token was not accepted: {0}")]
     Rejected(&'static str),
-    /// The provider did not answer as it should: nothing can be said of the token.
+    /// The provider failed, so the token is neither valid nor invalid.
     #[error("the provider is unavailable: {cause}")]
     Unavailable {
-        /// What happened, for the log.
+        /// The cause, for the log.
         cause: String,
-        /// When it is worth trying again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// The provider answers, and does not say whether the token is good, perhaps of this one token only.
-    #[error("the provider does not say whether the token is good: {cause}")]
+    /// The provider's answer does not decide about the token, possibly because of this token only.
+    #[error("the provider's answer does not decide about the token: {cause}")]
     Unclear {
-        /// What happened, for the log.
+        /// The cause, for the log.
         cause: String,
-        /// When it is worth trying again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// The provider answers, and wants to be asked less, perhaps about this one person.
+    /// The provider limits the rate of requests, possibly for this user only.
     #[error("the provider's rate limit is reached ({status})")]
     RateLimited {
-        /// The status of its answer.
+        /// The status of the answer.
         status: u16,
-        /// When it is worth trying again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
 }
 
-/// When to try again after an answer that does not say it.
+/// The time to wait before a retry, if the answer does not name one.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 impl ProviderError {
@@ -127,7 +126,7 @@ impl ProviderError {
 
 /// A provider of opaque access tokens.
 trait Provider: fmt::Debug + Send + Sync {
-    /// The name that its identities go by.
+    /// Returns the name of the provider in identities.
     fn name(&self) -> &str;
 
     /// Returns the identity that the token stands for.
@@ -137,10 +136,10 @@ trait Provider: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
 }
 
-/// Makes a provider of one kind from its settings.
+/// A function that makes a provider of one kind from its settings.
 type Make = fn(OAuthProvider, &Outbound) -> Result<Box<dyn Provider>, ConfigError>;
 
-/// The kinds of providers with opaque tokens, and who proves them. Any other kind proves nothing.
+/// The kinds of providers with opaque tokens. Any other kind cannot be verified.
 const KINDS: [(&str, Make); 3] = [
     (discord::KIND, discord::provider),
     (facebook::KIND, facebook::provider),
@@ -168,7 +167,7 @@ enum ProviderOf<'a> {
 }
 
 impl Providers {
-    /// Those that the settings name, and no others.
+    /// Makes the providers that the settings name.
     ///
     /// # Errors
     /// A setting is missing or wrong, or the HTTP client cannot be set up.
@@ -253,7 +252,7 @@ impl<'a> UnverifiedSubject<'a> {
     /// Returns the identity that the token stands for, as its provider confirms.
     ///
     /// # Errors
-    /// [`ProviderError::Unavailable`] when the provider could not be asked; otherwise why the token is not accepted.
+    /// The token is not accepted, or the provider fails ([`ProviderError::Unavailable`]).
     pub async fn verify(&self) -> Result<Identity, ProviderError> {
         match &self.provider {
             ProviderOf::AccessToken(provider) => provider.verify(self.token).await,
@@ -275,7 +274,7 @@ mod tests {
 
     use super::*;
 
-    /// A JWT that says it is of this issuer, and brings whatever else it likes.
+    /// A JWT with this `iss` and further members.
     fn token_of(issuer: &str, header: &Value) -> SecretString {
         let mut all = json!({ "alg": "RS256", "kid": "a" });
         if let (Some(all), Some(header)) = (all.as_object_mut(), header.as_object()) {
@@ -287,7 +286,7 @@ mod tests {
         parts.join(".").into()
     }
 
-    /// With the resolver recorded, and nobody there to answer.
+    /// Providers with a recording resolver that finds no address.
     #[tokio::test]
     async fn t47_nothing_in_a_token_or_request_makes_anybody_but_a_configured_host_be_contacted() {
         let env = Environment::of([

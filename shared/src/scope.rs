@@ -1,4 +1,4 @@
-//! Scopes: what a client may do in a session (RFC 6749 §3.3).
+//! Scopes: the rights of a client in a session (RFC 6749 §3.3).
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -6,14 +6,14 @@ use thiserror::Error;
 
 /// The largest number of scopes in one grant.
 pub const MAX_SCOPES: usize = 64;
-/// The longest text of a scope, in bytes: each access token carries it, and a token of more than 8 KiB is refused.
+/// The longest scope as a text, in bytes. Each access token contains it, and tokens over 8 KiB are refused.
 pub const MAX_LENGTH: usize = 1024;
 
-/// The scopes of a grant: at least one, each once, in alphabetical order.
+/// The scope of a grant: one or more scope tokens, each once, in alphabetical order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope(BTreeSet<String>);
 
-/// A text is no scope that can be granted.
+/// A text is not a scope that can be granted.
 #[derive(Debug, Error)]
 #[error(
     "a scope must be 1 to {MAX_SCOPES} scope-tokens (RFC 6749, section 3.3), separated by spaces, in at most {MAX_LENGTH} bytes"
@@ -21,10 +21,10 @@ pub struct Scope(BTreeSet<String>);
 pub struct NotAScope;
 
 impl Scope {
-    /// The scope of these scope-tokens.
+    /// Makes a scope of these scope tokens.
     ///
     /// # Errors
-    /// There is none, there are too many, or one of them is no scope-token.
+    /// There is no scope token, there are too many, or one is malformed.
     pub fn of<'a>(tokens: impl IntoIterator<Item = &'a str>) -> Result<Self, NotAScope> {
         let tokens: BTreeSet<String> = tokens.into_iter().map(str::to_owned).collect();
         let is_sound =
@@ -33,23 +33,23 @@ impl Scope {
         scope.ok_or(NotAScope)
     }
 
-    /// The scope of a session's item, which was checked when it was granted.
+    /// Makes the scope of a session's item, which was checked when it was granted.
     pub(crate) fn stored(tokens: impl IntoIterator<Item = String>) -> Option<Self> {
         let tokens: BTreeSet<String> = tokens.into_iter().collect();
         (!tokens.is_empty()).then_some(Self(tokens))
     }
 
-    /// The scope-tokens.
+    /// Returns the scope tokens.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// Whether each scope-token is one of `granted`.
+    /// Returns whether `granted` contains each scope token.
     pub fn is_within(&self, granted: Option<&Self>) -> bool {
         granted.is_some_and(|granted| self.0.is_subset(&granted.0))
     }
 
-    /// The scope-tokens that are in both.
+    /// Returns the scope tokens of both.
     pub fn shared_with(&self, other: &Self) -> Option<Self> {
         Self::stored(self.0.intersection(&other.0).cloned())
     }
@@ -60,7 +60,7 @@ impl Scope {
     }
 }
 
-/// As a client writes it: more than one space between scope-tokens, and scope-tokens that are repeated, do no harm.
+/// Parses a client's text, in which repeated spaces and repeated scope tokens are harmless.
 impl FromStr for Scope {
     type Err = NotAScope;
 

@@ -1,4 +1,4 @@
-//! Is this sign-in still alive? Sessions, from the exchange to the sign-out, and the refresh tokens that keep them.
+//! Sessions, from the exchange to the sign-out, and their refresh tokens.
 
 mod alive;
 mod decide;

@@ -19,8 +19,8 @@ use crate::{
 /// The parts of a function, built from its settings around one DynamoDB client.
 ///
 /// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. Only
-/// [`Self::keys`] and [`Self::verifier`] call DynamoDB, which opens the connection that requests go on with. Call them last,
-/// so that a function with a wrong setting stops before it calls anything.
+/// [`Self::keys`] and [`Self::verifier`] call DynamoDB, which opens the connection that requests go on with. Call
+/// them last, so that a function with a wrong setting stops before it calls anything.
 pub struct Start<'a> {
     env: &'a Environment,
     clock: Clock,
@@ -87,7 +87,7 @@ pub enum StartError {
     /// A setting is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The keys must not be used.
+    /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// The providers cannot be set up.
@@ -96,7 +96,7 @@ pub enum StartError {
 }
 
 impl fmt::Debug for StartError {
-    // What `main` returns is printed with `Debug`; this is the line that the operator reads.
+    // `main` prints its error with `Debug`, so that line is what the operator reads.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -1,7 +1,7 @@
-//! Logs: one JSON object per line, for CloudWatch Logs Insights and for people.
+//! Logs: one JSON object per line, as CloudWatch Logs Insights reads it.
 //!
-//! No line ever holds a token, a secret or an e-mail address: secrets are kept in types that do not print, people are
-//! named by id alone, and other crates, which know nothing of that, are heard only from `warn` up.
+//! No line contains a token, a secret or an e-mail address: secrets are in types that do not print, users are named
+//! by id, and other crates log only from `warn` up.
 
 use std::{error::Error, sync::OnceLock};
 
@@ -14,7 +14,7 @@ use crate::config::{ConfigError, Environment, Process};
 
 static VERSION: OnceLock<String> = OnceLock::new();
 
-/// What each error of a chain says of itself, and nothing that it holds.
+/// Returns the messages of an error and of its sources, without the data that they hold.
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -26,25 +26,25 @@ pub fn causes(error: &dyn Error) -> String {
     text
 }
 
-/// The version of this function, as each log line names it.
+/// The version of the function in each log line.
 pub(crate) fn version() -> &'static str {
     VERSION.get().map_or("local", String::as_str)
 }
 
-/// Starts logging to standard output, at the level that the environment asks for: what `shared` and these `crates` say.
+/// Starts the log of `shared` and these `crates` on standard output, at the level of the environment.
 ///
 /// # Errors
-/// The level is none of the five.
+/// The level is not one of the five.
 pub fn init(env: &Environment, crates: &[&'static str]) -> Result<(), ConfigError> {
     let process = Process::from_env(env)?;
     let subscriber = subscriber(process.log_level, crates, std::io::stdout);
-    // A process logs once: where logging has started already, it goes on as it is.
+    // A process can have one global subscriber: a log that has started already stays as it is.
     let _ = tracing::subscriber::set_global_default(subscriber);
     let _ = VERSION.set(process.version);
     Ok(())
 }
 
-/// What [`init`] starts, for any writer.
+/// Returns the subscriber of [`init`], for any writer.
 pub fn subscriber<W>(
     level: Level,
     crates: &[&'static str],
@@ -56,7 +56,7 @@ where
     let ours = crates.iter().copied().chain(["shared"]);
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
-        // The runtime's span carries the request id.
+        // The runtime's span has the request id.
         .with_target("lambda_runtime::layers::trace", LevelFilter::INFO)
         .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))));
     let layer = tracing_subscriber::fmt::layer()

@@ -5,31 +5,31 @@ use std::borrow::Cow;
 use icu_normalizer::ComposingNormalizerBorrowed;
 use url::Url;
 
-/// The longest text, in characters: at most 1,024 bytes.
+/// The longest text, in characters; at most 1,024 bytes.
 pub(crate) const MAX_CHARS: usize = 256;
 /// The longest URL, in bytes.
 pub(crate) const MAX_URL: usize = 2048;
 
-/// `text` in the one spelling (Unicode Normalization Form C) that looks the same as all its others.
+/// Returns `text` in Unicode Normalization Form C.
 pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
-/// How much of a character somebody sees who reads it.
+/// The visible effect of a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
-    /// The character itself.
+    /// The character is visible.
     Shown,
-    /// A gap.
+    /// The character is a space.
     Space,
-    /// Nothing, but the character before it looks different, or joins the one after it: emoji, Persian and Indic scripts are
-    /// written with these.
+    /// Invisible, but changes the character before it or joins it to the next: emoji, Persian and Indic scripts need
+    /// it.
     Joiner,
-    /// Nothing, but the character before it looks different.
+    /// Invisible, but changes the character before it.
     Selector,
-    /// Nothing, but the black flag before it becomes that of a region.
+    /// Invisible, but turns the black flag before it into that of a region.
     Tag,
-    /// Nothing, or it turns the direction of the text around it (Unicode Standard Annex #9).
+    /// Invisible, or changes the direction of the surrounding text (Unicode Standard Annex #9).
     Hidden,
 }
 
@@ -38,7 +38,7 @@ const MAX_TAGS: usize = 6;
 const BLACK_FLAG: char = '\u{1f3f4}';
 
 impl Sight {
-    /// What Unicode calls default-ignorable is not shown, and a few more are not.
+    /// Classifies a character. Unicode's default-ignorable characters and a few more are invisible.
     fn of(c: char) -> Self {
         match c {
             '\u{200c}'..='\u{200d}' => Self::Joiner,
@@ -63,7 +63,7 @@ impl Sight {
             | '\u{1bca0}'..='\u{1bca3}'
             | '\u{1d173}'..='\u{1d17a}'
             | '\u{e0000}'..='\u{e0fff}' => Self::Hidden,
-            // Blanks that count as letters or symbols, and what stands for an object that is not there.
+            // Blank letters and symbols, and the object replacement character.
             '\u{2800}' | '\u{fffc}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}' => {
                 Self::Hidden
             }
@@ -75,8 +75,8 @@ impl Sight {
     }
 }
 
-/// `text` without what nobody sees in it. What changes the look of the character before it stays where there is one; in rows,
-/// such characters would carry a text of their own.
+/// Returns `text` without invisible characters. A character that changes the one before it stays, if there is one and
+/// it is not one of many in a row, which could encode a hidden text.
 pub(crate) fn presentable(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     let mut before = Sight::Space;
@@ -109,18 +109,19 @@ pub fn is_hidden(c: char) -> bool {
     Sight::of(c) == Sight::Hidden
 }
 
-/// Whether each character of `text` is seen, by itself.
+/// Returns whether each character of `text` is visible by itself.
 pub(crate) fn is_plain(text: &str) -> bool {
     text.chars().all(|c| Sight::of(c) == Sight::Shown)
 }
 
-/// Whether there is nothing to see in `text`.
+/// Returns whether `text` has no visible character.
 pub(crate) fn is_blank(text: &str) -> bool {
     !text.chars().any(|c| Sight::of(c) == Sight::Shown)
 }
 
-/// The picture at `url`, if a page may show it: in the one spelling that a URL parser gives, so that every browser reads the
-/// same, and nothing in it ends an attribute. A user name in a URL is there to mislead, or is a secret.
+/// Returns the URL of a picture in the spelling of the URL parser, if a page may show it: every browser reads it
+/// alike, and no character in it ends an attribute. A URL with a user name is refused, because that name misleads or
+/// is a secret.
 pub(crate) fn picture(url: &str) -> Option<String> {
     if url.len() > MAX_URL || presentable(url) != url {
         return None;

@@ -1,4 +1,4 @@
-//! Our own word about a user: access tokens in the profile of RFC 9068, issued and validated.
+//! Access tokens (RFC 9068): issue and verification.
 
 mod issue;
 mod verify;
@@ -17,80 +17,80 @@ use crate::{
     keys::KeysError,
 };
 
-/// The `typ` of an access token (RFC 9068 §2.1), which no other kind of our tokens has.
+/// The `typ` of an access token (RFC 9068 §2.1), which no other token of Cambio has.
 const ACCESS_TOKEN_TYPE: &str = "at+jwt";
 
-/// What an access token says (RFC 9068 §2.2). One that came out of [`TokenVerifier::verify`] is proven.
+/// The claims of an access token (RFC 9068 §2.2). [`TokenVerifier::verify`] returns verified ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Who issued the token.
+    /// The issuer.
     pub iss: String,
-    /// The API that the token is for.
+    /// The audience: the API that the token is for.
     pub aud: String,
-    /// The user.
+    /// The id of the user.
     pub sub: UserId,
-    /// The application that the user signed in with.
+    /// The id of the client that the user signed in with.
     pub client_id: String,
-    /// When the token was issued.
+    /// The time of issue.
     pub iat: Timestamp,
-    /// When the user signed in with a provider (RFC 9068 §2.2.1); it is not there if the provider does not say when.
+    /// The time of the sign-in at the provider (RFC 9068 §2.2.1); absent if the provider does not report it.
     #[serde(
         default,
         deserialize_with = "present",
         skip_serializing_if = "Option::is_none"
     )]
     pub auth_time: Option<Timestamp>,
-    /// The token is not valid from this time on.
+    /// The time from which the token is not valid any more.
     pub exp: Timestamp,
-    /// The token is not valid before this time. We set none, and honour one.
+    /// The time before which the token is not valid. Cambio never sets it, and honours it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nbf: Option<Timestamp>,
-    /// The name of this one token.
+    /// The id of the token.
     pub jti: String,
-    /// The sign-in that the token belongs to.
+    /// The id of the session.
     pub sid: SessionId,
-    /// How often the user had signed out everywhere when that sign-in happened: `GET /me` compares it.
+    /// The user's `session_version` at the sign-in, which Cambio's routes compare with the present one.
     pub session_version: u64,
-    /// What the application may do, separated by spaces (RFC 6749 §3.3).
+    /// The scope, separated by spaces (RFC 6749 §3.3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
-    /// What the user may do.
+    /// The roles of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// What else the operator says about the user: none of the names above.
+    /// The operator's additional claims, under names other than those above.
     #[serde(flatten)]
     pub own: Map<String, Value>,
 }
 
-/// A claim may be left out; one that is there is a value, and not `null`.
+/// Deserializes an optional claim: it may be absent, but not `null`.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// Why an access token was not accepted.
+/// Reasons that an access token is not accepted.
 #[derive(Debug, Error)]
 pub enum TokenError {
-    /// It is no compact JWS, or holds what no token of ours holds.
+    /// The text is not a compact JWS, or has members that no token of Cambio has.
     #[error("malformed: {0}")]
     Malformed(#[from] Malformed),
-    /// No key of ours has this name.
+    /// No published key has this `kid`.
     #[error("signed by an unknown key")]
     UnknownKey,
-    /// The signature does not fit, or the claims are not those of an access token.
+    /// The signature is wrong, or the claims are not those of an access token.
     #[error("{0} not accepted")]
     Forged(&'static str),
-    /// The library could not sign.
-    #[error("a token could not be signed")]
+    /// The library cannot sign.
+    #[error("a token cannot be signed")]
     Signing,
-    /// Another issuer's, or for another API.
+    /// The issuer or the audience is another one.
     #[error("wrong {0}")]
     Foreign(&'static str),
-    /// Expired, from the future, or of an impossible lifetime.
+    /// The token is expired, from the future, or has an impossible lifetime.
     #[error("{0}")]
     Untimely(&'static str),
-    /// We cannot tell whether the token is good.
+    /// The keys cannot be read, so the token can be neither accepted nor refused.
     #[error(transparent)]
     KeysUnavailable(#[from] KeysError),
 }

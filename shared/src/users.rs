@@ -1,5 +1,5 @@
-//! Which of our users is that? Users, their identities, the sign-in that creates or updates them, and what they may do to
-//! their own account.
+//! Users, their identities, the sign-in that creates or updates them, and the changes that they may make to their
+//! account.
 
 mod account;
 mod claims;
@@ -34,67 +34,68 @@ use crate::{
     provider::IdentityKey,
 };
 
-/// A user, as the table holds it.
+/// The item of a user.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct User {
-    /// Ours, and the same for ever.
+    /// The id, which never changes.
     pub id: UserId,
     /// Whether the user may sign in.
     pub status: Status,
-    /// What the provider of the last sign-in says.
+    /// The profile of the provider of the last sign-in.
     pub profile: StoredProfile,
-    /// What the user says instead.
+    /// The user's own edits, which replace members of the profile.
     #[serde(default)]
     pub edited: Edited,
-    /// What the user, or an app in the user's name, keeps here.
+    /// Data that the user, or an app on the user's behalf, stores.
     #[serde(default)]
     pub metadata: Metadata,
-    /// Grows with each change of `edited` and `metadata`, so that none is lost.
+    /// Grows with each change of `edited` and `metadata`, so that parallel changes are not lost.
     #[serde(default)]
     pub revision: u64,
-    /// What the user may do, as the operator says.
+    /// The roles that the operator gave the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// What else the operator says, for the APIs that read our tokens.
+    /// The operator's additional claims for access tokens.
     #[serde(default, skip_serializing_if = "OwnClaims::is_empty")]
     pub claims: OwnClaims,
-    /// Grows with each change of `roles` and `claims`, so that none is lost.
+    /// Grows with each change of `roles` and `claims`, so that parallel changes are not lost.
     #[serde(default)]
     pub entitlements: u64,
     /// The linked identities, by provider.
     pub identities: BTreeMap<String, LinkedIdentity>,
-    /// Under what the address of the profile is stored as this user's, where it is proven and the settings ask for that.
+    /// The key of the profile's address, if it is verified and the settings use addresses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email_key: Option<EmailKey>,
-    /// Grows when the user signs out everywhere: sessions of an earlier version are over, but for `kept_session`.
+    /// Grows when the user signs out everywhere: sessions of an earlier version have ended, except `kept_session`.
     pub session_version: u64,
-    /// The session that stayed when the user last signed out of all others.
+    /// The session that was kept when the user last signed out of all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_session: Option<SessionId>,
     /// The session in which the user last signed out everywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_out_in: Option<SessionId>,
-    /// What names the request that last signed the user out everywhere, so that it can be repeated.
+    /// The idempotency key of the request that last signed the user out everywhere, so that it can be repeated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signed_out_by: Option<String>,
-    /// How often the user tried to link an account of late.
+    /// The recent attempts to link an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link_attempts: Option<LinkAttempts>,
     /// The account that the user last unlinked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlinked: Option<Unlinked>,
-    /// When the user first signed in.
+    /// The time of the first sign-in.
     pub created_at: Timestamp,
 }
 
 impl User {
-    /// Whether the user may go on in `session`: neither disabled, nor signed out everywhere since it was opened.
+    /// Returns whether the user may continue in `session`: not disabled, and not signed out everywhere since its
+    /// start.
     pub fn admits(&self, session: SessionRef) -> bool {
         let is_current = self.session_version == session.version;
         self.status == Status::Active && (is_current || self.kept_session == Some(session.id))
     }
 
-    /// The display name: the user's own, or else the provider's.
+    /// Returns the display name: the user's own, or else the provider's.
     pub fn name(&self) -> Option<&str> {
         self.edited
             .name
@@ -102,7 +103,7 @@ impl User {
             .map_or(self.profile.name.as_deref(), |own| own.as_deref())
     }
 
-    /// The picture: the user's own, or else the provider's.
+    /// Returns the picture: the user's own, or else the provider's.
     pub fn picture(&self) -> Option<&str> {
         self.edited
             .picture
@@ -126,17 +127,17 @@ fn is_active() -> Expression {
     Expression::new("#status = :active").value(":active", string("active"))
 }
 
-/// Whether a user may sign in.
+/// The status of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The user may.
+    /// The user may sign in.
     Active,
-    /// The operator has shut the user out.
+    /// The operator has disabled the user.
     Disabled,
 }
 
-/// The profile, as the provider told it; what it never told is absent.
+/// The profile of the provider. A member that the provider never reported is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredProfile {
     /// The display name.
@@ -148,8 +149,8 @@ pub struct StoredProfile {
     /// Whether the provider has verified the address.
     #[serde(default)]
     pub email_verified: bool,
-    /// The key of the address, if the sign-in that told it proved it too. It is written with the address, in the same write, and
-    /// so never outlives it, as the item of an address may.
+    /// The key of the address, if the sign-in that reported it also verified it. Written together with the address,
+    /// so it never outlives it, as the item of an address can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proven_email: Option<EmailKey>,
     /// An `https` URL.
@@ -157,17 +158,17 @@ pub struct StoredProfile {
     pub picture: Option<String>,
 }
 
-/// A provider's account that may sign in as the user.
+/// A linked account of a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkedIdentity {
-    /// Where the identity's own item is.
+    /// The key of the identity's item.
     pub key: IdentityKey,
     /// The unchanging id at the provider.
     pub subject: String,
-    /// The login at the provider, as of the last sign-in.
+    /// The login at the time of the last sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// When it was linked.
+    /// The time of linking.
     pub linked_at: Timestamp,
 }
 

@@ -1,8 +1,8 @@
-//! A model checker walks through all orders in which clients, servers, the table and a thief can take their steps, as far as
-//! the bounds of each test go. What decides is the real [`decide`]; around it are a table with atomic writes, servers that
-//! crash, answers that are lost, late or sent twice, and clocks that differ.
+//! A model checker explores all orders of steps of clients, servers, the table and a thief, within the bounds of each
+//! test. The model uses the real [`decide`], a table with atomic writes, servers that crash, answers that are lost,
+//! late or repeated, and clocks that differ.
 //!
-//! The states are counted and printed: `cargo test -p shared --test session_model -- --nocapture`.
+//! To print the number of states, run `cargo test -p shared --test session_model -- --nocapture`.
 
 #![expect(
     clippy::print_stdout,
@@ -23,7 +23,7 @@ const START: u64 = 1_000;
 const TICK: u64 = 40;
 const IDLE: u64 = 2 * TICK;
 const ABSOLUTE: u64 = 3 * TICK;
-/// How far the clocks of servers may be off, in seconds, either way.
+/// The largest error of the servers' clocks, in seconds, in both directions.
 const SKEW: i64 = 5;
 
 const NOBODY_LOGGED_OUT: &str = "a legitimate client is never logged out";
@@ -34,7 +34,7 @@ const EXPIRY_HOLDS: &str = "an expired session is not refreshed";
 
 type Decide = fn(&Presented, &SessionState, Timestamp, Option<Duration>) -> Decision;
 
-/// A secret, named by what it follows from: the nonce of the exchange, and those of the rotations since.
+/// A secret, represented by the nonces from which it is derived: that of the exchange and those of later rotations.
 type Secret = Vec<u8>;
 
 fn hash(secret: &[u8]) -> SecretHash {
@@ -50,20 +50,20 @@ fn generation(secret: &Secret) -> u32 {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Who {
-    /// A request of the app that can store what it gets.
+    /// A request of the app that can store its result.
     App,
-    /// One that cannot, like the rendering of a server component.
+    /// A request that cannot store its result, such as a rendering of a server component.
     Renderer,
-    /// Somebody with a copy, and with all that it takes to authenticate as the client.
+    /// A thief with a copy of a token and the credentials of the client.
     Thief,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Outcome {
-    /// The next token.
+    /// The successor of the token.
     Token(Secret),
     Refused,
-    /// Reuse was detected, and the session is still to be ended.
+    /// Reuse was detected, and the session is not ended yet.
     MustEnd,
     Reused,
 }
@@ -72,21 +72,21 @@ enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Request {
     who: Who,
-    /// The refresh token; an exchange has none.
+    /// The refresh token; `None` for an exchange.
     token: Option<Secret>,
     nonce: u8,
-    /// Whether its sender still waits for it.
+    /// Whether its sender still waits for the answer.
     is_awaited: bool,
-    /// Whether it began after somebody was told that the session is over.
+    /// Whether it began after a client was told that the session has ended.
     is_late: bool,
-    /// The user's session version, once it was read.
+    /// The user's session version, after its read.
     user_version: Option<u8>,
-    /// Whether its conditional write was applied, and is to be sent again since nobody heard of it.
+    /// Whether its conditional write was applied without an answer and is sent again.
     is_repeated: bool,
     outcome: Option<Outcome>,
 }
 
-/// What was seen on the way here. The first ones must never be, the others must be possible.
+/// Observations on the path to this state. The first ones must never occur, the others must be possible.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Seen {
     app_refused: bool,
@@ -112,7 +112,7 @@ struct World {
     thief: Option<Secret>,
     app_sends: u8,
     thief_sends: u8,
-    /// Each token with the successors that anybody was given for it; first tokens follow from the subject token.
+    /// Each token with all successors that were returned for it; first tokens succeed the subject token.
     given: BTreeSet<(Secret, Secret)>,
     is_over: bool,
     seen: Seen,
@@ -124,7 +124,7 @@ enum Action {
     Refresh(Who),
     Copy,
     ReadUser(usize),
-    /// The conditional write, and the decision where it fails. Unless the server hears of it, it sends the write again.
+    /// The conditional write, and the decision if it fails. A server without an answer sends the write again.
     Write {
         request: usize,
         is_heard: bool,
@@ -132,25 +132,25 @@ enum Action {
     },
     End(usize),
     Answer(usize),
-    /// A crash, or a request or an answer that is lost.
+    /// A crash, or a lost request or answer.
     Lose(usize),
-    /// The sender waits no longer; the request goes on.
+    /// The sender stops waiting; the request goes on.
     GiveUp(usize),
     Revoke,
     SignOutEverywhere,
     Tick,
 }
 
-/// How far one walk goes, and what happens in it.
+/// The bounds and the events of one exploration.
 #[derive(Clone)]
 struct Walk {
     decide: Decide,
-    /// How many requests the app sends in all.
+    /// The number of requests of the app.
     app_sends: u8,
-    /// How many requests are under way at a time.
+    /// The largest number of requests at a time.
     at_once: usize,
     thief_sends: u8,
-    /// Whether the app uses a token only when its requests with an earlier one have reached the table or are lost.
+    /// Whether the app uses a token only after its requests with an earlier one have reached the table or are lost.
     is_patient: bool,
     has_endings: bool,
     ticks: u64,
@@ -169,7 +169,7 @@ impl Walk {
         }
     }
 
-    /// What the table does with the write of a request, and what the server makes of it.
+    /// Applies the write of a request to the table, and the outcome to the server.
     fn write(&self, world: &mut World, nth: usize, is_heard: bool, skew: i64) {
         let now = world.now.saturating_add_signed(skew);
         let outcome = match world.requests[nth].token.clone() {
@@ -225,7 +225,7 @@ impl Walk {
         outcome
     }
 
-    /// Whether the app may begin a request with the token that it holds.
+    /// Returns whether the app may begin a request with its token.
     fn may_refresh(&self, world: &World) -> bool {
         let Some(held) = &world.app else {
             return false;
@@ -238,13 +238,13 @@ impl Walk {
     }
 }
 
-/// The session is put once; whoever comes later gets it again, or nothing.
+/// Puts the session once; a later exchange gets it again or is refused.
 fn exchange(world: &mut World, nth: usize, now: Timestamp) -> Outcome {
     let request = &world.requests[nth];
     match &world.stored {
         None => {
             let secret = vec![request.nonce];
-            // An exchange has read its user before it writes.
+            // An exchange reads its user before it writes.
             world.session_version = request.user_version.unwrap_or_default();
             world.stored = Some(SessionState {
                 client_id: CLIENT.to_owned(),
@@ -279,7 +279,7 @@ impl World {
         self.requests.push(Request {
             who,
             token,
-            // No two requests have the same.
+            // Each request has a different one.
             nonce: self.app_sends + self.thief_sends,
             is_awaited: true,
             is_late: self.is_over,
@@ -295,7 +295,7 @@ impl World {
         }
     }
 
-    /// A server answers, and somebody may hear it.
+    /// A server answers, and the sender may receive it.
     fn answer(&mut self, nth: usize) {
         let request = self.requests.remove(nth);
         let is_exchange = request.token.is_none();
@@ -443,7 +443,7 @@ impl Model for Walk {
             }
             Action::Tick => world.now += TICK,
         }
-        // In which order requests are listed makes no difference.
+        // The order of the list of requests is irrelevant.
         world.requests.sort();
         Some(world)
     }
@@ -472,7 +472,7 @@ impl Model for Walk {
                 |_, world: &World| world.seen.own_write_found,
             ),
         ];
-        // Where nobody steals, revokes or waits too long, there is no reason to refuse the app anything.
+        // Without a thief, a revocation or a timeout, the app must never be refused.
         if self.thief_sends == 0 && !self.has_endings && self.ticks == 0 {
             properties.push(Property::always(NOBODY_LOGGED_OUT, |_, world: &World| {
                 !world.seen.app_refused
@@ -500,7 +500,7 @@ impl Model for Walk {
     }
 }
 
-/// Walks to the end, and wants all properties to hold.
+/// Explores all states and asserts that all properties hold.
 fn walk(name: &str, walk: Walk, at_least: usize) {
     let checker = walk.checker().threads(2).spawn_bfs().join();
     let count = checker.unique_state_count();
@@ -510,7 +510,7 @@ fn walk(name: &str, walk: Walk, at_least: usize) {
     assert!(count >= at_least, "this walk proves too little");
 }
 
-/// Walks until something does not hold, and wants it to be this.
+/// Explores until a property fails, and asserts that it is this one.
 fn finds(property: &'static str, walk: Walk) {
     let checker = walk.checker().threads(2).spawn_bfs().join();
     assert!(checker.discovery(property).is_some(), "{property}");
@@ -548,8 +548,8 @@ fn t40_an_expired_session_stays_so_although_clocks_differ() {
     walk("time", with_time, 300_000);
 }
 
-/// The one assumption about the app, and what happens without it: a request that reaches the table when the app has used
-/// the token after the one that it holds looks like a thief's.
+/// The counterexample without the assumption about the app: a request that reaches the table after the app has used
+/// the successor of its token is indistinguishable from a thief's.
 #[test]
 fn a_straggler_that_arrives_after_its_successor_was_used_is_taken_for_a_thief() {
     let impatient = Walk {
@@ -559,7 +559,7 @@ fn a_straggler_that_arrives_after_its_successor_was_used_is_taken_for_a_thief() 
     finds(NOBODY_LOGGED_OUT, impatient);
 }
 
-/// Each guard is seen to be needed: without it, the checker finds a way.
+/// Each guard is needed: without it, the checker finds a counterexample.
 mod without_a_guard {
     use super::*;
 

@@ -1,4 +1,4 @@
-"""docs/add-a-route.md, followed literally in a copy of the tree; and examples/orders, which is what its first step makes."""
+"""docs/add-a-route.md, followed literally in a copy of the tree; and examples/orders, the output of its first step."""
 
 import filecmp
 import os

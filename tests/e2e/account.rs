@@ -1,4 +1,4 @@
-//! What users do to their own account: `PATCH /me` and `DELETE /me`.
+//! `PATCH /me` and `DELETE /me`.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};

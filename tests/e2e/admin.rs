@@ -1,4 +1,4 @@
-//! What the operator's command does, and what users notice of it.
+//! The operator's command and its effect on users.
 
 use ::admin::{Admin, AdminError, Cli};
 use clap::Parser as _;
@@ -21,13 +21,13 @@ impl Scene {
         Self { service, admin }
     }
 
-    /// Runs `cambio-admin users …`, and gives what it wrote.
+    /// Runs `cambio-admin users …` and returns its output.
     async fn try_run(&self, arguments: &[&str]) -> Result<String, AdminError> {
         let (written, done) = self.run_to_its_end(arguments).await;
         done.map(|()| written)
     }
 
-    /// The same, with what it wrote although it failed.
+    /// Runs the command and returns its result with its output.
     async fn run_to_its_end(&self, arguments: &[&str]) -> (String, Result<(), AdminError>) {
         let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
         let mut out = Vec::new();
@@ -39,7 +39,7 @@ impl Scene {
         self.try_run(arguments).await.unwrap()
     }
 
-    /// The same with `--json`.
+    /// Runs the command with `--json` and returns the output.
     async fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let lines = self.run(&[arguments, &["--json"]].concat()).await;
         let lines = lines.lines();
@@ -159,7 +159,7 @@ async fn of_ten_changes_at_once_none_is_lost() {
     let octocat = scene.service.sign_in("octocat").await;
     let id = id_of(&octocat);
     let add = async |role: String| {
-        // Others may win more often than one tries; then it says so, and can be repeated.
+        // Parallel commands may win all attempts; the error then says so, and the command can be repeated.
         while scene.try_run(&["roles", id, "--add", &role]).await.is_err() {}
     };
 

@@ -1,4 +1,4 @@
-//! When a person signed in: as the provider says, or not at all.
+//! The time of a sign-in, as the provider reports it.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
@@ -13,7 +13,7 @@ use tests::{
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const WEEK: u64 = 7 * 24 * 60 * 60;
 
-/// Providers of each kind.
+/// Starts a service with a provider of each kind.
 struct Scene {
     service: Service,
     issuer: Issuer,
@@ -45,7 +45,7 @@ impl Scene {
         self.service.time.now()
     }
 
-    /// An ID token of `sub` with this `auth_time`; `null` leaves it out.
+    /// Returns an ID token of `sub` with this `auth_time`; `null` omits it.
     fn id_token(&self, sub: &str, auth_time: &Value) -> String {
         let mut claims = self.issuer.claims(sub, self.now());
         claims["auth_time"] = auth_time.clone();
@@ -70,7 +70,7 @@ impl Scene {
         self.sign_in(ID_TOKEN, "acme", id_token).await
     }
 
-    /// Tries to link an account of GitHub, for which a recent sign-in is needed.
+    /// Links an account of GitHub, which needs a recent sign-in.
     async fn link(&self, signed_in: &Answer) -> Answer {
         let github = self.service.github_token("octocat");
         let token = signed_in.text("/access_token");
@@ -84,7 +84,7 @@ impl Scene {
     }
 }
 
-/// What the access token of an answer says, read without our own code.
+/// Returns the claims of an answer's access token, decoded without Cambio's code.
 fn auth_time(answer: &Answer) -> Value {
     let payload = answer.text("/access_token").split('.').nth(1).unwrap();
     let payload = BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap();
@@ -122,7 +122,7 @@ async fn t56_an_id_token_whose_sign_in_was_a_week_ago_is_no_recent_sign_in() {
         .service
         .delete_as_user(signed_in.text("/access_token"), "/me/identities/acme");
     assert_needs_sign_in(&unlink.await, "sign in again");
-    // A refresh carries it on, and so does the repetition of an exchange whose answer was lost.
+    // A refresh keeps it, and so does the repetition of an exchange after a lost answer.
     let token = signed_in.text("/refresh_token");
     let refreshed = scene.service.refresh(token).await;
     let again = scene.service.refresh(token).await;
@@ -274,7 +274,7 @@ async fn t56_facebooks_token_counts_from_when_it_was_issued_where_facebook_says_
     assert_eq!(of_age(10).await.status, StatusCode::OK);
 }
 
-/// Nobody knows any more whether its time was the provider's or that of the exchange.
+/// Whether the stored time was the provider's or that of the exchange is unknown.
 #[tokio::test]
 async fn t56_a_session_without_the_time_of_its_sign_in_goes_on_and_is_no_recent_sign_in() {
     let scene = Scene::start().await;

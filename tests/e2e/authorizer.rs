@@ -1,4 +1,4 @@
-//! The Lambda authorizer, asked as API Gateway asks.
+//! The Lambda authorizer with events of API Gateway.
 
 use authorizer::Authorizer;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use tests::{
     proxy::{Fault, When},
 };
 
-/// The service, and an authorizer of another API that trusts it.
+/// A service and the authorizer of an API that trusts it.
 struct Scene {
     service: Service,
     authorizer: Authorizer,
@@ -31,7 +31,7 @@ impl Scene {
         }
     }
 
-    /// What API Gateway gets, as JSON; `None` for a failure, which it answers with 500.
+    /// Returns the authorizer's answer as JSON; `None` for a failure, for which API Gateway answers 500.
     async fn ask(&self, route: &str, authorization: Option<&str>) -> Option<Value> {
         let mut event: Value = serde_json::from_str(EVENT).unwrap();
         event["routeKey"] = route.into();
@@ -49,7 +49,7 @@ impl Scene {
     }
 }
 
-/// As the documentation of API Gateway shows it (payload format 2.0).
+/// Returns an event in the form of API Gateway's documentation (payload format 2.0).
 pub(crate) const EVENT: &str = r#"{
   "version": "2.0",
   "type": "REQUEST",

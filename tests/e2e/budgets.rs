@@ -1,4 +1,4 @@
-//! What each route may cost, read from DynamoDB's own `ConsumedCapacity`.
+//! The budget of each route, measured by DynamoDB's `ConsumedCapacity`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tests::{
     proxy::{Fault, When},
 };
 
-/// Slow enough that calls that are made in parallel overlap.
+/// A delay that makes parallel calls overlap.
 fn slow_down(service: &Service) {
     service
         .dynamodb
@@ -16,7 +16,7 @@ fn slow_down(service: &Service) {
     service.dynamodb.clear();
 }
 
-/// At most so many round trips in sequence, write units and read units; and not nothing, which would prove nothing.
+/// Asserts upper bounds of sequential round trips, write units and read units, and that calls were recorded at all.
 fn assert_within(service: &Service, round_trips: usize, write: f64, read: f64) {
     let consumed = service.dynamodb.consumed();
     assert!(

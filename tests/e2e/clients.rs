@@ -1,4 +1,4 @@
-//! Clients: several, each with what it may do, and some without a secret (RFC 7523).
+//! Several clients with different rights, some with keys instead of a secret (RFC 7523).
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tests::{
 };
 
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/// The client that signs instead of knowing a secret.
+/// The client with a key.
 const SIGNER: &str = "lambda";
 
-/// Our clients, and one that has a key.
+/// Starts a service with the usual clients and one with a key.
 struct Scene {
     service: Service,
     key: Key,
@@ -38,7 +38,7 @@ impl Scene {
         json!({ "iss": SIGNER, "sub": SIGNER, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": jti })
     }
 
-    /// A request that gets to the grant once the client is proven.
+    /// Makes a request that reaches the grant after client authentication.
     async fn authenticate(&self, path: &str, assertion: &str) -> Answer {
         let form = [
             ("client_assertion_type", ASSERTION_TYPE),
@@ -59,7 +59,7 @@ impl Scene {
         );
     }
 
-    /// Refuses it for this reason.
+    /// Asserts that the assertion is refused for this reason.
     async fn refuses(&self, assertion: &str, why: &str) {
         let answer = self.authenticate("/token", assertion).await;
         assert_eq!(
@@ -288,7 +288,7 @@ async fn t67_a_failed_assertion_says_the_same_of_every_client() {
     }
 }
 
-/// Where the request of an assertion has an outcome, the assertion is used up; a request that may be sent again has none.
+/// A request with an outcome uses its assertion up; a request with 503 releases it.
 #[tokio::test]
 async fn t72_a_request_that_ended_in_503_is_sent_again_with_its_assertion() {
     let scene = Scene::start().await;
@@ -370,8 +370,8 @@ async fn t72_a_revocation_that_ended_in_503_is_sent_again_with_its_assertion() {
     assert_eq!(replayed.status, StatusCode::UNAUTHORIZED);
 }
 
-/// The first attempt to give the assertion back takes effect and its answer is lost; the second comes when somebody has used
-/// the assertion since.
+/// The first release of the assertion takes effect without an answer; the second arrives after another request has
+/// used the assertion.
 #[tokio::test]
 async fn t11_an_assertion_is_given_back_only_by_the_request_that_used_it() {
     let scene = Scene::start().await;
@@ -504,7 +504,7 @@ async fn t70_while_the_table_is_down_no_client_is_called_wrong() {
     scene.accepts(&assertion).await;
 }
 
-/// Two of our clients: one for any provider and the usual API, one with bounds.
+/// Two clients: one for any provider and the usual audience, one with limits.
 async fn bounded() -> (Service, Opaque) {
     let others = Opaque::start().await;
     let mut clients: Value =
@@ -579,7 +579,7 @@ async fn a_client_gets_tokens_for_its_own_apis_only() {
         assert_eq!(refused.body["error"], "invalid_target", "{more:?}");
     }
 
-    // A refresh goes on with what was asked for, and may ask for another (RFC 8707 §2.2).
+    // A refresh keeps the audience, and may request another (RFC 8707 §2.2).
     let first = exchange(&[("audience", stock)]).await;
     let refresh = |token: String, more: &[(&'static str, &'static str)]| {
         let form = [&tests::refresh_of(&token)[..], more].concat();
@@ -624,7 +624,7 @@ fn audience(answer: &Answer) -> String {
     claims["aud"].as_str().unwrap().to_owned()
 }
 
-/// A client of the OpenID kind needs no more than others.
+/// A client of a public standard library needs no special treatment.
 #[tokio::test]
 async fn an_id_token_is_refused_before_its_provider_is_asked_where_the_client_may_not() {
     let key = Key::new("one");

@@ -1,4 +1,4 @@
-//! The documents by which others use and check our tokens.
+//! The public documents.
 
 use std::collections::BTreeSet;
 

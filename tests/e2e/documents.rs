@@ -1,4 +1,4 @@
-//! The documents keep up with the code.
+//! Checks of the documentation against the code.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -21,7 +21,7 @@ fn rust_files(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Whether a word is the name of a test that proves a line of the table: `t` and the two or three digits of a threat.
+/// Returns whether a word is the name of a test for a threat: `t` and two or three digits.
 fn is_proof(word: &str) -> bool {
     let number = word.strip_prefix('t').and_then(|rest| rest.split_once('_'));
     number.is_some_and(|(number, _)| {

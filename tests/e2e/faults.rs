@@ -31,7 +31,7 @@ enum Case {
 }
 
 impl Case {
-    /// Each with the number of its calls.
+    /// The routes, each with the number of its calls.
     const ALL: [(Self, usize); 15] = [
         (Self::FirstSignIn, 2),
         (Self::Returning, 3),
@@ -50,7 +50,7 @@ impl Case {
         (Self::Unlink, 2),
     ];
 
-    /// The call that is a transaction, if there is one.
+    /// The number of the call that is a transaction, if any.
     fn transaction(self) -> Option<usize> {
         let has_one = matches!(
             self,
@@ -117,8 +117,8 @@ fn assert_unavailable(answer: &Answer, what: &str) {
     assert!(code.ends_with("temporarily_unavailable"), "{what}: {code}");
 }
 
-/// Whatever happens at the `nth` call is a good answer or a 503; then the same request works, and the invariants hold
-/// at each step. Says whether a retry healed it before anybody noticed.
+/// Injects a fault at the `nth` call and asserts a success or a 503, that a repetition succeeds, and the invariants
+/// at each step. Returns whether the SDK's retry hid the fault.
 async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) -> bool {
     let what = format!("{case:?}, call {nth}, {name}, stays: {stays}");
     let others = Opaque::start().await;
@@ -205,14 +205,14 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
         assert_eq!(again.body["active"], true, "{what}");
     }
     if matches!(case, Case::Refresh) {
-        // What came of it goes on.
+        // The session of the result can be refreshed.
         let next = service.refresh(again.text("/refresh_token")).await;
         assert_eq!(next.status, StatusCode::OK, "{what}: {:?}", next.body);
     }
     answer.status.is_success()
 }
 
-/// A fault that passes is healed by a retry; one that stays cannot be.
+/// A transient fault is hidden by a retry; a permanent one is not.
 async fn run(case: Case, nth: usize, name: &'static str, fault: Fault, stays: bool) {
     for _ in 0..3 {
         if heals(case, nth, name, fault.clone(), stays).await || stays {

@@ -1,4 +1,4 @@
-//! Requests as API Gateway hands them to a Lambda (payload format 2.0), read by the code that every function runs.
+//! Events of API Gateway (payload format 2.0), read by the code that every function runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -213,7 +213,7 @@ async fn t101_an_event_of_another_format_is_an_error_that_shows_nothing_of_it() 
     }
 }
 
-/// What reaches a route: method, path with query, headers, body.
+/// The request that reaches a route: method, path with query, headers, body.
 type Reached = (String, String, HeaderMap, Bytes);
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Several ways to sign in as one user: linked by the user, never behind anybody's back.
+//! Linking and unlinking of several identities of one user.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 
-/// GitHub, and an OpenID provider beside it.
+/// Starts a service with GitHub and an OpenID provider.
 struct Scene {
     service: Service,
     issuer: Issuer,
@@ -104,7 +104,8 @@ async fn a_linked_account_signs_in_as_the_same_user() {
 #[tokio::test]
 async fn t56_t58_without_being_asked_nobody_is_linked_by_address() {
     let scene = Scene::start().await;
-    // Whoever registers first with the victim's address, verified or not, gets nothing of the victim's.
+    // A stranger who registers first with the victim's address, verified or not, gets no access to the victim's
+    // account.
     let mut claims = scene.issuer.claims("attacker", scene.service.time.now());
     claims["email"] = "octocat@example.com".into();
     let attacker = scene.sign_in_with(&scene.key.sign(&claims)).await;
@@ -343,7 +344,7 @@ async fn t95_a_user_who_tries_too_often_waits_and_spends_nobody_elses_quota() {
     assert_eq!(late.text("/type"), "urn:cambio:error:too_many_attempts");
     let wait: u64 = late.header("retry-after").parse().unwrap();
     assert!((1..=600).contains(&wait), "{wait}");
-    // Nobody else waits, and the one who waited goes on.
+    // Other users are not affected, and the user can continue after the wait.
     let hubot = scene.service.github_token("hubot");
     let linked = scene.service.link(other, "github", &hubot).await;
     assert_eq!(providers(&linked), ["acme", "github"]);

@@ -1,4 +1,4 @@
-//! `POST /introspect`: whether a token is good at this moment (RFC 7662).
+//! `POST /introspect` (RFC 7662).
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use tests::{
     proxy::{Fault, When},
 };
 
-/// A service that may ask about everybody's tokens.
+/// A client that may introspect all tokens.
 const API: (&str, &str) = ("orders-api", "CANARY-api-secret");
 
 async fn start() -> Service {

@@ -1,4 +1,4 @@
-//! Keys while functions run: read again, outlived by outages, and never from a developer's machine.
+//! The keys of running functions: reload, outages, and refusal of development keys.
 
 use reqwest::StatusCode;
 use shared::keys::{DEVELOPMENT_PREFIX, Keys, KeysError};

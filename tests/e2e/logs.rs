@@ -1,7 +1,7 @@
 //! T79: secrets stay out of the logs.
 //!
-//! All tests of this binary log at the most talkative level, through a writer that fails on a secret. This one makes
-//! sure that there is something to watch.
+//! All tests of this binary log at level `trace`, through a writer that fails on a secret. This test checks that log
+//! lines are written.
 
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ async fn t79_what_happens_is_logged_and_no_secret_is() {
     }
 }
 
-/// What operators count and search by: these names stay, and none of them is about a person beyond ids.
+/// The stable field names that operators search by. None holds personal data besides ids.
 #[tokio::test]
 async fn each_event_has_its_own_fields_and_no_others() {
     let key = Key::new("one");

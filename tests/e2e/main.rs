@@ -1,6 +1,6 @@
-//! The tests that knock at the whole API: over HTTP, against the real handlers and an embedded DynamoDB.
+//! End-to-end tests over HTTP, against the real handlers and an embedded DynamoDB.
 //!
-//! A test whose name starts with `t` and a number proves that line of the table in `docs/security.md`.
+//! A test whose name begins with `t` and a number proves that row of the table in `docs/security.md`.
 
 #![expect(
     clippy::panic,

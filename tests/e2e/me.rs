@@ -1,4 +1,4 @@
-//! `GET /me`: for each token that is accepted, the nearest ones that are not.
+//! `GET /me` with valid tokens and with the closest invalid ones.
 
 use base64::{
     Engine,
@@ -40,7 +40,7 @@ fn assert_refused(answer: &Answer, what: &str) {
     );
 }
 
-/// Each token is refused as bad, and none of them costs a call to DynamoDB.
+/// Asserts that each token is refused without a call to DynamoDB.
 async fn assert_all_refused(service: &Service, tokens: &[(String, String)]) {
     service.dynamodb.clear();
     for (what, token) in tokens {
@@ -198,7 +198,7 @@ async fn t14_a_token_signed_with_the_public_key_as_a_secret_is_refused() {
     assert_all_refused(&service, &tokens).await;
 }
 
-/// The same with the default, RSA, whose public key has the most spellings.
+/// The same attack with RSA, the default, whose public key has the most spellings.
 #[tokio::test]
 async fn t14_the_public_rsa_key_is_no_secret_either() {
     let service = Service::start_with(&[("SIGNING_KEY_TYPE", "RSA-2048")]).await;
@@ -662,7 +662,7 @@ async fn t29_signatures_that_sign_nothing_are_refused() {
     assert_all_refused(&service, &tokens).await;
 }
 
-/// `(r, n - s)` verifies wherever `(r, s)` does: so a token must be known by what it says, never by its bytes.
+/// `(r, n - s)` verifies whenever `(r, s)` does, so a token must be identified by its content and not by its bytes.
 #[tokio::test]
 async fn t30_the_other_spelling_of_a_signature_says_the_same() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! ID tokens of OpenID providers: for each that is accepted, the nearest ones that are not.
+//! ID tokens of OpenID providers: valid ones and the closest invalid ones.
 
 use jsonwebtoken::Algorithm;
 use reqwest::StatusCode;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const DAY: i64 = 24 * 60 * 60;
 
-/// A provider that a service trusts.
+/// A service with a configured OpenID provider.
 struct Scene {
     service: Service,
     issuer: Issuer,
@@ -36,7 +36,7 @@ impl Scene {
         self.issuer.claims("ada", self.service.time.now())
     }
 
-    /// The claims of a sign-in, with one changed; `null` takes it away.
+    /// Returns the claims of a sign-in with one changed; `null` removes it.
     fn with(&self, name: &str, value: Value) -> Value {
         let mut claims = self.claims();
         claims[name] = value;
@@ -476,7 +476,7 @@ fn add_keys(jwks: &mut Value, count: usize) {
 
 #[tokio::test]
 async fn t49_key_sets_that_nobody_sane_publishes_are_refused() {
-    // Each has the good key in it, which does not help.
+    // Each contains the valid key, which does not help.
     type Change = fn(&mut Value);
     let changes: [(&str, Change); 6] = [
         ("no keys", |jwks| jwks["keys"] = json!([])),
@@ -601,7 +601,7 @@ async fn t15_t49_an_rsa_key_verifies_with_its_own_algorithm_and_only_with_the_us
             let is_good = answer.status == StatusCode::OK;
             assert_eq!(is_good, others_are_good, "{alg:?} {algorithm:?}");
         }
-        // Its signature is as good as that of any key.
+        // Its signature verifies like that of any key.
         assert_refused(&exchange(&exponent_3.sign(&claims)).await, "exponent 3");
     }
 }
@@ -647,7 +647,7 @@ async fn a_key_that_the_provider_begins_to_sign_with_is_found() {
     let answer = scene.exchange(&next.sign(&scene.claims())).await;
 
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
-    // And one that it takes back is gone when the set is read again.
+    // A withdrawn key is refused after the set is read again.
     scene
         .issuer
         .publish(|published| published.jwks = json!({ "keys": [next.jwk] }));
@@ -735,7 +735,7 @@ async fn an_id_token_opens_one_session_however_its_signature_is_spelled() {
     let scene = Scene::start().await;
     let token = scene.key.sign(&scene.claims());
     assert_eq!(scene.exchange(&token).await.status, StatusCode::OK);
-    // An ECDSA signature can be made anew by whoever has the key, and mirrored by anybody.
+    // The holder of the key can make another ECDSA signature, and any party can mirror one.
     let again = scene.key.sign(&scene.claims());
     assert_ne!(token, again);
 

@@ -1,4 +1,4 @@
-//! Opaque tokens of providers other than GitHub: each must be proven to be of our own application.
+//! Opaque tokens of providers other than GitHub, which must belong to the configured application.
 
 use reqwest::StatusCode;
 use serde_json::json;
@@ -316,7 +316,7 @@ async fn t53_a_4xx_about_one_persons_token_shuts_nobody_else_out() {
     }
 }
 
-/// Facebook says it with an error code, and no header says for how long
+/// Facebook reports a rate limit by an error code, without a wait
 /// (<https://developers.facebook.com/docs/graph-api/overview/rate-limiting>).
 #[tokio::test]
 async fn t53_a_rate_limit_of_the_application_at_facebook_is_remembered_for_a_minute() {

@@ -1,4 +1,4 @@
-//! T92: each function asks DynamoDB for what its role in the template allows, and the role allows nothing else.
+//! T92: each function makes exactly the DynamoDB calls that its role in the template allows.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,8 @@ use tests::{
     proxy::Proxy,
 };
 
-/// Table, verbs, leading keys: a line for each statement of a role. `tests/template` holds the template against the same.
+/// Table, actions and leading keys of each statement of a role. `tests/template` checks the template against the same
+/// list.
 type Lines = Vec<(String, BTreeSet<String>, BTreeSet<String>)>;
 
 fn permissions() -> BTreeMap<String, Lines> {
@@ -24,7 +25,7 @@ fn permissions() -> BTreeMap<String, Lines> {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// What a call of the SDK needs to be allowed: a verb on a leading key of a table, or several of them.
+/// The permissions that a call needs: actions on leading keys of tables.
 fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
     let need = |verb: &str, request: &Value| {
         let keys = [
@@ -74,7 +75,7 @@ fn matches(pattern: &str, key: &str) -> bool {
     }
 }
 
-/// A function of its own: only what is asked of it goes through its proxy.
+/// One function with its own proxy, through which only its calls go.
 struct Function {
     url: String,
     env: Environment,
@@ -147,7 +148,7 @@ impl Scene {
         answer
     }
 
-    /// A request to an OAuth endpoint, from the client that signs.
+    /// Makes a request to an OAuth endpoint as the client with a key.
     async fn post(&self, function: &str, path: &str, form: &[(&str, &str)]) -> Answer {
         let now = self.service.time.now();
         let jti = uuid::Uuid::new_v4().to_string();
@@ -185,7 +186,7 @@ impl Scene {
         assert!(rotate_keys.run(&order).await.unwrap().changed);
     }
 
-    /// Everything that there is to do, once.
+    /// Calls every route in every variant once.
     async fn do_everything(&self) {
         let time = &self.service.time;
         let now = Order {
@@ -287,7 +288,7 @@ impl Scene {
 async fn t92_a_function_does_what_its_role_allows_and_the_role_allows_no_more() {
     let scene = Scene::start().await;
     scene.do_everything().await;
-    // What goes on after an answer is done as well.
+    // Work after the answer is complete as well.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let tables = BTreeMap::from([
         (local::dynamodb::TABLE, "Table"),

@@ -1,4 +1,4 @@
-//! What GitHub says decides, and what GitHub does not say is never held against the user.
+//! Answers and failures of GitHub.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tests::{
 
 const CHECK: &str = "/applications/our-app/token";
 
-/// Answers `body` in place of GitHub.
+/// Answers `body` instead of GitHub.
 fn answers(body: &Value) -> Fault {
     let json = "application/json; charset=utf-8";
     proxy::Answer::new(StatusCode::OK, body.to_string())
@@ -271,7 +271,7 @@ async fn t53_a_rate_limit_of_the_app_is_remembered_until_its_wait_has_passed() {
     service.sign_in("octocat").await;
 }
 
-/// GitHub's primary limit says when it ends in `x-ratelimit-reset`; `Retry-After` may be a date (RFC 9110 §10.2.3).
+/// GitHub's primary limit names its end in `x-ratelimit-reset`; `Retry-After` may be a date (RFC 9110 §10.2.3).
 #[tokio::test]
 async fn t53_a_rate_limit_that_names_a_time_is_remembered_until_then() {
     for (name, value) in [
@@ -336,7 +336,7 @@ async fn t53_after_five_failures_github_is_left_alone_and_then_probed() {
     assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
 }
 
-/// A Lambda has one request at a time, and each that hangs costs it seconds.
+/// A Lambda instance handles one request at a time, and each hanging call costs seconds.
 #[tokio::test]
 async fn t53_after_two_sign_ins_that_hang_github_is_left_alone_and_then_probed() {
     let service = Service::start().await;
@@ -361,7 +361,7 @@ async fn t53_after_two_sign_ins_that_hang_github_is_left_alone_and_then_probed()
     assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
 }
 
-/// A function that is called once a minute meets each failure alone.
+/// A function that is called once a minute meets each failure separately.
 #[tokio::test]
 async fn t53_five_failures_in_a_row_count_however_far_apart_they_are() {
     let service = Service::start().await;
@@ -379,7 +379,7 @@ async fn t53_five_failures_in_a_row_count_however_far_apart_they_are() {
     assert!(service.github.calls().is_empty(), "left alone");
 }
 
-/// Each sign-in has one good answer before the bad one; that must not count as good news.
+/// Each sign-in gets one successful answer before the failure, which must not reset the count.
 #[tokio::test]
 async fn t53_a_provider_that_is_half_down_is_left_alone_as_well() {
     let service = Service::start().await;
@@ -396,7 +396,7 @@ async fn t53_a_provider_that_is_half_down_is_left_alone_as_well() {
     assert!(service.github.calls().is_empty(), "left alone");
 }
 
-/// GitHub's secondary limits may come without any header that says so.
+/// GitHub's secondary limits may have no header.
 #[tokio::test]
 async fn t53_a_403_for_an_address_that_the_scope_allows_is_an_outage() {
     let service = Service::start().await;

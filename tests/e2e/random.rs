@@ -1,7 +1,7 @@
-//! Random runs: clients in parallel, faults at any call, and an end; what must hold of sessions holds in each of them.
+//! Random runs of parallel clients with faults at any call, which assert the properties of sessions.
 //!
-//! The model of `shared/tests/session_model.rs` walks through all orders of a few steps; here the steps are the real ones,
-//! in whatever order they happen to come.
+//! The model of `shared/tests/session_model.rs` explores all orders of a few steps. These runs take real steps in
+//! random order.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -19,16 +19,16 @@ use tests::{
 use tokio::{sync::Semaphore, task::JoinSet};
 
 const RUNS: usize = 40;
-/// How many runs share this machine at a time.
+/// The number of parallel runs.
 const AT_ONCE: usize = 4;
 
-/// What goes wrong at one call to DynamoDB.
+/// A fault at one call to DynamoDB.
 #[derive(Clone, Copy, Debug)]
 enum Mishap {
-    /// The write is applied, and nobody hears of it.
+    /// The write is applied, and the answer is lost.
     AnswerLost,
     AnswerHangs,
-    /// The write is applied after whoever sent it has given up.
+    /// The write is applied after its sender has given up.
     Late,
     Lost,
     Throttled,
@@ -50,27 +50,27 @@ impl Mishap {
     }
 }
 
-/// How a run ends, in the middle of everybody's last refresh.
+/// The end of a run, during the last refreshes.
 #[derive(Clone, Copy, Debug)]
 enum End {
-    /// Not at all: everybody goes on.
+    /// No end: the session goes on.
     GoOn,
     Revoke,
     SignOut,
     SignOutEverywhere,
     SignOutElsewhere,
     DeleteAccount,
-    /// Not in the middle: somebody presents a copy of this early token, after the owner has used two that came later.
+    /// A copy of this early token is presented after the owner has used two later ones.
     Theft,
 }
 
 #[derive(Clone, Debug)]
 struct Run {
-    /// So many requests are under way at a time, at two processes of the API.
+    /// The number of parallel requests, at two processes of the API.
     clients: usize,
-    /// How often all of them refresh.
+    /// The number of rounds of refreshes.
     rounds: usize,
-    /// In which round, at which call, what.
+    /// The faults, each with its round and call.
     mishaps: Vec<(usize, usize, Mishap)>,
     end: End,
 }
@@ -103,18 +103,18 @@ fn runs() -> impl Strategy<Value = Run> {
     })
 }
 
-/// A run on its way.
+/// A run in progress.
 struct Stage {
     run: Run,
     service: Service,
     urls: [String; 2],
     round: usize,
-    /// Each token that the app ever had; the last one is what it keeps.
+    /// All tokens of the app; the last one is current.
     tokens: Vec<String>,
 }
 
 impl Stage {
-    /// The app's requests, all at once, while the mishaps of this round happen.
+    /// Sends the app's requests in parallel, with the faults of this round.
     fn all(&mut self, request: impl Fn(&Service) -> RequestBuilder) -> Vec<RequestBuilder> {
         self.service.dynamodb.heal();
         self.service.dynamodb.clear();
@@ -135,7 +135,7 @@ impl Stage {
         .collect()
     }
 
-    /// Everybody who asks again when told to come later gets the same token in the end, and it is the next one.
+    /// Asserts that every request that is repeated after 503 gets the same successor in the end.
     async fn everybody_gets_one_token(&mut self, requests: Vec<RequestBuilder>) {
         let mut answers = JoinSet::new();
         for request in requests {
@@ -162,7 +162,7 @@ impl Stage {
         self.everybody_gets_one_token(requests).await;
     }
 
-    /// No token that anybody ever had is good for anything. The newest comes first: an old one would end the session by
+    /// Asserts that no token of the run is valid. The newest is tried first, because an old one would end the session
     /// itself.
     async fn nothing_refreshes(&self) {
         for token in self.tokens.iter().rev() {
@@ -223,7 +223,7 @@ impl Stage {
         self.service.check_invariants();
     }
 
-    /// Everybody refreshes, and in the middle of it this happens. Whoever is refused is refused for good.
+    /// Sends refreshes and ends the session meanwhile. A refused refresh stays refused.
     async fn refresh_during(&mut self, ending: RequestBuilder) -> Answer {
         let token = self.tokens.last().cloned().unwrap_or_default();
         let mut requests = JoinSet::new();
@@ -249,7 +249,7 @@ impl Stage {
         answered
     }
 
-    /// The session that asks goes on, whatever the others were doing; theirs are over.
+    /// Asserts that the session of the request goes on and all others have ended.
     async fn sign_out_elsewhere(&mut self) {
         let here = self.service.sign_in("octocat").await;
         let access = here.text("/access_token");
@@ -266,7 +266,7 @@ impl Stage {
         assert_eq!(settle(mine).await.status, StatusCode::OK);
     }
 
-    /// A copy that is used after its owner went on ends the session for both.
+    /// Asserts that a copy that is used after its owner has refreshed ends the session for both.
     async fn theft(&mut self) {
         let stolen = self.tokens.len() - 1;
         self.refresh_all().await;

@@ -1,4 +1,4 @@
-//! Keys that rotate while everybody uses them: made once, known in time, gone when nobody needs them.
+//! Key rotation under load.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +55,7 @@ fn names(report: &Report, state: State) -> Vec<&str> {
     keys.map(|key| &*key.kid).collect()
 }
 
-/// One key signs, one waits for its turn, and there is a private half of each that is published and of no other.
+/// Asserts that one key signs, one waits for its turn, and exactly the published keys have private keys.
 async fn check_keys(service: &Service) -> KeySet {
     let set = service.key_store().find_set().await.unwrap().unwrap();
     let now = service.time.now();
@@ -73,10 +73,10 @@ async fn check_keys(service: &Service) -> KeySet {
     set
 }
 
-/// What was put into a bucket: path → content type, cache control and body.
+/// The files of a bucket: path → content type, cache control and body.
 type Objects = BTreeMap<String, (String, String, String)>;
 
-/// A stand-in for S3: it stores what it gets, except files whose path ends in `refused`.
+/// A stand-in for S3, which stores files, except those whose path ends in `refused`.
 #[derive(Clone, Default)]
 struct Bucket {
     objects: Arc<Mutex<Objects>>,
@@ -114,7 +114,7 @@ impl Bucket {
         StatusCode::OK
     }
 
-    /// From now on, files whose path ends so are not taken.
+    /// Refuses files whose path has this suffix from now on.
     fn refuse(&self, end: &'static str) {
         *self.refused.lock().unwrap() = Some(end);
     }
@@ -123,7 +123,7 @@ impl Bucket {
         *self.refused.lock().unwrap() = None;
     }
 
-    /// The names of the keys in `jwks.json`.
+    /// Returns the `kid`s in `jwks.json`.
     fn kids(&self) -> BTreeSet<String> {
         let path = format!("/documents{}", Document::Jwks.path());
         let objects = self.objects.lock().unwrap();
@@ -136,7 +136,7 @@ impl Bucket {
     }
 }
 
-/// A key maker that writes the documents to a bucket.
+/// Makes the rotation function with documents in a bucket.
 async fn with_files(service: &Service) -> (RotateKeys, Bucket, JoinSet<()>) {
     let (bucket, s3, running) = Bucket::start().await;
     let mut variables = service.variables.clone();
@@ -172,7 +172,7 @@ async fn the_first_keys_are_made_once_however_many_make_them() {
 
     let makers = (0..20).map(|_| {
         let rotate_keys = rotate_keys(&service);
-        // Whoever is in the middle of a conflict is told to try again.
+        // A run in conflict with another is told to try again.
         tokio::spawn(async move {
             loop {
                 if let Ok(report) = rotate_keys.run(&Order::default()).await {
@@ -312,7 +312,8 @@ async fn t87_a_revoked_key_opens_nothing_after_minutes_and_sessions_go_on() {
     assert!(!again.changed);
 }
 
-/// Refreshes every five seconds after a revocation, and shows each access token to a function that knows of it at once.
+/// Refreshes every five seconds after a revocation, and sends each access token to a function that knows of the
+/// revocation.
 async fn watch_after_revocation(service: &Service, refresh_token: &str, stolen: &str) {
     let revoked_at = service.time.now();
     let mut session = service.refresh(refresh_token).await;
@@ -408,7 +409,7 @@ async fn t111_the_files_are_written_whatever_came_before() {
     let (rotate_keys, bucket, _running) = with_files(&service).await;
     rotate_keys.run(&Order::default()).await.unwrap();
     let revoked = check_keys(&service).await.keys[0].kid.clone();
-    // The table takes the keys, and never says so.
+    // The table writes the keys, and its answer is lost.
     service.dynamodb.fault(
         When::Operation("TransactWriteItems"),
         Fault::ResetAfterForwarding,
@@ -445,7 +446,7 @@ async fn t111_a_key_signs_only_once_a_file_has_it() {
         assert!(known.contains(&kid(&token)), "{}", kid(&token));
         assert_eq!(service.me(&token).await.status, StatusCode::OK);
     }
-    // With every key gone, those that are made wait as well: no token is better than one that nobody can verify.
+    // With every key lost, new keys wait as well: no token is better than one that no reader can verify.
     forget_all_keys(&service);
     for _ in 0..3 {
         assert_not_written(rotate_keys.run(&Order::default()).await);
@@ -556,7 +557,7 @@ async fn t87_a_malformed_private_key_counts_as_lost() {
             let refreshed = service.refresh(session.text("/refresh_token")).await;
             let signed_by = kid(refreshed.text("/access_token"));
             assert_eq!(names(&report, State::Current), [signed_by], "{what}");
-            // What it signed before stays good.
+            // Its earlier tokens stay valid.
             let me = service.me(session.text("/access_token")).await;
             assert_eq!(me.status, StatusCode::OK, "{what}");
         }
@@ -654,7 +655,7 @@ async fn a_run_that_is_killed_anywhere_leaves_valid_keys_and_the_next_one_finish
     }
 }
 
-/// Another service that reads our keys as any library does: it keeps the document for so long, and asks nobody in between.
+/// Another service that caches the JWK Set for this time, as libraries do.
 struct Verifier {
     keeps_for: u64,
     read_at: u64,
@@ -686,7 +687,7 @@ async fn published(service: &Service) -> JwkSet {
     serde_json::from_value(answer.body).unwrap()
 }
 
-/// Keys rotate 20 times while tokens are issued and verified; schedules come late, twice at once, or are killed.
+/// Rotates keys 20 times while tokens are issued and verified. Scheduled runs are late, parallel or killed.
 #[tokio::test]
 async fn t86_no_verifier_ever_meets_a_key_that_it_cannot_know() {
     const TWO_HOURS: u64 = 2 * 60 * 60;

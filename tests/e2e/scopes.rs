@@ -1,4 +1,4 @@
-//! Scopes: one reading of `scope` at the exchange and at a refresh, and settings of a client that change while sessions are open.
+//! Scopes at the exchange and at a refresh, and changes of a client's settings while sessions are open.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tests::{
     refresh_of,
 };
 
-/// An exchange of a fresh GitHub token that asks for `scope`.
+/// Exchanges a new GitHub token with this `scope`.
 async fn exchange(service: &Service, scope: &str) -> Answer {
     let token = service.github_token("octocat");
     let mut parameters = exchange_of(&token).to_vec();
@@ -30,7 +30,7 @@ fn assert_invalid_scope(answer: &Answer, scope: &str) {
     assert_eq!(answer.body["error"], "invalid_scope", "{scope:?}");
 }
 
-/// What `CLIENTS` says from now on: everything runs with other settings, over the same tables.
+/// Restarts the service with another value of `CLIENTS` on the same tables.
 async fn redeploy(service: &mut Service, change: impl FnOnce(&mut Value)) {
     let mut clients = serde_json::from_str(&service.variables["CLIENTS"]).unwrap();
     change(&mut clients);
@@ -213,7 +213,7 @@ async fn a_session_of_an_earlier_version_has_its_scope_as_one_text_and_goes_on()
     assert_eq!(all.text("/scope"), "orders:read");
 }
 
-/// A sign-in of the client with a token of Discord.
+/// Signs in with a token of Discord.
 async fn discord(service: &Service, client: (&str, &str)) -> Answer {
     let token = format!("{}~ada~identify", opaque::APP);
     let form = [
@@ -263,7 +263,7 @@ async fn t96_a_session_by_a_provider_that_the_client_lost_is_refreshed_no_more()
         unnamed = next.text("/refresh_token").to_owned();
     }
 
-    // Given back, the session goes on with the token that was refused.
+    // With the provider allowed again, the refused token refreshes the session.
     redeploy(&mut service, |clients| {
         clients[0]["providers"] = json!(["github", "discord"]);
     })
@@ -271,7 +271,7 @@ async fn t96_a_session_by_a_provider_that_the_client_lost_is_refreshed_no_more()
     let next = service.refresh(by_discord).await;
     assert_eq!(next.status, StatusCode::OK, "{:?}", next.body);
 
-    // The token before, whose successor is not used yet, is no way around it either.
+    // The previous token, whose successor is unused, is refused as well.
     redeploy(&mut service, |clients| {
         clients[0]["providers"] = json!([]);
     })
@@ -309,7 +309,7 @@ async fn t96_t116_an_api_that_the_client_lost_is_refused_before_the_rotation() {
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
     assert_eq!(refused.body["error"], "invalid_target");
     assert_eq!(service.sessions(), before, "nothing rotated");
-    // The session goes on with an API that the client still has.
+    // The session can be refreshed for an audience that the client still has.
     let form = [&refresh_of(token)[..], &[("audience", shop)]].concat();
     let next = post(&service, &form).await;
     assert_eq!(next.status, StatusCode::OK, "{:?}", next.body);

@@ -1,4 +1,4 @@
-//! Sessions: nobody is logged out by a race, a retry or a lost answer; and a copied token ends what it was copied from.
+//! Sessions: a race, a retry or a lost answer logs no user out, and the use of a copied token ends the session.
 
 use local::github::Account;
 use reqwest::StatusCode;
@@ -13,7 +13,7 @@ use tests::{
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const DAY: i64 = 24 * 60 * 60;
 
-/// Refreshes, and gives the next token.
+/// Refreshes and returns the successor.
 async fn refreshed(service: &Service, token: &str) -> String {
     let answer = service.refresh(token).await;
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
@@ -171,7 +171,7 @@ async fn t37_nobody_ends_a_session_by_guessing() {
     refreshed(&service, &token).await;
 }
 
-/// A well-formed token with the session of one and the secrets of another.
+/// Returns a well-formed token with the session of one token and the secrets of another.
 pub(crate) fn spliced(session: &str, secrets: &str) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let [session, secrets] =
@@ -306,7 +306,7 @@ async fn t37_the_family_and_the_secret_must_both_be_those_of_the_session() {
     refreshed(&service, &token).await;
 }
 
-/// A well-formed token with some bytes of another.
+/// Returns a well-formed token with some bytes of another.
 fn with_part(token: &str, other: &str, part: std::ops::Range<usize>) -> String {
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     let [mut bytes, other] =
@@ -355,14 +355,14 @@ async fn t46_nothing_in_the_table_is_a_token() {
     }
 }
 
-/// A token of each kind, and whether it is good at each place where a token is read.
+/// A token of each kind, and the places that accept it.
 #[tokio::test]
 async fn t08_each_kind_of_token_is_accepted_in_its_own_place_only() {
     let service = Service::start().await;
     let answer = service.sign_in("octocat").await;
     let (access, refresh) = (answer.text("/access_token"), answer.text("/refresh_token"));
     let forge = Forge::new(&service).await;
-    // As good as it gets: of our own issuer, for our own audience, signed with our own key.
+    // Valid in every other respect: issuer, audience and signing key are Cambio's.
     let id_token = forge.with_header("typ", "JWT");
     let subject = service.github_token("octocat");
     let tokens = [
@@ -406,7 +406,7 @@ async fn t08_each_kind_of_token_is_accepted_in_its_own_place_only() {
                 "{kind} as subject"
             );
         }
-        // No issuer of ID tokens is configured, so none of them is one: not even ours.
+        // No OpenID provider is configured, so no token is an ID token, Cambio's included.
         for (id_token_type, issuer) in [
             (ID_TOKEN, "github"),
             (ID_TOKEN, tests::ISSUER),
@@ -510,7 +510,7 @@ async fn an_exchange_is_not_repeated_for_who_signed_out_everywhere_since() {
     assert_eq!(service.sessions(), sessions);
 }
 
-/// The read that finds the replay may be out of date; the condition of the write is not.
+/// The read that finds the replay may be stale; the condition of the write is not.
 #[tokio::test]
 async fn a_replay_that_a_stale_read_does_not_see_opens_no_second_session() {
     let service = Service::start().await;
@@ -526,8 +526,8 @@ async fn a_replay_that_a_stale_read_does_not_see_opens_no_second_session() {
     assert_eq!(service.sessions(), before);
 }
 
-/// Signs in again with `UpdateItem` delayed, so that `change` happens to the user after the session was put and before the
-/// profile is.
+/// Signs in again with a delayed `UpdateItem`, so that `change` happens after the put of the session and before that
+/// of the profile.
 async fn sign_in_while(service: &Service, change: impl Fn(&mut Value)) -> Answer {
     service.sign_in("octocat").await;
     service.time.pass(1);
@@ -584,7 +584,8 @@ async fn an_account_that_another_one_replaces_in_the_middle_of_a_sign_in_does_no
     })
     .await;
 
-    // The identity's item still names the user, whose item names another: what contradicts itself lets nobody in.
+    // The identity's item still names the user, whose item names another identity: contradictory items admit no
+    // sign-in.
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     let sessions = service.sessions();
     let ended = sessions
@@ -593,7 +594,7 @@ async fn an_account_that_another_one_replaces_in_the_middle_of_a_sign_in_does_no
     assert_eq!((sessions.len(), ended.count()), (2, 1));
 }
 
-/// A repeated exchange finishes what the first one left: here the profile, whose write failed.
+/// A repeated exchange completes the first one, whose write of the profile failed.
 #[tokio::test]
 async fn a_repeated_exchange_writes_the_profile_that_the_first_one_did_not() {
     let service = Service::start().await;

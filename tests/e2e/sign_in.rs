@@ -1,4 +1,4 @@
-//! Which of our users is that: the sign-in, its races, and what it does to the profile.
+//! The sign-in, its races, and its effect on the profile.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -124,7 +124,7 @@ async fn a_hundred_first_sign_ins_at_once_make_one_user() {
     let created = answers
         .iter()
         .filter(|answer| answer["is_new_user"] == true);
-    // None, if the one that created the user was too slow to say so.
+    // None, if the request that created the user timed out.
     assert!(created.count() <= 1);
     assert_eq!(service.items_of("IDENTITY#").len(), 1);
     assert_eq!(service.users().len(), 1);
@@ -186,7 +186,7 @@ async fn a_disabled_user_is_told_so_and_nothing_is_written() {
     assert_eq!(service.users(), [user]);
 }
 
-/// The read of the identity may be out of date; the condition of the write is not.
+/// The read of the identity may be stale; the condition of the write is not.
 #[tokio::test]
 async fn t65_t71_a_user_deleted_in_the_middle_of_a_sign_in_is_not_brought_back() {
     let service = Service::start().await;

@@ -1,4 +1,4 @@
-//! Signing out: a client gives its token back, a user ends one session or all of them; and what has ended stays so.
+//! Signing out: revocation by a client, and the end of one or all sessions by a user.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 const MINUTE: i64 = 60;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-/// A sign-in of octocat on a device of their own.
+/// A sign-in of octocat on one device.
 struct Device {
     access: String,
     refresh: String,
@@ -33,7 +33,7 @@ impl Device {
         }
     }
 
-    /// Goes on as the owner of the device does: refreshes, and looks at who they are.
+    /// Refreshes and reads `/me`, as an app on the device does.
     async fn goes_on(&mut self, service: &Service) {
         let answer = service.refresh(&self.refresh).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
@@ -42,14 +42,14 @@ impl Device {
         assert_eq!(service.me(&self.access).await.status, StatusCode::OK);
     }
 
-    /// The refresh token is refused from now on.
+    /// Asserts that the refresh token is refused.
     async fn is_over(&self, service: &Service) {
         let answer = service.refresh(&self.refresh).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{:?}", answer.body);
         assert_eq!(answer.text("/error"), "invalid_grant");
     }
 
-    /// The access token, which has not expired yet, is refused by every route that takes one, and nothing changes.
+    /// Asserts that every route refuses the unexpired access token, and that nothing changes.
     async fn is_out_at_once(&self, service: &Service) {
         self.is_over(service).await;
         let before = service.items();
@@ -80,7 +80,7 @@ impl Device {
     }
 }
 
-/// What links the account of an attacker, whose token is good, to whoever asks.
+/// Returns the body that links the account of an attacker, with a valid token, to the caller.
 fn mallorys_account(service: &Service) -> Value {
     let token = service.github_token("member");
     json!({ "subject_token": token, "subject_token_type": tests::ACCESS_TOKEN, "subject_issuer": "github" })
@@ -101,7 +101,7 @@ fn assert_done(answer: &Answer) {
     assert_eq!(answer.header("cache-control"), "no-store");
 }
 
-/// The ids in a list of sessions.
+/// Returns the ids in a list of sessions.
 fn ids(list: &Answer) -> Vec<&str> {
     let sessions = list.body["sessions"].as_array().unwrap();
     let ids = sessions.iter().map(|session| session["id"].as_str());
@@ -186,7 +186,7 @@ async fn a_list_of_two_thousand_sessions_is_complete() {
     for nth in 0..2_000 {
         let mut copy = session.clone();
         copy["sk"]["S"] = format!("SESSION#{nth:0>21}A").into();
-        // Larger than ours ever are, so that DynamoDB answers in several pages.
+        // Larger than real items, so that DynamoDB answers in several pages.
         copy["user_agent"]["S"] = "x".repeat(1_000).into();
         service.put(local::dynamodb::TABLE, &copy);
     }
@@ -325,7 +325,7 @@ async fn keys_that_dynamodb_leaves_unprocessed_are_asked_for_again() {
         none.body
     );
     assert_eq!(service.me(&device.access).await.status, StatusCode::OK);
-    // What is read in the end decides: those keys name nobody.
+    // The last read decides: those keys have no items.
     unprocessed(2);
     assert_unauthorized(&service.me(&device.access).await);
 }

@@ -1,4 +1,4 @@
-//! Who may become a user, and what happens where an address is known already.
+//! The rules for new users, and sign-ins with the address of an existing user.
 
 use local::github::Account;
 use reqwest::StatusCode;
@@ -12,11 +12,11 @@ use tests::{
 use tokio::task::JoinSet;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
-/// An address that changes hands, and the later address of the person who had it.
+/// An address that passes to another person, and the later address of its former owner.
 const SALES: &str = "sales@example.com";
 const FORMER: &str = "former@example.com";
 
-/// GitHub and two OpenID providers, of which one is trusted with addresses.
+/// Starts a service with GitHub and two OpenID providers, one of which is trusted for addresses.
 struct Scene {
     service: Service,
     issuers: [(Issuer, Key); 2],
@@ -41,13 +41,13 @@ impl Scene {
         }
     }
 
-    /// Both providers and GitHub are trusted with addresses.
+    /// Starts a service that trusts both providers and GitHub for addresses.
     async fn trusting_all(mode: &str) -> Self {
         let trusted = ("LINK_EMAIL_PROVIDERS", "acme,careless,github");
         Self::start(&[("LINK_BY_VERIFIED_EMAIL", mode), trusted]).await
     }
 
-    /// From now on, with this value of `LINK_BY_VERIFIED_EMAIL`.
+    /// Restarts the service with this value of `LINK_BY_VERIFIED_EMAIL`.
     async fn link(&mut self, mode: &str) {
         let name = "LINK_BY_VERIFIED_EMAIL".to_owned();
         self.service.variables.insert(name, mode.to_owned());
@@ -67,7 +67,7 @@ impl Scene {
         key.sign(&claims)
     }
 
-    /// Signs in as `sub` of the trusted provider, with octocat's address unless changed.
+    /// Signs in as `sub` of the trusted provider, by default with octocat's address.
     async fn acme(&self, sub: &str, changes: Value) -> Answer {
         let mut claims = json!({ "email": "octocat@example.com" });
         claims
@@ -143,7 +143,7 @@ async fn t57_an_address_that_is_not_proven_on_both_sides_joins_nobody() {
     }
     scene.service.check_invariants();
 
-    // The other side: somebody is there first, and has proven nothing.
+    // The reverse: the first user has not verified the address.
     let scene = Scene::linking("link").await;
     let squatter = scene
         .acme("squatter", json!({ "email_verified": false }))
@@ -169,10 +169,10 @@ async fn t57_an_address_that_was_given_up_joins_nobody_any_more() {
     assert!(!same_user(&former, &successor));
     assert_eq!(successor.body["is_new_user"], true);
     scene.service.check_invariants();
-    // Each has the address that is theirs now, and nobody has two.
+    // Each user has the present address, and no user has two.
     assert_eq!(scene.service.items_of("EMAIL#").len(), 2);
 
-    // An address that is no longer verified joins nobody either.
+    // An address that is not verified any more joins no account either.
     scene.service.time.pass(1);
     let unverified = json!({ "email": FORMER, "email_verified": false });
     scene.acme("former", unverified).await;
@@ -217,7 +217,7 @@ async fn t112_an_address_that_was_given_up_while_linking_was_off_joins_nobody() 
     scene.service.check_invariants();
 }
 
-/// A sign-in writes the profile, and then the item of the address: the second write may be lost.
+/// A sign-in writes the profile and then the item of the address, and the second write may be lost.
 #[tokio::test]
 async fn t112_an_address_that_was_given_up_joins_nobody_before_its_item_is_gone() {
     for mode in ["link", "off"] {
@@ -262,7 +262,8 @@ async fn t112_an_address_on_the_word_of_a_provider_that_is_not_trusted_joins_nob
     let linked = scene.service.send(request.json(&body)).await;
     assert_eq!(linked.status, StatusCode::OK, "{:?}", linked.body);
     scene.service.time.pass(1);
-    // The trusted provider says that the address was given up; another one says that it was not. Neither release succeeds.
+    // The trusted provider says that the address was given up; another one says that it was not. Neither release
+    // succeeds.
     scene.service.dynamodb.fault(
         When::Operation("TransactWriteItems"),
         Fault::internal_server_error(),
@@ -286,7 +287,7 @@ async fn t112_an_address_on_the_word_of_a_provider_that_is_not_trusted_joins_nob
     scene.service.check_invariants();
 }
 
-/// As between the transaction of an unlinking and a join that read the address's item before.
+/// The state between the transaction of an unlinking and a join that read the item of the address before.
 #[tokio::test]
 async fn t112_an_address_that_the_users_own_item_does_not_name_joins_nobody() {
     let scene = Scene::linking("link").await;
@@ -302,7 +303,7 @@ async fn t112_an_address_that_the_users_own_item_does_not_name_joins_nobody() {
     assert_eq!(scene.service.items(), before);
 }
 
-/// U+212A is the sign of the unit kelvin, whose lower case is the letter k.
+/// U+212A is the kelvin sign, whose lower case is the letter k.
 #[tokio::test]
 async fn t97_a_letter_that_folds_into_another_is_another_letter() {
     const KELVIN: &str = "\u{212a}ate@example.com";
@@ -316,7 +317,7 @@ async fn t97_a_letter_that_folds_into_another_is_another_letter() {
     assert!(!same_user(&kate, &eve));
     assert_eq!(eve.body["is_new_user"], true);
     assert_eq!(scene.service.items_of("EMAIL#").len(), 1);
-    // Nor does an address with other letters join anybody who has the very same one.
+    // An address with other letters does not join the account with the same address either.
     let twin = scene.acme("twin", json!({ "email": KELVIN })).await;
     assert!(!same_user(&eve, &twin));
     scene.service.check_invariants();

@@ -1,4 +1,4 @@
-//! What all routes have in common.
+//! The common behaviour of all routes.
 
 use reqwest::StatusCode;
 use tests::{CLIENT, Service};
@@ -157,7 +157,7 @@ async fn t80_other_spellings_of_a_path_are_404() {
     );
 }
 
-/// Sends a path exactly as it is written, which URL libraries do not.
+/// Sends a path unchanged, which URL libraries do not.
 async fn raw_get(service: &Service, path: &str, token: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let address = service.url.strip_prefix("http://").unwrap();

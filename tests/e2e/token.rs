@@ -1,4 +1,4 @@
-//! `POST /token`: what it answers, and what it refuses before it asks anybody.
+//! `POST /token`: its answers, and the requests that it refuses without any call.
 
 use reqwest::{StatusCode, header};
 use serde_json::json;
@@ -129,7 +129,7 @@ async fn t67_an_unknown_client_and_a_wrong_secret_look_the_same() {
     assert_eq!(wrong.body, unknown.body);
 }
 
-/// Each change makes a good request bad in one way.
+/// Changes that each make a valid request invalid.
 #[tokio::test]
 async fn every_required_parameter_must_be_there_once() {
     let service = Service::start().await;

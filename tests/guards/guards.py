@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Switches guards off, one at a time, and checks that the tests named for each guard fail without it.
 
-A guard is a condition that a threat rests on. guards.toml lists them. The sources of the product do not know of this: the
-script copies the tree to target/guards/tree, makes each guard switchable in the copy, builds the copy once, and runs the
-named tests with the environment variable CAMBIO_GUARD_OFF set to the name of one guard. A named test that still passes is a
-survivor: it does not prove what it claims to prove.
+A guard is a condition that a guarantee rests on. guards.toml lists them. The sources of the product contain no switch:
+the script copies the tree to target/guards/tree, makes each guard switchable in the copy, builds the copy once, and
+runs the named tests with the environment variable CAMBIO_GUARD_OFF set to the name of one guard. A named test that still
+passes is a survivor: it does not prove its claim.
 
 The exit code is 0 if every guard was killed or its survival is explained, 1 if not, 2 if the list itself is wrong.
 """
@@ -160,10 +160,10 @@ def fail_on(problems: list[str]) -> None:
 
 
 def places_of(guard: Guard, source: str) -> list[tuple[int, int, str]]:
-    """Where the guard's expressions are, each with what switches it off.
+    """Returns the places of the guard's expressions, each with the text that switches it off.
 
-    In `find`, « and » enclose the expression where it takes more text around it to be unique. Any white space stands for
-    any other, so that rustfmt may break lines.
+    In `find`, « and » enclose the expression if more text around it makes it unique. Any white space matches any other,
+    so that rustfmt may break lines.
     """
     tests = UNIT_TESTS.search(source)
     code = source[: tests.start()] if tests else source
@@ -335,7 +335,7 @@ def packages() -> set[str]:
 
 
 def prefill() -> None:
-    """Takes over the dependencies that cargo has built for the tree itself. The workspace's own crates are built anew."""
+    """Copies the dependencies that cargo has built for the tree. The crates of the workspace are built again."""
     built = ROOT / "target" / "debug"
     if BUILD.exists() or not (built / "deps").is_dir():
         return
@@ -343,7 +343,8 @@ def prefill() -> None:
     own = packages()
 
     def of_the_workspace(_: str, names: list[str]) -> list[str]:
-        # Cargo knows these crates by their place in the workspace, and would take those of the tree for those of the copy.
+        # Cargo knows these crates by their place in the workspace, and would take those of the tree for those of the
+        # copy.
         crates = {name: name.rsplit("-", 1)[0] for name in names}
         return [name for name, crate in crates.items() if {crate, crate.removeprefix("lib").replace("_", "-")} & own]
 

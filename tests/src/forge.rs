@@ -1,4 +1,4 @@
-//! A forger's workshop: tokens with any header and any claims, signed by any key.
+//! Forged tokens: any header and any claims, signed by any key.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
@@ -7,21 +7,21 @@ use shared::users::UserId;
 
 use crate::{ISSUER, Service, dynamodb};
 
-/// Our real signing key, and a good header and good claims to spoil.
+/// The real signing key of a service, with a valid header and valid claims to change.
 pub struct Forge {
     /// The private key, as PKCS#8 PEM.
     pub pem: String,
     /// The public key, as its JWK.
     pub jwk: Value,
-    /// A good header.
+    /// A valid header.
     pub header: Value,
-    /// Good claims, of an existing user in a session that is alive.
+    /// Valid claims of an existing user in an active session.
     pub claims: Value,
 }
 
 #[expect(clippy::expect_used, reason = "a forger who fails proves nothing")]
 impl Forge {
-    /// Breaks into `service`, whose key must be for ES256, and takes the key. The claims are of a user who signed in.
+    /// Takes the ES256 signing key of `service`. The claims are those of a signed-in user.
     pub async fn new(service: &Service) -> Self {
         let signed_in = service.sign_in("octocat").await;
         let session = service.verify(signed_in.text("/access_token")).await.sid;
@@ -59,12 +59,12 @@ impl Forge {
         }
     }
 
-    /// The good token.
+    /// Returns a valid token.
     pub fn good(&self) -> String {
         self.sign(&self.header.to_string(), &self.claims.to_string())
     }
 
-    /// The good token with one claim changed; `null` takes it away.
+    /// Returns the valid token with one changed claim; `null` removes the claim.
     pub fn with_claim(&self, name: &str, value: impl Into<Value>) -> String {
         self.sign(
             &self.header.to_string(),
@@ -72,7 +72,8 @@ impl Forge {
         )
     }
 
-    /// The good token with one member of the header changed; `null` takes it away. Still signed with our key.
+    /// Returns the valid token with one changed member of the header, signed with the real key; `null` removes the
+    /// member.
     pub fn with_header(&self, name: &str, value: impl Into<Value>) -> String {
         self.sign(
             &changed(&self.header, name, value.into()),
@@ -80,13 +81,13 @@ impl Forge {
         )
     }
 
-    /// A token of exactly these texts, signed with our key.
+    /// Returns a token of exactly these texts, signed with the real key.
     pub fn sign(&self, header: &str, claims: &str) -> String {
         let key = EncodingKey::from_ec_pem(self.pem.as_bytes()).expect("a key");
         sign(header, claims, &key, Algorithm::ES256)
     }
 
-    /// A token of exactly these texts, with HMAC-SHA256 under a secret that is not secret.
+    /// Returns a token of exactly these texts, with HMAC-SHA256 under a public value.
     pub fn sign_hs256(&self, secret: &[u8]) -> String {
         let header = changed(&self.header, "alg", "HS256".into());
         let key = EncodingKey::from_secret(secret);
@@ -94,7 +95,7 @@ impl Forge {
     }
 }
 
-/// A token of exactly these texts.
+/// Returns a token of exactly these texts.
 #[expect(clippy::expect_used, reason = "a forger who fails proves nothing")]
 pub fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
     let message = unsigned(header, claims);
@@ -102,7 +103,7 @@ pub fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm)
     format!("{message}.{signature}")
 }
 
-/// The first two parts of a token.
+/// Returns the first two parts of a token.
 pub fn unsigned(header: &str, claims: &str) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
     format!("{header}.{claims}")

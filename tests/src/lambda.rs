@@ -1,4 +1,4 @@
-//! A function's real binary, started by a stand-in for Lambda: it hands events over by the same API as Lambda does.
+//! A stand-in for Lambda's runtime API, which starts a function's real binary and sends events to it.
 
 use std::{
     collections::HashMap,
@@ -24,10 +24,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Longer than any function takes, on a busy machine as well.
+/// The time limit of an invocation, sufficient on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A function that waits for events, for as long as this is kept.
+/// A running function, which stops when this value is dropped.
 #[derive(Debug)]
 pub struct Lambda {
     function: Option<Child>,
@@ -36,12 +36,12 @@ pub struct Lambda {
     serving: JoinHandle<()>,
 }
 
-/// What a function makes of an event.
+/// The outcome of an invocation.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The invocation succeeds, and this is its answer.
+    /// The invocation succeeded with this answer.
     Answer(Value),
-    /// The invocation fails, and this is what Lambda is told.
+    /// The invocation failed with this error.
     Failure(Value),
 }
 
@@ -56,7 +56,7 @@ struct Runtime {
     reason = "a test without its function proves nothing"
 )]
 impl Lambda {
-    /// Starts `binary` with these settings, and what Lambda itself sets.
+    /// Starts `binary` with these settings and the variables that Lambda sets.
     pub async fn start(binary: &str, settings: &HashMap<String, String>) -> Self {
         let (events, to_function) = mpsc::channel(1);
         let (from_function, outcomes) = mpsc::channel(1);
@@ -94,7 +94,7 @@ impl Lambda {
         }
     }
 
-    /// Hands `event` to the function, and waits for what it makes of it.
+    /// Sends `event` to the function and waits for the outcome.
     pub async fn invoke(&mut self, event: &Value) -> Outcome {
         self.events
             .send(event.to_string())
@@ -104,7 +104,7 @@ impl Lambda {
         outcome.expect("an outcome in time").expect("a runtime API")
     }
 
-    /// Stops the function: all that it wrote, logs and errors.
+    /// Stops the function and returns all of its output.
     pub fn stop(mut self) -> String {
         let output = self.end().expect("a process that can be stopped");
         output.expect("a process that was not stopped before")
@@ -124,7 +124,7 @@ impl Lambda {
 
 impl Drop for Lambda {
     fn drop(&mut self) {
-        // A test that failed before has said more than this would.
+        // A test that failed before has reported the cause.
         let _ = self.end();
     }
 }

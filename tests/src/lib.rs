@@ -1,4 +1,4 @@
-//! The test kit: the whole API on an embedded DynamoDB, with everything around it in our hands.
+//! The test kit: the whole API on an embedded DynamoDB, with a controllable clock, network and provider.
 
 pub mod forge;
 pub mod lambda;
@@ -40,15 +40,15 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use crate::proxy::Proxy;
 
-/// The client that the tests are, and its secret. A log line that holds the secret fails the test.
+/// The client of the tests and its secret. A log line with the secret fails the test.
 pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
 /// Another client of the same API.
 pub const OTHER_CLIENT: (&str, &str) = ("mobile", "CANARY-other-secret");
-/// Our OAuth app at GitHub, and its secret.
+/// The configured OAuth app at GitHub and its secret.
 pub const GITHUB_APP: (&str, &str) = ("our-app", "CANARY-github-secret");
-/// Somebody else's app at the same GitHub.
+/// The app of a stranger at the same GitHub.
 pub const FOREIGN_APP: (&str, &str) = ("foreign-app", "CANARY-foreign-secret");
-/// `iss` and `aud` of our tokens.
+/// `iss` and `aud` of access tokens.
 pub const ISSUER: &str = "http://localhost:9000";
 
 /// The `grant_type` of RFC 8693.
@@ -56,19 +56,19 @@ pub const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchang
 /// The `subject_token_type` of a GitHub token.
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-/// The whole API with a DynamoDB and a GitHub of its own, each behind a proxy that can fail.
+/// The whole API with its own DynamoDB and GitHub, each behind a proxy that can fail.
 pub struct Service {
-    /// Where the API listens.
+    /// The URL of the API.
     pub url: String,
-    /// The same API without HTTP, as the Lambda runtime calls it.
+    /// The API without HTTP, as the Lambda runtime calls it.
     pub router: Router,
-    /// Between the functions and DynamoDB.
+    /// The proxy between the functions and DynamoDB.
     pub dynamodb: Proxy,
-    /// Between the functions and GitHub.
+    /// The proxy between the functions and GitHub.
     pub github: Proxy,
-    /// GitHub itself.
+    /// The stand-in GitHub.
     pub stand_in: StandIn,
-    /// The time, as the functions see it.
+    /// The clock of the functions.
     pub time: Time,
     /// The settings of the functions.
     pub variables: HashMap<String, String>,
@@ -77,12 +77,12 @@ pub struct Service {
     running: JoinSet<()>,
 }
 
-/// A clock that can be moved.
+/// A clock that a test can move.
 #[derive(Clone, Default)]
 pub struct Time(Arc<AtomicI64>);
 
 impl Time {
-    /// The clock as the functions take it: the machine's, moved.
+    /// Returns the clock for the functions: the system's plus the offset.
     pub fn clock(&self) -> Clock {
         let (moved, system) = (self.0.clone(), Clock::system());
         Clock::new(move || {
@@ -97,7 +97,7 @@ impl Time {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
-    /// What the functions think that the time is, in seconds since the epoch.
+    /// Returns the time of the functions, in seconds since the epoch.
     pub fn now(&self) -> u64 {
         self.clock().now()
     }
@@ -110,12 +110,12 @@ pub struct Answer {
     pub status: StatusCode,
     /// The headers.
     pub headers: HeaderMap,
-    /// The JSON of the body; `null` if it is none.
+    /// The JSON of the body; `null` for a body that is not JSON.
     pub body: Value,
 }
 
 impl Answer {
-    /// The answer that came, read to its end.
+    /// Reads an answer to its end.
     pub async fn of(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap_or_default();
@@ -126,13 +126,13 @@ impl Answer {
         }
     }
 
-    /// The value of a header; empty if it is not there.
+    /// Returns the value of a header; empty if absent.
     pub fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 
-    /// The text at a JSON pointer; empty if there is none.
+    /// Returns the text at a JSON pointer; empty if absent.
     pub fn text(&self, pointer: &str) -> &str {
         let value = self.body.pointer(pointer);
         value.and_then(Value::as_str).unwrap_or("")
@@ -144,7 +144,7 @@ impl Answer {
     reason = "a test without its service has nothing to prove"
 )]
 impl Service {
-    /// Starts everything, with the usual settings.
+    /// Starts the service with the usual settings.
     pub async fn start() -> Self {
         Self::start_with(&[]).await
     }
@@ -155,7 +155,7 @@ impl Service {
         Self::start_with(&[("CLIENTS", &clients)]).await
     }
 
-    /// Starts everything, with some settings of its own.
+    /// Starts the service with additional settings.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
         start_logs();
         let mut running = JoinSet::new();
@@ -175,7 +175,7 @@ impl Service {
             Account::new(3, "member").in_organization("Acme", true),
             Account::new(4, "invited").in_organization("acme", false),
         ];
-        // As many more as a race needs.
+        // Enough accounts for a race.
         let others = (1..=50).map(|number| Account::new(100 + number, format!("person-{number}")));
         let time = Time::default();
         let people = people.into_iter().chain(others).collect();
@@ -186,7 +186,7 @@ impl Service {
             ("GITHUB_CLIENT_ID", GITHUB_APP.0),
             ("GITHUB_CLIENT_SECRET", GITHUB_APP.1),
             ("GITHUB_API_URL", &github.url()),
-            // RSA takes a second to make a key in a debug build; what is about keys asks for it.
+            // An RSA key takes a second in a debug build, so only tests about keys use RSA.
             ("SIGNING_KEY_TYPE", "P-256"),
             ("CLIENTS", &clients(&[CLIENT, OTHER_CLIENT])),
         ]);
@@ -221,93 +221,93 @@ impl Service {
         }
     }
 
-    /// A second process with the same settings, tables and clock: another Lambda.
+    /// Starts another process with the same settings, tables and clock, as a second Lambda instance.
     pub async fn another_process(&mut self) -> String {
         let env = Environment::of(self.variables.clone());
         let api = api::start(&env, self.time.clock()).await.expect("the API");
         serve(&mut self.running, api).await
     }
 
-    /// A token that GitHub gave our app for `login`.
+    /// Returns a GitHub token of the configured app for `login`.
     pub fn github_token(&self, login: &str) -> String {
         self.github_token_of(GITHUB_APP.0, login, "read:user,user:email")
     }
 
-    /// A token that GitHub gave `app` for `login`.
+    /// Returns a GitHub token of `app` for `login`.
     pub fn github_token_of(&self, app: &str, login: &str, scopes: &str) -> String {
         let token = self.stand_in.issue_token(app, login, scopes);
         token.expect("a known app and login")
     }
 
-    /// A request to the API.
+    /// Makes a request to the API.
     pub fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = method.parse().expect("a method");
         self.http.request(method, format!("{}{path}", self.url))
     }
 
-    /// `POST /token` with these parameters, as our client.
+    /// Sends `POST /token` with these parameters as the client of the tests.
     pub async fn token(&self, parameters: &[(&str, &str)]) -> Answer {
         self.send(self.token_request(parameters)).await
     }
 
-    /// The request of [`Self::token`], to be changed or sent.
+    /// Makes the request of [`Self::token`] without sending it.
     pub fn token_request(&self, parameters: &[(&str, &str)]) -> RequestBuilder {
         self.request("POST", "/token")
             .basic_auth(CLIENT.0, Some(CLIENT.1))
             .form(parameters)
     }
 
-    /// Trades a GitHub token for one of ours.
+    /// Exchanges a GitHub token.
     pub async fn exchange(&self, subject_token: &str) -> Answer {
         self.token(&exchange_of(subject_token)).await
     }
 
-    /// Refreshes, as our client.
+    /// Refreshes as the client of the tests.
     pub async fn refresh(&self, refresh_token: &str) -> Answer {
         self.token(&refresh_of(refresh_token)).await
     }
 
-    /// A finished sign-in of `login`, with a fresh GitHub token.
+    /// Signs `login` in with a new GitHub token.
     pub async fn sign_in(&self, login: &str) -> Answer {
         let answer = self.exchange(&self.github_token(login)).await;
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
         answer
     }
 
-    /// The access token of a finished sign-in of `login`.
+    /// Signs `login` in and returns the access token.
     pub async fn access_token(&self, login: &str) -> String {
         self.sign_in(login).await.text("/access_token").to_owned()
     }
 
-    /// The refresh token of a finished sign-in of `login`.
+    /// Signs `login` in and returns the refresh token.
     pub async fn refresh_token(&self, login: &str) -> String {
         self.sign_in(login).await.text("/refresh_token").to_owned()
     }
 
-    /// `GET /me`.
+    /// Sends `GET /me`.
     pub async fn me(&self, access_token: &str) -> Answer {
         self.send(self.request("GET", "/me").bearer_auth(access_token))
             .await
     }
 
-    /// A request to the API as the user of an access token.
+    /// Makes a request with an access token.
     pub fn as_user(&self, access_token: &str, method: &str, path: &str) -> RequestBuilder {
         self.request(method, path).bearer_auth(access_token)
     }
 
-    /// `PATCH /me`.
+    /// Sends `PATCH /me`.
     pub async fn patch_me(&self, access_token: &str, patch: &Value) -> Answer {
         let request = self.as_user(access_token, "PATCH", "/me").json(patch);
         self.send(request).await
     }
 
-    /// `GET /me/sessions`.
+    /// Sends `GET /me/sessions`.
     pub async fn my_sessions(&self, access_token: &str) -> Answer {
         self.send(self.as_user(access_token, "GET", "/me/sessions"))
             .await
     }
 
-    /// `POST /me/identities` with a token of GitHub or another provider with opaque tokens.
+    /// Sends `POST /me/identities` with an opaque token of a provider.
     pub async fn link(&self, access_token: &str, provider: &str, subject_token: &str) -> Answer {
         let body = json!({
             "subject_token": subject_token, "subject_token_type": ACCESS_TOKEN, "subject_issuer": provider,
@@ -316,32 +316,32 @@ impl Service {
         self.send(request.json(&body)).await
     }
 
-    /// A deletion, as the user of an access token.
+    /// Sends a `DELETE` with an access token.
     pub async fn delete_as_user(&self, access_token: &str, path: &str) -> Answer {
         self.send(self.as_user(access_token, "DELETE", path)).await
     }
 
-    /// `POST /revoke`, as our client.
+    /// Sends `POST /revoke` as the client of the tests.
     pub async fn revoke(&self, token: &str) -> Answer {
         self.send(self.revocation(CLIENT, token)).await
     }
 
-    /// The request of [`Self::revoke`], as any client.
+    /// Makes the request of [`Self::revoke`] for any client.
     pub fn revocation(&self, client: (&str, &str), token: &str) -> RequestBuilder {
         self.request("POST", "/revoke")
             .basic_auth(client.0, Some(client.1))
             .form(&[("token", token)])
     }
 
-    /// What a token of ours says, as our own validation reads it.
+    /// Returns the verified claims of an access token.
     pub async fn verify(&self, access_token: &str) -> Claims {
         self.verdict(access_token).await.expect("a valid token")
     }
 
-    /// The same, or why our own validation refuses the token.
+    /// Verifies an access token and returns its claims.
     ///
     /// # Errors
-    /// The reason.
+    /// The token is not valid.
     pub async fn verdict(&self, access_token: &str) -> Result<Claims, TokenError> {
         let env = Environment::of(self.variables.clone());
         let issuer = config::Issuer::from_env(&env).expect("an issuer");
@@ -350,7 +350,7 @@ impl Service {
         verifier.verify(access_token).await
     }
 
-    /// The keys table, through the proxy.
+    /// Returns the keys table, through the proxy.
     pub fn key_store(&self) -> KeyStore {
         let env = Environment::of(self.variables.clone());
         let config = config::DynamoDb::from_env(&env).expect("settings");
@@ -358,7 +358,7 @@ impl Service {
         KeyStore::new(client, dynamodb::KEYS_TABLE.to_owned())
     }
 
-    /// Sends a request that gets an answer, which must be one that `openapi.yaml` has.
+    /// Sends a request and checks the answer against `openapi.yaml`.
     pub async fn send(&self, request: RequestBuilder) -> Answer {
         let request = request.build().expect("a request");
         let asked = openapi::Asked::of(&request);
@@ -368,12 +368,12 @@ impl Service {
         answer
     }
 
-    /// All items of the main table, as DynamoDB writes them.
+    /// Returns all items of the main table in DynamoDB's JSON.
     pub fn items(&self) -> Vec<Value> {
         self.scan(dynamodb::TABLE)
     }
 
-    /// The items of the main table whose `pk` starts so.
+    /// Returns the items of the main table whose `pk` has this prefix.
     pub fn items_of(&self, prefix: &str) -> Vec<Value> {
         let mut items = self.items();
         items.retain(|item| {
@@ -383,14 +383,14 @@ impl Service {
         items
     }
 
-    /// The items of users, without their sessions.
+    /// Returns the items of users.
     pub fn users(&self) -> Vec<Value> {
         let mut items = self.items();
         items.retain(|item| item["sk"]["S"] == "USER");
         items
     }
 
-    /// The items of sessions.
+    /// Returns the items of sessions.
     pub fn sessions(&self) -> Vec<Value> {
         let mut items = self.items();
         items.retain(|item| {
@@ -400,7 +400,7 @@ impl Service {
         items
     }
 
-    /// All items of a table, as DynamoDB writes them.
+    /// Returns all items of a table in DynamoDB's JSON.
     pub fn scan(&self, table: &str) -> Vec<Value> {
         let request = serde_json::from_value(json!({ "TableName": table })).expect("a request");
         let scanned = self.database.scan(request).expect("a scan");
@@ -408,14 +408,14 @@ impl Service {
         scanned["Items"].as_array().cloned().unwrap_or_default()
     }
 
-    /// Writes an item past the functions.
+    /// Writes an item without a function.
     pub fn put(&self, table: &str, item: &Value) {
         let request = json!({ "TableName": table, "Item": item });
         let request = serde_json::from_value(request).expect("a request");
         self.database.put_item(request).expect("a write");
     }
 
-    /// Deletes an item of the main table past the functions.
+    /// Deletes an item of the main table without a function.
     pub fn delete(&self, item: &Value) {
         let key = json!({ "pk": item["pk"], "sk": item["sk"] });
         let request = json!({ "TableName": dynamodb::TABLE, "Key": key });
@@ -423,21 +423,21 @@ impl Service {
         self.database.delete_item(request).expect("a deletion");
     }
 
-    /// Deletes an item of the keys table past the functions.
+    /// Deletes an item of the keys table without a function.
     pub fn delete_key(&self, item: &Value) {
         let request = json!({ "TableName": dynamodb::KEYS_TABLE, "Key": { "pk": item["pk"] } });
         let request = serde_json::from_value(request).expect("a request");
         self.database.delete_item(request).expect("a deletion");
     }
 
-    /// What must hold at any time: each identity is of one existing user who knows it, no user lacks one, and so it is with
-    /// proven addresses.
+    /// Asserts the invariants of the table: each identity belongs to one existing user, whose item names it; each
+    /// user has an identity; the same holds for verified addresses.
     pub fn check_invariants(&self) {
         let users = self.users();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let of = |kind: &str| -> BTreeSet<(String, String)> {
             let mut items = self.items_of(kind);
-            // An identity that was unlinked is remembered, and signs nobody in.
+            // The item of an unlinked identity stays and signs no user in.
             items.retain(|item| item["released_by"] == Value::Null);
             let named = |item: &Value| {
                 let key = text(&item["pk"]["S"]);
@@ -464,17 +464,17 @@ impl Service {
     }
 }
 
-/// Sends a request until it is answered with something else than 503, as a client does, and wants that to be 200.
+/// Sends a request until the answer is not a 503, as a client does, and asserts 200.
 ///
-/// A hundred at once share this machine with the database: too slow is an honest answer, and safe to repeat after the
-/// second that it asks for.
+/// A hundred parallel requests share the machine with the database, so some time out with 503, which is safe to
+/// repeat after its `Retry-After`.
 pub async fn persist(request: RequestBuilder) -> Answer {
     let answer = settle(request).await;
     assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
     answer
 }
 
-/// Sends a request until it is answered with something else than 503.
+/// Sends a request until the answer is not a 503.
 #[expect(
     clippy::expect_used,
     clippy::panic,
@@ -492,7 +492,7 @@ pub async fn settle(request: RequestBuilder) -> Answer {
     panic!("unavailable for a minute: {request:?}");
 }
 
-/// The parameters of an exchange of a GitHub token.
+/// Returns the parameters of an exchange of a GitHub token.
 pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
     [
         ("grant_type", TOKEN_EXCHANGE),
@@ -502,7 +502,7 @@ pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
     ]
 }
 
-/// The parameters of a refresh.
+/// Returns the parameters of a refresh.
 pub fn refresh_of(refresh_token: &str) -> [(&str, &str); 2] {
     [
         ("grant_type", "refresh_token"),
@@ -510,13 +510,13 @@ pub fn refresh_of(refresh_token: &str) -> [(&str, &str); 2] {
     ]
 }
 
-/// The SHA-256 of a secret, as `CLIENTS` has it.
+/// Returns the SHA-256 of a secret in the form of `CLIENTS`.
 pub fn sha256_hex(secret: &str) -> String {
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
     hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// The value of `CLIENTS` for clients with these ids and secrets.
+/// Returns the value of `CLIENTS` for clients with these ids and secrets.
 pub fn clients(clients: &[(&str, &str)]) -> String {
     clients_with(clients, &["orders:read", "orders:write"])
 }
@@ -540,7 +540,7 @@ async fn listen() -> (TcpListener, String) {
     (listener, format!("http://{address}"))
 }
 
-/// Serves `router` at the URL that it answers, for as long as `running` is there.
+/// Serves `router` until `running` is dropped, and returns the URL.
 pub async fn serve(running: &mut JoinSet<()>, router: Router) -> String {
     let (listener, url) = listen().await;
     running.spawn(async move {

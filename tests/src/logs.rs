@@ -1,4 +1,4 @@
-//! The functions' logs during the tests: at the most talkative level, kept in a file, and watched.
+//! The functions' logs during the tests: at level `trace`, written to a file, and searched for secrets.
 
 use std::{
     fs::{File, create_dir_all},
@@ -12,12 +12,12 @@ use tracing::Level;
 
 static LOG: OnceLock<Mutex<Log>> = OnceLock::new();
 
-/// What starts a token, GitHub's or ours.
+/// The prefixes of tokens.
 const TOKENS: [&str; 4] = ["cbr_", "eyJ", "gho_", "ghu_"];
-/// What else must never be in a log line: the secrets of the kit, private keys, e-mail addresses.
+/// Other texts that no log line may contain: the kit's secrets, private keys, e-mail addresses.
 const SECRETS: [&str; 3] = ["CANARY", "PRIVATE KEY", "@example.com"];
 
-/// How long a session id is; every token is longer.
+/// The length of a session id; every token is longer.
 const SESSION_ID: usize = 22;
 
 struct Log {
@@ -27,7 +27,7 @@ struct Log {
 
 /// Starts logging, once for all tests of the process.
 ///
-/// A line that holds a secret panics where it is written, which fails the request that wrote it.
+/// A line with a secret panics when it is written, which fails the request.
 #[expect(clippy::expect_used, reason = "without its log a test proves less")]
 pub fn start_logs() {
     LOG.get_or_init(|| {
@@ -44,7 +44,7 @@ pub fn start_logs() {
     });
 }
 
-/// All that was logged so far, by all tests of the process.
+/// Returns the log of all tests of the process so far.
 pub fn log_lines() -> Vec<String> {
     let log = LOG
         .get()
@@ -52,15 +52,15 @@ pub fn log_lines() -> Vec<String> {
     log.map(|log| log.lines.clone()).unwrap_or_default()
 }
 
-/// The first secret in a line.
+/// Returns the first secret in a line.
 pub(crate) fn secret_in(line: &str) -> Option<&'static str> {
     let tokens = TOKENS.into_iter().filter(|prefix| has_token(line, prefix));
     let secrets = SECRETS.into_iter().filter(|secret| line.contains(secret));
     tokens.chain(secrets).next()
 }
 
-/// Whether a token starts somewhere in the line: not in the middle of a key id or another random text, nor at the start of
-/// a session id, where any three or four letters come up in time.
+/// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text and at the start of a
+/// session id, where any three or four letters occur by chance.
 fn has_token(line: &str, prefix: &str) -> bool {
     let is_inside = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     line.match_indices(prefix).any(|(start, _)| {

@@ -1,4 +1,4 @@
-//! An OpenID provider of our own making: it publishes what a test wants it to, and signs whatever it is asked to.
+//! A stand-in OpenID provider, which publishes and signs what a test requests.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,25 +18,25 @@ use tokio::task::JoinSet;
 
 use crate::{forge, proxy::Proxy};
 
-/// Our client id at the provider.
+/// The client id of the app at the provider.
 pub const CLIENT_ID: &str = "our-oidc-client";
 
-/// The provider, with a proxy in front that can fail.
+/// The provider behind a proxy that can fail.
 pub struct Issuer {
-    /// Its `iss`.
+    /// The `iss` of its tokens.
     pub url: String,
-    /// Between the functions and the provider.
+    /// The proxy between the functions and the provider.
     pub proxy: Proxy,
     published: Arc<Mutex<Published>>,
     _running: JoinSet<()>,
 }
 
-/// What the provider publishes.
+/// The published documents.
 #[derive(Clone)]
 pub struct Published {
-    /// Its discovery document.
+    /// The discovery document.
     pub discovery: Value,
-    /// Its keys.
+    /// The keys.
     pub jwks: Value,
     /// The `Content-Type` of both.
     pub content_type: &'static str,
@@ -46,17 +46,17 @@ pub struct Published {
 
 /// A key of the provider.
 pub struct Key {
-    /// Its name.
+    /// The `kid`.
     pub kid: &'static str,
-    /// Its public half.
+    /// The public key.
     pub jwk: Value,
     private: EncodingKey,
     algorithm: Algorithm,
 }
 
-/// An RSA key of 2048 bits, as PKCS #1: to make one takes a second.
+/// An RSA key of 2,048 bits as PKCS #1, stored because making one takes a second.
 const RSA: &[u8] = include_bytes!("oidc/rsa.der");
-/// The same with the public exponent 3.
+/// An RSA key with the public exponent 3.
 const RSA_EXPONENT_3: &[u8] = include_bytes!("oidc/rsa-exponent-3.der");
 
 #[expect(
@@ -64,7 +64,7 @@ const RSA_EXPONENT_3: &[u8] = include_bytes!("oidc/rsa-exponent-3.der");
     reason = "a provider without a key proves nothing"
 )]
 impl Key {
-    /// A fresh key on P-256.
+    /// Makes a new key on P-256.
     pub fn new(kid: &'static str) -> Self {
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
         let der = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).expect("a key");
@@ -75,12 +75,12 @@ impl Key {
         )
     }
 
-    /// An RSA key, which is the same each time.
+    /// Returns an RSA key, always the same.
     pub fn rsa(kid: &'static str) -> Self {
         Self::of(kid, EncodingKey::from_rsa_der(RSA), Algorithm::RS256)
     }
 
-    /// An RSA key whose public exponent is 3.
+    /// Returns an RSA key with the public exponent 3.
     pub fn rsa_with_exponent_3(kid: &'static str) -> Self {
         let private = EncodingKey::from_rsa_der(RSA_EXPONENT_3);
         Self::of(kid, private, Algorithm::RS256)
@@ -98,7 +98,7 @@ impl Key {
         }
     }
 
-    /// A token of these claims.
+    /// Returns a token with these claims.
     pub fn sign(&self, claims: &Value) -> String {
         self.sign_with_header(
             &json!({ "alg": self.algorithm, "kid": self.kid, "typ": "JWT" }),
@@ -106,14 +106,14 @@ impl Key {
         )
     }
 
-    /// A token of these claims, signed with another algorithm of the same kind of key.
+    /// Returns a token with these claims, signed with another algorithm of the same type of key.
     pub fn sign_with(&self, algorithm: Algorithm, claims: &Value) -> String {
         let header = json!({ "alg": algorithm, "kid": self.kid, "typ": "JWT" });
         let (header, claims) = (header.to_string(), claims.to_string());
         forge::sign(&header, &claims, &self.private, algorithm)
     }
 
-    /// A token of exactly this header and these claims.
+    /// Returns a token of exactly this header and these claims.
     pub fn sign_with_header(&self, header: &Value, claims: &Value) -> String {
         let (header, claims) = (header.to_string(), claims.to_string());
         forge::sign(&header, &claims, &self.private, self.algorithm)
@@ -144,7 +144,7 @@ impl Issuer {
         issuer
     }
 
-    /// Changes what is published from now on.
+    /// Changes the published documents.
     pub fn publish(&self, change: impl FnOnce(&mut Published)) {
         change(
             &mut self
@@ -154,17 +154,17 @@ impl Issuer {
         );
     }
 
-    /// The value of `OIDC_PROVIDERS` that trusts this provider.
+    /// Returns the value of `OIDC_PROVIDERS` for this provider.
     pub fn settings(&self) -> String {
         json!([self.provider("acme")]).to_string()
     }
 
-    /// This provider in `OIDC_PROVIDERS`.
+    /// Returns the entry of this provider in `OIDC_PROVIDERS`.
     pub fn provider(&self, name: &str) -> Value {
         json!({ "name": name, "issuer": self.url, "client_ids": [CLIENT_ID], "algorithms": ["ES256"] })
     }
 
-    /// The claims of a fresh sign-in of `sub`.
+    /// Returns the claims of a new sign-in of `sub`.
     pub fn claims(&self, sub: &str, now: u64) -> Value {
         json!({
             "iss": self.url, "aud": CLIENT_ID, "sub": sub, "iat": now, "exp": now + 3600, "auth_time": now,
@@ -173,7 +173,7 @@ impl Issuer {
         })
     }
 
-    /// How often the keys were asked for.
+    /// Returns the number of requests for the keys.
     pub fn key_requests(&self) -> usize {
         let calls = self.proxy.calls();
         calls.iter().filter(|call| call.path == "/keys").count()

@@ -1,6 +1,6 @@
-//! Discord, Facebook, and somebody whose API does not say which application a token is for, in one.
+//! A stand-in for Discord, Facebook, and a provider whose API does not name the application of a token.
 //!
-//! A token of theirs is `<application>~<person>~<scopes, with dots between them>`; everything else is no token.
+//! A token is `<application>~<user>~<scopes, separated by dots>`.
 
 use std::collections::HashMap;
 
@@ -16,20 +16,20 @@ use tokio::task::JoinSet;
 
 use crate::proxy::Proxy;
 
-/// Our client id at each of them.
+/// The client id of the app at each of them.
 pub const APP: &str = "our-app";
-/// Its secret at Facebook.
+/// The secret of the app at Facebook.
 pub const SECRET: &str = "CANARY-facebook-secret";
 
-/// The three of them, behind a proxy that can fail.
+/// The three providers behind a proxy that can fail.
 pub struct Opaque {
-    /// Between the functions and the providers.
+    /// The proxy between the functions and the providers.
     pub proxy: Proxy,
     _running: JoinSet<()>,
 }
 
 impl Opaque {
-    /// Starts them.
+    /// Starts the providers.
     pub async fn start() -> Self {
         let router = Router::new()
             .route("/discord/oauth2/@me", get(discord_authorization))
@@ -45,7 +45,7 @@ impl Opaque {
         }
     }
 
-    /// The value of `OAUTH_PROVIDERS` that trusts them.
+    /// Returns the value of `OAUTH_PROVIDERS` for them.
     pub fn settings(&self) -> String {
         let url = self.proxy.url();
         json!([
@@ -119,7 +119,7 @@ async fn discord_user(headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
     Ok(Json(person))
 }
 
-/// An error of Facebook's Graph API: an object, with status 400 for whatever is wrong with a token.
+/// Returns an error of Facebook's Graph API, which has status 400 for every problem with a token.
 type GraphError = (StatusCode, Json<Value>);
 
 fn graph_error(code: u64, kind: &str, message: &str) -> GraphError {
@@ -154,12 +154,12 @@ async fn facebook_debug(
     } else {
         "USER"
     };
-    // Of a token that expired, Facebook still says whose it was.
+    // For an expired token, Facebook still names the user.
     let is_valid = token.person != "expired";
     let mut data = json!({
         "app_id": token.application, "type": kind, "is_valid": is_valid, "user_id": "10", "scopes": token.scopes,
     });
-    // Facebook says it of long-lived tokens only.
+    // Facebook reports it for long-lived tokens only.
     let issued_at = token.person.strip_prefix("issued-");
     if let Some(issued_at) = issued_at.and_then(|time| time.parse::<u64>().ok()) {
         data["issued_at"] = issued_at.into();

@@ -1,4 +1,4 @@
-//! Holds every answer that a test gets against `openapi.yaml`: what is not written there, no function may answer.
+//! Checks every answer in the tests against `openapi.yaml`.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Answer;
 
-/// The name by which the schemas in the document know it.
+/// The URI of the document in its schemas.
 const NAME: &str = "cambio:/openapi";
 
 /// The document.
@@ -21,10 +21,10 @@ const NAME: &str = "cambio:/openapi";
 )]
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(discovery::OPENAPI).expect("JSON"));
-/// Validators, by where their schema is in the document.
+/// The validators, by the location of their schema in the document.
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-/// A request, as far as the document says anything about it.
+/// The parts of a request that the document describes.
 pub(crate) struct Asked {
     method: Method,
     path: String,
@@ -50,7 +50,8 @@ impl Asked {
         }
     }
 
-    /// The place of the operation in the document, if its path is one of ours; `Err` if the path is, and the method is not.
+    /// Returns the location of the operation in the document, if it describes the path; `Err` if it describes the
+    /// path but not the method.
     fn operation(&self) -> Option<Result<String, String>> {
         let paths = DOCUMENT["paths"].as_object()?;
         let (template, operations) = paths
@@ -67,7 +68,7 @@ impl Asked {
     }
 
     #[expect(clippy::panic, reason = "it fails the test that asked")]
-    /// That `answer` is one of those that the document has for this request.
+    /// Asserts that the document describes `answer` for this request.
     pub(crate) fn check(&self, answer: &Answer) {
         let what = format!(
             "{} {}: {} {:?}",
@@ -100,7 +101,7 @@ impl Asked {
         if answer.status.is_success()
             && let Some(request) = DOCUMENT.pointer(&format!("{place}/requestBody"))
         {
-            // Whatever its type was called, it was accepted: it is what one of them describes.
+            // The body was accepted, so one of the described types must match it.
             let first = request["content"]
                 .as_object()
                 .and_then(|content| content.keys().next());
@@ -142,7 +143,7 @@ impl Asked {
     }
 }
 
-/// Whether `path` is one of those that `template` stands for.
+/// Returns whether `path` matches `template`.
 fn fits(template: &str, path: &str) -> bool {
     let (mut template, mut path) = (template.split('/'), path.split('/'));
     loop {
@@ -163,7 +164,7 @@ fn validator(place: &str) -> Arc<Validator> {
     Arc::clone(made)
 }
 
-/// The schema at a place in the document, which refers to others there.
+/// Returns the schema at a location in the document, with its references.
 #[expect(
     clippy::expect_used,
     reason = "a document with a broken schema fails every test"
@@ -175,7 +176,7 @@ fn make(place: &str) -> Validator {
             .and_then(|registry| registry.prepare())
             .expect("a document")
     });
-    // The braces of a path's parameters are no characters of a URI.
+    // The braces of path parameters are not allowed in a URI.
     let place = place.replace('{', "%7B").replace('}', "%7D");
     let schema = json!({ "$ref": format!("{NAME}#{place}") });
     let options = jsonschema::draft202012::options().with_registry(&REGISTRY);

@@ -1,8 +1,8 @@
-//! A proxy that watches what passes, and breaks it on demand.
+//! A reverse proxy that records calls and injects faults.
 //!
-//! It stands between a function and DynamoDB, or between a function and a provider. It records each call, asks DynamoDB
-//! what the call cost, and can do to it whatever a network, an overloaded service or a killed process does: above all,
-//! apply a write and lose the answer.
+//! It runs between a function and DynamoDB or a provider. It records each call and its DynamoDB capacity, and injects
+//! the faults of a network, an overloaded service or a killed process; above all, it applies a write and loses the
+//! answer.
 
 mod fault;
 mod units;
@@ -34,16 +34,16 @@ use units::metered;
 use visit::Visit;
 use wire::accept;
 
-/// A reverse proxy in front of one service, on a port of its own, for as long as it is kept.
+/// A reverse proxy in front of one service, on its own port, until it is dropped.
 pub struct Proxy {
     passage: Arc<Passage>,
     address: SocketAddr,
-    /// Bound and never listening: while the proxy is down, nobody else gets its port.
+    /// A bound socket that never listens, so that no other program gets the port while the proxy is down.
     _port: TcpSocket,
     listening: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What every connection shares.
+/// The state that all connections share.
 struct Passage {
     upstream: String,
     client: reqwest::Client,
@@ -52,15 +52,15 @@ struct Passage {
     plans: Mutex<Vec<Plan>>,
 }
 
-/// A fault that waits for its calls.
+/// A planned fault.
 struct Plan {
     when: When,
     fault: Fault,
-    /// How many calls are still to be hit; `None` is all of them.
+    /// The number of calls that it still affects; `None` for all.
     remaining: Option<usize>,
 }
 
-/// Which calls a fault hits.
+/// The calls that a fault affects.
 #[derive(Clone, Copy, Debug)]
 pub enum When {
     /// Every call.
@@ -71,44 +71,44 @@ pub enum When {
     Operation(&'static str),
     /// Calls of exactly this path.
     Path(&'static str),
-    /// Calls of which this is true. It sees the head of a call; the body has not arrived yet.
+    /// Calls for which this function returns true. It sees the head of a call, without the body.
     Matching(fn(&Call) -> bool),
 }
 
-/// A call that arrived.
+/// A recorded call.
 #[derive(Clone, Debug)]
 pub struct Call {
     id: u64,
-    /// Its place among the calls since the last [`Proxy::clear`], from 1.
+    /// Its number since the last [`Proxy::clear`], from 1.
     pub number: usize,
     /// The method.
     pub method: Method,
     /// The path, without the query.
     pub path: String,
-    /// The query, if there is one.
+    /// The query, if present.
     pub query: Option<String>,
-    /// What was called, if this is DynamoDB: `GetItem`.
+    /// The operation, if the service is DynamoDB, such as `GetItem`.
     pub operation: Option<String>,
     /// The headers. `Authorization` does not show its value in `Debug`.
     pub headers: HeaderMap,
-    /// The body as the caller wrote it: its JSON, else its text, `null` if there is none.
+    /// The body of the caller: its JSON, else its text; `null` if empty.
     pub body: Value,
-    /// What the service answered, or what a fault answered in its place.
+    /// The answer of the service, or that of a fault.
     pub status: Option<StatusCode>,
-    /// Whether the service was asked, and has answered.
+    /// Whether the service has answered.
     pub is_forwarded: bool,
-    /// What it cost, if this is DynamoDB.
+    /// The consumed capacity, if the service is DynamoDB.
     pub consumed: Units,
-    /// What was done to it.
+    /// The injected fault.
     pub fault: Option<Fault>,
-    /// When its head was here.
+    /// The time at which its head arrived.
     pub arrived_at: Instant,
-    /// When nothing more was going to happen at the service.
+    /// The time from which the call has no further effect at the service.
     pub settled_at: Option<Instant>,
 }
 
 impl Call {
-    /// Whether this reads items of DynamoDB as of now: strongly consistent, from each table.
+    /// Returns whether the call is a strongly consistent read of each table.
     pub fn is_consistent(&self) -> bool {
         let tables = self.body["RequestItems"].as_object();
         match tables {
@@ -148,24 +148,24 @@ impl Proxy {
         proxy
     }
 
-    /// The base URL to call instead of the service's own.
+    /// Returns the base URL of the proxy.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Does this to every call that matches, until [`Self::heal`]; to one call, if it is [`When::Nth`].
+    /// Injects this fault into every matching call until [`Self::heal`], or into one call for [`When::Nth`].
     ///
-    /// Where several faults match a call, the one that was planned first wins.
+    /// If several faults match a call, the one that was planned first applies.
     pub fn fault(&self, when: When, fault: Fault) {
         self.plan(when, fault, None);
     }
 
-    /// Does this to the next call that matches.
+    /// Injects this fault into the next matching call.
     pub fn fault_once(&self, when: When, fault: Fault) {
         self.fault_times(1, when, fault);
     }
 
-    /// Does this to the next calls that match, that many times.
+    /// Injects this fault into this number of matching calls.
     pub fn fault_times(&self, times: usize, when: When, fault: Fault) {
         self.plan(when, fault, Some(times));
     }
@@ -178,18 +178,18 @@ impl Proxy {
         });
     }
 
-    /// Ends all faults. What has already been done to a call is not undone.
+    /// Removes all faults. Calls that are affected already stay so.
     pub fn heal(&self) {
         lock(&self.passage.plans).clear();
         self.up();
     }
 
-    /// Ends all connections and refuses new ones, as a machine does where nothing listens, until [`Self::heal`].
+    /// Closes all connections and refuses new ones, as a port without a listener does, until [`Self::heal`].
     pub async fn down(&self) {
         let listening = lock(&self.listening).take();
         if let Some(task) = listening {
             task.abort();
-            // The port is closed once the task is gone; that it was cancelled is no news.
+            // The port is closed when the task ends; a cancellation is expected.
             let _ = task.await;
         }
     }
@@ -207,17 +207,17 @@ impl Proxy {
         }
     }
 
-    /// The calls since the start or the last [`Self::clear`], in the order in which they arrived.
+    /// Returns the calls since the start or the last [`Self::clear`], in order of arrival.
     pub fn calls(&self) -> Vec<Call> {
         self.passage.calls.borrow().clone()
     }
 
-    /// Forgets all calls, and counts from 1 again. The faults stay.
+    /// Drops the recorded calls and counts from 1 again. The faults stay.
     pub fn clear(&self) {
         self.passage.calls.send_modify(Vec::clear);
     }
 
-    /// What all calls together cost.
+    /// Returns the consumed capacity of all calls.
     pub fn consumed(&self) -> Units {
         let calls = self.passage.calls.borrow();
         calls.iter().fold(Units::default(), |sum, call| Units {
@@ -226,15 +226,14 @@ impl Proxy {
         })
     }
 
-    /// How many calls waited for one another: the longest row of calls that each came after the end of the one before.
+    /// Returns the number of round trips: the longest chain of calls that each began after the end of the one before.
     ///
-    /// Calls that are meant to be parallel can still miss one another when they are quick: plan a [`Fault::Delay`] for
-    /// every call before counting.
+    /// Quick parallel calls may not overlap: plan a [`Fault::Delay`] for every call before counting.
     pub fn round_trips(&self) -> usize {
         let mut calls = self.calls();
         calls.retain(|call| call.settled_at.is_some());
         calls.sort_by_key(|call| call.settled_at);
-        // Always taking the call that ends first leaves the most room for others.
+        // Always taking the call that ends first gives the longest chain.
         let mut count = 0;
         let mut free_from = None;
         for call in calls {
@@ -246,21 +245,21 @@ impl Proxy {
         count
     }
 
-    /// Waits until that many calls have arrived. With [`Fault::Hang`], whoever made the last of them can then be killed
-    /// *before* the service has seen it.
+    /// Waits until this number of calls has arrived. With [`Fault::Hang`], the caller of the last one can then be
+    /// killed *before* the service receives it.
     pub async fn arrived(&self, count: usize) {
         self.until(|calls| calls.len() >= count).await;
     }
 
-    /// Waits until the service has answered that many calls. With [`Fault::HangAfterForwarding`], whoever made the last
-    /// of them can then be killed *after* it took effect.
+    /// Waits until the service has answered this number of calls. With [`Fault::HangAfterForwarding`], the caller of
+    /// the last one can then be killed *after* it took effect.
     pub async fn forwarded(&self, count: usize) {
         self.until(|calls| calls.iter().filter(|call| call.is_forwarded).count() >= count)
             .await;
     }
 
-    /// Waits until nothing is on its way to the service any more, as a call with [`Fault::Delay`] may be long after
-    /// its caller gave up.
+    /// Waits until no call is on its way to the service, which with [`Fault::Delay`] can take longer than the caller
+    /// waits.
     pub async fn settled(&self) {
         self.until(|calls| calls.iter().all(|call| call.settled_at.is_some()))
             .await;
@@ -268,7 +267,7 @@ impl Proxy {
 
     async fn until(&self, condition: impl Fn(&[Call]) -> bool) {
         let mut calls = self.passage.calls.subscribe();
-        // It fails when the sender is gone, and the sender is ours.
+        // It fails only if the sender is dropped, and this function holds the sender.
         let _ = calls.wait_for(|calls| condition(calls)).await;
     }
 }
@@ -281,7 +280,7 @@ impl Drop for Proxy {
     }
 }
 
-/// `SO_REUSEADDR` lets several sockets have the same port as long as only one listens.
+/// `SO_REUSEADDR` allows several sockets on the same port while only one listens.
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -290,7 +289,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 }
 
 impl Call {
-    /// Whether it asks DynamoDB to change an item.
+    /// Returns whether the operation changes an item.
     pub fn is_write(&self) -> bool {
         metered(self.operation.as_deref()).is_some_and(|writes| writes)
     }
@@ -309,7 +308,7 @@ impl When {
 }
 
 impl Passage {
-    /// Writes a call down, and says what is to be done to it.
+    /// Records a call and returns its fault.
     fn register(self: &Arc<Self>, head: &request::Parts) -> (Visit, Option<Fault>) {
         let target = head.headers.get("x-amz-target");
         let operation = target
@@ -361,7 +360,7 @@ impl Passage {
     }
 }
 
-/// A test that failed while it held a lock has said so; the others need not fail for it.
+/// A test that panicked with the lock has reported that; others need not fail as well.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

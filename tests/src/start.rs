@@ -1,19 +1,19 @@
-//! Starting a function's real binary with good and with bad settings.
+//! Starts a function's real binary with valid and with invalid settings.
 
 use std::{
     io,
     process::{Command, Output},
 };
 
-/// What every function needs, beside its own settings.
+/// The settings that every function needs.
 const BY_LAMBDA: [(&str, &str); 3] = [
     ("AWS_REGION", "eu-west-1"),
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
     ("AWS_SECRET_ACCESS_KEY", "CANARY"),
 ];
 
-/// Holds that `binary` does not start if one of its `settings` is missing, or is one of the `wrong` ones, and says in
-/// one line which it is, without showing a secret: one that has `CANARY` in it.
+/// Asserts that `binary` does not start if one of its `settings` is missing or is one of the `wrong` ones, and that
+/// it names the setting in one line without showing a secret (a value with `CANARY`).
 #[expect(
     clippy::expect_used,
     reason = "a test without its binary proves nothing"

@@ -25,8 +25,8 @@ BIN = Path(sys.executable).parent
 READ, PUT, UPDATE = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
 DELETE, QUERY = "dynamodb:DeleteItem", "dynamodb:Query"
 
-# What each function may do: (table, verbs, leading keys), a line for each statement. tests/e2e/permissions.rs sees that each does
-# so, and nothing else.
+# What each function may do: (table, verbs, leading keys), a line for each statement. tests/e2e/permissions.rs sees
+# that each does so, and nothing else.
 PERMISSIONS = json.loads((Path(__file__).parent / "permissions.json").read_text())
 ITEMS = {
     function: [(table, {f"dynamodb:{verb}" for verb in verbs}, set(keys)) for table, verbs, keys in lines]

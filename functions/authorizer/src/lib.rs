@@ -1,5 +1,5 @@
-//! A Lambda authorizer for HTTP APIs of your own (payload 2.0, simple response): the same validation as `GET /me` has, before your
-//! function is called at all.
+//! A Lambda authorizer for your own HTTP APIs (payload 2.0, simple response), which verifies an access token as
+//! Cambio's routes do, before your function is called.
 
 mod route_scopes;
 
@@ -19,14 +19,14 @@ use shared::{
 
 use route_scopes::RouteScopes;
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug)]
 pub struct Authorizer {
     tokens: TokenVerifier,
     scopes: RouteScopes,
 }
 
-/// The part of an event of payload format 2.0 that an answer depends on.
+/// The members of an event (payload format 2.0) that the answer depends on.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
@@ -38,7 +38,7 @@ struct Event {
 impl Event {
     const VERSION: &str = "2.0";
 
-    /// Reads what API Gateway sends. An error of serde would quote the event, and the token with it.
+    /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its token.
     fn read(event: &Value) -> Result<Self, AuthorizeError> {
         Self::deserialize(event)
             .ok()
@@ -46,7 +46,7 @@ impl Event {
             .ok_or(AuthorizeError::PayloadFormat)
     }
 
-    /// Its `Authorization` headers.
+    /// Returns the values of its `Authorization` headers.
     fn authorization(&self) -> Result<HeaderMap, Denied> {
         let headers = self.headers.iter().flatten();
         headers
@@ -63,45 +63,46 @@ impl Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// True if the request may pass.
+    /// Whether the request may pass.
     pub is_authorized: bool,
-    /// The context that your function receives.
+    /// The context for your function.
     pub context: Context,
 }
 
-/// The reason for no answer: API Gateway answers 500, does not cache it, and lets no request through.
+/// Reasons that the request is neither allowed nor denied. API Gateway then answers 500, does not cache that, and
+/// lets no request through.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizeError {
-    /// The authorizer is wired in another way.
+    /// The event has another format, because the authorizer is configured differently.
     #[error(
-        "the authorizer reads events of payload format 2.0 alone: make it a REQUEST authorizer of an HTTP API, with \
+        "the event does not have payload format 2.0: make the authorizer a REQUEST authorizer of an HTTP API, with \
          AuthorizerPayloadFormatVersion 2.0 and EnableSimpleResponses true"
     )]
     PayloadFormat,
-    /// The keys cannot be read, so nobody can say whether the token is good.
+    /// The keys cannot be read, so the token can be neither accepted nor refused.
     #[error("the keys cannot be read")]
     Keys(#[source] KeysError),
 }
 
-/// What your function gets to know, below `requestContext.authorizer.lambda`.
+/// The context of an allowed request, which your function gets as `requestContext.authorizer.lambda`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// The user.
+    /// The id of the user.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sub: String,
-    /// The sign-in that the token belongs to.
+    /// The id of the token's session.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sid: String,
-    /// The application that the user signed in with.
+    /// The id of the client that the user signed in with.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub client_id: String,
-    /// What the application may do, separated by spaces.
+    /// The scope of the token, separated by spaces.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub scope: String,
-    /// What the user may do.
+    /// The roles of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// When the token expires, in seconds since the epoch.
+    /// The time at which the token expires, in seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<Timestamp>,
 }
@@ -131,10 +132,10 @@ impl Authorizer {
         })
     }
 
-    /// Decides if the request of `event` may pass.
+    /// Decides whether the request of `event` may pass.
     ///
     /// # Errors
-    /// That cannot be told, since the event is of another format or the keys cannot be read.
+    /// The event has another format, or the keys cannot be read.
     pub async fn authorize(&self, event: &Value) -> Result<Response, AuthorizeError> {
         let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
         let mut response = Response::default();
@@ -165,13 +166,13 @@ impl Authorizer {
     }
 }
 
-/// Why a request may not pass, for the log.
+/// Reasons that a request is denied, for the log.
 #[derive(Debug, thiserror::Error)]
 enum Denied {
     #[error("no token")]
     NoToken,
     #[error("{0}")]
     Token(#[from] TokenError),
-    #[error("the token's scope is not enough for the route")]
+    #[error("the token lacks a scope of the route")]
     Scope,
 }

@@ -10,8 +10,9 @@ async fn main() -> Result<(), Error> {
     let env = Environment::process();
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let authorizer = &Authorizer::start(&env, Clock::system()).await?;
-    // What fails here is answered with a 5xx by API Gateway, and let through by nobody.
-    // Any JSON is taken here: an event that the runtime itself cannot read, it quotes in the log and in the error.
+    // An error becomes a 5xx of API Gateway, and the request does not pass.
+    // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
+    // error.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(authorizer.authorize(&event.payload).await?)
     }))

@@ -1,4 +1,4 @@
-//! `ROUTE_SCOPES`: what a token must be good for, by route of your own API.
+//! `ROUTE_SCOPES`: the required scopes for each route of your own API.
 
 use std::collections::HashMap;
 
@@ -7,23 +7,23 @@ use shared::{
     scope::{has_scope, is_scope_token},
 };
 
-/// Every route that is not named.
+/// The key of all other routes.
 const ANY_OTHER: &str = "*";
 
-/// The methods of a route's key in API Gateway, which knows them in capitals only.
+/// The methods in a route key of API Gateway, in capitals.
 const METHODS: [&str; 8] = [
     "ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
 ];
 
-/// The scopes that each route asks for, by its key as API Gateway has it, like `GET /orders/{id}`; `None` while nothing is said.
+/// The required scopes by route key of API Gateway, such as `GET /orders/{id}`; `None` if the setting is unset.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RouteScopes(Option<HashMap<String, Vec<String>>>);
 
 impl RouteScopes {
-    /// Reads `ROUTE_SCOPES`; unless set, any good token is enough anywhere.
+    /// Reads `ROUTE_SCOPES`. By default every route accepts every valid token.
     ///
     /// # Errors
-    /// The value is no such JSON.
+    /// The value is not valid.
     pub(crate) fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let Some(value) = env.optional("ROUTE_SCOPES") else {
             return Ok(Self::default());
@@ -36,7 +36,7 @@ impl RouteScopes {
         let routes: HashMap<String, String> = serde_json::from_str(value).ok()?;
         let routes = routes.into_iter().map(|(route, scope)| {
             let scopes: Vec<String> = match (route.as_str(), scope.as_str()) {
-                // In so many words: any good token is enough for the others.
+                // Explicitly: every other route accepts every valid token.
                 (ANY_OTHER, "") => Vec::new(),
                 (_, scope) => scope.split(' ').map(str::to_owned).collect(),
             };
@@ -47,8 +47,8 @@ impl RouteScopes {
         (!routes.is_empty()).then_some(Self(Some(routes)))
     }
 
-    /// Whether a token with `scope` is good for `route`: it needs all of the route's scopes. Once any route is named, no token is good
-    /// for one that is not, unless `*` is there.
+    /// Returns whether a token with `scope` may call `route`: it needs all scopes of the route. If the setting names
+    /// any route, unnamed routes are refused unless `*` is named.
     pub(crate) fn admit(&self, route: &str, scope: Option<&str>) -> bool {
         let Some(routes) = &self.0 else { return true };
         let Some(needed) = routes.get(route).or_else(|| routes.get(ANY_OTHER)) else {
@@ -58,7 +58,7 @@ impl RouteScopes {
     }
 }
 
-/// Whether API Gateway could have a route with this key. With any other, the setting would protect nothing.
+/// Returns whether API Gateway can have a route with this key. An entry with any other key would protect nothing.
 fn is_route_key(key: &str) -> bool {
     let is_path = |path: &str| {
         path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic() && b != b'?')

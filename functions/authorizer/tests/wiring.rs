@@ -1,4 +1,4 @@
-//! The authorizer's own process, with the events of every way to wire it.
+//! The authorizer's own process, with the events of all configurations.
 
 #![expect(
     clippy::unwrap_used,
@@ -34,7 +34,7 @@ fn event(token: &str) -> Value {
     })
 }
 
-/// The events that the other kinds of API and payload formats send.
+/// The events of other types of API and other payload formats.
 fn other_events(token: &str) -> Vec<(&'static str, Value)> {
     let bearer = format!("Bearer {token}");
     let arn = "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/orders";

@@ -1,4 +1,4 @@
-//! The documents by which others find out how to use and check our tokens.
+//! The public documents: the metadata, the public keys, and the OpenAPI description.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ use shared::{
     start::{Start, StartError},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug, FromRef)]
 pub struct Discovery {
-    /// Our public keys.
+    /// The public keys.
     pub keys: Keys,
-    /// What there is to say.
+    /// The metadata of the server (RFC 8414).
     pub documents: Documents,
-    /// What there is to call, as OpenAPI has it.
+    /// The OpenAPI description with the URL of this server.
     pub openapi: OpenApi,
 }
 
 /// `openapi.yaml`, as JSON.
 pub const OPENAPI: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
-/// The same, with the URL of this very server.
+/// Returns the description with the URL of this server.
 #[derive(Clone, Debug)]
 pub struct OpenApi(Arc<str>);
 
 impl OpenApi {
-    /// The server's URL in `openapi.yaml`, where it is the first of its kind.
+    /// The placeholder of the server's URL in `openapi.yaml`; its first occurrence is replaced.
     const EXAMPLE: &str = "https://api.cambio.invalid";
 
     fn of(api_url: &str) -> Self {
@@ -59,7 +59,7 @@ impl Discovery {
     }
 }
 
-/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the routes, for Lambda, `local` and the tests.
 pub fn router(discovery: Discovery) -> Router {
     let openapi = get(show_openapi).fallback(method_not_allowed);
     let mut routes = Router::new().route("/openapi.json", openapi);

@@ -1,4 +1,4 @@
-//! `/me/identities`: the accounts at providers that may sign in as the signed-in user.
+//! `/me/identities`: the provider accounts that are linked to the signed-in user.
 
 use axum::{
     Json, Router,
@@ -21,22 +21,22 @@ use shared::{
     users::{LinkStep, LinkedIdentity, User, Users},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug, FromRef)]
 pub struct IdentitiesOfMe {
-    /// Recognises our own access tokens.
+    /// Verifies access tokens.
     pub tokens: TokenVerifier,
-    /// The time, to tell a recent sign-in.
+    /// The clock that decides whether a sign-in is recent.
     pub clock: Clock,
-    /// Which providers the caller's application may use.
+    /// The providers that each client may use.
     pub clients: ClientProviders,
-    /// Who the outside world says this is.
+    /// Verifies the provider's token.
     pub providers: Providers,
-    /// Whose accounts these are.
+    /// The users with their linked accounts.
     pub users: Users,
-    /// Where a token that has linked an account is remembered.
+    /// The sessions, among which a used provider token is recorded.
     pub sessions: Sessions,
-    /// For how long.
+    /// The lifetime of that record.
     pub lifetimes: SessionLifetimes,
 }
 
@@ -59,7 +59,7 @@ impl IdentitiesOfMe {
     }
 }
 
-/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the routes, for Lambda, `local` and the tests.
 pub fn router(identities: IdentitiesOfMe) -> Router {
     let all = get(list).post(link).fallback(method_not_allowed);
     let one = delete(unlink).fallback(method_not_allowed);
@@ -76,7 +76,7 @@ struct List {
     identities: Vec<ListedIdentity>,
 }
 
-/// An account at a provider. The time is that of RFC 3339, in UTC.
+/// A linked account. The time is RFC 3339, in UTC.
 #[derive(Serialize)]
 struct ListedIdentity {
     provider: String,
@@ -104,7 +104,7 @@ async fn list(State(users): State<Users>, caller: Caller) -> Result<Json<List>, 
     Ok(Json(user.into()))
 }
 
-/// Lets the account that a provider's token proves sign in as the caller as well.
+/// Links the account that the provider's token proves to the caller.
 async fn link(
     State(identities): State<IdentitiesOfMe>,
     RecentSignIn(caller): RecentSignIn,
@@ -121,7 +121,7 @@ impl IdentitiesOfMe {
         let provider = subject.provider();
         self.clients.check(&caller.client_id, provider)?;
         let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;
-        // Before the provider is asked, with the app's own credentials and at the cost of the app's own quota.
+        // Before the call to the provider, which uses the app's credentials and counts against the app's rate limit.
         let users = &self.users;
         let step = users.begin_link(caller.user_id, caller.session, provider, &spent);
         let user = match step.await? {
@@ -134,7 +134,7 @@ impl IdentitiesOfMe {
     }
 }
 
-/// Takes the caller's account at a provider away, unless it is the last.
+/// Unlinks the caller's account of a provider, except the only one that is left.
 async fn unlink(
     State(users): State<Users>,
     State(lifetimes): State<SessionLifetimes>,

@@ -1,4 +1,5 @@
-//! `POST /introspect`: whether a token is good at this moment, for a service that cannot wait until it expires (RFC 7662).
+//! `POST /introspect`: returns the current state of a token, for services that must notice the end of a session at
+//! once (RFC 7662).
 
 use axum::{Json, Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
@@ -14,20 +15,20 @@ use shared::{
     users::{UserId, Users},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug)]
 pub struct Introspect {
-    /// Who may ask.
+    /// The registered clients.
     pub clients: Clients,
-    /// Recognises our own access tokens.
+    /// Verifies access tokens.
     pub tokens: TokenVerifier,
-    /// Who we are.
+    /// The issuer, which the answer names.
     pub issuer: Issuer,
-    /// The sessions that the tokens are of.
+    /// The sessions of the tokens.
     pub sessions: Sessions,
-    /// How long a refresh token is good that was used.
+    /// The time for which a used refresh token may be presented again.
     pub lifetimes: SessionLifetimes,
-    /// The users that the sessions are of.
+    /// The users of the sessions.
     pub users: Users,
 }
 
@@ -50,7 +51,7 @@ impl Introspect {
     }
 }
 
-/// The route, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the route, for Lambda, `local` and the tests.
 pub fn router(introspect: Introspect) -> Router {
     let routes = Router::new()
         .route(
@@ -87,7 +88,7 @@ enum IntrospectionResponse {
     },
 }
 
-/// Unknown, over, or not for this client to know: all of it looks the same (RFC 7662 §2.2, §4).
+/// Returns the one answer for unknown tokens, ended sessions, and tokens of other clients (RFC 7662 §2.2, §4).
 const INACTIVE: IntrospectionResponse = IntrospectionResponse::Inactive { active: false };
 
 async fn introspect_token(
@@ -96,7 +97,7 @@ async fn introspect_token(
 ) -> Result<Json<IntrospectionResponse>, OAuthError> {
     let client = introspect.clients.authenticate(&mut form).await?;
     let answer = async {
-        // `token_type_hint` is there for servers that cannot tell their tokens apart (RFC 7662 §2.1).
+        // `token_type_hint` is ignored: the form of a token shows its type (RFC 7662 §2.1).
         let token = form.require("token")?;
         introspect.look_at(&token, &client).await
     };
@@ -178,7 +179,8 @@ impl Introspect {
     }
 }
 
-/// A client knows its own tokens; those of others only if it is there to check them (RFC 7662 §4).
+/// Returns whether the client may read the state of this token: its own tokens, or all with `introspects` (RFC 7662
+/// §4).
 fn may_know(client: &Client<'_>, owner: &str) -> bool {
     client.id() == owner || client.introspects()
 }

@@ -1,4 +1,4 @@
-//! `GET`, `PATCH` and `DELETE /me`: the signed-in user's own account.
+//! `GET`, `PATCH` and `DELETE /me`: the account of the signed-in user.
 
 use axum::{
     Json, Router,
@@ -21,16 +21,16 @@ use shared::{
     users::{Patch, User, Users},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug, FromRef)]
 pub struct Me {
-    /// Recognises our own access tokens.
+    /// Verifies access tokens.
     pub tokens: TokenVerifier,
-    /// The time, to tell a recent sign-in.
+    /// The clock that decides whether a sign-in is recent.
     pub clock: Clock,
-    /// Where accounts are.
+    /// The users.
     pub users: Users,
-    /// What goes with an account that is deleted.
+    /// The sessions, which are deleted with their user.
     pub sessions: Sessions,
 }
 
@@ -50,7 +50,7 @@ impl Me {
     }
 }
 
-/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the routes, for Lambda, `local` and the tests.
 pub fn router(me: Me) -> Router {
     let methods = get(show).patch(edit).delete(delete);
     let routes = Router::new()
@@ -59,7 +59,7 @@ pub fn router(me: Me) -> Router {
     surface(routes, "me", Visibility::Private)
 }
 
-/// What users see of their own account.
+/// The account as its user sees it.
 #[derive(Serialize)]
 struct Account {
     #[serde(flatten)]
@@ -97,7 +97,7 @@ async fn delete(
     RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
     users.delete(caller.user_id, caller.session).await?;
-    // Afterwards, so that no sign-in adds one to those that are gone.
+    // After the user, so that no sign-in can add a session to the deleted ones.
     sessions.delete_all(caller.user_id).await?;
     Ok(NoContent)
 }

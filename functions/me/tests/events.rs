@@ -1,4 +1,4 @@
-//! The function's own process, with events that nobody's router has seen before.
+//! The function's own process, with raw events.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@ use tests::{
     lambda::{Lambda, Outcome},
 };
 
-/// `GET /me` as an HTTP API hands it over.
+/// Returns the event of an HTTP API for `GET /me`.
 fn event(token: &str) -> Value {
     json!({
         "version": "2.0",
@@ -33,7 +33,7 @@ fn event(token: &str) -> Value {
     })
 }
 
-/// That event with another value at a JSON pointer.
+/// Returns that event with another value at a JSON pointer.
 fn with(token: &str, pointer: &str, value: Value) -> Value {
     let mut event = event(token);
     let (parent, name) = pointer.rsplit_once('/').unwrap();

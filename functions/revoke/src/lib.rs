@@ -1,4 +1,4 @@
-//! `POST /revoke`: a client gives a token back, and the session that it belongs to ends (RFC 7009).
+//! `POST /revoke`: ends the session of a token (RFC 7009).
 
 use axum::{Router, extract::State, routing::post};
 use secrecy::{ExposeSecret, SecretString};
@@ -12,12 +12,12 @@ use shared::{
     token::{TokenError, TokenVerifier},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug)]
 pub struct Revoke {
-    /// Who may call.
+    /// The registered clients.
     pub clients: Clients,
-    /// Recognises our own access tokens.
+    /// Verifies access tokens.
     pub tokens: TokenVerifier,
     /// The sessions to end.
     pub sessions: Sessions,
@@ -39,7 +39,7 @@ impl Revoke {
     }
 }
 
-/// The route, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the route, for Lambda, `local` and the tests.
 pub fn router(revoke: Revoke) -> Router {
     let routes = Router::new()
         .route("/revoke", post(revoke_token).fallback(method_not_allowed))
@@ -47,11 +47,11 @@ pub fn router(revoke: Revoke) -> Router {
     oauth_surface(routes, "revoke")
 }
 
-/// RFC 7009 §2.2: a token that is unknown, over, or another client's is answered like one that was good.
+/// Revokes a token. An unknown or expired token, or one of another client, gets the same answer (RFC 7009 §2.2).
 async fn revoke_token(State(revoke): State<Revoke>, mut form: Form) -> Result<(), OAuthError> {
     let client = revoke.clients.authenticate(&mut form).await?;
     let revoked = async {
-        // `token_type_hint` is there for servers that cannot tell their tokens apart (§2.1).
+        // `token_type_hint` is ignored: the form of a token shows its type (RFC 7009 §2.1).
         let token = form.require("token")?;
         revoke.end_session_of(&token, &client).await
     };

@@ -19,11 +19,11 @@ use shared::{
 };
 use thiserror::Error;
 
-/// For as long as the same documents are good where a function answers with them.
+/// The cache lifetime of the files, which is that of the function's answers.
 const CACHE_CONTROL: &str = "public, max-age=300";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The bucket where the documents are files.
+/// The bucket of the documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     client: Client,
@@ -32,18 +32,18 @@ pub(crate) struct Files {
     clock: Clock,
 }
 
-/// The documents could not be written.
+/// Reasons that the documents cannot be written.
 #[derive(Debug, Error)]
 pub enum FilesError {
-    /// A key could not be shown.
+    /// A key cannot be converted to its public form.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// S3 did not take a file.
-    #[error("{path} could not be written: {cause}")]
+    /// S3 refused a file.
+    #[error("cannot write {path}: {cause}")]
     S3 {
-        /// Which one.
+        /// The name of the file.
         path: &'static str,
-        /// Why.
+        /// The error of S3.
         cause: String,
     },
 }
@@ -68,7 +68,7 @@ impl Files {
             .http_client(dynamodb::http_client(endpoint.as_ref()))
             .timeout_config(TimeoutConfig::builder().operation_timeout(TIMEOUT).build());
         if let Some(endpoint) = endpoint {
-            // A stand-in has one name for all buckets.
+            // A stand-in for S3 serves all buckets under one host name.
             sdk = sdk.endpoint_url(endpoint.as_str()).force_path_style(true);
         }
         Ok(Some(Self {
@@ -79,7 +79,7 @@ impl Files {
         }))
     }
 
-    /// Writes all documents as `set` has them. Safe to repeat. One that cannot be written keeps none of the others back.
+    /// Writes all documents for `set`. Safe to repeat. A failed file does not stop the others.
     pub(crate) async fn write(&self, set: &KeySet) -> Result<(), FilesError> {
         let keys = set.jwks(self.clock.now())?;
         let mut written = Ok(());

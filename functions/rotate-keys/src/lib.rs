@@ -1,4 +1,4 @@
-//! Sees to the signing keys: makes them, lets each sign in its turn, and takes them away when nobody needs them any more.
+//! Makes, rotates and removes the signing keys.
 
 mod files;
 mod plan;
@@ -22,7 +22,7 @@ use settings::KeySettings;
 /// The number of rounds after which a run gives up: another run changed the keys in each of them.
 const MAX_ROUNDS: usize = 10;
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug)]
 pub struct RotateKeys {
     keys: KeyStore,
@@ -32,90 +32,90 @@ pub struct RotateKeys {
     clock: Clock,
 }
 
-/// What a run is asked for, as JSON: `{}`, `{"rotate":"when-due"}`, `{"rotate":"now"}` or `{"revoke":"<kid>"}`.
+/// The event of a run, as JSON: `{}`, `{"rotate":"when-due"}`, `{"rotate":"now"}` or `{"revoke":"<kid>"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Order {
-    /// When the next key is to sign.
+    /// The time at which the next key starts to sign.
     #[serde(default)]
     pub rotate: When,
-    /// The name of a key that somebody else may have: nothing that it signed is accepted any more. Safe to repeat: a key
-    /// that is not there is one that was revoked.
+    /// The `kid` of a key to revoke, for example a stolen one: its tokens are refused. Safe to repeat: an unknown key
+    /// counts as revoked.
     #[serde(default)]
     pub revoke: Option<String>,
 }
 
-/// When the next key is to sign.
+/// The time at which the next key starts to sign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
-    /// When the one before has signed for long enough.
+    /// When the current key has signed for its lifetime.
     #[default]
     WhenDue,
-    /// As soon as everybody can know it, which is at once unless it was published within the last day.
+    /// As soon as every reader can know it: at once, or a day after its publication.
     Now,
 }
 
-/// What there is after a run.
+/// The result of a run.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether this run changed anything.
+    /// Whether this run changed the keys.
     pub changed: bool,
-    /// Every key that is published.
+    /// The published keys.
     pub keys: Vec<ReportedKey>,
 }
 
-/// One of them.
+/// A published key.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct ReportedKey {
-    /// Its name.
+    /// The `kid`.
     pub kid: String,
-    /// What it does.
+    /// The state of the key.
     pub state: State,
-    /// From when on it signs, or has signed, if that is settled.
+    /// The time at which it starts or started to sign, if decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sign_from: Option<String>,
-    /// When it goes, if another one follows it.
+    /// The time of its removal, if it has a successor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify_until: Option<String>,
 }
 
-/// What a key does.
+/// The state of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// It is known, and waits for its turn.
+    /// Published, and not signing yet.
     Next,
-    /// It signs.
+    /// Signing.
     Current,
-    /// It signs no more, and what it signed may still be valid.
+    /// Not signing any more, while its tokens can still be valid.
     Retired,
 }
 
-/// Why the keys could not be seen to.
+/// Reasons that a run fails.
 #[derive(Debug, Error)]
 pub enum RotateKeysError {
-    /// The keys table cannot be used; nothing is half done, and the next run tries again.
+    /// The keys table cannot be used. No partial change is left, and the next run tries again.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// No key could be made.
+    /// A key cannot be made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The files do not show the keys as they are; the same order again, or the next run, writes them.
+    /// The files are out of date. Repeating the event, or the next run, writes them.
     #[error(transparent)]
     Files(#[from] FilesError),
-    /// The key that is to be revoked has a name that no key can have.
-    #[error("{kid:?} cannot be the kid of a key; the keys that can be revoked are: {}", published.join(", "))]
+    /// The key to revoke has an invalid `kid`.
+    #[error("{kid:?} is not a valid kid; the keys that can be revoked are: {}", published.join(", "))]
     MalformedKid {
-        /// The one that was asked for.
+        /// The requested `kid`.
         kid: String,
-        /// Those that are there.
+        /// The existing ones.
         published: Vec<String>,
     },
-    /// A key from a developer's machine has no business in a deployed table.
+    /// A deployed table contains a development key.
     #[error("the key {0} is a development key; revoke it, or use another table")]
     Development(String),
-    /// Others changed the keys again and again.
+    /// Parallel runs changed the keys at each attempt.
     #[error(
         "the keys were changed {MAX_ROUNDS} times by others in the meantime; nothing is half done, try again"
     )]
@@ -132,7 +132,7 @@ impl RotateKeys {
             keys: Start::new(env, clock.clone())?.key_store()?,
             files: Files::from_env(env, clock.clone())?,
             settings: KeySettings::from_env(env)?,
-            // So that a key that leaves a developer's machine is known for what it is.
+            // Marks keys of a developer's machine, so that a deployed function recognises them.
             kid_prefix: if env.is_local() {
                 DEVELOPMENT_PREFIX
             } else {
@@ -142,14 +142,14 @@ impl RotateKeys {
         })
     }
 
-    /// Does what is due and what is asked for, in one write to the table. Safe to repeat, to run many times at once, and to
-    /// be killed.
+    /// Applies the schedule and the event, in one write to the table. Safe to repeat, to run in parallel, and to
+    /// kill.
     ///
-    /// With documents as files, the run writes them whatever came of that, and a key that is made gets its turn by a
-    /// second write to the table, after the files have it.
+    /// With documents as files, the run writes them in any case. A new key gets its turn by a second write to the
+    /// table, after the files contain it.
     ///
     /// # Errors
-    /// The table or the files cannot be used, no key could be made, or the order names what cannot be a key.
+    /// The table or the files cannot be used, a key cannot be made, or the event names an invalid `kid`.
     pub async fn run(&self, order: &Order) -> Result<Report, RotateKeysError> {
         let Some(files) = &self.files else {
             return self.see_to_keys(order, None).await;
@@ -160,7 +160,7 @@ impl RotateKeys {
             let report = self.see_to_keys(&order, Some(&in_files)).await;
             let written = self.write(files).await;
             if let (Err(_), Err(error)) = (&report, &written) {
-                tracing::error!(error.cause = %error, "the files could not be written either");
+                tracing::error!(error.cause = %error, "the files cannot be written either");
             }
             let (report, written) = (report?, written?);
             changed |= report.changed;
@@ -169,13 +169,13 @@ impl RotateKeys {
                 return Ok(Report { changed, ..report });
             }
             in_files = written.keys.into_iter().map(|key| key.kid).collect();
-            // The order is carried out already.
+            // The key has been revoked already.
             order = Order::default();
         }
         Err(RotateKeysError::Overtaken)
     }
 
-    /// Until what was written is what there is: a run that was overtaken does not leave old files behind.
+    /// Repeats until the written files match the table, so that a run that was overtaken leaves no old files behind.
     async fn write(&self, files: &Files) -> Result<KeySet, RotateKeysError> {
         let mut written = None;
         for _ in 0..MAX_ROUNDS {
@@ -226,13 +226,13 @@ impl RotateKeys {
             tracing::warn!(
                 event = "key.absent",
                 kid,
-                "nothing to revoke: the key is gone, or never was"
+                "no key to revoke: it does not exist, or was revoked before"
             );
         }
         self.check_origin(set, order.revoke.as_deref())
     }
 
-    /// A deployed table may hold a development key only for as long as it takes to revoke it.
+    /// Refuses development keys in a deployed table, except to revoke them.
     fn check_origin(&self, set: &KeySet, revoked: Option<&str>) -> Result<(), RotateKeysError> {
         let is_foreign = |key: &&PublishedKey| {
             key.is_development() && self.kid_prefix.is_empty() && revoked != Some(&*key.kid)
@@ -255,7 +255,7 @@ impl RotateKeys {
         for key in set.current(now).into_iter().chain(ahead) {
             match self.keys.find_private(&key.kid).await {
                 Ok(Some(private)) if private.fits(key) => continue,
-                // The private key is there, and it cannot sign.
+                // The private key exists but cannot sign.
                 Ok(_) | Err(StoreError::Malformed(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -278,13 +278,13 @@ impl RotateKeys {
             tracing::warn!(
                 event = "key.unknown",
                 kid = key.kid,
-                "signs although not everybody can know it: there is no other"
+                "a key signs before every reader can know it, because there is no other"
             );
         }
         Ok(plan)
     }
 
-    /// The set after `plan`; `None` where somebody else was faster.
+    /// Writes the set after `plan` and returns it; returns `None` if another run was faster.
     async fn carry_out(
         &self,
         before: &KeySet,
@@ -357,7 +357,7 @@ impl Report {
 mod tests {
     use super::*;
 
-    /// One that is deployed, as far as its settings say.
+    /// A function with the settings of a deployment.
     fn deployed() -> RotateKeys {
         let env = Environment::of([
             ("AWS_REGION", "eu-west-1"),
@@ -392,7 +392,7 @@ mod tests {
         let mut variables = service.variables.clone();
         for (name, value) in [
             ("DOCUMENTS_BUCKET", "documents"),
-            // Nobody is there: to write is another error.
+            // No server listens there, so a write is a different error.
             ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1"),
         ] {
             variables.insert(name.to_owned(), value.to_owned());

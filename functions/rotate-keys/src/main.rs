@@ -11,7 +11,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let rotate_keys = &RotateKeys::new(&env, Clock::system())?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        // Whoever calls without an event wants what the schedule wants.
+        // A call without an event does the same as the schedule.
         let order: Option<Order> = serde_json::from_value(event.payload)?;
         let report = rotate_keys.run(&order.unwrap_or_default()).await?;
         Ok::<_, Error>(report)

@@ -1,10 +1,10 @@
-//! What there is to do about the keys: a decision about times, made without looking anywhere.
+//! The decision about the next change of the keys, a pure function of the set and the time.
 //!
-//! A key is published long before it signs, since others keep what they read: API Gateway for two hours, our own functions for
-//! a day while the table cannot be reached. There is always one key more than is needed, so that one that is lost or stolen
-//! is followed by one that everybody knows.
+//! A key is published long before it signs, because readers cache the set: API Gateway for two hours, Cambio's
+//! functions for a day while the table cannot be reached. There is always one spare key, so that a lost or stolen key
+//! has a successor that every reader knows.
 //!
-//! Where the documents are files, a key has no turn before the files have it: S3 may fail for longer than a turn is away.
+//! With documents as files, a key has no turn before the files contain it, because S3 can fail until after the turn.
 
 use std::time::Duration;
 
@@ -16,44 +16,44 @@ use shared::{
 /// The time between the publication of a key and its turn, unless the key before it cannot go on.
 pub(crate) const PUBLISHED_AHEAD: Duration = Duration::from_hours(24);
 
-/// What is wanted of the keys.
+/// The settings and the event of a run.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
-    /// What kind of key is made.
+    /// The type of new keys.
     pub(crate) key_type: KeyType,
     /// The time for which each key signs.
     pub(crate) ttl: Duration,
-    /// The next key is to sign as soon as everybody can know it.
+    /// Whether the next key starts to sign as soon as every reader can know it.
     pub(crate) rotate_now: bool,
-    /// This key is to go at once, whatever it signed.
+    /// The key to remove at once.
     pub(crate) revoke: Option<&'a str>,
-    /// Keys that cannot sign, since their private halves are gone.
+    /// Keys that cannot sign, because their private keys are lost.
     pub(crate) lost: &'a [String],
-    /// The names of keys that the files have; `None` where there are no files.
+    /// The `kid`s in the files; `None` without files.
     pub(crate) in_files: Option<&'a [String]>,
 }
 
 impl Wanted<'_> {
-    /// Whether `key` waits for the files.
+    /// Returns whether `key` waits for the files.
     fn holds_back(&self, key: &PublishedKey) -> bool {
         let is_missing = |names: &[String]| !names.contains(&key.kid);
         !key.has_turn() && self.in_files.is_some_and(is_missing)
     }
 }
 
-/// The keys as they should be.
+/// The next state of the keys.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// Those that stay, with the times that they have now.
+    /// The keys that stay, with their new times.
     pub(crate) keys: Vec<PublishedKey>,
-    /// From when on each key signs that is to be made; [`NO_TURN`] where it waits for the files.
+    /// The turn of each key to make; [`NO_TURN`] if it waits for the files.
     pub(crate) make: Vec<Timestamp>,
-    /// The names of those that go.
+    /// The `kid`s of the keys to remove.
     pub(crate) remove: Vec<String>,
 }
 
 impl Plan {
-    /// What to do about `set` at `now`.
+    /// Returns the next state of `set` at `now`.
     pub(crate) fn new(set: &KeySet, wanted: &Wanted<'_>, now: Timestamp) -> Self {
         let verifying: Vec<&str> = set.published(now).map(|key| &*key.kid).collect();
         let mut plan = Self {
@@ -73,7 +73,7 @@ impl Plan {
                 key.sign_from
             }
             _ => {
-                // After the one that cannot go on: of two turns that come in the same second, neither is the later.
+                // After the turn of the lost key, because two turns in the same second have no order.
                 let turns = plan.keys.iter().map(|key| key.sign_from);
                 let last = turns.filter(|turn| *turn <= now).max();
                 let turn = last.map_or(now, |last| now.max(last + 1));
@@ -85,7 +85,7 @@ impl Plan {
             }
         };
 
-        // Only now: where there is no other, a key of the wrong kind is better than one that nobody knows.
+        // Last: without an alternative, a key of the wrong type is better than an unpublished one.
         plan.remove(|key| key.sign_from > now && key.key_type != wanted.key_type);
         let mut due = signs_since + wanted.ttl.as_secs();
         if let Some(next) = plan.next(now) {
@@ -95,7 +95,7 @@ impl Plan {
             } else {
                 due.max(soonest)
             };
-            // Never later than it was: somebody may have asked for that.
+            // Never later than before, because an operator may have requested the earlier turn.
             next.sign_from = next.sign_from.min(turn);
             due = next.sign_from + wanted.ttl.as_secs();
         }
@@ -106,7 +106,7 @@ impl Plan {
         plan
     }
 
-    /// Whether there is anything to do, compared with `set`.
+    /// Returns whether the plan differs from `set`.
     pub(crate) fn changes(&self, set: &KeySet) -> bool {
         !self.make.is_empty() || self.keys != set.keys
     }
@@ -118,7 +118,7 @@ impl Plan {
         self.remove.extend(gone.into_iter().map(|key| key.kid));
     }
 
-    /// Gives `turn` to a key that has none yet, or else to one that is to be made.
+    /// Gives `turn` to a key without a turn, or else to a new key.
     fn give(
         &mut self,
         turn: Timestamp,
@@ -133,7 +133,7 @@ impl Plan {
             let waits = wanted.in_files.is_some();
             self.make.push(if waits { NO_TURN } else { turn });
         }
-        // One that is held back has its turn as soon as the files have it.
+        // A waiting key gets its turn as soon as the files contain it.
     }
 
     fn next(&mut self, now: Timestamp) -> Option<&mut PublishedKey> {
@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// One that signs for 10 days, and the one after it.
+    /// A key that has signed for 10 days, and its successor.
     fn in_the_middle() -> KeySet {
         let since = NOW - 10 * DAY;
         set(&[
@@ -199,7 +199,7 @@ mod tests {
         keys.map(|key| (&*key.kid, key.sign_from)).collect()
     }
 
-    /// The set after `plan`, as the function writes it.
+    /// Returns the set after `plan`, as the function writes it.
     fn done(plan: Plan, version: u64, names: &mut u32, now: Timestamp) -> KeySet {
         let mut keys = plan.keys;
         for turn in plan.make {
@@ -274,7 +274,7 @@ mod tests {
         assert_eq!(at_once.make, [NOW + TTL]);
         let turn = NOW - 60 + PUBLISHED_AHEAD;
         assert_eq!(turns(&later)[1], ("next", turn));
-        // A run by schedule in between leaves it at that.
+        // A scheduled run in between changes nothing.
         let set = set(&later.keys);
         assert!(!Plan::new(&set, &wanted(), NOW + 60).changes(&set));
     }
@@ -425,8 +425,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever operators do and however late the schedule is: there is always a key that signs and one that is ready,
-        /// one that signs was published for long enough, and what signed stays for as long as it is needed.
+        /// For all events and any delay of the schedule: one key signs and one is ready, a key signs only after its
+        /// publication time, and a key stays until its tokens have expired.
         #[test]
         fn whatever_happens_everybody_knows_the_key_that_signs(
             steps in proptest::collection::vec((0..4 * DAY, any::<bool>()), 1..60),
@@ -445,7 +445,7 @@ mod tests {
                     prop_assert!(current.kid == first || now >= current.published_at + PUBLISHED_AHEAD);
                     last_signed.insert(current.kid.clone(), now);
                     for (kid, signed) in &last_signed {
-                        // A function that read the set for the last time then, and what it signed until the set was too old.
+                        // The last use of a set that a function read at this time.
                         if now < signed + GOOD_FOR.as_secs() + 60 * 60 {
                             prop_assert!(set.published(now).any(|key| key.kid == *kid), "{kid}");
                         }
@@ -459,7 +459,7 @@ mod tests {
             }
         }
 
-        /// However often S3 fails, and whatever is revoked meanwhile: a key that signs is in the files.
+        /// For any failures of S3 and any revocation: a signing key is in the files.
         #[test]
         fn t111_whatever_happens_the_files_have_the_key_that_signs(
             steps in proptest::collection::vec(

@@ -10,9 +10,9 @@ use shared::{
 /// The kind of the signing keys that are made, and the time that each one signs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KeySettings {
-    /// `SIGNING_KEY_TYPE`: the kind of the keys that are made, `RSA-2048` unless set.
+    /// `SIGNING_KEY_TYPE`: the type of new keys, `RSA-2048` by default.
     pub(crate) key_type: KeyType,
-    /// `SIGNING_KEY_TTL`, in seconds: how long a key signs before the next one does. 90 days unless set.
+    /// `SIGNING_KEY_TTL`, in seconds: the time for which a key signs. 90 days by default.
     pub(crate) ttl: Duration,
 }
 

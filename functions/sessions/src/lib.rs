@@ -1,4 +1,4 @@
-//! `/me/sessions`: where the signed-in user is signed in, and how that ends.
+//! `/me/sessions`: lists and ends the sessions of the signed-in user.
 
 use axum::{
     Json, Router,
@@ -17,14 +17,14 @@ use shared::{
     users::{Leave, Users},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug, FromRef)]
 pub struct SessionsOfMe {
-    /// Recognises our own access tokens.
+    /// Verifies access tokens.
     pub tokens: TokenVerifier,
-    /// Who has signed out everywhere.
+    /// The users, whose items record a sign-out everywhere.
     pub users: Users,
-    /// The sign-ins.
+    /// The sessions.
     pub sessions: Sessions,
 }
 
@@ -43,7 +43,7 @@ impl SessionsOfMe {
     }
 }
 
-/// The routes, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the routes, for Lambda, `local` and the tests.
 pub fn router(sessions: SessionsOfMe) -> Router {
     let all = get(list).delete(end_all).fallback(method_not_allowed);
     let one = delete(end).fallback(method_not_allowed);
@@ -54,13 +54,13 @@ pub fn router(sessions: SessionsOfMe) -> Router {
     surface(routes, "sessions", Visibility::Private)
 }
 
-/// The answer to `GET /me/sessions`: the last used session first.
+/// The answer to `GET /me/sessions`, the last used session first.
 #[derive(Serialize)]
 struct List {
     sessions: Vec<ListedSession>,
 }
 
-/// A session, as its user sees it. Times are those of RFC 3339, in UTC.
+/// A session as its user sees it. Times are RFC 3339, in UTC.
 #[derive(Serialize)]
 struct ListedSession {
     id: SessionId,
@@ -69,7 +69,7 @@ struct ListedSession {
     created_at: String,
     last_used_at: String,
     expires_at: String,
-    /// Whether it is the one that asks.
+    /// Whether it is the session of the request.
     current: bool,
 }
 
@@ -101,15 +101,15 @@ async fn list(
     let sessions: Vec<_> = admitted
         .map(|session| ListedSession::new(session, &caller))
         .collect();
-    // An access token outlives its session by minutes. The list is of sessions that are alive and admitted: if the one that
-    // asks is not in it, the caller is signed out.
+    // An access token outlives its session by minutes. The list contains active sessions only: if the session of the
+    // request is not in it, the caller is signed out.
     if !sessions.iter().any(|session| session.current) {
         return Err(ApiError::UnknownUser);
     }
     Ok(Json(List { sessions }))
 }
 
-/// Ends one session of the caller's. Somebody else's is not there.
+/// Ends one session of the caller. A session of another user is answered as unknown.
 async fn end(
     State(users): State<Users>,
     State(sessions): State<Sessions>,
@@ -118,7 +118,7 @@ async fn end(
 ) -> Result<NoContent, ApiError> {
     let not_found = || ApiError::NotFound("session");
     let Path(session_id) = session_id.map_err(|_| not_found())?;
-    // A caller who ends the session that asks may repeat that request; any other session is for a caller who is signed in.
+    // A caller may repeat the request that ended its own session. Ending any other session needs an active session.
     if session_id != caller.session.id {
         caller.user(&users).await?;
     }
@@ -127,7 +127,7 @@ async fn end(
     is_there.then_some(NoContent).ok_or_else(not_found)
 }
 
-/// Ends all sessions of the caller's, or all others.
+/// Ends all sessions of the caller, or all others.
 async fn end_all(
     State(users): State<Users>,
     caller: Caller,
@@ -141,7 +141,7 @@ async fn end_all(
     Ok(NoContent)
 }
 
-/// A slip in `?except=current` must not end the session that it is to keep.
+/// A misspelt `?except=current` must not end the session that it names.
 fn leave(query: &str) -> Result<Leave, ApiError> {
     match query {
         "" => Ok(Leave::All),

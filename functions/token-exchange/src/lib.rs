@@ -1,4 +1,4 @@
-//! `POST /token`: a provider's token becomes one of ours (RFC 8693), and a refresh token the next one (RFC 6749 §6).
+//! `POST /token`: exchanges a provider's token (RFC 8693), and refreshes (RFC 6749 §6).
 
 use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
@@ -19,24 +19,24 @@ use shared::{
     users::{SignIn, User, Users},
 };
 
-/// What this function needs, and nothing else.
+/// The state of the function.
 #[derive(Clone, Debug)]
 pub struct TokenExchange {
-    /// Who may call.
+    /// The registered clients.
     pub clients: Clients,
-    /// The API that our tokens are for.
+    /// The issuer and the audience of access tokens.
     pub issuer: Issuer,
-    /// Who the outside world says this is.
+    /// Verifies the provider's token.
     pub providers: Providers,
-    /// Which of our users that is.
+    /// The users.
     pub users: Users,
-    /// Who may become one.
+    /// The rule for new users (`ALLOWED_SIGNUPS`).
     pub sign_ups: SignUps,
-    /// The sign-ins that are alive.
+    /// The sessions.
     pub sessions: Sessions,
-    /// How long they live.
+    /// The lifetimes of sessions.
     pub lifetimes: SessionLifetimes,
-    /// Our own word about them.
+    /// Signs access tokens.
     pub tokens: TokenIssuer,
 }
 
@@ -65,7 +65,7 @@ impl TokenExchange {
     }
 }
 
-/// The route, ready to be mounted by Lambda, by `local`, or by a test.
+/// Returns the route, for Lambda, `local` and the tests.
 pub fn router(exchange: TokenExchange) -> Router {
     let routes = Router::new()
         .route("/token", post(grant).fallback(method_not_allowed))
@@ -138,7 +138,7 @@ impl TokenExchange {
         client.outcome(granted).await
     }
 
-    /// RFC 8693 §2.1: a sign-in at a provider opens a session here.
+    /// Opens a session for a sign-in at a provider (RFC 8693 §2.1).
     async fn exchange(
         &self,
         client: &Client<'_>,
@@ -175,7 +175,7 @@ impl TokenExchange {
             email_in_use,
         } = signed_in?;
         let tokens = tokens?;
-        // A repeated exchange is answered with the session that is there, as far as the client may still have it.
+        // A repeated exchange returns the existing session, limited to the client's present scopes and audiences.
         let scope = client.present_scope(session.scope.as_ref());
         let scope = scope.map(|scope| scope.to_string());
         let grant = Grant {
@@ -198,7 +198,7 @@ impl TokenExchange {
         }))
     }
 
-    /// RFC 6749 §6: the session goes on.
+    /// Refreshes a session (RFC 6749 §6).
     async fn refresh(
         &self,
         client: &Client<'_>,
@@ -207,7 +207,7 @@ impl TokenExchange {
         let presented = form.require("refresh_token")?;
         let token =
             RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
-        // Before anything changes: a request that asks for what it may not have uses nothing up.
+        // Before any write: a refused request must not use up the refresh token.
         let requested = audience(&mut form)?;
         let usual = &self.issuer.audience;
         client.audience(requested.as_deref(), usual)?;
@@ -215,7 +215,7 @@ impl TokenExchange {
         let terms = client.terms(scope.as_ref(), requested.as_deref(), usual);
         let tokens = self.tokens.ready().await?;
 
-        // In parallel, for one round trip: a rotation that the user's state then makes void has harmed nobody.
+        // In parallel, for one round trip: a rotation is harmless if the user's state then refuses the refresh.
         let (session, user, tokens) = tokio::join!(
             self.sessions.refresh(&token, &terms, &self.lifetimes),
             self.users.find(token.user_id),
@@ -225,7 +225,7 @@ impl TokenExchange {
         let user = user
             .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;
-        // RFC 6749 §6: less than was granted, and never more; and no more than the client may have at this moment.
+        // At most the granted scope (RFC 6749 §6), and at most the client's present scope.
         let granted = scope.as_ref().or(session.scope.as_ref());
         let scope = client.present_scope(granted);
         let scope = scope.map(|scope| scope.to_string());
@@ -245,7 +245,8 @@ impl TokenExchange {
     }
 }
 
-/// The API that a token is asked for: RFC 8693 §2.1 lets a client name it in two ways, and a token is for one.
+/// Returns the requested audience, which a client names by `audience` or `resource` (RFC 8693 §2.1). A token has one
+/// audience.
 fn audience(form: &mut Form) -> Result<Option<String>, ApiError> {
     match (form.take_plain("audience"), form.take_plain("resource")) {
         (Some(audience), Some(resource)) if audience != resource => Err(ApiError::InvalidTarget),
@@ -253,7 +254,7 @@ fn audience(form: &mut Form) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// The parameters of a token exchange, read and understood, before anybody is asked about them.
+/// The parsed parameters of a token exchange.
 struct Exchange {
     subject: SubjectToken,
     audience: Option<String>,
@@ -261,12 +262,12 @@ struct Exchange {
 }
 
 impl Exchange {
-    /// RFC 8693 §2.1.
+    /// Parses the parameters of RFC 8693 §2.1.
     fn read(form: &mut Form) -> Result<Self, ApiError> {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
         let subject = Subject::take(form)?;
         if form.take("actor_token").is_some() || form.take("actor_token_type").is_some() {
-            return invalid("actor_token is not supported: nobody acts for somebody else here");
+            return invalid("actor_token is not supported");
         }
         if form
             .take_plain("requested_token_type")

@@ -1,4 +1,4 @@
-//! T84: a function with a wrong setting never serves, and says in one line which setting it is.
+//! T84: a function with a wrong setting does not start, and names the setting in one line.
 
 use tests::start::assert_refuses_bad_settings;
 

@@ -1,7 +1,9 @@
-//! Client assertions: a client proves itself by what it signs, so that no secret is shared (RFC 7523 §2.2, "private_key_jwt").
+//! Client assertions: a client authenticates by a JWT that it signs, without a shared secret (RFC 7523 §2.2,
+//! "private_key_jwt").
 //!
-//! Each is good once. Its name is put into the main table, on the condition that it is not there; DynamoDB deletes it when it would
-//! have expired anyway. A request that gets no outcome gives its assertion back, so that the same request can be sent again.
+//! Each assertion is valid once. Its `jti` is put into the main table on the condition that it is absent, and
+//! DynamoDB deletes the item after the assertion has expired. A request without an outcome (503) releases its
+//! assertion, so that the same request can be sent again.
 
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ use crate::{
     jws::{self, Audience, Header},
 };
 
-/// What a client may sign with.
+/// The algorithms that a client may sign with.
 pub const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::RS256,
     Algorithm::PS256,
@@ -33,25 +35,26 @@ pub const ALGORITHMS: [Algorithm; 4] = [
 ];
 /// The greatest accepted error of a client's clock.
 const LEEWAY: Duration = Duration::from_mins(1);
-/// An assertion is made for one request; most libraries give it a minute, and Authlib an hour.
+/// The longest lifetime of an assertion, in seconds. An assertion is made for one request: most libraries give it a
+/// minute, Authlib an hour.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const MAX_JTI: usize = 256;
 
-/// The attribute of an assertion that a request without an outcome gave back.
+/// The attribute of an assertion that a request without an outcome released.
 const GIVEN_BACK: &str = "given_back";
 
-/// The one text for a client that is not there, and for an assertion that is not signed by the client that is: whoever has
-/// no key of a client does not learn whether it exists.
+/// The one text for an unknown client and for a wrong signature, so that the answer does not reveal which clients
+/// exist.
 pub(super) const NO_KEY: &str =
     "no key of such a client has its kid and alg and made its signature";
 
-/// Why an assertion proves nothing.
+/// Reasons that an assertion is not accepted.
 #[derive(Debug, Error)]
 pub(super) enum AssertionError {
-    /// It is not what it should be.
+    /// The assertion is not valid.
     #[error("{0}")]
     Rejected(&'static str),
-    /// The table cannot be used, and whether it was used before is not known.
+    /// The table cannot be used, so whether the assertion was used before is unknown.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -65,7 +68,7 @@ impl From<AssertionError> for ApiError {
     }
 }
 
-/// Proves client assertions.
+/// Verifies client assertions.
 #[derive(Clone, Debug)]
 pub struct Assertions {
     issuer_url: String,
@@ -82,14 +85,14 @@ pub(super) struct Claimed<'a> {
     pub(super) client_id: String,
 }
 
-/// An assertion that a request has used, which nobody else can use.
+/// An assertion that a request has used, and that no other request can use.
 #[derive(Debug)]
 pub(super) struct Used {
     item: Item,
     attempt: AttributeValue,
 }
 
-/// RFC 7523 §3.
+/// The claims of an assertion (RFC 7523 §3).
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
@@ -126,7 +129,7 @@ pub(super) fn inspect(assertion: &str) -> Result<Claimed<'_>, AssertionError> {
 }
 
 impl Assertions {
-    /// Reads `ISSUER_URL` and `API_URL`, whom they are for, and `TABLE_NAME`, where they are remembered.
+    /// Reads `ISSUER_URL` and `API_URL`, the accepted audiences, and `TABLE_NAME`, the table of used assertions.
     ///
     /// # Errors
     /// Names the variable that is missing or wrong.
@@ -171,7 +174,7 @@ impl Assertions {
         let is_us = |audience: &String| self.is_us(audience);
         let is_for_us = match &claims.aud {
             Audience::One(audience) => is_us(audience),
-            // Whoever else it is for could use it here.
+            // Another audience could use it here.
             Audience::Several(all) => !all.is_empty() && all.iter().all(is_us),
         };
         if !is_for_us {
@@ -193,7 +196,8 @@ impl Assertions {
         Ok(())
     }
 
-    /// The issuer itself, or the endpoint that is called: clients in use differ (RFC 7523 §3, OpenID Connect Core 1.0 §9).
+    /// The accepted audiences: the issuer or the called endpoint, because clients differ (RFC 7523 §3, OpenID Connect
+    /// Core 1.0 §9).
     fn is_us(&self, audience: &str) -> bool {
         let path = audience.strip_prefix(&self.api_url);
         audience == self.issuer_url
@@ -203,7 +207,7 @@ impl Assertions {
     async fn use_up(&self, claims: &Claims) -> Result<Used, AssertionError> {
         let named = [claims.sub.as_bytes(), &[0], claims.jti.as_bytes()].concat();
         let name = URL_SAFE_NO_PAD.encode(digest(&SHA256, &named));
-        // Tells a write of ours whose answer was lost, and which the SDK repeated, from somebody else's.
+        // Recognises this request's own write, which the SDK may have repeated after a lost answer.
         let mut attempt = [0; 16];
         rand::fill(&mut attempt).map_err(StoreError::from)?;
         let attempt = AttributeValue::B(Blob::new(attempt));
@@ -226,15 +230,15 @@ impl Assertions {
             }
             Ok(Outcome::Failed(_)) => rejected("it was used before: each request takes a new one"),
             Err(error) => {
-                // It may be in the table all the same.
+                // The write may have been applied.
                 self.give_back(&used).await;
                 Err(error.into())
             }
         }
     }
 
-    /// Lets the next request use an assertion whose request had no outcome. Where the table does not take this, the assertion
-    /// stays used: it is good once at most, and its client makes a new one.
+    /// Releases an assertion whose request had no outcome. If this write fails, the assertion stays used and the
+    /// client makes a new one.
     pub(super) async fn give_back(&self, used: &Used) {
         let mut item = used.item.clone();
         item.insert(GIVEN_BACK.to_owned(), AttributeValue::Bool(true));
@@ -249,7 +253,7 @@ impl Assertions {
     }
 }
 
-/// What libraries set, and what RFC 7523's successor asks for. Not `at+jwt`: an access token is none.
+/// Accepts the `typ` of common libraries and of RFC 7523's successor. Refuses `at+jwt`, which marks access tokens.
 fn is_assertion_type(typ: &str) -> bool {
     ["JWT", "client-authentication+jwt"]
         .iter()

@@ -1,4 +1,4 @@
-//! Client authentication: with a secret (RFC 6749 §2.3.1), or with what the client signs (RFC 7523 §2.2).
+//! Client authentication by a secret (RFC 6749 §2.3.1) or by a client assertion (RFC 7523 §2.2).
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,18 +21,19 @@ use crate::{
     sessions::Terms,
 };
 
-/// How clients may authenticate, as metadata names it (RFC 8414 §2).
+/// The authentication methods, as the metadata names them (RFC 8414 §2).
 pub const CLIENT_AUTHENTICATION: [&str; 3] = [
     "client_secret_basic",
     "client_secret_post",
     "private_key_jwt",
 ];
 
-/// Leaves time to use an assertion up before the work, and to give it back after it, within the 8 s of a request.
+/// The time limit of the work, which leaves time to mark the assertion as used before and to release it after, within
+/// the 8 s of a request.
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// The one kind of assertion that there is (RFC 7523 §2.2).
+/// The `client_assertion_type` (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The registered clients.
@@ -42,12 +43,12 @@ pub struct Clients {
     assertions: Assertions,
 }
 
-/// The providers that each registered client may use, for a route that knows its client from an access token.
+/// The providers of each registered client, for routes that read the client from an access token.
 #[derive(Clone, Debug)]
 pub struct ClientProviders(Arc<[Registered]>);
 
 impl ClientProviders {
-    /// Those of `CLIENTS`.
+    /// Reads `CLIENTS`.
     ///
     /// # Errors
     /// The variable is missing or wrong.
@@ -55,7 +56,7 @@ impl ClientProviders {
         Ok(Self(registered::clients(env)?.into()))
     }
 
-    /// Whether the client is still registered, and may use `provider`.
+    /// Checks that the client is still registered and may use `provider`.
     ///
     /// # Errors
     /// [`ApiError::UnauthorizedClient`].
@@ -69,28 +70,28 @@ impl ClientProviders {
     }
 }
 
-/// An authenticated client: only [`Clients::authenticate`] gives one.
+/// An authenticated client, which only [`Clients::authenticate`] can make.
 #[derive(Debug)]
 pub struct Client<'a> {
     settings: &'a Registered,
-    /// The assertion that the client used to authenticate, if it did not use a secret.
+    /// The assertion by which the client authenticated, if it used no secret.
     used: Option<(&'a Assertions, Used)>,
 }
 
-/// What a request presents as its client; nothing of it is proven.
+/// The unverified credentials of a request.
 enum Presented {
     Secret(Credentials),
     Assertion(SecretString),
 }
 
-/// A name and what is said to be its secret.
+/// A client id and a secret.
 struct Credentials {
     client_id: String,
     secret: SecretString,
 }
 
 impl Clients {
-    /// Those of `CLIENTS`, with what proves the assertions of some of them.
+    /// Reads `CLIENTS`; `assertions` verifies the assertions of clients with keys.
     ///
     /// # Errors
     /// The variable is missing or wrong.
@@ -101,13 +102,14 @@ impl Clients {
         })
     }
 
-    /// The client that sent `form`, by `client_secret_basic`, `client_secret_post` or `private_key_jwt`.
+    /// Authenticates the client that sent `form`, by `client_secret_basic`, `client_secret_post` or
+    /// `private_key_jwt`.
     ///
-    /// An unknown client costs as much as a wrong secret, so that nobody learns which ids exist.
+    /// An unknown client takes as long as a wrong secret, so that the time does not reveal which ids exist.
     ///
     /// # Errors
-    /// [`ApiError::InvalidClient`] or [`ApiError::ClientAssertion`]; [`ApiError::InvalidRequest`] for two methods at once; or
-    /// whether an assertion was used before cannot be told.
+    /// [`ApiError::InvalidClient`] or [`ApiError::ClientAssertion`]; [`ApiError::InvalidRequest`] for two methods at
+    /// once; or the table of used assertions cannot be used.
     pub async fn authenticate(&self, form: &mut Form) -> Result<Client<'_>, ApiError> {
         match Presented::by(form)? {
             Presented::Secret(credentials) => self.by_secret(&credentials),
@@ -119,7 +121,7 @@ impl Clients {
         }
     }
 
-    /// Every API that any of them may get tokens for, beside the usual one.
+    /// Returns all audiences of the clients besides `TOKEN_AUDIENCE`.
     pub fn audiences(&self) -> impl Iterator<Item = &str> {
         let all = self.all.iter().flat_map(|client| &client.audiences);
         all.map(String::as_str)
@@ -134,7 +136,7 @@ impl Clients {
         let client = self.find(&presented.client_id);
         const NOBODYS: &[[u8; 32]] = &[[0; 32]];
         let accepted = client.map_or(NOBODYS, |client| &client.secret_sha256);
-        // Without a short cut: all accepted secrets are compared, each in constant time.
+        // Compares all accepted secrets, each in constant time, without stopping early.
         let matches = accepted.iter().fold(false, |found, secret| {
             verify_slices_are_equal(secret, hash.as_ref()).is_ok() | found
         });
@@ -153,7 +155,7 @@ impl Clients {
         posted_id: Option<String>,
     ) -> Result<Client<'_>, ApiError> {
         let claimed = assertion::inspect(assertion)?;
-        // RFC 7521 §4.2: `client_id` is unnecessary, and names the same client if it is there.
+        // `client_id` is optional, and names the same client if present (RFC 7521 §4.2).
         let settings = self
             .find(&claimed.client_id)
             .filter(|_| posted_id.is_none_or(|id| id == claimed.client_id))
@@ -167,11 +169,11 @@ impl Clients {
 }
 
 impl Client<'_> {
-    /// Does the work that the authenticated client asks for. Where it has no outcome (503), the client's assertion is given
-    /// back: the client may send the same request again.
+    /// Runs `work` for the authenticated client. Without an outcome (503), releases the client's assertion, so that
+    /// the client can send the same request again.
     ///
     /// # Errors
-    /// Those of `work`, and [`ApiError::Overdue`].
+    /// The errors of `work`, and [`ApiError::Overdue`].
     pub async fn outcome<T>(
         &self,
         work: impl Future<Output = Result<T, ApiError>>,
@@ -183,23 +185,23 @@ impl Client<'_> {
         let outcome = outcome.unwrap_or(Err(ApiError::Overdue));
         if outcome.as_ref().is_err_and(ApiError::may_be_repeated) {
             let given_back = assertions.give_back(used);
-            // Too late counts as used: the client makes a new one.
+            // Without time to release it, the assertion counts as used: the client makes a new one.
             let _ = tokio::time::timeout(GIVE_BACK_TIMEOUT, given_back).await;
         }
         outcome
     }
 
-    /// The client's public name.
+    /// Returns the client id.
     pub fn id(&self) -> &str {
         &self.settings.client_id
     }
 
-    /// Whether the client may ask about tokens of others (RFC 7662 §4).
+    /// Returns whether the client may introspect tokens of other clients (RFC 7662 §4).
     pub fn introspects(&self) -> bool {
         self.settings.introspects
     }
 
-    /// Whether the client may sign users in with `provider`.
+    /// Checks that the client may sign users in with `provider`.
     ///
     /// # Errors
     /// [`ApiError::UnauthorizedClient`].
@@ -211,10 +213,10 @@ impl Client<'_> {
         }
     }
 
-    /// The API that a token is for: `requested` if the client may have that, else its first, else `usual`.
+    /// Returns the audience of a token: `requested` if the client may have it, else its first, else `usual`.
     ///
     /// # Errors
-    /// [`ApiError::InvalidTarget`] for another one.
+    /// [`ApiError::InvalidTarget`] for any other audience.
     pub fn audience<'r>(
         &'r self,
         requested: Option<&'r str>,
@@ -232,19 +234,19 @@ impl Client<'_> {
         }
     }
 
-    /// The scope that the client gets at an exchange: what it asks for, or else all that it may have.
+    /// Returns the scope for an exchange: the requested one, or else all scopes of the client.
     ///
     /// # Errors
-    /// Those of [`Self::requested_scope`].
+    /// The errors of [`Self::requested_scope`].
     pub fn grant_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
         let requested = self.requested_scope(requested)?;
         Ok(requested.or_else(|| self.settings.scope()))
     }
 
-    /// The scope that the client asks for, if any: the same reading at an exchange and at a refresh.
+    /// Parses the requested scope, if any; the same for an exchange and a refresh.
     ///
     /// # Errors
-    /// [`ApiError::InvalidScope`] for what is no scope, and for more than the client may have.
+    /// [`ApiError::InvalidScope`] for a malformed scope, and for one beyond the client's.
     pub fn requested_scope(&self, requested: Option<&str>) -> Result<Option<Scope>, ApiError> {
         let Some(requested) = requested else {
             return Ok(None);
@@ -257,12 +259,12 @@ impl Client<'_> {
         }
     }
 
-    /// What is left of the scope that a session was granted, which may be more than the client may have by now.
+    /// Returns the part of a session's granted scope that the client still has.
     pub fn present_scope(&self, granted: Option<&Scope>) -> Option<Scope> {
         granted?.shared_with(&self.settings.scope()?)
     }
 
-    /// What a session must be for this client to refresh it, for a request that asks for this scope and audience.
+    /// Returns the requirements for a session that this client refreshes with this scope and audience.
     pub fn terms<'t>(
         &'t self,
         scope: Option<&'t Scope>,
@@ -275,7 +277,7 @@ impl Client<'_> {
             client_id: self.id(),
             scope,
             providers: self.settings.providers.as_deref(),
-            // One that the request names was looked at before, and takes the place of the session's.
+            // An audience of the request was checked before, and replaces the session's.
             audiences: audience.is_none().then(|| allowed.chain(usual).collect()),
         }
     }
@@ -288,7 +290,7 @@ impl Presented {
         let assertion = form.take("client_assertion");
         match (basic, posted_secret, assertion) {
             (Some(basic), None, None) => {
-                // RFC 6749 §3.2.1 lets a client name itself in the body as well, if it is the same name.
+                // A client may name itself in the body as well, by the same id (RFC 6749 §3.2.1).
                 let posted_id = form.take_plain("client_id");
                 let is_same = posted_id.is_none_or(|id| id == basic.client_id);
                 is_same
@@ -318,7 +320,7 @@ impl Presented {
     }
 }
 
-/// `Authorization: Basic`, in which id and secret are form-urlencoded first (RFC 6749 §2.3.1).
+/// Parses `Authorization: Basic` with form-urlencoded id and secret (RFC 6749 §2.3.1).
 fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Credentials>, ApiError> {
     let value = match authorization {
         [] => return Ok(None),
@@ -346,7 +348,7 @@ fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Credentials
 }
 
 fn form_decoded(text: &str) -> Option<String> {
-    // A lone value with a separator in it would decode as a name; encoded, it has none.
+    // An unencoded value with a separator would decode as a name; an encoded one has no separator.
     if text.contains(['&', '=']) {
         return None;
     }

@@ -1,4 +1,4 @@
-//! `CLIENTS`: the applications that may call the OAuth endpoints.
+//! `CLIENTS`: the registered clients of the OAuth endpoints.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,33 +13,33 @@ use crate::{
     scope::{Scope, is_scope_token},
 };
 
-/// An application that may call `POST /token`: a confidential client (RFC 6749 §2.1).
+/// A registered confidential client (RFC 6749 §2.1).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Registered {
-    /// The public name of the client.
+    /// The public id of the client.
     pub(super) client_id: String,
-    /// SHA-256 of each accepted secret: at most two, while one is being replaced.
+    /// SHA-256 of each accepted secret: one, or two during a replacement.
     #[serde(default, deserialize_with = "sha256_hex_list")]
     pub(super) secret_sha256: Vec<[u8; 32]>,
-    /// The public keys of the client, which proves itself by what it signs (RFC 7523 §2.2), by name.
+    /// The public keys of the client by `kid`, for client assertions (RFC 7523 §2.2).
     #[serde(default)]
     pub(super) jwks: ClientKeys,
-    /// What the client may ask for in `scope`; all of it is granted when it asks for nothing.
+    /// The scopes that the client may request. A request without `scope` gets all of them.
     #[serde(default)]
     pub(super) scopes: Vec<String>,
-    /// The providers that it may sign users in with; all that are configured, unless set.
+    /// The providers that the client may sign users in with; by default all configured ones.
     #[serde(default)]
     pub(super) providers: Option<Vec<String>>,
-    /// The APIs that it may ask for tokens for; `TOKEN_AUDIENCE` unless set. The first is what it gets when it asks for none.
+    /// The audiences that the client may request; by default `TOKEN_AUDIENCE`. A request without one gets the first.
     #[serde(default)]
     pub(super) audiences: Vec<String>,
-    /// Whether it may ask about tokens of other clients: an API, rather than an application (RFC 7662 §4).
+    /// Whether the client may introspect tokens of other clients, as an API does (RFC 7662 §4).
     #[serde(default)]
     pub(super) introspects: bool,
 }
 
-/// A JWK Set (RFC 7517 §5) whose keys can all be used.
+/// A JWK Set (RFC 7517 §5) of usable keys only.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "JwkSet")]
 pub(super) struct ClientKeys(BTreeMap<String, Arc<PublicKey>>);
@@ -55,7 +55,7 @@ impl TryFrom<JwkSet> for ClientKeys {
     fn try_from(set: JwkSet) -> Result<Self, Self::Error> {
         let usable = jwk::usable(&set.keys);
         if usable.is_empty() || usable.len() != set.keys.len() {
-            return Err("a key that is private, weak, or has no kid of its own");
+            return Err("a key that is private or weak, or has no unique kid");
         }
         Ok(Self(usable))
     }
@@ -67,20 +67,20 @@ impl ClientKeys {
     }
 }
 
-/// The condition of a refresh names all audiences or providers of a client, and DynamoDB limits its length to 4 KB.
+/// The condition of a refresh contains all audiences or providers of a client, and DynamoDB limits it to 4 KB.
 const MAX_NAMES: usize = 50;
 
 const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences" and "introspects""#;
 
-/// `CLIENTS`: the registered clients, as JSON.
+/// Reads `CLIENTS`: the registered clients, as JSON.
 ///
 /// # Errors
-/// The value is missing, no such JSON, or names a client twice; its content is not shown.
+/// The value is missing or not valid, or a client occurs twice. The error does not show the value.
 pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError> {
     let refused = |problem: String| ConfigError::secret("CLIENTS", problem, EXPECTED);
     let value = env.required("CLIENTS", EXPECTED)?;
     let clients: Vec<Registered> = serde_json::from_str(&value).map_err(|error| {
-        // serde's message quotes the value; where it is says enough.
+        // serde's message quotes the value, so the error has only the position.
         refused(format!(
             "{} characters, wrong at line {} column {}",
             value.len(),
@@ -89,7 +89,7 @@ pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError>
         ))
     })?;
     if clients.is_empty() {
-        return Err(refused("no client in it".to_owned()));
+        return Err(refused("it contains no client".to_owned()));
     }
     for (index, client) in clients.iter().enumerate() {
         let mut others = clients[..index].iter();
@@ -104,7 +104,7 @@ pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError>
 }
 
 impl Registered {
-    /// Whether the client may sign users in with `provider`.
+    /// Returns whether the client may sign users in with `provider`.
     pub(super) fn may_use(&self, provider: &str) -> bool {
         let allowed = self.providers.as_ref();
         allowed.is_none_or(|allowed| allowed.iter().any(|name| name == provider))
@@ -113,19 +113,21 @@ impl Registered {
     fn problem(&self) -> Option<&'static str> {
         let is_text = |text: &String| !text.is_empty() && text.bytes().all(is_vschar);
         if !is_text(&self.client_id) {
-            return Some("has no usable client_id");
+            return Some(
+                "has no valid client_id (letters, digits and other visible ASCII characters)",
+            );
         }
         if self.secret_sha256.is_empty() && self.jwks.0.is_empty() {
             return Some("has neither secret_sha256 nor jwks");
         }
         if !self.scopes.iter().all(|scope| is_scope_token(scope)) {
-            return Some("has a scope that is no scope-token of RFC 6749 §3.3");
+            return Some("has a scope that is not a scope-token (RFC 6749 §3.3)");
         }
         if !self.scopes.is_empty() && self.scope().is_none() {
             return Some("has more than 64 scopes, or more than 1,024 bytes of them");
         }
         if !self.audiences.iter().all(is_text) {
-            return Some("has an audience that is no visible ASCII");
+            return Some("has an audience with characters other than visible ASCII");
         }
         let providers = self.providers.as_ref().map_or(0, Vec::len);
         if self.audiences.len() > MAX_NAMES || providers > MAX_NAMES {
@@ -134,7 +136,7 @@ impl Registered {
         None
     }
 
-    /// All that the client may do.
+    /// Returns all scopes of the client.
     pub(super) fn scope(&self) -> Option<Scope> {
         Scope::of(self.scopes.iter().map(String::as_str)).ok()
     }
@@ -145,7 +147,7 @@ fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
 ) -> Result<Vec<[u8; 32]>, D::Error> {
     let hashes = Vec::<String>::deserialize(deserializer)?;
     let decoded: Option<Vec<_>> = hashes.iter().map(|hash| sha256_from_hex(hash)).collect();
-    // What `sha256sum` says of a variable that was not set.
+    // The SHA-256 of an empty text, the output of `sha256sum` for an unset variable.
     let nothing = digest(&SHA256, b"");
     decoded
         .filter(|hashes| (1..=2).contains(&hashes.len()))
@@ -212,7 +214,7 @@ mod tests {
             &format!("[{repeated},{repeated}]"),
             &format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"audiences":[""]}}]"#),
             &format!(r#"[{{"client_id":"","secret_sha256":["{A_HASH}"]}}]"#),
-            // The hash of nothing.
+            // The hash of an empty text.
             r#"[{"client_id":"a","secret_sha256":["e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]}]"#,
             &format!(
                 r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"scopes":["two words"]}}]"#

@@ -8,7 +8,7 @@ use super::{ConfigError, Environment};
 /// The address of DynamoDB, and the credentials for it.
 #[derive(Clone, Debug)]
 pub struct DynamoDb {
-    /// `AWS_ENDPOINT_URL_DYNAMODB`: another address than the region's own, as the AWS SDKs define it.
+    /// `AWS_ENDPOINT_URL_DYNAMODB`: an address other than that of the region, as the AWS SDKs define it.
     pub endpoint: Option<Url>,
     /// `AWS_REGION`; Lambda sets it.
     pub region: String,
@@ -42,7 +42,7 @@ impl DynamoDb {
     }
 }
 
-/// `TABLE_NAME`: the table of users, identities and sessions.
+/// Reads `TABLE_NAME`: the table of users, identities and sessions.
 ///
 /// # Errors
 /// The variable is not set.
@@ -50,7 +50,7 @@ pub fn table_name(env: &Environment) -> Result<String, ConfigError> {
     env.required("TABLE_NAME", "the name of the main DynamoDB table")
 }
 
-/// `KEYS_TABLE_NAME`: the table of signing keys.
+/// Reads `KEYS_TABLE_NAME`: the table of signing keys.
 ///
 /// # Errors
 /// The variable is not set.

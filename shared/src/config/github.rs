@@ -4,16 +4,17 @@ use secrecy::SecretString;
 
 use super::{ConfigError, Environment};
 
-/// The OAuth app at GitHub that the Next.js app signs in with.
+/// The OAuth app at GitHub for sign-ins of the Next.js app.
 #[derive(Clone, Debug)]
 pub struct GitHub {
     /// The name that its identities go by.
     pub name: String,
     /// `GITHUB_CLIENT_ID` of the OAuth app.
     pub client_id: String,
-    /// `GITHUB_CLIENT_SECRET` of the OAuth app: check-a-token wants it.
+    /// `GITHUB_CLIENT_SECRET` of the OAuth app, which check-a-token requires.
     pub client_secret: SecretString,
-    /// `GITHUB_API_URL`: `https://api.github.com` unless set, as for GitHub Enterprise. No slash at the end.
+    /// `GITHUB_API_URL`: `https://api.github.com` by default; set it for GitHub Enterprise. Without a slash at the
+    /// end.
     pub api_url: String,
 }
 
@@ -38,7 +39,7 @@ impl GitHub {
             "GITHUB_CLIENT_ID",
             "the client id of your OAuth app at GitHub",
         )?;
-        // It becomes a segment of a URL's path.
+        // The value becomes a segment of a URL's path.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !client_id.bytes().all(plain) || client_id.starts_with('.') {
             return Err(ConfigError::value(

@@ -7,9 +7,10 @@ use super::{ConfigError, Environment};
 /// The name of this API in tokens, and the API that they are for.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// `ISSUER_URL`: our `iss`, and the base of the discovery documents. No slash at the end.
+    /// `ISSUER_URL`: the `iss` of access tokens and the base URL of the discovery documents, without a slash at the
+    /// end.
     pub url: Arc<str>,
-    /// `TOKEN_AUDIENCE`: the `aud` of our access tokens, the name of the API that they are for.
+    /// `TOKEN_AUDIENCE`: the `aud` of access tokens, which names the API that they are for.
     pub audience: Arc<str>,
 }
 
@@ -30,7 +31,7 @@ impl Issuer {
     }
 }
 
-/// `ISSUER_URL` alone, for a function that neither issues nor checks tokens.
+/// Reads `ISSUER_URL` alone, for functions that neither issue nor verify tokens.
 ///
 /// # Errors
 /// The variable is missing or wrong.
@@ -42,13 +43,14 @@ pub fn issuer_url(env: &Environment) -> Result<String, ConfigError> {
     Ok(url)
 }
 
-/// `API_URL`: where our endpoints are, if not below `ISSUER_URL`, as when the documents are published somewhere else.
+/// Reads `API_URL`: the base URL of the endpoints if it differs from `ISSUER_URL`, because the documents are
+/// published elsewhere.
 ///
 /// # Errors
 /// The variable is wrong, or `ISSUER_URL` is missing or wrong.
 pub fn api_url(env: &Environment) -> Result<String, ConfigError> {
     const URL: &str =
-        "the https URL of this API without a slash at the end, or nothing where it is ISSUER_URL";
+        "the https URL of this API without a slash at the end; unset if it equals ISSUER_URL";
     let Some(url) = env.optional("API_URL") else {
         return issuer_url(env);
     };

@@ -7,18 +7,18 @@ use super::{ConfigError, Environment};
 /// The lifetime of access tokens.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessTokenTtl(
-    /// `ACCESS_TOKEN_TTL`, in seconds: 15 minutes unless set, at most [`AccessTokenTtl::MAX`].
+    /// `ACCESS_TOKEN_TTL`, in seconds: 15 minutes by default, at most [`AccessTokenTtl::MAX`].
     pub Duration,
 );
 
 impl AccessTokenTtl {
-    /// The longest that an access token may live: validation refuses any that claims more.
+    /// The longest lifetime of an access token. Verification refuses a token with a longer one.
     pub const MAX: Duration = Duration::from_secs(3600);
 
     /// Reads `ACCESS_TOKEN_TTL`.
     ///
     /// # Errors
-    /// The value is no number of seconds from 60 to 3600.
+    /// The value is not a number of seconds from 60 to 3600.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         env.seconds(
             "ACCESS_TOKEN_TTL",
@@ -33,12 +33,12 @@ impl AccessTokenTtl {
 /// The lifetimes of sessions.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionLifetimes {
-    /// `SESSION_IDLE_TTL`, in seconds: a session that is not refreshed for so long is over. 30 days unless set.
+    /// `SESSION_IDLE_TTL`, in seconds: the time without a refresh after which a session ends. 30 days by default.
     pub idle: Duration,
-    /// `SESSION_ABSOLUTE_TTL`, in seconds: a session of this age is over. 180 days unless set.
+    /// `SESSION_ABSOLUTE_TTL`, in seconds: the age at which a session ends. 180 days by default.
     pub absolute: Duration,
-    /// `REFRESH_REUSE_WINDOW`, in seconds: how long after a refresh the old token still gets the same successor. Unless
-    /// set, for as long as nobody has used the successor.
+    /// `REFRESH_REUSE_WINDOW`, in seconds: the time after a refresh within which the old token gets the same
+    /// successor again. By default until the successor is used.
     pub reuse_window: Option<Duration>,
 }
 
@@ -50,7 +50,7 @@ impl SessionLifetimes {
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         const DAY: u64 = 24 * 60 * 60;
         const LIFETIME: &str = "a number of seconds from 60 to 34560000 (400 days)";
-        const WINDOW: &str = "a number of seconds from 0 to 34560000, or nothing";
+        const WINDOW: &str = "a number of seconds from 0 to 34560000, or unset";
         let seconds = |name, default| env.seconds(name, default, 60..=400 * DAY, LIFETIME);
         let reuse_window = match env.optional("REFRESH_REUSE_WINDOW") {
             None => None,

@@ -1,4 +1,4 @@
-//! `OAUTH_PROVIDERS`: whose opaque access tokens are accepted beside GitHub's, as JSON.
+//! `OAUTH_PROVIDERS`: the providers besides GitHub whose opaque access tokens are accepted, as JSON.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -8,36 +8,36 @@ use super::{ConfigError, Environment, is_provider_name};
 const NAME: &str = "OAUTH_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"name":"facebook","client_id":"<id>","client_secret":"<secret>"}]"#;
 
-/// A provider whose tokens only itself can read.
+/// A provider with opaque tokens.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OAuthProvider {
-    /// The name that its identities go by, and its `subject_issuer`: lower-case letters, digits and `-`.
+    /// The name in identities and in `subject_issuer`: lower-case letters, digits and `-`.
     pub name: String,
-    /// How its tokens are proven, such as `github`: the name unless set.
+    /// The kind of verification, such as `github`; by default the name.
     pub kind: Option<String>,
-    /// Our own client id there.
+    /// The client id of your app at the provider.
     #[serde(default)]
     pub client_id: String,
-    /// Its secret, for a provider that answers only the application itself.
+    /// The secret of your app, for a provider that requires it.
     pub client_secret: Option<SecretString>,
-    /// Where its API is, if not where everybody's is.
+    /// The URL of the provider's API, if it is not the usual one.
     pub api_url: Option<String>,
-    /// Says that tokens of *any* application may sign in: somebody who runs another application at the provider, or has
-    /// got a token of one, can then sign in as its users.
+    /// Accepts tokens of *any* application of the provider: the operator of another application, or the holder of one
+    /// of its tokens, can then sign in as its users.
     #[serde(default)]
     pub unsafe_no_app_binding: bool,
-    /// Who a token's person is, for a provider that says nothing of the application.
+    /// The request for the profile, for a provider that does not name the application.
     pub userinfo: Option<UserInfo>,
 }
 
-/// Where a provider says who a token's person is, and how to read the answer: each a JSON pointer (RFC 6901).
+/// The profile request of a provider, and JSON pointers (RFC 6901) into its answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserInfo {
-    /// What to ask, with the token as a bearer token.
+    /// The URL, which is called with the token as bearer token.
     pub url: String,
-    /// The person's unchanging id: a text or a whole number.
+    /// The unchanging id of the account: a text or an integer.
     pub subject: String,
     /// The login.
     pub username: Option<String>,
@@ -50,21 +50,22 @@ pub struct UserInfo {
 }
 
 impl OAuthProvider {
-    /// How its tokens are proven.
+    /// The kind of verification.
     pub fn kind(&self) -> &str {
         self.kind.as_deref().unwrap_or(&self.name)
     }
 
-    /// The error of a setting that its kind of provider cannot work with.
+    /// Returns the error for a setting that does not fit the kind of the provider.
     pub fn refused(&self, problem: &str) -> ConfigError {
         refused(format!("{}: {problem}", self.name))
     }
 }
 
-/// `OAUTH_PROVIDERS`: the providers whose opaque access tokens are accepted beside GitHub's, as JSON; none unless set.
+/// Reads `OAUTH_PROVIDERS`: the providers besides GitHub whose opaque access tokens are accepted, as JSON; none by
+/// default.
 ///
 /// # Errors
-/// The value is no such JSON, or could lead somewhere else than to a provider.
+/// The value is not valid, or a URL in it could lead to another host than a provider's.
 pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigError> {
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
@@ -79,10 +80,12 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
                 "a name is not 1 to 32 lower-case letters, digits and '-'".to_owned(),
             ));
         }
-        // It becomes part of a path.
+        // The value becomes part of a path.
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
         if !provider.client_id.bytes().all(plain) || provider.client_id.contains("..") {
-            return Err(provider.refused("its client_id is none"));
+            return Err(provider.refused(
+                "client_id contains characters that are not allowed (RFC 6749, Appendix A.1)",
+            ));
         }
         let urls = [
             &provider.api_url,

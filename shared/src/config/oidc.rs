@@ -1,4 +1,4 @@
-//! `OIDC_PROVIDERS`: whose ID tokens are accepted, as JSON.
+//! `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON.
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -10,33 +10,33 @@ use super::{ConfigError, Environment, is_provider_name};
 const NAME: &str = "OIDC_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"google","client_ids":["<id>"]},{"name":"acme","issuer":"https://login.example.com","client_ids":["<id>"]}]"#;
 
-/// A sign-in is exchanged at once; an older ID token comes from somewhere else.
+/// The default of the largest accepted age of an ID token, in seconds. An app exchanges its ID token at once.
 const DEFAULT_AGE: Duration = Duration::from_mins(5);
-/// An ID token that was exchanged must not be forgotten before it is too old; the table remembers for longer than this.
+/// The accepted values of `max_age`. The table must remember a used ID token for longer than the largest.
 const AGES: RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(1);
 
-/// An OpenID provider, and which of its ID tokens are for us.
+/// An OpenID provider, and the accepted ID tokens of it.
 #[derive(Clone, Debug)]
 pub struct OidcProvider {
-    /// The name that its identities go by: lower-case letters, digits and `-`.
+    /// The name in identities: lower-case letters, digits and `-`.
     pub name: String,
-    /// The `iss` of its tokens, character by character; with `{tenantid}` in it, one for each tenant.
+    /// The exact `iss` of its tokens; with `{tenantid}` in it, one for each tenant.
     pub issuer: String,
-    /// The tenants that may sign in, where the issuer has one for each.
+    /// The tenants that may sign in, for an issuer with `{tenantid}`.
     pub tenants: Vec<String>,
-    /// Our own client ids there: one of them must be in `aud`.
+    /// The client ids of your apps, one of which must be in `aud`.
     pub client_ids: Vec<String>,
-    /// Other clients whose tokens for us are good too (`azp`): the provider's own mobile app, for instance.
+    /// Other clients (`azp`) whose tokens for your apps are accepted, such as a mobile app.
     pub trusted_azp: Vec<String>,
-    /// What its tokens may be signed with; never a symmetric algorithm.
+    /// The accepted signature algorithms, never a symmetric one.
     pub algorithms: Vec<Algorithm>,
     /// The greatest age of a sign-in.
     pub max_age: Duration,
-    /// Where its keys may be, beside the issuer's own host.
+    /// The accepted hosts of its keys besides the issuer's host.
     pub jwks_hosts: Vec<String>,
 }
 
-/// A provider as it is written down.
+/// A provider in the JSON of the setting.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -53,7 +53,7 @@ struct Written {
     jwks_hosts: Vec<String>,
 }
 
-/// The issuers that are the same for everybody, and the hosts of their keys where these are others.
+/// The providers with one issuer for all customers, with the hosts of their keys if these differ.
 const PRESETS: [(&str, &str, &[&str]); 7] = [
     ("apple", "https://appleid.apple.com", &[]),
     ("gitlab", "https://gitlab.com", &[]),
@@ -72,7 +72,7 @@ const PRESETS: [(&str, &str, &[&str]); 7] = [
     ("twitch", "https://id.twitch.tv/oauth2", &[]),
 ];
 
-/// Those where each customer has an issuer, and what it looks like: the same text that next-auth has as `issuer`.
+/// The providers with an issuer for each customer, with an example of it: the text of next-auth's `issuer` option.
 const OWN_ISSUERS: [(&str, &str); 4] = [
     ("auth0", "https://acme.eu.auth0.com"),
     (
@@ -83,10 +83,10 @@ const OWN_ISSUERS: [(&str, &str); 4] = [
     ("okta", "https://acme.okta.com/oauth2/default"),
 ];
 
-/// `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON; none unless set.
+/// Reads `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON; none by default.
 ///
 /// # Errors
-/// The value is no such JSON, or could lead somewhere else than to a provider.
+/// The value is not valid, or a URL in it could lead to another host than a provider's.
 pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigError> {
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
@@ -126,24 +126,26 @@ impl Written {
         let Some(mut issuer) = issuer else {
             let like = OWN_ISSUERS.iter().find(|(own, _)| *own == name);
             let like = like.map_or("https://login.example.com", |(_, like)| like);
-            return Err(wrong(&format!("its issuer is missing, like {like}")));
+            return Err(wrong(&format!(
+                "its issuer is missing; it looks like {like}"
+            )));
         };
-        // next-auth wants Auth0's issuer without its slash; the tokens have it.
+        // next-auth's option omits the slash at the end of Auth0's issuer; the tokens have it.
         if name == "auth0" && !issuer.ends_with('/') {
             issuer.push('/');
         }
         let has_tenants = issuer.contains("{tenantid}");
         if has_tenants == self.tenants.is_empty() {
             return Err(wrong(
-                "tenants go with an issuer with {tenantid} in it, and only with that",
+                "tenants and an issuer with {tenantid} in it need each other",
             ));
         }
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let is_tenant = |tenant: &String| !tenant.is_empty() && tenant.bytes().all(plain);
         if !self.tenants.iter().all(is_tenant) {
-            return Err(wrong("a tenant is not named by its id"));
+            return Err(wrong("a tenant is not given by its id, which is a UUID"));
         }
-        // Some issuers end with a slash, which is part of their name.
+        // A slash at the end is part of an issuer.
         let base = issuer.replace("{tenantid}", "common");
         let base = base.strip_suffix('/').unwrap_or(&base);
         env.base_url(NAME, base, EXPECTED)?;
@@ -153,7 +155,9 @@ impl Written {
             return Err(wrong("algorithms must be asymmetric, and at least one"));
         }
         if self.client_ids.is_empty() || self.client_ids.iter().any(String::is_empty) {
-            return Err(wrong("client_ids must name your app's client ids there"));
+            return Err(wrong(
+                "client_ids must contain the client ids of your apps at the provider",
+            ));
         }
         let max_age = self.max_age.map_or(DEFAULT_AGE, Duration::from_secs);
         if !AGES.contains(&max_age) {

@@ -15,12 +15,12 @@ impl Process {
     /// Reads `AWS_LAMBDA_FUNCTION_VERSION`, `LOG_LEVEL` and `AWS_LAMBDA_LOG_LEVEL`.
     ///
     /// # Errors
-    /// The level is none of the five.
+    /// The level is not one of the five.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let level = |name| env.optional(name).map(|value| (name, value));
         let log_level = match level("LOG_LEVEL").or_else(|| level("AWS_LAMBDA_LOG_LEVEL")) {
             None => tracing::Level::INFO,
-            // Lambda has this level above `error`, and we have nothing there.
+            // Lambda has this level above `error`; Cambio logs nothing at it.
             Some((_, value)) if value.eq_ignore_ascii_case("fatal") => tracing::Level::ERROR,
             Some((name, value)) => value.parse().map_err(|_| {
                 ConfigError::value(name, value, "error, warn, info, debug or trace")

@@ -1,4 +1,4 @@
-//! Who may become a user, and what happens when somebody's e-mail address is known already.
+//! The rules for new users, and for sign-ins with the e-mail address of an existing user.
 
 use serde::Deserialize;
 
@@ -9,33 +9,33 @@ const ALLOWED_EXPECTED: &str = r#"everyone, nobody, or JSON with one or more of 
 const LINK: &str = "LINK_BY_VERIFIED_EMAIL";
 const PROVIDERS: &str = "LINK_EMAIL_PROVIDERS";
 
-/// What becomes of a first sign-in.
+/// The rules for a first sign-in.
 #[derive(Clone, Debug)]
 pub struct SignUps {
-    /// `ALLOWED_SIGNUPS`: who may become a user; everyone unless set.
+    /// `ALLOWED_SIGNUPS`: the identities that may become users; by default all.
     pub allowed: AllowedSignUps,
-    /// `LINK_BY_VERIFIED_EMAIL`: what happens where the address is a user's already; `off` unless set.
+    /// `LINK_BY_VERIFIED_EMAIL`: the effect of an address that an existing user has; `off` by default.
     pub same_email: SameEmail,
-    /// `LINK_EMAIL_PROVIDERS`: whose word it takes that an address is verified.
+    /// `LINK_EMAIL_PROVIDERS`: the providers whose verified addresses count.
     pub email_providers: Vec<String>,
 }
 
-/// Who may become a user. Who is one already stays one.
+/// The identities that may become users. Existing users are not affected.
 #[derive(Clone, Debug)]
 pub enum AllowedSignUps {
-    /// Whoever signs in.
+    /// Every identity.
     Everyone,
-    /// Nobody any more.
+    /// No identity.
     Nobody,
-    /// Whoever is in one of the lists.
+    /// The identities in one of the lists.
     Listed(Listed),
 }
 
-/// Who may become a user: whoever fits one entry of one list.
+/// The lists of admitted identities. One matching entry is sufficient.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listed {
-    /// The part after the `@` of a verified address.
+    /// Domains of verified addresses.
     pub email_domains: Vec<String>,
     /// Verified addresses.
     pub emails: Vec<String>,
@@ -45,14 +45,14 @@ pub struct Listed {
     pub identities: Vec<String>,
 }
 
-/// What happens at a first sign-in whose verified address is that of a user.
+/// The effect of a new sign-in with the verified e-mail address of an existing user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SameEmail {
-    /// Nothing: that is another user.
+    /// A separate user.
     Off,
-    /// That is another user, and the answer says so.
+    /// A separate user, and the answer reports the equal address.
     Ask,
-    /// It signs in as that user.
+    /// The identity signs in as the existing user.
     Link,
 }
 
@@ -60,7 +60,7 @@ impl SignUps {
     /// Reads `ALLOWED_SIGNUPS`, `LINK_BY_VERIFIED_EMAIL` and `LINK_EMAIL_PROVIDERS`.
     ///
     /// # Errors
-    /// Names the variable that is wrong.
+    /// A variable is wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let link = env.optional(LINK);
         let same_email = match link.as_deref() {
@@ -87,7 +87,7 @@ impl SignUps {
 }
 
 fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
-    const EXPECTED: &str = "the names of the providers whose word it takes that an address is verified, like google,github, since LINK_BY_VERIFIED_EMAIL is set";
+    const EXPECTED: &str = "the names of the providers whose verified addresses count, such as google,github, because LINK_BY_VERIFIED_EMAIL is set";
     let value = env.required(PROVIDERS, EXPECTED)?;
     let names: Vec<String> = value
         .split(',')
@@ -106,24 +106,27 @@ impl AllowedSignUps {
         let listed: Listed = match env.optional(ALLOWED).as_deref() {
             None | Some("everyone") => return Ok(Self::Everyone),
             Some("nobody") => return Ok(Self::Nobody),
-            // It holds people's addresses, which no log should.
-            Some(json) => serde_json::from_str(json).map_err(|_| refused("it is no such JSON"))?,
+            // The value contains personal addresses, which must not reach the log.
+            Some(json) => serde_json::from_str(json)
+                .map_err(|_| refused("it does not have the expected form"))?,
         };
         if listed.lists().iter().all(|list| list.is_empty()) {
-            return Err(refused("all lists are empty; nobody says so"));
+            return Err(refused(
+                "every list is empty; to admit nobody, write nobody",
+            ));
         }
         if listed.lists().into_iter().flatten().any(String::is_empty) {
             return Err(refused("an entry is empty"));
         }
         let is_bare = |domain: &String| !domain.contains('@') && !domain.contains('*');
         if !listed.email_domains.iter().all(is_bare) {
-            return Err(refused("a domain is written like example.com"));
+            return Err(refused("a domain is not of the form example.com"));
         }
-        // Such an address is never taken as proven: the entry would let nobody in.
+        // Such an address never counts as proven, so the entry would match no identity.
         let mut addresses = listed.email_domains.iter().chain(&listed.emails);
         if !addresses.all(|entry| entry.is_ascii()) {
             return Err(refused(
-                "an address or domain has other characters than ASCII; a domain can be written as xn--…",
+                "an address or domain has characters other than ASCII; write such a domain as xn--…",
             ));
         }
         let in_path = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
@@ -132,19 +135,19 @@ impl AllowedSignUps {
             .iter()
             .all(|name| name.bytes().all(in_path))
         {
-            return Err(refused("an organization is named as in its URL"));
+            return Err(refused("an organization is not the name in its GitHub URL"));
         }
         if !listed
             .identities
             .iter()
             .all(|identity| identity.contains(':'))
         {
-            return Err(refused("an identity is written like github:583231"));
+            return Err(refused("an identity is not of the form github:583231"));
         }
         Ok(Self::Listed(listed))
     }
 
-    /// The organizations to ask GitHub for.
+    /// Returns the organizations whose membership must be checked at GitHub.
     pub fn github_organizations(&self) -> &[String] {
         match self {
             Self::Everyone | Self::Nobody => &[],

@@ -1,4 +1,4 @@
-//! Failures that pass by themselves, beyond those that the SDK tries again.
+//! Transient failures that the SDK does not retry itself.
 
 use aws_sdk_dynamodb::config::{
     interceptors::InterceptorContext,
@@ -6,15 +6,14 @@ use aws_sdk_dynamodb::config::{
 };
 use serde::Deserialize;
 
-/// Tries again what the SDK takes as final: an answer that arrived in pieces, and a write that met another's
-/// transaction or a throttled partition.
+/// Retries failures that the SDK treats as final: an incomplete answer, and a write that met a parallel transaction
+/// or a throttled partition.
 ///
-/// Each of our writes may be repeated: those in a transaction carry an idempotency token, the others set values.
+/// Every write of Cambio can be repeated: a transaction has an idempotency token, other writes set values.
 #[derive(Debug)]
 pub(super) struct RetryWhatPasses;
 
-/// An error as DynamoDB writes it
-/// (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
+/// An error of DynamoDB (<https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>).
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "__type")]
@@ -35,7 +34,7 @@ impl ClassifyRetry for RetryWhatPasses {
         let Some(response) = context.response().filter(|_| failed) else {
             return RetryAction::NoActionIndicated;
         };
-        // A success that became an error is one whose body could not be read.
+        // A success status in an error means that the body could not be read.
         let garbled = response.status().is_success();
         if garbled || passes(response.body().bytes().unwrap_or_default()) {
             RetryAction::transient_error()
@@ -45,7 +44,7 @@ impl ClassifyRetry for RetryWhatPasses {
     }
 
     fn name(&self) -> &'static str {
-        "what passes by itself"
+        "transient failures"
     }
 }
 
@@ -64,7 +63,7 @@ fn passes(body: &[u8]) -> bool {
         Some("TransactionCanceledException") => {
             let reasons = error.reasons.iter();
             let mut real = reasons.filter(|reason| reason.code != "None").peekable();
-            // A condition that failed is an answer, whatever else went wrong.
+            // A failed condition is a definite answer, whatever else failed.
             real.peek().is_some() && real.all(passing)
         }
         _ => false,

@@ -1,4 +1,4 @@
-//! Sign-in as an extractor.
+//! Extractors of the signed-in user.
 
 use std::time::Duration;
 
@@ -16,26 +16,26 @@ use crate::{
 
 /// The signed-in user making this request (RFC 6750).
 ///
-/// Taking one as a handler argument is what makes a route require sign-in.
+/// As a handler argument, it makes a route require a sign-in.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who is calling.
+    /// The id of the user.
     pub user_id: UserId,
-    /// The application that the user signed in with.
+    /// The id of the client that the user signed in with.
     pub client_id: String,
-    /// The sign-in that the call is part of.
+    /// The session of the request.
     pub session: SessionRef,
-    /// When that was, with a provider; `None` if the provider does not say when.
+    /// The time of the sign-in at the provider; `None` if the provider does not report it.
     pub signed_in_at: Option<Timestamp>,
-    /// What the application may do, separated by spaces (RFC 6749 §3.3).
+    /// The scope of the token, separated by spaces (RFC 6749 §3.3).
     pub scope: Option<String>,
-    /// What the user may do.
+    /// The roles of the user.
     pub roles: Vec<String>,
 }
 
-/// A signed-in user who signed in with a provider a moment ago (RFC 9470).
+/// A signed-in user with a sign-in at a provider within the last five minutes (RFC 9470).
 ///
-/// For what a copied token should not be enough for: to change who may sign in.
+/// For actions that a copied token must not allow, such as linking an account.
 #[derive(Debug)]
 pub struct RecentSignIn(pub Caller);
 
@@ -43,10 +43,10 @@ pub struct RecentSignIn(pub Caller);
 pub(super) const RECENT: Duration = Duration::from_mins(5);
 
 impl Caller {
-    /// The caller's user, as of now.
+    /// Reads the user of the caller, strongly consistent.
     ///
     /// # Errors
-    /// The user is gone or disabled, or the session has ended since the token was issued; or the table cannot be read.
+    /// The user is deleted or disabled, the session has ended, or the table cannot be read.
     pub async fn user(&self, users: &Users) -> Result<User, ApiError> {
         let user = users.find_signed_in(self.user_id, self.session).await?;
         user.ok_or(ApiError::UnknownUser)
@@ -54,7 +54,7 @@ impl Caller {
 }
 
 impl Caller {
-    /// Requires that the application may do this (RFC 6750 §3.1).
+    /// Requires this scope (RFC 6750 §3.1).
     ///
     /// # Errors
     /// [`ApiError::InsufficientScope`].
@@ -66,7 +66,7 @@ impl Caller {
         }
     }
 
-    /// Whether the user had this role when the token was issued.
+    /// Returns whether the user had this role when the token was issued.
     pub fn has_role(&self, role: &str) -> bool {
         self.roles.iter().any(|other| other == role)
     }
@@ -108,7 +108,7 @@ where
         let caller = Caller::from_request_parts(parts, state).await?;
         let now = Clock::from_ref(state).now();
         match caller.signed_in_at {
-            // Unknown is not recent: the person may have signed in at the provider weeks ago.
+            // An unknown time is not recent: the sign-in at the provider may be weeks old.
             None => Err(ApiError::SignInTimeUnknown),
             Some(at) if now.saturating_sub(at) > RECENT.as_secs() => Err(ApiError::SignInTooOld),
             Some(_) => Ok(Self(caller)),
@@ -116,8 +116,8 @@ where
     }
 }
 
-/// The token of the one `Authorization: Bearer` header. API Gateway joins several headers with a comma, which no
-/// token contains.
+/// Returns the token of the single `Authorization: Bearer` header. API Gateway joins several headers by a comma,
+/// which no token contains.
 pub fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut headers = headers.get_all(AUTHORIZATION).iter();
     let (Some(header), None) = (headers.next(), headers.next()) else {

@@ -1,11 +1,11 @@
-//! Public documents that readers may have already.
+//! Public documents with conditional requests.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::response::{IntoResponse, Response};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-/// A public document, or 304 where the reader has it already (RFC 9110 §13.1.2).
+/// A public document, or 304 if the reader has the current one (RFC 9110 §13.1.2).
 pub fn document(body: String, content_type: &'static str, request: &HeaderMap) -> Response {
     let etag = format!(
         "\"{}\"",

@@ -1,4 +1,4 @@
-//! Every way a request can fail, and the only place where failures meet status codes.
+//! The errors of requests, and their status codes.
 
 use std::{error::Error as StdError, time::Duration};
 
@@ -20,114 +20,114 @@ use crate::{
     users::{ChangeError, Conflict, LinkError, SignInError},
 };
 
-/// Every way a request can fail, as the client may know it.
+/// The errors of requests, as a client may know them.
 ///
-/// As a response it is RFC 9457 problem JSON; wrapped in [`OAuthError`] it is RFC 6749 JSON.
+/// The response is RFC 9457 problem JSON, or RFC 6749 JSON if wrapped in [`OAuthError`].
 #[derive(Debug, Error)]
 pub enum ApiError {
-    /// The request itself makes no sense.
+    /// The request is malformed.
     #[error("{0}")]
     InvalidRequest(String),
-    /// The client did not prove who it is.
+    /// Client authentication failed.
     #[error("client authentication failed")]
     InvalidClient,
-    /// The client proves itself by an assertion that proves nothing (RFC 7523 §3.2).
+    /// The client assertion is not valid (RFC 7523 §3.2).
     #[error("client authentication failed: the assertion is not accepted: {0}")]
     ClientAssertion(&'static str),
-    /// The client is known, and may not sign users in with this provider (RFC 6749 §5.2).
+    /// The client may not sign users in with this provider (RFC 6749 §5.2).
     #[error("this client may not sign users in with this provider")]
     UnauthorizedClient,
-    /// No such grant (RFC 6749 §5.2).
+    /// The grant type is not supported (RFC 6749 §5.2).
     #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
     UnsupportedGrantType,
-    /// What is no scope, or one that the client may not have or the session was not granted.
+    /// The scope is malformed, or not allowed for the client or the session.
     #[error(
-        "scope is malformed, too long, or more than this client or session may have: ask for less, or leave it out"
+        "scope is malformed, too long, or not allowed for this client or session: request less, or omit it"
     )]
     InvalidScope,
-    /// A token for an API that is not ours (RFC 8693 §2.2.2).
+    /// The audience is not one of the client's (RFC 8693 §2.2.2).
     #[error("tokens are not issued for this audience or resource")]
     InvalidTarget,
-    /// The provider's token proves nothing: RFC 8693 §2.2.2 wants `invalid_request`.
+    /// The provider's token is not accepted: `invalid_request` (RFC 8693 §2.2.2).
     #[error("{0}")]
     SubjectToken(#[source] ProviderError),
-    /// The provider's token has done its work before.
+    /// The provider's token was used before.
     #[error("{0}")]
     AlreadyExchanged(#[source] SignInError),
-    /// The refresh token refreshes nothing (RFC 6749 §5.2).
+    /// The refresh token is not valid (RFC 6749 §5.2).
     #[error("{0}")]
     InvalidGrant(#[source] RefreshError),
-    /// The user is known, and not let in.
+    /// The user is disabled or may not sign up.
     #[error("{0}")]
     AccessDenied(#[source] SignInError),
-    /// What is asked for does not go with what is there.
+    /// The request conflicts with the state of the account.
     #[error("{0}")]
     Conflict(#[source] Conflict),
-    /// The token is good, and the sign-in is too long ago for what is asked (RFC 9470).
+    /// The sign-in is too old for this request (RFC 9470).
     #[error("sign in again: this needs a sign-in of the last 5 minutes")]
     SignInTooOld,
-    /// The caller has tried too often (RFC 6585 §4).
+    /// The caller has made too many attempts (RFC 6585 §4).
     #[error("too many attempts; try again later")]
     TooManyAttempts {
-        /// When to try again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// The token is good, and when its user signed in is not known, so it is not known to be recent (RFC 9470).
+    /// The time of the sign-in is unknown, so it does not count as recent (RFC 9470).
     #[error(
-        "this needs a sign-in of the last 5 minutes, and the provider that you signed in with does not say when you signed in: sign in with another account of yours whose provider says so, or let the app ask an OpenID provider for auth_time (max_age=300 in the authorization request)"
+        "this needs a sign-in of the last 5 minutes, and your provider does not report the time of a sign-in: sign in with a linked account of a provider that does, or let the app request auth_time from an OpenID provider (max_age=300 in the authorization request)"
     )]
     SignInTimeUnknown,
-    /// No access token came with the request.
-    #[error("an access token is required")]
+    /// The request has no access token.
+    #[error("an access token is required in the Authorization header")]
     MissingToken,
-    /// The access token is not accepted.
+    /// The access token is not valid.
     #[error("the access token is not valid")]
     InvalidToken(#[source] TokenError),
-    /// The token is good, and its user is gone or disabled.
+    /// The user of the token is deleted or disabled, or the session has ended.
     #[error("the access token is not valid")]
     UnknownUser,
-    /// The token is good, and not for this (RFC 6750 §3.1). A scope has no character that a quoted text could not have.
-    #[error("the access token is not good for this: it needs the scope {0}")]
+    /// The token lacks this scope (RFC 6750 §3.1). A scope token needs no escape in a quoted string.
+    #[error("the access token lacks the scope {0}")]
     InsufficientScope(&'static str),
-    /// No such thing of the caller's.
+    /// The resource does not exist, or belongs to another user.
     #[error("{0} not found")]
     NotFound(&'static str),
-    /// The request is well-formed, and asks for what is not to be had (RFC 9110 §15.5.21).
+    /// The request is well-formed, but a value is not accepted (RFC 9110 §15.5.21).
     #[error("{0}")]
     Unprocessable(String),
-    /// The body is of another type than the route reads.
+    /// The `Content-Type` is not one that the route reads.
     #[error("the content type must be {0}")]
     UnsupportedMediaType(&'static str),
-    /// The body is larger than any honest one.
+    /// The body is too large.
     #[error("the request is larger than 64 KiB")]
     TooLarge,
-    /// The route is there, the method is not.
+    /// The route does not support the method.
     #[error("this method is not supported here")]
     MethodNotAllowed,
-    /// The provider cannot tell us who this is.
+    /// The provider fails.
     #[error("the identity provider cannot be reached; try again later")]
     ProviderUnavailable {
-        /// What happened, for the log.
+        /// The cause, for the log.
         #[source]
         cause: ProviderError,
-        /// When to try again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// DynamoDB did not do its part.
+    /// An operation of DynamoDB failed.
     #[error("temporarily unavailable; try again")]
     StoreUnavailable(#[source] StoreError),
-    /// The answer took longer than anybody waits for.
+    /// The request exceeded its time limit.
     #[error("temporarily unavailable; try again")]
     Overdue,
-    /// There is no key to sign or verify with.
+    /// The signing keys cannot be read.
     #[error("temporarily unavailable; try again")]
     KeysUnavailable(#[source] KeysError),
-    /// A fault of ours.
+    /// A bug.
     #[error("internal error")]
     Internal(#[source] TokenError),
 }
 
-/// How long a client waits when it is our own side that is unavailable.
+/// The `Retry-After` of failures of Cambio and of DynamoDB.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl ApiError {
@@ -165,12 +165,12 @@ impl ApiError {
         }
     }
 
-    /// Whether the request had no outcome, so that the client may send it again as it is.
+    /// Returns whether the request had no outcome, so that the client can send it again unchanged.
     pub(crate) fn may_be_repeated(&self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
     }
 
-    /// Stable; clients switch on it. The standards' own where they have one.
+    /// Returns the stable code of the error, which is the standards' code where one exists.
     fn code(&self) -> &'static str {
         match self {
             Self::InvalidRequest(_)
@@ -186,7 +186,7 @@ impl ApiError {
             Self::Conflict(Conflict::ProviderLinked) => "provider_already_linked",
             Self::Conflict(Conflict::TooMany) => "too_many_identities",
             Self::Conflict(Conflict::Last) => "last_identity",
-            // RFC 9470 §3.
+            // The challenge of RFC 9470 §3.
             Self::SignInTooOld | Self::SignInTimeUnknown => "insufficient_user_authentication",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
@@ -206,7 +206,7 @@ impl ApiError {
         }
     }
 
-    /// RFC 6750 §3: without a token the challenge says nothing more; with a bad one it says so.
+    /// Returns the challenge, which names an error only if the request had a token (RFC 6750 §3).
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
             Self::InvalidClient | Self::ClientAssertion(_) => Some(HeaderValue::from_static(
@@ -238,7 +238,7 @@ impl ApiError {
         }
     }
 
-    /// The one place where a failure is logged: where it becomes an answer.
+    /// Logs the failure, in the one place where it becomes an answer.
     fn log(&self) {
         let (status, code) = (self.status().as_u16(), self.code());
         let cause = StdError::source(self).map(ToString::to_string);
@@ -280,7 +280,7 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// An [`ApiError`] in the form that OAuth clients read (RFC 6749 §5.2).
+/// An [`ApiError`] in the form of OAuth (RFC 6749 §5.2).
 #[derive(Debug)]
 pub struct OAuthError(ApiError);
 

@@ -1,4 +1,4 @@
-//! The body of an OAuth endpoint: `application/x-www-form-urlencoded`, each parameter at most once.
+//! The form body of an OAuth endpoint, with each parameter at most once.
 
 use std::collections::HashMap;
 
@@ -12,12 +12,12 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
 /// The parameters of a request to an OAuth endpoint, by name.
 ///
-/// Any of them may be a secret, so they do not print. A parameter without a value counts as omitted, and one that we
-/// do not know is ignored (RFC 6749 §3.2).
+/// Any value may be a secret, so values do not print. A parameter without a value counts as absent, and an unknown
+/// parameter is ignored (RFC 6749 §3.2).
 #[derive(Debug)]
 pub struct Form {
     parameters: HashMap<String, SecretString>,
-    /// The `Authorization` headers that the form came with: a client may authenticate in either place.
+    /// The `Authorization` headers of the request, because a client may authenticate in either place.
     pub(crate) authorization: Vec<HeaderValue>,
 }
 
@@ -27,25 +27,25 @@ impl Form {
         self.parameters.remove(name)
     }
 
-    /// Takes the parameter `name`, which is no secret.
+    /// Takes the public parameter `name`.
     pub fn take_plain(&mut self, name: &str) -> Option<String> {
         self.take(name)
             .map(|value| value.expose_secret().to_owned())
     }
 
-    /// Takes the parameter `name`, which must be there.
+    /// Takes the required parameter `name`.
     ///
     /// # Errors
-    /// It is missing or empty.
+    /// The parameter is missing or empty.
     pub fn require(&mut self, name: &str) -> Result<SecretString, ApiError> {
         self.take(name)
             .ok_or_else(|| ApiError::InvalidRequest(format!("{name} is required")))
     }
 
-    /// Takes the parameter `name`, which must be there and is no secret.
+    /// Takes the required public parameter `name`.
     ///
     /// # Errors
-    /// It is missing or empty.
+    /// The parameter is missing or empty.
     pub fn require_plain(&mut self, name: &str) -> Result<String, ApiError> {
         self.take_plain(name)
             .ok_or_else(|| ApiError::InvalidRequest(format!("{name} is required")))
@@ -54,7 +54,7 @@ impl Form {
     fn parse(body: &[u8]) -> Result<HashMap<String, SecretString>, ApiError> {
         let mut parameters = HashMap::new();
         for (name, value) in form_urlencoded::parse(body) {
-            // RFC 6749 Appendix A. What is no UTF-8 arrives here as U+FFFD, which is outside of it as well.
+            // RFC 6749 Appendix A. Invalid UTF-8 arrives here as U+FFFD, which is refused as well.
             if !name.bytes().chain(value.bytes()).all(is_vschar) {
                 return Err(ApiError::InvalidRequest(
                     "a parameter has characters other than visible ASCII and space".to_owned(),
@@ -80,7 +80,8 @@ pub(crate) fn is_vschar(byte: u8) -> bool {
     (0x20..=0x7e).contains(&byte)
 }
 
-/// A name of a parameter as an error may show it: somebody may have mixed up name and value.
+/// Returns a parameter's name for an error message, or a placeholder for an odd name, which may be a misplaced
+/// secret.
 fn quotable(name: &str) -> &str {
     let is_name = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     if is_name { name } else { "a parameter" }
@@ -94,7 +95,7 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         if !is_media_type(&parts.headers, CONTENT_TYPE) {
             return Err(ApiError::UnsupportedMediaType(CONTENT_TYPE).into());
         }
-        // A secret in a URL ends up in logs; a client that does so should learn it at once.
+        // A secret in a URL reaches logs, so the client gets an error at once.
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             let detail = "parameters belong in the body, not in the URL";
             return Err(ApiError::InvalidRequest(detail.to_owned()).into());

@@ -1,4 +1,4 @@
-//! What lets a request be repeated.
+//! The `Idempotency-Key` header.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
@@ -8,8 +8,8 @@ use super::ApiError;
 
 const MAX_LENGTH: usize = 255;
 
-/// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header): the client sends the same one when it
-/// repeats a request whose answer was lost. Without the header it is one that no other request has.
+/// The `Idempotency-Key` of a request (draft-ietf-httpapi-idempotency-key-header). A client sends the same key when
+/// it repeats a request whose answer was lost. Without the header, a unique key.
 #[derive(Debug)]
 pub struct IdempotencyKey(pub String);
 
@@ -20,7 +20,7 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get("idempotency-key") else {
             return Ok(Self(Uuid::now_v7().to_string()));
         };
-        // `to_str` gives visible ASCII only.
+        // `to_str` accepts visible ASCII only.
         let key = value.to_str().unwrap_or_default().trim();
         if key.is_empty() || key.len() > MAX_LENGTH {
             return Err(ApiError::InvalidRequest(format!(

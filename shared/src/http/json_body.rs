@@ -1,4 +1,4 @@
-//! The body of a `POST` to one of the routes that are not OAuth's: a JSON object.
+//! The JSON body of a `POST`.
 
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
@@ -8,7 +8,7 @@ use super::{ApiError, media_type::is_media_type, surface::body_of};
 
 const CONTENT_TYPE: &str = "application/json";
 
-/// A JSON object with the members of a `T` and no others.
+/// A JSON object with the members of `T` and no others.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -23,7 +23,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let members = object_of(&body_of(body).await?)?;
         serde_json::from_value(members)
             .map(Self)
-            // The library's message may quote what the client sent, which may be a secret.
+            // The library's message may quote the body, which may contain a secret.
             .map_err(|_| {
                 let detail = "a member of the body is missing, unknown, or of another type";
                 ApiError::InvalidRequest(detail.to_owned())
@@ -31,8 +31,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
-/// The object in a body. Serde would read an array as the members in their order.
+/// Parses an object. Serde would accept an array as the members in their order.
 fn object_of(body: &[u8]) -> Result<Value, ApiError> {
     let value = serde_json::from_slice(body).ok().filter(Value::is_object);
-    value.ok_or_else(|| ApiError::InvalidRequest("the body is no JSON object".to_owned()))
+    value.ok_or_else(|| ApiError::InvalidRequest("the body is not a JSON object".to_owned()))
 }

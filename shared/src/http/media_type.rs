@@ -1,8 +1,8 @@
-//! What a body says that it is.
+//! The `Content-Type` of a body.
 
 use http::{HeaderMap, header};
 
-/// Whether the body is of the type `expected`: exactly that, in UTF-8 if it says so.
+/// Returns whether the `Content-Type` is `expected`, with no charset or UTF-8.
 pub(super) fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
     let Some(value) = headers
         .get(header::CONTENT_TYPE)
@@ -12,14 +12,14 @@ pub(super) fn is_media_type(headers: &HeaderMap, expected: &str) -> bool {
     };
     let mut parts = value.split(';').map(|part| part.trim_matches([' ', '\t']));
     let essence = parts.next().unwrap_or_default();
-    // RFC 9110 §5.6.6: between two semicolons, or after the last, there may be nothing.
+    // Parameters may be empty (RFC 9110 §5.6.6).
     let mut parameters = parts.filter(|part| !part.is_empty());
     essence.eq_ignore_ascii_case(expected)
         && parameters.next().is_none_or(is_utf_8)
         && parameters.next().is_none()
 }
 
-/// Whether a parameter says that the text is UTF-8, as a token or quoted.
+/// Returns whether a parameter is `charset=utf-8`, as a token or quoted.
 fn is_utf_8(parameter: &str) -> bool {
     let Some((name, value)) = parameter.split_once('=') else {
         return false;

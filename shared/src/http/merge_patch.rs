@@ -1,4 +1,4 @@
-//! The body of a `PATCH`: a JSON Merge Patch (RFC 7396).
+//! The body of a `PATCH`, a JSON Merge Patch (RFC 7396).
 
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
@@ -8,9 +8,9 @@ use super::{ApiError, media_type::is_media_type, surface::body_of};
 
 const CONTENT_TYPE: &str = "application/merge-patch+json";
 
-/// A merge patch of the members that a `T` has; any other is refused, so that nobody believes that they changed it.
+/// A merge patch of the members of `T`. Any other member is an error, so that no client believes to have changed it.
 ///
-/// `application/json` is accepted as well: that is what most clients send.
+/// `application/json` is accepted as well, because most clients send it.
 #[derive(Debug)]
 pub struct MergePatch<T>(pub T);
 
@@ -25,13 +25,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MergePatch<T> {
         }
         let body = body_of(body).await?;
         let patch: Value = serde_json::from_slice(&body)
-            .map_err(|_| ApiError::InvalidRequest("the body is no JSON".to_owned()))?;
-        // Serde would read an array as the members in their order.
+            .map_err(|_| ApiError::InvalidRequest("the body is not JSON".to_owned()))?;
+        // Serde would accept an array as the members in their order.
         let members = Some(patch).filter(Value::is_object);
         members
             .and_then(|members| serde_json::from_value(members).ok())
             .map(Self)
-            // The library's message may quote what the client sent, and this one ends up in the log.
+            // The library's message may quote the body, and reaches the log.
             .ok_or_else(|| {
                 let detail = "a member cannot be changed here, or is of another type";
                 ApiError::Unprocessable(detail.to_owned())

@@ -1,4 +1,4 @@
-//! A user, as clients see them.
+//! A user as clients see it.
 
 use serde::Serialize;
 
@@ -7,23 +7,23 @@ use crate::users::User;
 /// A user in the answers of `POST /token` and `GET /me`.
 #[derive(Debug, Serialize)]
 pub struct Profile {
-    /// The user's id with us: the same for ever.
+    /// The id of the user, which never changes.
     pub id: String,
     /// The display name.
     pub name: Option<String>,
-    /// The e-mail address, where the provider tells one.
+    /// The e-mail address, if the provider reports one.
     pub email: Option<String>,
     /// Whether the provider has verified the address.
     pub email_verified: bool,
     /// An `https` URL.
     pub picture: Option<String>,
-    /// What the user may do.
+    /// The roles of the user.
     pub roles: Vec<String>,
-    /// The accounts at providers that may sign in as the user.
+    /// The linked accounts.
     pub identities: Vec<ProfileIdentity>,
 }
 
-/// An account at a provider.
+/// A linked account.
 #[derive(Debug, Serialize)]
 pub struct ProfileIdentity {
     /// The provider's configured name.

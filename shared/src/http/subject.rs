@@ -1,4 +1,4 @@
-//! The parameters that bring a provider's token (RFC 8693 §2.1): the same for a sign-in and for linking an account.
+//! The parameters of a provider's token (RFC 8693 §2.1), for a sign-in and for linking an account.
 
 use secrecy::SecretString;
 use serde::Deserialize;
@@ -11,7 +11,7 @@ pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_tok
 const ID_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT_TYPE: &str = "urn:ietf:params:oauth:token-type:jwt";
 
-/// A provider's token and what goes with it, as a client writes it.
+/// A provider's token with its parameters, as a client writes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Subject {
@@ -26,7 +26,7 @@ impl Subject {
     /// Takes the parameters from a form.
     ///
     /// # Errors
-    /// A required one is missing.
+    /// A required parameter is missing.
     pub fn take(form: &mut Form) -> Result<Self, ApiError> {
         Ok(Self {
             subject_token: form.require("subject_token")?,
@@ -37,10 +37,10 @@ impl Subject {
         })
     }
 
-    /// What is to be proven; nobody has been asked about it yet.
+    /// Returns the unverified token.
     ///
     /// # Errors
-    /// The parameters do not fit together.
+    /// The parameters contradict each other.
     pub fn read(self) -> Result<SubjectToken, ApiError> {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
         let kind = match self.subject_token_type.as_str() {
@@ -54,10 +54,10 @@ impl Subject {
         };
         if kind == SubjectTokenType::AccessToken {
             if self.nonce.is_some() {
-                return invalid("nonce goes with an ID token: an access token has none to compare");
+                return invalid("nonce is for ID tokens only: an access token contains none");
             }
             if self.subject_access_token.is_some() {
-                return invalid("subject_access_token goes with the ID token that it came with");
+                return invalid("subject_access_token is for ID tokens only");
             }
         }
         Ok(SubjectToken {

@@ -1,4 +1,4 @@
-//! What every route has in common: limits, headers, and one log line per request.
+//! The common layers of all routes: limits, headers, and one log line per request.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,14 @@ use tracing::Instrument as _;
 use super::{ApiError, OAuthError, cors};
 use crate::telemetry;
 
-/// No honest request is larger.
+/// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 
-/// From when a request came in to its answer: extractors, handler, and what these wait for. The functions have 10 s; Lambda's own timeout
-/// would answer nothing, and throw the process away.
+/// The time limit from request to answer, extractors included. The functions have 10 s: Lambda's own timeout would
+/// send no answer and end the process.
 const DEADLINE: Duration = Duration::from_secs(8);
 
-/// Sent with every answer: nothing here is a page, a script or a frame.
+/// The headers of every answer, none of which is a page, a script or a frame.
 const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (
@@ -46,13 +46,13 @@ pub enum Visibility {
     Public,
 }
 
-/// Gives the routes of `function` what all routes have.
+/// Adds the common layers to the routes of `function`.
 pub fn surface(routes: Router, function: &'static str, visibility: Visibility) -> Router {
     let overdue = || ApiError::Overdue.into_response();
     with_limit(routes, function, visibility, DEADLINE, overdue)
 }
 
-/// The same for routes of which OAuth clients read the errors.
+/// Adds the common layers to routes with errors in the form of OAuth.
 pub fn oauth_surface(routes: Router, function: &'static str) -> Router {
     let overdue = || OAuthError::from(ApiError::Overdue).into_response();
     with_limit(routes, function, Visibility::Private, DEADLINE, overdue)
@@ -66,7 +66,7 @@ fn with_limit(
     overdue: fn() -> Response,
 ) -> Router {
     let layer = middleware::from_fn(move |request: Request, next: Next| async move {
-        // The route, not the path: nothing that a client wrote reaches the log.
+        // The route's pattern and not the path, so that no text of the client reaches the log.
         let route = request.extensions().get::<MatchedPath>();
         let span = tracing::info_span!(
             "request",
@@ -84,7 +84,7 @@ fn with_limit(
     routes.layer(layer)
 }
 
-/// A method as the log shows it: a client may send any word.
+/// Returns the method for the log, or a placeholder for an unknown one, because a client may send any text.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
@@ -129,12 +129,12 @@ fn set_headers(headers: &mut HeaderMap, status: StatusCode, visibility: Visibili
     }
 }
 
-/// The answer of a route to a method that it does not have.
+/// The answer to a method that the route does not support.
 pub async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
 
-/// The whole of a body, as far as it is not too large.
+/// Reads a body up to the size limit.
 pub(super) async fn body_of(body: Body) -> Result<Bytes, ApiError> {
     to_bytes(body, MAX_BODY)
         .await
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
 
-    /// What an extractor takes, and a handler as well. Both together are too long, each alone is not.
+    /// The duration of the extractor and of the handler: both together exceed the limit, each alone does not.
     const HALF: Duration = Duration::from_millis(120);
     const LIMIT: Duration = Duration::from_millis(200);
 

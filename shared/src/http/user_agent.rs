@@ -1,11 +1,11 @@
-//! What calls us, in its own words.
+//! The `User-Agent` header.
 
 use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 
-/// The `User-Agent` of a request, for people to recognise their own devices by; nothing is decided by it.
+/// The `User-Agent` of a request, by which users recognise their devices. No decision depends on it.
 #[derive(Debug)]
 pub struct UserAgent(pub Option<String>);
 
@@ -14,7 +14,7 @@ impl<S: Sync> FromRequestParts<S> for UserAgent {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         let value = parts.headers.get(header::USER_AGENT);
-        // `to_str` gives visible ASCII only.
+        // `to_str` accepts visible ASCII only.
         Ok(Self(
             value
                 .and_then(|value| value.to_str().ok())

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::jws;
 
-/// The name of a session: it identifies, and proves nothing.
+/// The id of a session. It identifies, and authenticates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct SessionId([u8; Self::LENGTH]);
@@ -33,10 +33,11 @@ impl SessionId {
     /// The length of an id in bytes: 128 bits of a hash, for which a second token cannot be found.
     pub(crate) const LENGTH: usize = 16;
 
-    /// The session that `subject_token` opens: the same one each time, so that a repeated exchange is recognised.
+    /// Returns the id of the session that `subject_token` opens, always the same, so that a repeated exchange is
+    /// recognised.
     pub fn of_subject_token(subject_token: &SecretString) -> Self {
         let mut hash = Context::new(&SHA256);
-        // The prefix keeps this hash apart from any other use of SHA-256 on the same token.
+        // The prefix separates this hash from any other SHA-256 of the same token.
         hash.update(b"cambio session\0");
         hash.update(identifying_part(subject_token.expose_secret()).as_bytes());
         let mut id = [0; Self::LENGTH];
@@ -53,10 +54,10 @@ impl SessionId {
     }
 }
 
-/// The part of a subject token that tells it from others. Some signatures have a second spelling, which says the same (T30),
-/// so a JWT is known by what is signed. What is no JWT, like an opaque token with dots, is known by all of it.
+/// Returns the identifying part of a subject token. Some signatures have a second valid spelling (T30), so a JWT is
+/// identified by its signed part. Any other token, such as an opaque one with dots, is identified by its whole text.
 fn identifying_part(token: &str) -> &str {
-    // The same form that an ID token must have to be proven.
+    // The form that the verification of an ID token requires.
     let is_jwt = jws::inspect::<IgnoredAny>(token).is_ok();
     let signed = token.rsplit_once('.').filter(|_| is_jwt);
     signed.map_or(token, |(signed, _)| signed)
@@ -66,7 +67,7 @@ impl FromStr for SessionId {
     type Err = NotASessionId;
 
     fn from_str(text: &str) -> Result<Self, NotASessionId> {
-        // The decoder refuses every spelling but one.
+        // The decoder accepts one spelling only.
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| NotASessionId)?;
         bytes.try_into().map(Self).map_err(|_| NotASessionId)
     }

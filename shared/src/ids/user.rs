@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::{Uuid, Version};
 
-/// A user's id: a UUID of version 7 (RFC 9562 §5.7), always in its one lower-case spelling.
+/// The id of a user: a UUID of version 7 (RFC 9562 §5.7), in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct UserId(Uuid);
@@ -17,12 +17,12 @@ pub struct UserId(Uuid);
 pub struct NotAUserId;
 
 impl UserId {
-    /// An id that nobody has yet.
+    /// Makes a new id.
     pub(crate) fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// The id with these bytes, if it is one of ours.
+    /// Returns the id with these bytes, if it is a UUID of version 7.
     pub(crate) fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         let id = Uuid::from_bytes(bytes);
         (id.get_version() == Some(Version::SortRand)).then_some(Self(id))
@@ -38,7 +38,7 @@ impl FromStr for UserId {
 
     fn from_str(text: &str) -> Result<Self, NotAUserId> {
         let id = Uuid::parse_str(text).map_err(|_| NotAUserId)?;
-        // Uuid also reads braces, URNs and capitals: two spellings of one user would be two keys.
+        // `Uuid` also accepts braces, URNs and capitals, but two spellings of one id would be two keys.
         let canonical = id.get_version() == Some(Version::SortRand) && id.to_string() == text;
         canonical.then_some(Self(id)).ok_or(NotAUserId)
     }

@@ -1,4 +1,4 @@
-//! The keys in memory: read at start, kept fresh while running, good for a day when the table cannot be reached.
+//! The key set in memory: read at start, refreshed while running, usable for a day while the table cannot be reached.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -27,29 +27,29 @@ const LIFETIME: Lifetime = Lifetime {
     fresh_for: Duration::from_mins(5),
     usable_for: GOOD_FOR,
 };
-/// A set of this age is read again before a key of it signs, so that a revoked key signs nothing after 30 s. The rest of the
-/// 30 s is what a request may take from there on.
+/// The age at which a set is read again before one of its keys signs, so that a revoked key signs nothing after 30 s.
+/// The remaining 10 s are for the rest of the request.
 const SIGNS_FOR: Duration = Duration::from_secs(20);
 
-/// The keys cannot be had; whoever needed one cannot tell good from bad.
+/// The keys are unavailable, so tokens can be neither issued nor verified.
 #[derive(Debug, Error)]
 pub enum KeysError {
-    /// The keys table did not answer, and there is no good set to go on with.
+    /// The keys table did not answer, and there is no usable set in memory.
     #[error("the signing keys cannot be read: {0}")]
     Unreachable(#[from] StoreError),
     /// The keys table did not answer a moment ago, and may have a newer set.
     #[error("the signing keys cannot be read: {0}")]
     NotRead(#[from] FailedRecently),
-    /// The table answers, and has no key that could sign.
+    /// The table has no key that can sign.
     #[error("there is no signing key yet; the function rotate-keys makes one")]
     None,
-    /// There is a key set, and no key in it.
-    #[error("the key set has no key that could sign")]
+    /// The key set is empty.
+    #[error("the key set has no key that can sign")]
     NoneCurrent,
-    /// A published key has no private half.
+    /// The private key of a published key is missing.
     #[error("the private key {0} is missing")]
     PrivateMissing(String),
-    /// A key from a developer's machine has no business in a deployed function.
+    /// A deployed function found a development key.
     #[error("the key {0} is a development key, which a deployed function refuses")]
     Development(String),
     /// A stored key cannot be used.
@@ -77,7 +77,7 @@ struct Loaded {
 /// A public key that verifies with its one algorithm.
 pub(crate) struct VerifyingKey {
     pub(crate) key: PublicKey,
-    /// Nothing that the key signed is valid from this time on.
+    /// The time from which no token of the key is valid.
     until: Option<Timestamp>,
     jwk: Jwk,
 }
@@ -110,10 +110,10 @@ impl Loaded {
 impl Keys {
     /// Reads the keys, which also opens the connection to DynamoDB.
     ///
-    /// A table that cannot be reached now is no error: the next request tries again.
+    /// An unreachable table is not an error here: the next request tries again.
     ///
     /// # Errors
-    /// [`KeysError::Development`] where such keys are not allowed, and [`KeysError::Unusable`].
+    /// [`KeysError::Development`] in a deployed function, and [`KeysError::Unusable`].
     pub async fn start(
         store: KeyStore,
         clock: Clock,
@@ -135,7 +135,7 @@ impl Keys {
         }
     }
 
-    /// The public keys as a JWK Set, as `jwks.json` shows them.
+    /// Returns the public keys as the JWK Set of `jwks.json`.
     ///
     /// # Errors
     /// There are no keys, or they cannot be read.
@@ -148,10 +148,10 @@ impl Keys {
         })
     }
 
-    /// The key named `kid`, if it may verify now.
+    /// Returns the key named `kid`, if it may verify now.
     ///
     /// # Errors
-    /// The keys cannot be read, so nothing can be said of `kid`.
+    /// The keys cannot be read, so `kid` is neither known nor unknown.
     pub(crate) async fn find(&self, kid: &str) -> Result<Option<Arc<VerifyingKey>>, KeysError> {
         let now = self.0.clock.now();
         if let Some(key) = self.fresh().await?.find(kid, now) {
@@ -164,7 +164,7 @@ impl Keys {
         let loaded = self.0.loaded.get_younger_than(SIGNS_FOR, self.read());
         let loaded = loaded.await?;
         let (set, now) = (&loaded.set, self.0.clock.now());
-        // Where it is nobody's turn yet, a key was made a moment ago by a clock that is ahead of ours.
+        // No turn has begun: the first key was made by a machine whose clock is ahead.
         let ahead = || set.next(now).filter(|key| key.has_turn());
         let current = set.current(now).or_else(ahead);
         current.cloned().ok_or(KeysError::NoneCurrent)
@@ -193,16 +193,16 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Signs with the current private key. A function that does not construct one cannot sign.
+/// Signs with the current private key. A function without a `Signer` cannot sign.
 #[derive(Clone)]
 pub struct Signer {
     keys: Keys,
     signing: Arc<ArcSwapOption<SigningKey>>,
-    /// Whoever holds this reads a private key for everybody.
+    /// The lock of the one task that reads a private key.
     reading: Arc<Mutex<()>>,
 }
 
-/// The private key that signs now.
+/// The current private key.
 pub(crate) struct SigningKey {
     pub(crate) kid: String,
     pub(crate) key_type: KeyType,
@@ -210,7 +210,7 @@ pub(crate) struct SigningKey {
 }
 
 impl Signer {
-    /// Reads the current private key. As with [`Keys::start`], an outage now is no error.
+    /// Reads the current private key. As with [`Keys::start`], an unreachable table is not an error here.
     ///
     /// # Errors
     /// The stored key cannot be used.
@@ -230,10 +230,11 @@ impl Signer {
         }
     }
 
-    /// A private key to go on with until [`Self::current`] says which one signs, and without a call where one is at hand.
+    /// Returns a private key to prepare with until [`Self::current`] returns the one that signs; from memory if
+    /// possible.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// There is no private key, or it cannot be read.
     pub(crate) async fn ready(&self) -> Result<(), KeysError> {
         if self.keys.0.loaded.usable().is_some() && self.held_over().is_some() {
             return Ok(());
@@ -241,10 +242,10 @@ impl Signer {
         self.current().await.map(drop)
     }
 
-    /// The private key whose turn it is; or the one before, while the table does not give it out.
+    /// Returns the private key whose turn it is, or the one before while the table cannot be read.
     ///
     /// # Errors
-    /// There is none, or it cannot be read.
+    /// There is no private key, or it cannot be read.
     pub(crate) async fn current(&self) -> Result<Arc<SigningKey>, KeysError> {
         let published = self.keys.current().await?;
         if let Some(signing) = self.held(&published.kid) {
@@ -269,7 +270,7 @@ impl Signer {
                 let before = self.held_over().ok_or(error)?;
                 tracing::warn!(
                     kid = published.kid,
-                    "signing key not read; going on with the one before"
+                    "signing key not read; using the one before"
                 );
                 Ok(before)
             }
@@ -292,7 +293,7 @@ impl Signer {
             .filter(|signing| signing.kid == kid)
     }
 
-    /// The key that signed so far, if whatever it signs now will be accepted for as long as it lives.
+    /// Returns the previous key, if tokens that it signs now stay valid for their lifetime.
     fn held_over(&self) -> Option<Arc<SigningKey>> {
         let last_needed = self.keys.0.clock.now() + AccessTokenTtl::MAX.as_secs();
         let loaded = self.keys.0.loaded.last()?;

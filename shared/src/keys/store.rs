@@ -24,14 +24,14 @@ struct PrivateKeyItem {
 }
 
 impl KeyStore {
-    /// The keys table named `table`.
+    /// Makes a store for the keys table named `table`.
     pub fn new(client: Client, table: String) -> Self {
         Self {
             table: Table::new(client, table),
         }
     }
 
-    /// The published set; `None` before the first key was made.
+    /// Reads the published set; returns `None` before the first key is made.
     ///
     /// # Errors
     /// The table cannot be read.
@@ -39,7 +39,7 @@ impl KeyStore {
         self.table.find(key_set_key(), true).await
     }
 
-    /// The private key named `kid`.
+    /// Reads the private key named `kid`.
     ///
     /// # Errors
     /// The table cannot be read.
@@ -52,13 +52,13 @@ impl KeyStore {
         }))
     }
 
-    /// Writes `set` in place of the one of version `replaced` (`None`: of none at all), with the private halves of the keys
-    /// that come, and without those of the keys that go: all of it or nothing.
+    /// Replaces the set of version `replaced` (`None`: no set) by `set`, adds the private keys of new keys and
+    /// deletes those of removed keys, in one transaction.
     ///
-    /// Answers whether this call did: `false` where another one was faster, so that any number of callers may race.
+    /// Returns `false` if another call was faster, so that any number of callers may race.
     ///
     /// # Errors
-    /// The table cannot be written; nothing is half done.
+    /// The table cannot be written. No partial change is left.
     pub async fn replace(
         &self,
         replaced: Option<u64>,

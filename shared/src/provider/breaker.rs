@@ -1,21 +1,21 @@
-//! Stops asking a provider that is down, so that each sign-in fails at once instead of after every timeout.
+//! A circuit breaker for providers: while a provider is down, sign-ins fail at once instead of after a timeout.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// So many failures in a row open it.
+/// The number of failures in a row that open it.
 const FAILURES: u32 = 5;
-/// Of those that cost a user seconds, so many do.
+/// The number of slow failures in a row that open it.
 const SLOW_FAILURES: u32 = 2;
-/// A failure that took this long is a slow one: half of what a single request may take.
+/// The duration from which a failure counts as slow: half of the time limit of one request.
 const SLOW: Duration = Duration::from_secs(1);
 const OPEN_FOR: Duration = Duration::from_secs(10);
 
-/// A circuit breaker: five failures in a row, or two slow ones, open it for ten seconds; then one call may probe.
+/// A circuit breaker. Five failures in a row, or two slow ones, open it for ten seconds; then one call may probe.
 ///
-/// It counts failures and not their rate. A Lambda has one request at a time, perhaps one a minute: there is no span of time
-/// in which several failures come together.
+/// It counts failures in a row instead of a rate, because a Lambda instance handles one request at a time, and
+/// possibly one a minute.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
@@ -24,15 +24,15 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a call may be made now; otherwise how long not.
+    /// Returns whether a call may be made now, or the time to wait.
     pub(super) fn admit(&mut self, now: Timestamp) -> Result<(), Duration> {
         match self.open_until {
-            // A clock that went backwards must not keep it open for longer than it would ever have been.
+            // A clock that went backwards must not keep it open for longer than ten seconds.
             Some(until) if now < until && until - now <= OPEN_FOR.as_secs() => {
                 Err(Duration::from_secs(until - now))
             }
             Some(_) => {
-                // This call is the probe; everybody else waits for what becomes of it.
+                // This call is the probe; all others wait for its result.
                 self.open_until = Some(now + OPEN_FOR.as_secs());
                 Ok(())
             }
@@ -40,12 +40,12 @@ impl Breaker {
         }
     }
 
-    /// The provider answered.
+    /// Records an answer of the provider.
     pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// The provider did not answer, or not as it should, and it took so long to find out.
+    /// Records a failure of the provider, with its duration.
     pub(super) fn failed(&mut self, now: Timestamp, took: Duration) {
         self.failures = self.failures.saturating_add(1);
         if took >= SLOW {

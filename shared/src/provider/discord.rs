@@ -1,4 +1,4 @@
-//! Discord: an opaque token, for which Discord itself names the application
+//! Discord: opaque tokens, for which Discord names the application
 //! (<https://discord.com/developers/docs/topics/oauth2#get-current-authorization-information>).
 
 use futures_util::future::BoxFuture;
@@ -14,7 +14,7 @@ use crate::config::{ConfigError, OAuthProvider};
 pub(super) const KIND: &str = "discord";
 const API: &str = "https://discord.com/api";
 
-/// Proves Discord's tokens.
+/// Verifies Discord's tokens.
 #[derive(Debug)]
 struct Discord(Opaque);
 
@@ -23,7 +23,7 @@ struct Discord(Opaque);
 struct Authorization {
     application: Application,
     scopes: Vec<String>,
-    /// There with the scope `identify` only.
+    /// Present with the scope `identify` only.
     user: Option<User>,
 }
 
@@ -38,7 +38,7 @@ struct User {
     username: String,
     global_name: Option<String>,
     avatar: Option<String>,
-    /// This and the next are in `GET /users/@me` only, and with the scope `email`.
+    /// Present in `GET /users/@me` with the scope `email` only, as is the next member.
     email: Option<String>,
     verified: Option<bool>,
 }
@@ -48,7 +48,7 @@ pub(super) fn provider(
     outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     if config.client_id.is_empty() {
-        return Err(config.refused("its client_id is missing"));
+        return Err(config.refused("client_id is missing"));
     }
     Ok(Box::new(Discord(Opaque::new(config, API, outbound))))
 }
@@ -82,7 +82,9 @@ impl Discord {
         if granted.scopes.iter().any(|scope| scope == "email") {
             let full: User = opaque.get("/users/@me", token).await?;
             if full.id != user.id {
-                return Err(ProviderError::unavailable("answered two different users"));
+                return Err(ProviderError::unavailable(
+                    "the provider named two different users",
+                ));
             }
             user = full;
         } else {

@@ -1,4 +1,4 @@
-//! Facebook: an opaque token, for which `debug_token` names the application
+//! Facebook: opaque tokens, for which `debug_token` names the application
 //! (<https://developers.facebook.com/docs/facebook-login/guides/%20access-tokens/debugging>).
 
 use aws_lc_rs::hmac;
@@ -17,11 +17,11 @@ use crate::config::{ConfigError, OAuthProvider};
 pub(super) const KIND: &str = "facebook";
 const API: &str = "https://graph.facebook.com";
 
-/// Proves Facebook's tokens.
+/// Verifies Facebook's tokens.
 #[derive(Debug)]
 struct Facebook {
     opaque: Opaque,
-    /// By which Facebook knows the application itself: its id and its secret.
+    /// The application's own token: its id and its secret.
     app_token: SecretString,
     secret: SecretString,
 }
@@ -31,7 +31,7 @@ struct Debugged {
     data: TokenData,
 }
 
-/// What `debug_token` says; of a token that is not valid, little more than that.
+/// The answer of `debug_token`, which has few members for an invalid token.
 #[derive(Deserialize)]
 struct TokenData {
     is_valid: bool,
@@ -39,12 +39,11 @@ struct TokenData {
     #[serde(rename = "type")]
     kind: Option<String>,
     user_id: Option<String>,
-    /// When the token was made. Facebook says it of long-lived tokens only.
+    /// The time of issue. Facebook reports it for long-lived tokens only.
     issued_at: Option<Value>,
 }
 
-/// An error, which comes with 400 or 403
-/// (<https://developers.facebook.com/docs/graph-api/guides/error-handling>).
+/// An error, which has status 400 or 403 (<https://developers.facebook.com/docs/graph-api/guides/error-handling>).
 #[derive(Deserialize)]
 struct GraphError {
     error: ErrorDetails,
@@ -57,12 +56,12 @@ struct ErrorDetails {
 
 /// "Application request limit reached".
 const APP_LIMIT: u64 = 4;
-/// "Invalid parameter": of `debug_token`, that the token is of another application than the one that asks.
+/// "Invalid parameter": for `debug_token`, the token belongs to another application than the caller.
 const OTHER_APP: u64 = 100;
 /// "Invalid OAuth access token": expired, revoked or malformed.
 const BAD_TOKEN: u64 = 190;
 
-/// The code of an answer that is an error of one request.
+/// Returns the error code of an answer.
 fn error_code(answer: &ProviderResponse) -> Option<u64> {
     let error: GraphError = answer.json().ok()?;
     answer.status.is_client_error().then_some(error.error.code)
@@ -92,7 +91,7 @@ pub(super) fn provider(
 ) -> Result<Box<dyn Provider>, ConfigError> {
     let secret = config.client_secret.clone();
     let (false, Some(secret)) = (config.client_id.is_empty(), secret) else {
-        return Err(config.refused("its client_id or client_secret is missing"));
+        return Err(config.refused("client_id or client_secret is missing"));
     };
     let app_token = format!("{}|{}", config.client_id, secret.expose_secret());
     Ok(Box::new(Facebook {
@@ -137,7 +136,7 @@ impl Facebook {
             .user_id
             .filter(|_| data.kind.as_deref() == Some("USER"));
         let Some(user_id) = user_id else {
-            return Err(ProviderError::Rejected("it stands for no person"));
+            return Err(ProviderError::Rejected("it is not a token of a user"));
         };
         let proof = self.proof(token);
         let fields = [
@@ -150,12 +149,14 @@ impl Facebook {
         }
         let user: User = opaque.read(answer)?;
         if user.id != user_id {
-            return Err(ProviderError::unavailable("answered two different users"));
+            return Err(ProviderError::unavailable(
+                "the provider named two different users",
+            ));
         }
         let profile = Profile {
             name: user.name,
             username: None,
-            // Facebook does not say whether it has verified the address.
+            // Facebook does not report whether the address is verified.
             email: user.email.map_or(EmailAnswer::NotTold, |address| {
                 let verified = false;
                 EmailAnswer::Some(Email { address, verified })
@@ -166,12 +167,12 @@ impl Facebook {
         Ok(identity.signed_in(signed_in_at))
     }
 
-    /// What an answer of `debug_token` means that says nothing of the token's data.
+    /// Returns the error for an answer of `debug_token` without data of the token.
     fn refusal(&self, answer: &ProviderResponse) -> ProviderError {
         match error_code(answer) {
             Some(OTHER_APP) => opaque::FOREIGN,
             Some(BAD_TOKEN) => {
-                // Facebook says the same of the application's own token, which is its id and its secret.
+                // Facebook answers the same for a wrong token of the application, which is its id and its secret.
                 tracing::warn!(
                     provider = self.opaque.config.name,
                     "Facebook accepts no such token; if it accepts none at all, client_id or client_secret is wrong"
@@ -183,7 +184,7 @@ impl Facebook {
         }
     }
 
-    /// That the one who asks has the application's secret
+    /// Returns the proof that the caller has the application's secret
     /// (<https://developers.facebook.com/docs/graph-api/guides/secure-requests>).
     fn proof(&self, token: &SecretString) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose_secret().as_bytes());

@@ -1,4 +1,4 @@
-//! GitHub: an opaque token, proven to be of our own OAuth app by GitHub's check-a-token API.
+//! GitHub: opaque tokens, verified to belong to the configured OAuth app by GitHub's check-a-token API.
 
 use futures_util::future::{BoxFuture, try_join_all};
 use reqwest::{Request, RequestBuilder};
@@ -19,26 +19,26 @@ use crate::{
 /// The `subject_issuer` of github.com, the provider's name in the table, and the kind of every other GitHub.
 pub(super) const NAME: &str = "github";
 
-/// GitHub promises neither a length nor an alphabet; this leaves room for both to grow.
+/// The longest accepted token, in bytes. GitHub promises no length, so this leaves room to grow.
 const MAX_TOKEN: usize = 4096;
 
-/// Proves GitHub's tokens.
+/// Verifies GitHub's tokens.
 #[derive(Debug)]
 pub(super) struct GitHub {
     config: config::GitHub,
-    /// The organizations whose membership matters here.
+    /// The organizations that `ALLOWED_SIGNUPS` names.
     organizations: Vec<String>,
     outbound: Outbound,
 }
 
-/// The answer of check-a-token
-/// (<https://docs.github.com/en/rest/apps/oauth-applications#check-a-token>), as far as we need it.
+/// The used members of check-a-token's answer
+/// (<https://docs.github.com/en/rest/apps/oauth-applications#check-a-token>).
 #[derive(Deserialize)]
 struct CheckedToken {
     app: App,
     user: Option<Account>,
     scopes: Option<Vec<String>>,
-    /// When the token was made, which is when the person let the app have it.
+    /// The time of issue, which is the time of the authorization.
     created_at: Option<Value>,
 }
 
@@ -47,10 +47,10 @@ struct App {
     client_id: String,
 }
 
-/// An account as `GET /user` and check-a-token show it.
+/// An account in the answers of `GET /user` and check-a-token.
 #[derive(Deserialize)]
 struct Account {
-    /// The key of the identity: the login can change hands, the id cannot.
+    /// The subject of the identity. The login can pass to another account, the id cannot.
     id: u64,
     login: String,
     name: Option<String>,
@@ -69,26 +69,26 @@ struct Membership {
     state: String,
 }
 
-/// The kinds of token that a person's sign-in yields, by prefix
+/// The kinds of token that a sign-in of a user returns, by prefix
 /// (<https://github.blog/engineering/behind-githubs-new-authentication-token-formats/>).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum TokenKind {
-    /// `gho_`: of an OAuth app.
+    /// `gho_`: a token of an OAuth app.
     OAuthApp,
-    /// `ghu_`: of a GitHub App, in the name of a person.
+    /// `ghu_`: a token of a GitHub App, on behalf of a user.
     AppUser,
 }
 
-/// A GitHub of one's own, beside or in place of github.com.
+/// A GitHub Enterprise server.
 pub(super) fn enterprise(
     config: OAuthProvider,
     outbound: &Outbound,
 ) -> Result<Box<dyn Provider>, ConfigError> {
     let (Some(api_url), Some(client_secret)) = (&config.api_url, &config.client_secret) else {
-        return Err(config.refused("its api_url or client_secret is missing"));
+        return Err(config.refused("api_url or client_secret is missing"));
     };
     if config.client_id.is_empty() {
-        return Err(config.refused("its client_id is missing"));
+        return Err(config.refused("client_id is missing"));
     }
     let github = config::GitHub {
         client_secret: client_secret.clone(),
@@ -113,7 +113,7 @@ impl Provider for GitHub {
 }
 
 impl GitHub {
-    /// Proves tokens of the OAuth app in `config`.
+    /// Makes a verifier for tokens of the OAuth app in `config`.
     pub(super) fn new(
         config: config::GitHub,
         organizations: Vec<String>,
@@ -127,18 +127,21 @@ impl GitHub {
     }
 
     async fn prove(&self, token: &SecretString) -> Result<Identity, ProviderError> {
-        let kind = kind_of(token.expose_secret())
-            .ok_or(ProviderError::Rejected("it is no sign-in token of GitHub"))?;
+        let kind = kind_of(token.expose_secret()).ok_or(ProviderError::Rejected(
+            "it does not have the form of a token of a GitHub sign-in",
+        ))?;
         self.outbound.verification(self.ask(token, kind)).await
     }
 
     async fn ask(&self, token: &SecretString, kind: TokenKind) -> Result<Identity, ProviderError> {
         let checked = self.check(token).await?;
         let Some(account) = checked.user else {
-            return Err(ProviderError::Rejected("it stands for no person"));
+            return Err(ProviderError::Rejected("it is not a token of a user"));
         };
         if !is_account_id(account.id) {
-            return Err(ProviderError::unavailable("answered an impossible user id"));
+            return Err(ProviderError::unavailable(
+                "the provider returned an invalid user id",
+            ));
         }
         let (user, email, organizations) = tokio::try_join!(
             self.user(token, account.id),
@@ -159,7 +162,7 @@ impl GitHub {
         Ok(identity.member_of(organizations).signed_in(signed_in_at))
     }
 
-    /// Asks GitHub whether `token` is of our app; before that, the token is sent nowhere else.
+    /// Asks GitHub whether `token` belongs to the app. Until then, the token is sent to no other address.
     async fn check(&self, token: &SecretString) -> Result<CheckedToken, ProviderError> {
         let path = format!("/applications/{}/token", self.config.client_id);
         let request = self
@@ -199,18 +202,20 @@ impl GitHub {
         let answer = self.get("/user", token).await?;
         match answer.status.as_u16() {
             200 => {}
-            // It was good a moment ago: revoked in between.
+            // The token was valid a moment ago, so it was revoked in between.
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
             _ => return Err(answer.unexpected("/user")),
         }
         let user: Account = answer.json()?;
         if user.id != id {
-            return Err(ProviderError::unavailable("answered two different users"));
+            return Err(ProviderError::unavailable(
+                "the provider named two different users",
+            ));
         }
         Ok(user)
     }
 
-    /// The primary address, if it is verified and the token may read it.
+    /// Reads the primary address, if it is verified and the token may read it.
     async fn email(
         &self,
         token: &SecretString,
@@ -224,7 +229,7 @@ impl GitHub {
         match answer.status.as_u16() {
             200 => {}
             401 => return Err(ProviderError::Rejected("GitHub no longer accepts it")),
-            // A GitHub App has permissions instead of scopes, and this one may not read addresses.
+            // A GitHub App has permissions instead of scopes; this one may not read addresses.
             403 | 404 if kind == TokenKind::AppUser => return Ok(EmailAnswer::NotTold),
             _ => return Err(answer.unexpected("/user/emails")),
         }
@@ -240,7 +245,7 @@ impl GitHub {
         }))
     }
 
-    /// In which of the organizations that matter the person is an active member
+    /// Returns the organizations among those of `ALLOWED_SIGNUPS` in which the user is an active member
     /// (<https://docs.github.com/en/rest/orgs/members#get-an-organization-membership-for-the-authenticated-user>).
     async fn memberships(&self, token: &SecretString) -> Result<Vec<String>, ProviderError> {
         let asked = self.organizations.iter().map(|organization| async move {
@@ -290,7 +295,7 @@ impl GitHub {
     }
 }
 
-/// A request as GitHub's API wants it.
+/// Makes a request with the headers that GitHub's API requires.
 fn built(request: RequestBuilder) -> Result<Request, ProviderError> {
     request
         .header("accept", "application/vnd.github+json")
@@ -299,8 +304,8 @@ fn built(request: RequestBuilder) -> Result<Request, ProviderError> {
         .map_err(|error| ProviderError::unavailable(telemetry::causes(&error.without_url())))
 }
 
-/// Personal, server and refresh tokens have other prefixes (`ghp_`, `github_pat_`, `ghs_`, `ghr_`), and never come
-/// from a sign-in. Nothing of another form is sent anywhere.
+/// Returns the kind of a token. Personal, server and refresh tokens have other prefixes (`ghp_`, `github_pat_`,
+/// `ghs_`, `ghr_`) and never result from a sign-in. A text of any other form is sent to no address.
 fn kind_of(token: &str) -> Option<TokenKind> {
     let (kind, rest) = token
         .strip_prefix("gho_")
@@ -314,7 +319,8 @@ fn kind_of(token: &str) -> Option<TokenKind> {
     (!rest.is_empty() && token.len() <= MAX_TOKEN && rest.bytes().all(plain)).then_some(kind)
 }
 
-/// An OAuth app's token says its scopes; a GitHub App's has permissions instead, which only a try can tell.
+/// Returns whether the token may read this. The token of an OAuth app names its scopes; a GitHub App has permissions
+/// instead, which only an attempt reveals.
 fn may_read_email(kind: TokenKind, scopes: Option<&[String]>) -> bool {
     let in_scope = |scope: &String| scope == "user:email" || scope == "user";
     kind == TokenKind::AppUser || scopes.is_some_and(|scopes| scopes.iter().any(in_scope))

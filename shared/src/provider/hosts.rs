@@ -1,7 +1,7 @@
-//! Who may be looked up at all: the hosts of configured providers, and never an address of this machine itself.
+//! A DNS resolver that looks up the hosts of configured providers only, and returns no address of this machine.
 //!
-//! Everything that could lead a request elsewhere is refused before it comes here (configured URLs, redirects, what a discovery
-//! document says). This is the last door, and it does not know why somebody knocks.
+//! Earlier checks refuse everything that could lead a request elsewhere (configured URLs, redirects, discovery
+//! documents). The resolver is the last check and independent of them.
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Looks a host name up.
+/// A function that looks up a host name.
 pub(super) type Lookup =
     Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
@@ -23,7 +23,7 @@ pub(super) type Lookup =
 pub(super) struct Hosts {
     allowed: Arc<Mutex<BTreeSet<String>>>,
     lookup: Lookup,
-    /// On a developer's machine, providers are on it as well.
+    /// Whether this is a developer's machine, where stand-ins of providers run as well.
     is_local: bool,
 }
 
@@ -45,7 +45,7 @@ impl Hosts {
     }
 }
 
-/// The operating system's resolver.
+/// Returns the resolver of the operating system.
 pub(super) fn system() -> Lookup {
     Arc::new(|host| {
         Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
@@ -56,14 +56,14 @@ impl Resolve for Hosts {
     fn resolve(&self, name: Name) -> Resolving {
         let name = name.as_str().to_owned();
         if !self.lock().contains(&name) {
-            return Box::pin(async { refused("it is no configured host") });
+            return Box::pin(async { refused("the host is not configured") });
         }
         let (looked_up, is_local) = ((self.lookup)(name), self.is_local);
         Box::pin(async move {
             let mut addresses = looked_up.await?;
             addresses.retain(|address| is_local || is_elsewhere(address.ip()));
             if addresses.is_empty() {
-                return refused("its name leads to this machine, or nowhere");
+                return refused("the host name has no address outside of this machine");
             }
             Ok(Box::new(addresses.into_iter()) as Addrs)
         })
@@ -74,8 +74,8 @@ fn refused(why: &'static str) -> Result<Addrs, Box<dyn Error + Send + Sync>> {
     Err(why.into())
 }
 
-/// Not this machine, and not what a cloud puts next to it (169.254.0.0/16). A provider in one's own network is no strange thing:
-/// private addresses are fine.
+/// Returns whether the address is neither of this machine nor of a cloud's metadata services (169.254.0.0/16).
+/// Private addresses are allowed, because a provider may be in the operator's own network.
 fn is_elsewhere(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
@@ -86,7 +86,7 @@ fn is_elsewhere(ip: IpAddr) -> bool {
                 || ip.is_multicast())
         }
         IpAddr::V6(ip) => {
-            // AWS has its own services for a machine there as well.
+            // AWS's services for an instance have addresses in this prefix as well.
             let is_aws = ip.segments()[..3]
                 == Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0).segments()[..3];
             !(ip.is_loopback()

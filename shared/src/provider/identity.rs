@@ -1,4 +1,4 @@
-//! A person as a provider knows them.
+//! The verified identity of a user at a provider.
 
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,12 +9,12 @@ use crate::{
     text::{MAX_CHARS, composed, is_blank, is_plain, picture, presentable},
 };
 
-/// RFC 5321 §4.5.3.1.3, without the angle brackets.
+/// The longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
 const MAX_EMAIL: usize = 254;
 
-/// A verified identity: whoever holds one may sign in as it.
+/// A verified identity, which is permission to sign in as it.
 ///
-/// Only this module's siblings, which ask the provider, can make one.
+/// Only the modules of providers can make one.
 #[derive(Clone, Debug)]
 pub struct Identity {
     provider: String,
@@ -25,14 +25,14 @@ pub struct Identity {
     signed_in_at: Option<Timestamp>,
 }
 
-/// What the provider says about the person, made fit to be stored and shown.
+/// The provider's profile of the user, cleaned for storage and display.
 ///
-/// What the provider did not tell is `None`.
+/// A member that the provider did not report is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// The login at the provider, which may change and be reused: never a key.
+    /// The login, which can change and be reused, so it is never a key.
     pub username: Option<String>,
-    /// The display name; the login for somebody who has none.
+    /// The display name, or the login of a user without one.
     pub name: Option<String>,
     /// The e-mail address.
     pub email: EmailAnswer,
@@ -40,15 +40,15 @@ pub struct Profile {
     pub picture: Option<String>,
 }
 
-/// What the provider says about the person's e-mail address.
+/// The provider's statement about the e-mail address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EmailAnswer {
-    /// Nothing: we may not know.
+    /// Unknown: the token may not read it.
     #[default]
     NotTold,
-    /// That there is none that we could use; one that we knew is no longer true.
+    /// No usable address: a stored one is out of date.
     None,
-    /// This one.
+    /// This address.
     Some(Email),
 }
 
@@ -57,18 +57,18 @@ pub enum EmailAnswer {
 pub struct Email {
     /// The address.
     pub address: String,
-    /// Whether the provider has seen that the person reads it.
+    /// Whether the provider has verified it.
     pub verified: bool,
 }
 
-/// The key that an identity is stored under: its provider, and SHA-256 of issuer and subject, so that no subject
-/// can be spelled to look like another's key.
+/// The storage key of an identity: the provider and SHA-256 of issuer and subject, so that no spelling of a subject
+/// equals the key of another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdentityKey(String);
 
 impl IdentityKey {
-    /// The key as text: `<provider>#<43 characters of base64url>`.
+    /// Returns the key as text: `<provider>#<43 characters of base64url>`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -91,7 +91,7 @@ impl Identity {
         }
     }
 
-    /// The same person, who signed in at the provider at this time, if the provider says when.
+    /// Sets the time of the sign-in at the provider, if the provider reports it.
     pub(super) fn signed_in(self, at: Option<Timestamp>) -> Self {
         Self {
             signed_in_at: at,
@@ -99,7 +99,7 @@ impl Identity {
         }
     }
 
-    /// The same person, who is known to be an active member of these.
+    /// Sets the organizations with an active membership.
     pub(super) fn member_of(self, organizations: Vec<String>) -> Self {
         Self {
             organizations,
@@ -107,36 +107,36 @@ impl Identity {
         }
     }
 
-    /// When the person signed in at the provider, by the provider's own word and clock; `None` if it does not say.
+    /// Returns the time of the sign-in by the provider's clock; `None` if the provider does not report it.
     pub fn signed_in_at(&self) -> Option<Timestamp> {
         self.signed_in_at
     }
 
-    /// The organizations that the person is an active member of, among those that the provider was asked for.
+    /// Returns the organizations with an active membership, among the requested ones.
     pub fn organizations(&self) -> &[String] {
         &self.organizations
     }
 
-    /// The configured name of the provider.
+    /// Returns the configured name of the provider.
     pub fn provider(&self) -> &str {
         &self.provider
     }
 
-    /// The person's unchanging id at the provider.
+    /// Returns the unchanging id at the provider.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
-    /// What the provider says about the person.
+    /// Returns the profile.
     pub fn profile(&self) -> &Profile {
         &self.profile
     }
 
-    /// Where the identity is stored.
+    /// Returns the storage key of the identity.
     pub fn key(&self) -> IdentityKey {
         let mut hash = Context::new(&SHA256);
         hash.update(self.issuer.as_bytes());
-        // An issuer is a configured URL, which has no such byte in it.
+        // An issuer is a configured URL, which contains no such byte.
         hash.update(&[0]);
         hash.update(self.subject.as_bytes());
         let hash = URL_SAFE_NO_PAD.encode(hash.finish());
@@ -145,12 +145,11 @@ impl Identity {
 }
 
 impl Profile {
-    /// A hostile profile must not stop a sign-in, and must not reach a page as it is: what does not fit is cut or
-    /// left out.
+    /// Cuts or drops values that do not fit: a hostile profile must neither stop a sign-in nor reach a page.
     fn made_fit(self) -> Self {
         let username = self.username.and_then(text);
         Self {
-            // Somebody without a name goes by their login.
+            // The login replaces a missing name.
             name: self.name.and_then(text).or_else(|| username.clone()),
             username,
             email: match self.email {
@@ -162,7 +161,7 @@ impl Profile {
     }
 }
 
-/// The presentable part of a text, as far as it goes.
+/// Returns the visible part of a text, up to the longest length.
 fn text(raw: String) -> Option<String> {
     let presentable = presentable(&raw);
     let composed = composed(&presentable);

@@ -1,5 +1,4 @@
-//! OpenID Connect: an ID token, proven by its signature and to be for our own app by `aud` and `azp` (OpenID Connect Core 1.0
-//! §3.1.3.7).
+//! OpenID Connect: ID tokens, verified by signature, `aud` and `azp` (OpenID Connect Core 1.0 §3.1.3.7).
 
 mod keys;
 
@@ -23,7 +22,7 @@ use keys::ProviderKeys;
 /// The greatest accepted error of a provider's clock.
 const LEEWAY: Duration = Duration::from_mins(1);
 
-/// Proves the ID tokens of one provider.
+/// Verifies the ID tokens of one provider.
 #[derive(Debug)]
 pub(super) struct Oidc {
     config: Arc<OidcProvider>,
@@ -50,8 +49,8 @@ struct Claims {
     nonce: Option<String>,
     at_hash: Option<String>,
     tid: Option<String>,
-    /// When the person authenticated (OpenID Connect Core 1.0 §2). It is optional, so a value that is no time is no reason to
-    /// refuse the token: it says nothing.
+    /// The time of the authentication (OpenID Connect Core 1.0 §2). The claim is optional, so a value that is not a
+    /// time is ignored.
     auth_time: Option<Value>,
     name: Option<String>,
     preferred_username: Option<String>,
@@ -61,7 +60,7 @@ struct Claims {
     picture: Option<String>,
 }
 
-/// Apple writes its booleans as text.
+/// A boolean, which Apple writes as text.
 #[derive(Default, Deserialize)]
 #[serde(untagged)]
 enum Flag {
@@ -84,12 +83,12 @@ impl Flag {
 /// Checks the form of an ID token and returns its header and its `iss`, both unverified.
 pub(super) fn inspect(token: &str) -> Result<(Header, String), ProviderError> {
     let inspected = jws::inspect::<UnverifiedOrigin>(token);
-    let inspected = inspected.map_err(|_| ProviderError::Rejected("it is no plain ID token"));
+    let inspected = inspected.map_err(|_| ProviderError::Rejected("it is not a plain ID token"));
     inspected.map(|(header, origin)| (header, origin.iss))
 }
 
 impl Oidc {
-    /// Proves tokens of the provider in `config`.
+    /// Makes a verifier for the provider in `config`.
     pub(super) fn new(config: OidcProvider, outbound: &Outbound, clock: Clock) -> Self {
         let outbound = outbound.to(&config.issuer);
         for host in &config.jwks_hosts {
@@ -113,7 +112,7 @@ impl Oidc {
         self.tenant_of(issuer).is_some()
     }
 
-    /// The tenant in an issuer of this provider's; empty where there is one issuer for all.
+    /// Returns the tenant in an issuer of this provider; empty if the provider has one issuer.
     fn tenant_of<'a>(&'a self, issuer: &str) -> Option<&'a str> {
         let is = |tenant: &str| self.config.issuer.replace("{tenantid}", tenant) == issuer;
         if self.config.tenants.is_empty() {
@@ -130,21 +129,23 @@ impl Oidc {
         subject: &SubjectToken,
     ) -> Result<Identity, ProviderError> {
         const REFUSED: ProviderError =
-            ProviderError::Rejected("its signature is not the provider's");
+            ProviderError::Rejected("its signature is not valid for the provider's keys");
         let token = subject.token.expose_secret();
         let typ = header.typ.as_deref();
         if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
-            return Err(ProviderError::Rejected("it is another kind of token"));
+            return Err(ProviderError::Rejected(
+                "its typ is not that of an ID token",
+            ));
         }
         if !self.config.algorithms.contains(&header.alg) {
             return Err(ProviderError::Rejected(
-                "its algorithm is not the provider's",
+                "its algorithm is not configured for the provider",
             ));
         }
         let key = self.keys.find(&header.kid).await?.ok_or(REFUSED)?;
         let verified = jws::verify::<Claims>(token, header, &key);
         let claims = verified.map_err(|refused| match refused {
-            Refused::Algorithm => ProviderError::Rejected("its algorithm is not its key's"),
+            Refused::Algorithm => ProviderError::Rejected("its algorithm is not that of its key"),
             Refused::Signature | Refused::Claims => REFUSED,
         })?;
         self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
@@ -152,7 +153,7 @@ impl Oidc {
             let hash = half_hash(header.alg, access_token.expose_secret());
             if hash.is_none() || claims.at_hash != hash {
                 return Err(ProviderError::Rejected(
-                    "it does not say that the access token came with it (at_hash)",
+                    "its at_hash does not match the access token",
                 ));
             }
         }
@@ -167,11 +168,11 @@ impl Oidc {
     ) -> Result<(), ProviderError> {
         let refuse = |why| Err(ProviderError::Rejected(why));
         match self.tenant_of(&claims.iss) {
-            None => return refuse("it is of another issuer"),
+            None => return refuse("its iss is another issuer"),
             Some("") => {}
-            // The tenant is in both, and must be the same one.
+            // Both contain the tenant, which must be the same.
             Some(tenant) if claims.tid.as_deref() == Some(tenant) => {}
-            Some(_) => return refuse("it is of another tenant"),
+            Some(_) => return refuse("its tenant is not allowed"),
         }
         let is_ours = |client: &String| self.config.client_ids.contains(client);
         let (for_us, is_one) = match &claims.aud {
@@ -179,37 +180,37 @@ impl Oidc {
             Audience::Several(all) => (all.iter().any(is_ours), all.len() == 1),
         };
         if !for_us {
-            return refuse("it is for another application");
+            return refuse("its aud is another application");
         }
         match &claims.azp {
             Some(azp) if is_ours(azp) || self.config.trusted_azp.contains(azp) => {}
             Some(_) => return refuse("it was issued to another application"),
             None if is_one => {}
-            None => return refuse("it is for several applications, and does not say which asked"),
+            None => return refuse("it has several audiences and no azp"),
         }
         if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
             return refuse("it has expired");
         }
         let latest = now + LEEWAY.as_secs();
         if claims.iat > latest || claims.nbf.is_some_and(|nbf| nbf > latest) {
-            return refuse("it is from the future");
+            return refuse("its iat is in the future");
         }
         if now.saturating_sub(claims.iat) > self.config.max_age.as_secs() {
-            return refuse("the sign-in was too long ago");
+            return refuse("it is too old; sign in again");
         }
         if nonce.is_some_and(|nonce| !is_nonce(claims.nonce.as_deref(), nonce)) {
-            return refuse("it is of another sign-in: the nonce differs");
+            return refuse("its nonce differs from the request's");
         }
         // OpenID Connect Core 1.0 §2.
         let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
         if !fits {
-            return refuse("it names nobody");
+            return refuse("it has no sub");
         }
         Ok(())
     }
 
     fn identity(&self, claims: Claims) -> Identity {
-        // An address that a tenant's own administrator may write is not one that the provider has verified.
+        // An address that an administrator of the tenant can set is not verified by the provider.
         let vouches = self.config.tenants.is_empty();
         let email = match claims.email {
             None => EmailAnswer::NotTold,
@@ -224,19 +225,20 @@ impl Oidc {
             email,
             picture: claims.picture,
         };
-        // Not `iat`: that is when the token was made, perhaps for somebody who signed in at the provider weeks ago.
+        // Not `iat`, the time of issue: the sign-in at the provider may be weeks older.
         let signed_in_at = claims.auth_time.as_ref().and_then(Value::as_u64);
         Identity::new(self.config.name.clone(), claims.iss, claims.sub, profile)
             .signed_in(signed_in_at)
     }
 }
 
-/// The left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); none for an algorithm without a usual hash.
+/// Returns the left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); `None` for an algorithm without a
+/// usual hash.
 fn half_hash(algorithm: Algorithm, token: &str) -> Option<String> {
     let hash = match algorithm {
         Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => &SHA256,
         Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
-        // For Ed25519 it is the hash of the signature itself.
+        // Ed25519 uses the hash of its own signatures.
         Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &SHA512,
         _ => return None,
     };
@@ -245,7 +247,8 @@ fn half_hash(algorithm: Algorithm, token: &str) -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(half))
 }
 
-/// The nonce itself, or its SHA-256 in hex or base64url, as native apps send it to the provider.
+/// Returns whether the nonce equals the expected one or its SHA-256 in hex or base64url, which native apps send to
+/// the provider.
 fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
     let hash = digest(&SHA256, nonce.as_bytes());
     let hex: String = hash

@@ -1,4 +1,4 @@
-//! What providers with opaque tokens have in common: an API that is asked about the token, with the token.
+//! Requests about opaque tokens to the API of a provider.
 
 use reqwest::{Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -8,13 +8,13 @@ use url::Url;
 use super::{Identity, Outbound, Profile, ProviderError, outbound::ProviderResponse, rate_limit};
 use crate::config::OAuthProvider;
 
-/// No provider promises a length or an alphabet; this leaves room for both to grow.
+/// The longest accepted token, in bytes. No provider promises a length, so this leaves room to grow.
 const MAX_TOKEN: usize = 4096;
-/// Ids are numbers, UUIDs, or the like.
+/// The longest accepted id, in bytes. Ids are numbers, UUIDs or similar.
 const MAX_SUBJECT: usize = 255;
 
 pub(super) const UNKNOWN: ProviderError =
-    ProviderError::Rejected("the provider knows no such token, or it has expired");
+    ProviderError::Rejected("it is unknown to the provider, or has expired");
 pub(super) const FOREIGN: ProviderError =
     ProviderError::Rejected("it was issued to another application");
 
@@ -27,7 +27,7 @@ pub(super) struct Opaque {
 }
 
 impl Opaque {
-    /// `api_url` is everybody's; the settings may have another.
+    /// Makes the API at `api_url`, or at the URL of the settings.
     pub(super) fn new(mut config: OAuthProvider, api_url: &str, outbound: &Outbound) -> Self {
         let api_url = config.api_url.take().unwrap_or_else(|| api_url.to_owned());
         Self {
@@ -37,19 +37,21 @@ impl Opaque {
         }
     }
 
-    /// Runs `asked`, which asks about `token`: not if it cannot be a token, and in bounded time.
+    /// Runs the verification `asked` in bounded time, if `token` has the form of a token.
     pub(super) async fn verification(
         &self,
         token: &SecretString,
         asked: impl Future<Output = Result<Identity, ProviderError>>,
     ) -> Result<Identity, ProviderError> {
         if !is_token(token.expose_secret()) {
-            return Err(ProviderError::Rejected("it is no token of the provider"));
+            return Err(ProviderError::Rejected(
+                "it does not have the form of a token of the provider",
+            ));
         }
         self.outbound.verification(asked).await
     }
 
-    /// What the API says at `path` to whoever has `token`.
+    /// Returns the answer to `GET path` with `token` as bearer token.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -58,7 +60,7 @@ impl Opaque {
         self.read(self.ask_for_person(path, &[], token).await?)
     }
 
-    /// The answer to a request with a person's own token.
+    /// Sends a request with a user's token and returns the answer.
     pub(super) async fn ask_for_person(
         &self,
         path: &str,
@@ -69,7 +71,7 @@ impl Opaque {
         self.outbound.send_for_person(request).await
     }
 
-    /// The answer to a request with the application's own credentials.
+    /// Sends a request with the application's credentials and returns the answer.
     pub(super) async fn ask_for_app(
         &self,
         path: &str,
@@ -86,7 +88,7 @@ impl Opaque {
         query: &[(&str, &str)],
         token: &SecretString,
     ) -> Result<Request, ProviderError> {
-        let none = |_| ProviderError::unavailable("its URL is none");
+        let none = |_| ProviderError::unavailable("a URL of the provider is not valid");
         let mut url = Url::parse(&format!("{}{path}", self.api_url)).map_err(none)?;
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
@@ -96,16 +98,16 @@ impl Opaque {
             .bearer_auth(token.expose_secret())
             .header("accept", "application/json")
             .build();
-        request.map_err(|_| ProviderError::unavailable("its URL is none"))
+        request.map_err(|_| ProviderError::unavailable("a URL of the provider is not valid"))
     }
 
-    /// Remembers that the provider wants no requests of the application for now.
+    /// Records a rate limit of the provider for the application.
     pub(super) fn app_is_limited(&self, answer: &ProviderResponse) -> ProviderError {
         let status = answer.status.as_u16();
         self.outbound.app_is_limited(status, rate_limit::USUAL_WAIT)
     }
 
-    /// An answer to a request with the person's own token.
+    /// Returns the body of an answer to a request with the user's token.
     pub(super) fn read<T: DeserializeOwned>(
         &self,
         answer: ProviderResponse,
@@ -124,11 +126,14 @@ impl Opaque {
     ) -> Result<Identity, ProviderError> {
         let plain = subject.bytes().all(|byte| byte.is_ascii_graphic());
         if subject.is_empty() || subject.len() > MAX_SUBJECT || !plain {
-            return Err(ProviderError::unavailable("answered an impossible user id"));
+            return Err(ProviderError::unavailable(
+                "the provider returned an invalid user id",
+            ));
         }
-        // The host and not the whole URL: another version of the API has the same people.
+        // The host and not the whole URL: another version of the API has the same accounts.
         let issuer = Url::parse(&self.api_url).map(|url| url.origin().ascii_serialization());
-        let issuer = issuer.map_err(|_| ProviderError::unavailable("its URL is none"))?;
+        let issuer =
+            issuer.map_err(|_| ProviderError::unavailable("a URL of the provider is not valid"))?;
         Ok(Identity::new(
             self.config.name.clone(),
             issuer,
@@ -138,7 +143,7 @@ impl Opaque {
     }
 }
 
-/// Nothing that could not be in a header is sent anywhere (RFC 6750 §2.1).
+/// Refuses a text that a header cannot contain (RFC 6750 §2.1).
 fn is_token(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=|".contains(&byte);
     !token.is_empty() && token.len() <= MAX_TOKEN && token.bytes().all(plain)

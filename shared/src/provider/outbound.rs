@@ -1,4 +1,4 @@
-//! The one way out to providers: one pool of connections, bounded in time and size, no redirects.
+//! The HTTP client for providers: one pool of connections, bounded in time and size, without redirects.
 
 use std::{
     fmt,
@@ -20,19 +20,19 @@ use super::{
 };
 use crate::{clock::Clock, telemetry};
 
-/// No answer that we ask for is longer; a provider that sends more is not well.
+/// The longest answer, in bytes. A provider that sends more is faulty.
 const MAX_BODY: usize = 1024 * 1024;
-/// A frozen function keeps its connections for as long as it sleeps; the provider does not.
+/// A frozen function keeps its connections, but the provider closes them meanwhile.
 const IDLE: Duration = Duration::from_secs(20);
 
-/// How long a provider may take.
+/// The time limits of calls to a provider.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// To open a connection.
+    /// The limit to open a connection.
     connect: Duration,
-    /// For one request with its answer.
+    /// The limit of one request with its answer.
     request: Duration,
-    /// For all that it takes to verify one subject token.
+    /// The limit of the whole verification of a subject token.
     total: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Default for Timeouts {
 pub(super) struct Outbound {
     client: Client,
     breaker: Arc<Mutex<Breaker>>,
-    /// Of the application as a whole.
+    /// The rate limit of the application.
     not_before: Arc<Mutex<NotBefore>>,
     clock: Clock,
     timeouts: Timeouts,
@@ -62,15 +62,15 @@ pub(super) struct Outbound {
 pub(super) struct ProviderResponse {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    /// Whether it says that it is JSON of some kind.
+    /// Whether its `Content-Type` is a JSON type.
     pub(super) is_json: bool,
-    /// How long it may be kept (RFC 9111 §5.2.2.1).
+    /// The time for which it may be cached (RFC 9111 §5.2.2.1).
     pub(super) max_age: Option<Duration>,
 }
 
 impl ProviderResponse {
-    /// The error for an answer whose status says nothing of the token. A 4xx may be about this one person's token, and is
-    /// no outage: somebody who sends odd tokens must not shut the provider out for everybody.
+    /// Returns the error for an answer whose status does not decide about the token. A 4xx may concern this one token
+    /// and is not an outage: a client with odd tokens must not block the provider for all users.
     pub(super) fn unexpected(&self, asked: &str) -> ProviderError {
         let cause = format!("{asked} answered {}", self.status);
         if self.status.is_client_error() {
@@ -80,20 +80,20 @@ impl ProviderResponse {
         }
     }
 
-    /// The body, as JSON of a known shape.
+    /// Parses the body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
-        // serde's message may quote the answer, which is about a person; where it is wrong says enough.
+        // serde's message may quote the answer, which is personal data, so the error has only the position.
         serde_json::from_slice(&self.body).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             ProviderError::unavailable(format!(
-                "answered something else than expected (line {line}, column {column})"
+                "the answer does not have the expected form (line {line}, column {column})"
             ))
         })
     }
 }
 
 impl Outbound {
-    /// A way out with `timeouts`, to no host yet.
+    /// Makes a client with `timeouts` that may call no host yet.
     ///
     /// # Errors
     /// The TLS library cannot be set up.
@@ -107,7 +107,7 @@ impl Outbound {
             .connect_timeout(timeouts.connect)
             .timeout(timeouts.request)
             .pool_idle_timeout(IDLE)
-            // A provider's API has no business sending us and our secrets elsewhere.
+            // A redirect would send the app's secrets to another address.
             .redirect(Policy::none())
             .no_proxy()
             .dns_resolver(Arc::new(hosts.clone()))
@@ -123,7 +123,7 @@ impl Outbound {
         })
     }
 
-    /// The same connections for a provider with its API at `url`, which is not blamed for the failures of others.
+    /// Returns a client for the provider with its API at `url`, with shared connections and its own circuit breaker.
     #[must_use]
     pub(super) fn to(&self, url: &str) -> Self {
         if let Some(host) = Url::parse(url)
@@ -139,7 +139,7 @@ impl Outbound {
         }
     }
 
-    /// Lets the provider be at this host as well.
+    /// Allows another host of the provider.
     pub(super) fn allow(&self, host: &str) {
         self.hosts.allow(host);
     }
@@ -148,44 +148,47 @@ impl Outbound {
         &self.client
     }
 
-    /// Runs a whole verification: not at all while the provider is known to be down or to have enough of us, and in bounded
-    /// time.
+    /// Runs a whole verification in bounded time, or fails at once while the provider is known to be down or limits
+    /// the rate.
     ///
-    /// Its outcome as a whole counts for the circuit breaker, since one part of a provider can be down while another
-    /// answers.
+    /// The circuit breaker counts the outcome of the whole verification, because one part of a provider can be down
+    /// while another answers.
     pub(super) async fn verification<T>(
         &self,
         verification: impl Future<Output = Result<T, ProviderError>>,
     ) -> Result<T, ProviderError> {
         let not_asked = |why: &str, retry_after| ProviderError::Unavailable {
-            cause: format!("not asked, as {why}"),
+            cause: format!("not called, because {why}"),
             retry_after,
         };
         locked(&self.not_before)
             .admit(self.clock.now())
-            .map_err(|wait| not_asked("its rate limit is reached", wait))?;
+            .map_err(|wait| not_asked("the provider's rate limit is reached", wait))?;
         locked(&self.breaker)
             .admit(self.clock.now())
-            .map_err(|wait| not_asked("it failed several times just now", wait))?;
+            .map_err(|wait| not_asked("its last calls failed", wait))?;
         let began = Instant::now();
         let outcome = tokio::time::timeout(self.timeouts.total, verification)
             .await
-            .unwrap_or_else(|_| Err(ProviderError::unavailable("took too long")));
+            .unwrap_or_else(|_| {
+                Err(ProviderError::unavailable(
+                    "the provider did not answer in time",
+                ))
+            });
         let mut breaker = locked(&self.breaker);
         match &outcome {
             Err(ProviderError::Unavailable { .. }) => {
                 breaker.failed(self.clock.now(), began.elapsed());
             }
-            // The provider answers. A rate limit or a 4xx may be about one person's token: no reason to turn everybody else
-            // away.
+            // The provider answers. A rate limit or a 4xx may concern one token only, so other users are not refused.
             _ => breaker.succeeded(),
         }
         drop(breaker);
         outcome
     }
 
-    /// Sends `request`, which is about the application as a whole, with its credentials or for public keys. A rate limit of it
-    /// is remembered until its wait has passed.
+    /// Sends `request` on behalf of the application, with its credentials or for public keys. A rate limit in the
+    /// answer is remembered until its wait has passed.
     pub(super) async fn send_for_app(
         &self,
         request: Request,
@@ -200,7 +203,7 @@ impl Outbound {
         }
     }
 
-    /// Sends `request`, which is authenticated by one person's token: a rate limit of it is that person's own.
+    /// Sends `request` with a user's token. A rate limit in the answer applies to that user only.
     pub(super) async fn send_for_person(
         &self,
         request: Request,
@@ -208,7 +211,7 @@ impl Outbound {
         self.send(request).await
     }
 
-    /// Remembers that the provider wants no requests of the application for now.
+    /// Records a rate limit of the provider for the application.
     pub(super) fn app_is_limited(&self, status: u16, retry_after: Duration) -> ProviderError {
         locked(&self.not_before).set(self.clock.now(), retry_after);
         ProviderError::RateLimited {
@@ -217,7 +220,7 @@ impl Outbound {
         }
     }
 
-    /// Sends `request`; once more if no connection came about or the answer was a 5xx.
+    /// Sends `request`, and once more if no connection was made or the answer was a 5xx.
     async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
@@ -269,7 +272,7 @@ impl Outbound {
     }
 }
 
-/// Held for a few instructions, never across a wait; what it guards is never left half changed.
+/// The lock is held for a few instructions and never across an await, so its data is always complete.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -283,7 +286,7 @@ impl fmt::Debug for Outbound {
 }
 
 struct Failure {
-    /// Worth another try at once.
+    /// Returns whether another attempt may succeed at once.
     again: bool,
     error: ProviderError,
 }
@@ -301,7 +304,8 @@ impl Failure {
     }
 }
 
-/// The public web's roots, embedded: loading the system's costs milliseconds of every cold start.
+/// The root certificates of the public web. Embedded, because loading the system's takes milliseconds of every cold
+/// start.
 fn tls() -> ClientConfig {
     let roots = RootCertStore {
         roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -317,14 +321,14 @@ async fn read_bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(Failure::http)? {
         if body.len() + chunk.len() > MAX_BODY {
-            return Err(Failure::outage("answered with more than 1 MiB"));
+            return Err(Failure::outage("the answer is larger than 1 MiB"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
 }
 
-/// GitHub answers 429, or 403 with one of these headers
+/// Returns whether the answer is a rate limit: 429, or at GitHub 403 with one of these headers
 /// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
 fn is_rate_limited(response: &Response) -> bool {
     let headers = response.headers();

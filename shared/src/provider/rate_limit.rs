@@ -1,4 +1,4 @@
-//! Rate limits: how long a provider asks to be left alone, and that it is.
+//! Rate limits of providers.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,21 +6,21 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::clock::Timestamp;
 
-/// The wait for an answer that names none: GitHub asks for at least a minute
+/// The wait after an answer that names none. GitHub requires at least a minute
 /// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
 pub(super) const USUAL_WAIT: Duration = Duration::from_secs(60);
-/// A provider that asks for more is tried again after an hour.
+/// The longest wait. A provider that asks for more is called again after an hour.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
-/// The time before which a provider is not asked again.
+/// The time before which a provider is not called again.
 #[derive(Debug, Default)]
 pub(super) struct NotBefore(Option<Timestamp>);
 
 impl NotBefore {
-    /// Whether the provider may be asked now; otherwise how long not.
+    /// Returns whether the provider may be called now, or the time to wait.
     pub(super) fn admit(&self, now: Timestamp) -> Result<(), Duration> {
         match self.0 {
-            // A clock that went backwards must not make the wait longer than the longest one.
+            // A clock that went backwards must not extend the wait beyond the longest one.
             Some(until) if now < until && until - now <= LONGEST_WAIT.as_secs() => {
                 Err(Duration::from_secs(until - now))
             }
@@ -28,14 +28,14 @@ impl NotBefore {
         }
     }
 
-    /// The provider asked to be left alone for `wait`.
+    /// Records a wait that the provider asked for.
     pub(super) fn set(&mut self, now: Timestamp, wait: Duration) {
         self.0 = Some(now + wait.as_secs());
     }
 }
 
-/// The wait that the headers of a rate limit ask for: `Retry-After`, or `x-ratelimit-reset`, a time in seconds since the
-/// Unix epoch.
+/// Returns the wait that the headers ask for: `Retry-After`, or `x-ratelimit-reset`, which is a time in seconds since
+/// the Unix epoch.
 pub(super) fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     retry_after(headers, now).or_else(|| {
         let reset = headers.get("x-ratelimit-reset")?.to_str().ok()?;
@@ -43,7 +43,7 @@ pub(super) fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     })
 }
 
-/// The wait of `Retry-After`, a number of seconds or a date (RFC 9110 §10.2.3), within reason.
+/// Returns the bounded wait of `Retry-After`, a number of seconds or a date (RFC 9110 §10.2.3).
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match value.parse() {
@@ -55,7 +55,7 @@ pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     }
 }
 
-/// A time that has passed asks for nothing.
+/// A time in the past asks for no wait.
 fn until(time: Timestamp, now: Timestamp) -> Option<Duration> {
     time.checked_sub(now).filter(|wait| *wait > 0).map(bounded)
 }

@@ -1,5 +1,5 @@
-//! Any provider that says whose a token is, and not for which application: refused, unless the settings say in as many words
-//! that tokens of any application are good.
+//! Providers that return a profile for a token but do not name its application. Refused, except if the settings
+//! explicitly accept tokens of any application.
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::config::{ConfigError, OAuthProvider, UserInfo};
 
-/// Believes whoever has a token of the provider.
+/// Accepts every token of the provider.
 #[derive(Debug)]
 struct Unbound {
     opaque: Opaque,
@@ -24,11 +24,11 @@ pub(super) fn provider(
 ) -> Result<Box<dyn Provider>, ConfigError> {
     if !config.unsafe_no_app_binding {
         return Err(config.refused(
-            "nothing is known of how it proves which application a token is for; with unsafe_no_app_binding the tokens of any application sign in",
+            "Cambio has no way to verify for which application its tokens are; unsafe_no_app_binding accepts the tokens of any application",
         ));
     }
     let Some(userinfo) = config.userinfo.take() else {
-        return Err(config.refused("its userinfo is missing"));
+        return Err(config.refused("userinfo is missing"));
     };
     tracing::warn!(
         provider = config.name,
@@ -56,7 +56,9 @@ impl Unbound {
     async fn ask(&self, token: &SecretString) -> Result<Identity, ProviderError> {
         let person: Value = self.opaque.get("", token).await?;
         let Some(subject) = person.pointer(&self.userinfo.subject).and_then(id) else {
-            return Err(ProviderError::unavailable("answered without an id"));
+            return Err(ProviderError::unavailable(
+                "the provider returned no user id",
+            ));
         };
         let text = |pointer: &Option<String>| {
             let value = person.pointer(pointer.as_ref()?)?;
@@ -75,7 +77,7 @@ impl Unbound {
     }
 }
 
-/// A number that a computer may have rounded is nobody's id.
+/// A number that a parser may have rounded cannot be an id.
 fn id(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! Whether a session is alive, for a service that wants to know it now (RFC 7662).
+//! The state of a session at this moment, for introspection (RFC 7662) and transactions.
 
 use super::{RefreshToken, Sessions, decide, store::SessionItem};
 use crate::{
@@ -8,18 +8,18 @@ use crate::{
     ids::{SessionId, SessionRef},
 };
 
-/// A session that is neither ended nor expired. Whether its user is still let in, the user's own item tells.
+/// A session that has neither ended nor expired. The user's item decides whether the user is still admitted.
 #[derive(Debug)]
 pub struct Alive {
-    /// Which one it is.
+    /// The session.
     pub session: SessionRef,
     /// The client that opened it.
     pub client_id: String,
-    /// What the client may do in it.
+    /// The granted scope.
     pub scope: Option<String>,
-    /// When it was opened.
+    /// The time of its start.
     pub created_at: Timestamp,
-    /// When it ends if it is not refreshed before.
+    /// The time at which it ends without a refresh.
     pub expires_at: Timestamp,
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn alive(now: Timestamp) -> Expression {
 }
 
 impl Sessions {
-    /// The session that `token` would refresh now, whichever client presents it. Nothing is used up, and nothing ends.
+    /// Returns the session that `token` would refresh now, for any client. Changes nothing.
     ///
     /// # Errors
     /// The table cannot be read.

@@ -1,71 +1,71 @@
-//! What a presented refresh token does to its session, and what a repeated exchange: pure, so that a model checker can walk
-//! through all of it (`tests/session_model.rs`).
+//! The effect of a presented refresh token or of a repeated exchange on its session. A pure function, which a model
+//! checker explores (`tests/session_model.rs`).
 //!
-//! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] in DynamoDB's words, and the
-//! client's [`super::Terms`]. Where it fails, [`decide`] says why from the item that was there.
+//! The store rotates by one conditional write, whose condition is that of [`Decision::Rotate`] as a DynamoDB
+//! expression and the client's [`super::Terms`]. If the condition fails, [`decide`] derives the reason from the item.
 
 use std::time::Duration;
 
 use super::refresh_token::{Nonce, SecretHash};
 use crate::clock::Timestamp;
 
-/// How long a client that lost the answer may repeat an exchange.
+/// The time within which a client may repeat an exchange after a lost answer.
 const RETRY_WINDOW: Duration = Duration::from_secs(60);
 
-/// What the table holds of a session, as far as refreshing goes.
+/// The stored attributes of a session that a refresh depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SessionState {
-    /// Who may refresh it.
+    /// The client that may refresh it.
     pub client_id: String,
-    /// Of the secret that all its tokens share.
+    /// SHA-256 of the family secret, which all tokens of the session share.
     pub family: SecretHash,
-    /// How often it was refreshed.
+    /// The number of refreshes.
     pub generation: u32,
-    /// Of the secret of the current generation.
+    /// SHA-256 of the secret of the current generation.
     pub current: SecretHash,
-    /// Of the secret of the generation before.
+    /// SHA-256 of the secret of the previous generation.
     pub previous: Option<SecretHash>,
-    /// What the current secret followed from.
+    /// The nonce from which the current secret was derived.
     pub nonce: Nonce,
-    /// When it was last refreshed, or opened.
+    /// The time of the last refresh or of the start.
     pub refreshed_at: Timestamp,
-    /// It is over from this time on, unless it is refreshed before.
+    /// The time at which it ends without a refresh.
     pub idle_until: Timestamp,
-    /// It is over from this time on, whatever happens.
+    /// The time at which it ends in any case.
     pub absolute_until: Timestamp,
-    /// Whether somebody ended it.
+    /// Whether it was ended.
     pub is_ended: bool,
 }
 
-/// What a client presents, as the table would know it.
+/// The data of a presented token, in the form of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Presented {
     /// The authenticated client.
     pub client_id: String,
-    /// Of the family in the token.
+    /// SHA-256 of the family secret in the token.
     pub family: SecretHash,
     /// The generation in the token.
     pub generation: u32,
-    /// Of the secret in the token.
+    /// SHA-256 of the secret in the token.
     pub secret: SecretHash,
 }
 
-/// What is to happen.
+/// The effect of a presented token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// The token is the current one: the next generation begins.
+    /// The token is the current one: rotate to the next generation.
     Rotate,
-    /// The token is the one before, and its successor has not been used: its answer was lost, or requests raced. The
-    /// successor, which follows from this nonce, is answered again.
+    /// The token is the previous one and its successor is unused: the answer was lost, or requests ran in parallel.
+    /// Return the successor, which is derived from this nonce, again.
     Repeat(Nonce),
-    /// The token is not accepted, and nothing changes.
+    /// The token is not accepted. Change nothing.
     Refuse,
-    /// The token's successor was used: somebody has a copy. The session ends.
+    /// The token's successor was used, so a copy exists. End the session.
     End,
 }
 
 impl Decision {
-    /// Returns whether the token is good.
+    /// Returns whether the token is accepted.
     pub fn accepts(&self) -> bool {
         matches!(self, Self::Rotate | Self::Repeat(_))
     }
@@ -77,13 +77,13 @@ impl SessionState {
         Duration::from_secs(now.saturating_sub(self.refreshed_at))
     }
 
-    /// Whether the session can still be refreshed by anybody.
+    /// Returns whether the session can still be refreshed.
     pub fn is_alive(&self, now: Timestamp) -> bool {
         !self.is_ended && now < self.idle_until && now < self.absolute_until
     }
 
-    /// Whether `client_id`, which repeats the exchange that opened the session, gets it again: its answer was lost. Later, or
-    /// once the session was refreshed, nobody does.
+    /// Returns whether `client_id`, which repeats the exchange that opened the session, gets it again. Only within a
+    /// minute, and only before the first refresh.
     pub fn opens_again(&self, client_id: &str, now: Timestamp) -> bool {
         self.client_id == client_id
             && self.generation == 0
@@ -101,7 +101,7 @@ pub fn decide(
     now: Timestamp,
     reuse_window: Option<Duration>,
 ) -> Decision {
-    // Whoever does not know the family, or is another client, changes nothing: nobody ends a session by guessing.
+    // A wrong family or another client changes nothing, so that guessing cannot end a session.
     let is_theirs =
         stored.family.matches(&presented.family) && stored.client_id == presented.client_id;
     if !is_theirs || !stored.is_alive(now) {
@@ -114,7 +114,7 @@ pub fn decide(
             Decision::Refuse
         };
     }
-    // Ahead of what is stored: the table was restored from a backup.
+    // A later generation than the stored one: the table was restored from a backup.
     if presented.generation > stored.generation {
         return Decision::Refuse;
     }
@@ -143,7 +143,7 @@ mod tests {
         SecretHash([byte; 32])
     }
 
-    /// Refreshed twice; the secret of generation n has the hash n.
+    /// A session with two refreshes, in which the secret of generation n has the hash n.
     fn stored() -> SessionState {
         SessionState {
             client_id: "nextjs".to_owned(),
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn t36_a_made_up_secret_of_the_generation_before_ends_the_session() {
-        // The family is right: the token was copied, and its secret was changed.
+        // The family is right, so the token is a copy with a changed secret.
         assert_eq!(decided(1, 5), Decision::End);
     }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever lacks the family, is another client, or comes too late changes nothing, whatever else they present.
+        /// Without the family, from another client, or after the end, no token changes anything.
         #[test]
         fn nobody_ends_a_session_by_guessing(
             generation in 0..5_u32,

@@ -1,4 +1,4 @@
-//! How sessions end, one at a time; all at once is the user's own item.
+//! The end of single sessions. Ending all sessions is a write to the user's item.
 
 use std::future::ready;
 
@@ -11,19 +11,19 @@ use crate::{
     ids::{SessionId, UserId},
 };
 
-/// How many items are deleted at a time.
+/// The number of items that one request deletes.
 const PARALLEL: usize = 16;
 
-/// Why a session ends, for the log.
+/// The reason of a session's end, for the log.
 #[derive(Clone, Copy, Debug)]
 pub enum EndReason {
-    /// The client gave its token back.
+    /// The client revoked its token.
     Revoked,
     /// The user ended it.
     SignedOut,
-    /// Somebody had a copy of its refresh token.
+    /// A copy of its refresh token was used.
     Reused,
-    /// The sign-in that opened it did not come about: the user was deleted, disabled or unlinked meanwhile.
+    /// Its sign-in failed, because the user was deleted, disabled or unlinked meanwhile.
     Withdrawn,
 }
 
@@ -39,27 +39,27 @@ impl EndReason {
 }
 
 impl Sessions {
-    /// Ends a session of the user. Says whether there is one of that name: one that is over already counts, so that a
-    /// request whose answer was lost can be repeated.
+    /// Ends a session of the user. Returns whether it exists, which includes an ended one, so that a request can be
+    /// repeated after a lost answer.
     ///
     /// # Errors
-    /// The table cannot be written; the session may have ended.
+    /// The table cannot be written. The session may have ended.
     pub async fn end(
         &self,
         user_id: UserId,
         session_id: SessionId,
         reason: EndReason,
     ) -> Result<bool, StoreError> {
-        // An update would create the item that is gone.
+        // Never recreate a deleted item from a partial update.
         let is_there = Expression::new("attribute_exists(#pk)");
         self.end_if(is_there, user_id, session_id, reason).await
     }
 
-    /// Ends the session of a refresh token of any generation, if the token is one of the session's and its client is
-    /// `client_id`. Whoever does not know the family changes nothing.
+    /// Ends the session of a refresh token of any generation, if the token belongs to the session and to `client_id`.
+    /// A token with a wrong family changes nothing.
     ///
     /// # Errors
-    /// The table cannot be written; the session may have ended.
+    /// The table cannot be written. The session may have ended.
     pub async fn revoke(&self, token: &RefreshToken, client_id: &str) -> Result<(), StoreError> {
         let is_theirs = Expression::new("#family = :family AND #client_id = :client_id")
             .value(":family", binary(token.family.hash().0))
@@ -96,10 +96,10 @@ impl Sessions {
         Ok(true)
     }
 
-    /// Deletes whatever the table holds of the sessions of a user who is gone.
+    /// Deletes all items of sessions of a deleted user.
     ///
     /// # Errors
-    /// The table cannot be written; some sessions may be left, and repeating it goes on with those.
+    /// The table cannot be written. Some sessions may be left, and a repetition deletes those.
     pub async fn delete_all(&self, user_id: UserId) -> Result<(), StoreError> {
         let mut pages = self
             .query(user_id, Expression::default(), "#pk, #sk")

@@ -1,4 +1,4 @@
-//! The sessions of a user, for the user to see.
+//! The list of a user's sessions.
 
 use std::cmp::Reverse;
 
@@ -15,24 +15,24 @@ use crate::{
     ids::{SessionRef, UserId},
 };
 
-/// A living session, as its user may see it.
+/// An active session as its user may see it.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Which one it is.
+    /// The session.
     pub session: SessionRef,
     /// The client that opened it.
     pub client_id: String,
-    /// What that client said it was, at most 120 characters.
+    /// The `User-Agent` at its start, at most 120 characters.
     pub user_agent: Option<String>,
-    /// When it was opened.
+    /// The time of its start.
     pub created_at: Timestamp,
-    /// When it was last refreshed, or opened.
+    /// The time of the last refresh or of the start.
     pub last_used_at: Timestamp,
-    /// When it ends if it is not refreshed before.
+    /// The time at which it ends without a refresh.
     pub expires_at: Timestamp,
 }
 
-/// What the list needs of a session's item: no hash and no nonce leaves the table for it.
+/// The attributes that the list reads, without hashes and nonces.
 #[derive(Debug, Deserialize)]
 struct ListedItem {
     sk: String,
@@ -54,7 +54,9 @@ impl ListedItem {
         let id = id.and_then(|id| id.parse().ok());
         Ok(Session {
             session: SessionRef {
-                id: id.ok_or_else(|| StoreError::Malformed("a session has no name".to_owned()))?,
+                id: id.ok_or_else(|| {
+                    StoreError::Malformed("an item of a session has no id".to_owned())
+                })?,
                 version: self.session_version,
             },
             client_id: self.client_id,
@@ -67,9 +69,9 @@ impl ListedItem {
 }
 
 impl Sessions {
-    /// The user's sessions that are neither ended nor expired, as of now (strongly consistent), the last used one first.
+    /// Reads the user's sessions that have neither ended nor expired, strongly consistent, the last used one first.
     ///
-    /// Those from before the user signed out everywhere are among them: the user's own item tells which these are.
+    /// Sessions from before a sign-out everywhere are included: the user's item tells which these are.
     ///
     /// # Errors
     /// The table cannot be read.

@@ -1,7 +1,8 @@
-//! Refresh tokens: what one looks like, and how one follows from another.
+//! Refresh tokens: their form and the derivation of the successor.
 //!
-//! Clients hold the secrets, the table holds hashes and nonces. Each secret follows from the one before and a stored
-//! nonce: so whoever presents a secret can be given its successor again, and a dump of the table mints nothing.
+//! Clients hold secrets, the table holds hashes and nonces. Each secret is derived from the previous one and a stored
+//! nonce. So a client that presents a secret again gets the same successor, and a dump of the table is of no use for
+//! making tokens.
 
 use std::fmt;
 
@@ -20,40 +21,40 @@ use crate::{
     ids::{SessionId, UserId},
 };
 
-/// What each refresh token starts with, for secret scanners.
+/// The prefix of every refresh token, for secret scanners.
 const PREFIX: &str = "cbr_";
 const VERSION: u8 = 1;
 const FAMILY: usize = 16;
 const SECRET: usize = 32;
-/// Version, user, session, generation, family, secret.
+/// The length of a decoded token: version, user, session, generation, family, secret.
 const PAYLOAD: usize = 1 + 16 + SessionId::LENGTH + 4 + FAMILY + SECRET;
 const CHECKSUM: usize = 4;
 
-/// A text is no refresh token of ours.
+/// A text is not a refresh token.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("not a refresh token")]
 pub struct NotARefreshToken;
 
-/// A refresh token as a client presents it: well-formed, and proven by nothing but what the table says.
+/// A well-formed refresh token of a client. Only the table can confirm it.
 #[derive(Clone, Debug)]
 pub struct RefreshToken {
-    /// Whose session it is.
+    /// The user of the session.
     pub user_id: UserId,
-    /// Which session it is.
+    /// The session.
     pub session_id: SessionId,
-    /// How often the session had been refreshed when the token was issued.
+    /// The number of refreshes before the token was issued.
     pub generation: u32,
-    /// What all tokens of the session have in common.
+    /// The secret that all tokens of the session share.
     pub family: Family,
-    /// What this generation alone has.
+    /// The secret of this generation.
     pub secret: Secret,
 }
 
-/// What all tokens of a session have in common. Without it nobody can even end the session.
+/// The secret that all tokens of a session share. Without it, a caller cannot even end the session.
 #[derive(Clone)]
 pub struct Family([u8; FAMILY]);
 
-/// What one generation of a session's tokens has.
+/// The secret of one generation of a session's tokens.
 #[derive(Clone)]
 pub struct Secret([u8; SECRET]);
 
@@ -69,7 +70,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// SHA-256 of a family or a secret: what the table holds.
+/// SHA-256 of a family secret or of a generation secret, as the table holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SecretHash(pub [u8; 32]);
 
@@ -80,13 +81,13 @@ impl SecretHash {
         Self(hash)
     }
 
-    /// Whether both are the same, in constant time.
+    /// Returns whether both are equal, in constant time.
     pub fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
-/// Random bytes that a secret follows from, together with the secret before it. By itself it opens nothing.
+/// Random bytes from which, together with a secret, the next secret is derived. Of no use alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nonce(pub [u8; 32]);
 
@@ -103,19 +104,19 @@ impl Nonce {
 }
 
 impl Family {
-    /// What the table knows of it.
+    /// Returns the hash for the table.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 }
 
 impl Secret {
-    /// What the table knows of it.
+    /// Returns the hash for the table.
     pub fn hash(&self) -> SecretHash {
         SecretHash::of(&self.0)
     }
 
-    /// The secret of the next generation: the same one for the same nonce, whoever asks and how often.
+    /// Returns the secret of the next generation, always the same for the same nonce.
     fn next(&self, nonce: Nonce) -> Self {
         Self(derive(&self.0, b"cambio next\0", nonce))
     }
@@ -132,8 +133,8 @@ fn derive(key: &[u8], purpose: &[u8], nonce: Nonce) -> [u8; 32] {
 }
 
 impl RefreshToken {
-    /// The first token of the session that `subject_token` opened with `nonce`: who presents the subject token again
-    /// gets it again, and the table, which does not hold the subject token, cannot make it.
+    /// Returns the first token of the session that `subject_token` opened with `nonce`. The same subject token yields
+    /// the same token again, and the table, which does not contain the subject token, is not sufficient to derive it.
     pub fn first(
         user_id: UserId,
         session_id: SessionId,
@@ -153,7 +154,7 @@ impl RefreshToken {
         }
     }
 
-    /// The token after this one; none follows the last of all generations.
+    /// Returns the successor of this token; `None` after the last generation.
     pub fn successor(&self, nonce: Nonce) -> Option<Self> {
         Some(Self {
             user_id: self.user_id,
@@ -176,10 +177,10 @@ impl RefreshToken {
         }
     }
 
-    /// Reads a token. Its form is fixed to the bit, so that a typo never reaches the table.
+    /// Parses a token. Its form is fixed to the bit, so that a typo never reaches the table.
     ///
     /// # Errors
-    /// It is of another form.
+    /// The text has another form.
     pub fn parse(text: &str) -> Result<Self, NotARefreshToken> {
         let encoded = text.strip_prefix(PREFIX).ok_or(NotARefreshToken)?;
         let mut bytes = [0; PAYLOAD + CHECKSUM];
@@ -204,7 +205,7 @@ impl RefreshToken {
         })
     }
 
-    /// The token as the client gets it.
+    /// Returns the token as the client gets it.
     pub fn to_text(&self) -> SecretString {
         let mut bytes = Vec::with_capacity(PAYLOAD + CHECKSUM);
         bytes.push(VERSION);

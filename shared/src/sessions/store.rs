@@ -1,4 +1,4 @@
-//! The sessions of the main table.
+//! The sessions in the main table.
 
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use crate::{
     scope::Scope,
 };
 
-/// Enough to tell one's own devices apart.
+/// The longest stored `User-Agent`, in characters, sufficient to recognise a device.
 const MAX_USER_AGENT: usize = 120;
-/// Longer than any provider's ID token is accepted.
+/// The time for which an exchanged subject token is remembered, in seconds, longer than any ID token is accepted.
 const SUBJECT_TOKEN_LIVES: Duration = Duration::from_secs(2 * 60 * 60);
 
-/// How far a provider's clock may be ahead of ours.
+/// The largest accepted lead of a provider's clock, in seconds.
 const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_secs(60);
 
 /// Opens, refreshes, lists and ends sessions.
@@ -40,7 +40,7 @@ pub struct Sessions {
     pub(super) clock: Clock,
 }
 
-/// A session about to be opened by an exchange.
+/// A session that an exchange is about to open.
 #[derive(Debug)]
 pub struct Opening {
     id: SessionId,
@@ -52,96 +52,97 @@ pub struct Opening {
     user_agent: Option<String>,
     nonce: Nonce,
     lifetimes: SessionLifetimes,
-    /// When the user signed in with the provider, by the provider's word.
+    /// The time of the sign-in, as the provider reports it.
     signed_in_at: Option<Timestamp>,
 }
 
 /// A session that an exchange opened.
 #[derive(Debug)]
 pub struct Opened {
-    /// Which one it is.
+    /// The session.
     pub session: SessionRef,
-    /// Its first refresh token.
+    /// The first refresh token.
     pub refresh_token: RefreshToken,
-    /// What the client was granted in it.
+    /// The granted scope.
     pub scope: Option<Scope>,
-    /// The API that the client asked for tokens for.
+    /// The requested audience.
     pub audience: Option<String>,
-    /// When the user signed in with the provider, if the provider says so; a repeated exchange does not change it.
+    /// The time of the sign-in at the provider, if the provider reports it. A repeated exchange does not change it.
     pub signed_in_at: Option<Timestamp>,
-    /// Whether this very exchange created the user.
+    /// Whether this exchange created the user.
     pub is_new_user: bool,
-    /// How long the refresh token is good if it is not used.
+    /// The lifetime of the unused refresh token.
     pub refresh_token_expires_in: Duration,
 }
 
-/// A session that was refreshed.
+/// A refreshed session.
 #[derive(Debug)]
 pub struct Refreshed {
-    /// The token that comes next.
+    /// The successor of the presented token.
     pub refresh_token: RefreshToken,
-    /// What the client was granted in the session.
+    /// The granted scope.
     pub scope: Option<Scope>,
-    /// The API that the client asked for tokens for.
+    /// The requested audience.
     pub audience: Option<String>,
-    /// How long the refresh token is good if it is not used.
+    /// The lifetime of the unused refresh token.
     pub refresh_token_expires_in: Duration,
-    /// Which session it is.
+    /// The session.
     pub session: SessionRef,
-    /// When the user signed in with the provider, if the provider says so.
+    /// The time of the sign-in at the provider, if the provider reports it.
     pub signed_in_at: Option<Timestamp>,
 }
 
-/// What came of an exchange that was let in.
+/// The result of an admitted exchange.
 #[derive(Debug)]
 pub(crate) enum Opens {
-    /// It opened its session.
+    /// The exchange opened a session.
     New(Opened),
-    /// The same client repeats it, for an answer that was lost. Whether the user admits the session, the caller has to see.
+    /// The same client repeats the exchange after a lost answer. The caller must check that the user admits the
+    /// session.
     Again(Opened),
 }
 
-/// Why an exchange opened no session.
+/// Reasons that an exchange opens no session.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The subject token has opened its one session already.
+    /// The subject token has opened its session already.
     #[error("the subject token was already exchanged; sign in again")]
     AlreadyExchanged,
-    /// The table cannot be used, and whether the session is there is not known.
+    /// The table cannot be used, so whether the session exists is unknown.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why a refresh token refreshes nothing.
+/// Reasons that a refresh is refused.
 #[derive(Debug, Error)]
 pub enum RefreshError {
-    /// It is none of a living session of this client.
+    /// The token does not belong to an active session of this client.
     #[error("the refresh token is not valid")]
     Invalid,
-    /// Its successor was used: somebody has a copy. The session is over.
+    /// The successor of the token was used, so a copy exists. The session has ended.
     #[error("the refresh token was used before; the session has ended")]
     Reused,
-    /// The client asks for a scope that the session was not granted. Nothing has changed.
-    #[error("the session was not granted this scope")]
+    /// The requested scope was not granted to the session. Nothing has changed.
+    #[error("the scope was not granted to the session")]
     ScopeNotGranted,
-    /// The session's tokens are for an API that the client may not have any more. Nothing has changed.
-    #[error("the client may not have tokens for the session's audience")]
+    /// The client has lost the audience of the session. Nothing has changed.
+    #[error("the client has lost the audience of the session")]
     AudienceNotAllowed,
-    /// The table cannot be used; the same token works afterwards.
+    /// The table cannot be used. The same token works afterwards.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// A session, as the table holds it.
+/// The item of a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SessionItem {
     pub(super) client_id: String,
-    /// Written as a set of texts, by [`Sessions::prepare`].
+    /// [`Sessions::prepare`] writes it as a set of texts.
     #[serde(default, skip_serializing, deserialize_with = "stored_scope")]
     pub(super) scope: Option<Scope>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) audience: Option<String>,
-    /// The provider that proved the sign-in.
+    /// The provider of the sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) provider: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -156,18 +157,18 @@ pub(super) struct SessionItem {
     previous: Option<[u8; 32]>,
     #[serde(with = "serde_bytes")]
     nonce: [u8; 32],
-    /// Whether the exchange that opened it created the user.
+    /// Whether its exchange created the user.
     #[serde(default)]
     created_user: bool,
-    /// When the user signed in with the provider. It is not there where the provider does not say so, and in sessions that
-    /// were opened before it was asked: `created_at` does not stand in for it.
+    /// The time of the sign-in at the provider. Absent if the provider does not report it, and in sessions of earlier
+    /// versions: `created_at` does not replace it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signed_in_at: Option<Timestamp>,
     pub(super) created_at: Timestamp,
     last_used_at: Timestamp,
     idle_expires_at: Timestamp,
     absolute_expires_at: Timestamp,
-    /// When DynamoDB may delete the item, which it does some days later.
+    /// The time from which DynamoDB may delete the item, within some days.
     expires_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ended_at: Option<Timestamp>,
@@ -213,7 +214,7 @@ impl SessionItem {
 }
 
 impl Opening {
-    /// A session for whoever `subject_token` turns out to stand for.
+    /// Prepares a session for the user of `subject_token`.
     ///
     /// # Errors
     /// [`StoreError::NoRandomness`].
@@ -240,24 +241,24 @@ impl Opening {
         })
     }
 
-    /// The session's name, which follows from the subject token.
+    /// Returns the id of the session, which is derived from the subject token.
     pub(crate) fn id(&self) -> SessionId {
         self.id
     }
 
-    /// The same, of a sign-in at this time by the provider's word; `None` if the provider does not say when.
+    /// Sets the time of the sign-in; `None` if the provider does not report it.
     pub fn of_sign_in(mut self, at: Option<Timestamp>) -> Self {
         self.signed_in_at = at;
         self
     }
 
-    /// The same, with tokens for the API that the client asks for.
+    /// Sets the requested audience.
     pub fn for_audience(mut self, audience: Option<String>) -> Self {
         self.audience = audience;
         self
     }
 
-    /// The same, of a sign-in that this provider proves.
+    /// Sets the provider of the sign-in.
     pub fn by_provider(mut self, provider: &str) -> Self {
         self.provider = Some(provider.to_owned());
         self
@@ -288,7 +289,7 @@ impl Opening {
 }
 
 impl Sessions {
-    /// The sessions in `table`.
+    /// Makes a store for the sessions in `table`.
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
         Self {
             table: Table::new(client, table),
@@ -296,10 +297,10 @@ impl Sessions {
         }
     }
 
-    /// The item of a session that a sign-in is about to write, and what the client gets once it is written.
+    /// Returns the item of a session that a sign-in is about to write, and the result for the client.
     ///
     /// # Errors
-    /// None but a fault of ours.
+    /// None except for a bug.
     pub(crate) fn prepare(
         &self,
         opening: &Opening,
@@ -328,24 +329,24 @@ impl Sessions {
             last_used_at: now,
             idle_expires_at: now + opening.lifetimes.idle.as_secs(),
             absolute_expires_at,
-            // However short sessions are, a subject token that opened one is remembered until it is too old.
+            // A used subject token is remembered until it is too old, even if sessions are shorter.
             expires_at: absolute_expires_at.max(now + SUBJECT_TOKEN_LIVES.as_secs()),
             ended_at: None,
         };
         let mut item: Item = serde_dynamo::to_item(&session)?;
         item.extend(session_key(user_id, opening.id));
         if let Some(scope) = &session.scope {
-            // A set, of which a condition can tell whether it has a member.
+            // A set, because a condition can test whether it contains a member.
             let tokens = scope.tokens().map(str::to_owned).collect();
             item.insert("scope".to_owned(), AttributeValue::Ss(tokens));
         }
         Ok((item, opening.opened(user_id, session, now)))
     }
 
-    /// The item of a session that is over before it began: the subject token has done other work, and opens none.
+    /// Returns the item of an ended session, for a subject token that has linked an account and must open no session.
     ///
     /// # Errors
-    /// None but a fault of ours.
+    /// None except for a bug.
     pub(crate) fn prepare_spent(
         &self,
         opening: &Opening,
@@ -357,7 +358,8 @@ impl Sessions {
         Ok(item)
     }
 
-    /// Whether the subject token has opened its session already. The read may be out of date: [`Self::open`] decides.
+    /// Returns whether the subject token has opened its session already. The read may be out of date: [`Self::open`]
+    /// decides.
     ///
     /// # Errors
     /// The table cannot be read.
@@ -371,8 +373,8 @@ impl Sessions {
 
     /// Opens a session of an existing user, once for each subject token.
     ///
-    /// The same client repeating the same exchange within a minute, before it used the session, gets the same session
-    /// again: so a lost answer is safe to retry.
+    /// If the same client repeats the exchange within a minute and before the first refresh, it gets the same session
+    /// again, so that a lost answer can be retried.
     ///
     /// # Errors
     /// [`OpenError::AlreadyExchanged`], or the table cannot be used.
@@ -394,7 +396,7 @@ impl Sessions {
         let now = self.clock.now();
         let state = stored.state();
         let opened = opening.opened(user_id, stored, now);
-        // A JWT that was signed anew says the same, and its refresh token would not be the one that the table knows.
+        // A JWT that was signed again has the same id, but another first refresh token than the stored one.
         let is_same = state.current.matches(&opened.refresh_token.secret.hash());
         if is_same && state.opens_again(&opening.client_id, now) {
             Ok(Opens::Again(opened))
@@ -403,10 +405,10 @@ impl Sessions {
         }
     }
 
-    /// Ends the session that `opening` has just opened, for a sign-in that did not come about.
+    /// Ends the session that `opening` has just opened, because the sign-in failed.
     ///
     /// # Errors
-    /// The table cannot be written; the session may have ended.
+    /// The table cannot be written. The session may have ended.
     pub(crate) async fn withdraw(
         &self,
         opening: &Opening,
@@ -419,7 +421,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Gives the session that `opening` has just opened the version that its user has.
+    /// Sets the session that `opening` has just opened to the user's present version.
     ///
     /// # Errors
     /// The table cannot be written, or the session has ended meanwhile.
@@ -440,15 +442,14 @@ impl Sessions {
         }
     }
 
-    /// Trades a refresh token for the next one.
+    /// Trades a refresh token for its successor.
     ///
-    /// One conditional write rotates the current token. Any number of parallel or repeated requests with the token
-    /// before it get the same next token, as long as nobody has used that. A session that does not meet `terms` stays as
-    /// it is.
+    /// One conditional write rotates the current token. Parallel and repeated requests with the previous token get
+    /// the same successor until that is used. A session that does not meet `terms` stays unchanged.
     ///
     /// # Errors
     /// [`RefreshError::Invalid`], [`RefreshError::Reused`], [`RefreshError::ScopeNotGranted`] and
-    /// [`RefreshError::AudienceNotAllowed`]; or the table cannot be used, and nothing is lost.
+    /// [`RefreshError::AudienceNotAllowed`]; or the table cannot be used, and the token stays valid.
     pub async fn refresh(
         &self,
         token: &RefreshToken,
@@ -475,7 +476,7 @@ impl Sessions {
             Outcome::Done(item) => {
                 let stored: SessionItem = decode(item)?;
                 tracing::info!(event = "session.refreshed", session_id = %token.session_id, user_id = %token.user_id, generation = next.generation);
-                // Sessions of earlier versions have their scope as one text, of which the condition compares parts.
+                // Sessions of earlier versions have their scope as one text, which the condition compares by parts.
                 terms.check(&stored)?;
                 Ok(stored.refreshed(next, now))
             }
@@ -484,7 +485,7 @@ impl Sessions {
                 let stored: SessionItem = decode(item)?;
                 let decision = decide(&presented, &stored.state(), now, lifetimes.reuse_window);
                 if decision.accepts() {
-                    // Only a good token is told what is wrong with the request.
+                    // Only the holder of a valid token learns the reason.
                     terms.check(&stored)?;
                 }
                 self.settle(token, &decision, stored, now).await
@@ -530,14 +531,14 @@ fn rotates(presented: &Presented, now: Timestamp) -> Expression {
         .and(alive(now))
 }
 
-/// The earlier of the provider's time and ours: nobody has signed in later than now. A time that is further ahead than a
-/// clock may be off is no time of a sign-in, and says nothing.
+/// Returns the earlier of the provider's time and the present, because no sign-in lies in the future. A time beyond
+/// the largest clock error is ignored.
 fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     said.filter(|at| *at <= now.saturating_add(PROVIDER_CLOCK_LEEWAY.as_secs()))
         .map(|at| at.min(now))
 }
 
-/// A set of texts, or in sessions of earlier versions, one text.
+/// Deserializes a set of texts, or the single text of earlier versions.
 fn stored_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]

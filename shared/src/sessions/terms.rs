@@ -1,4 +1,4 @@
-//! What a session must be for its client to refresh it, as the settings are at this moment.
+//! The requirements of the present settings for a refresh.
 
 use super::{RefreshError, store::SessionItem};
 use crate::{
@@ -6,19 +6,19 @@ use crate::{
     scope::Scope,
 };
 
-/// What a session must be for a refresh. It is part of the condition of the rotation, so that a refresh that is refused
-/// changes nothing.
+/// The requirements for a session to be refreshed. They are part of the condition of the rotation, so that a refused
+/// refresh changes nothing.
 ///
-/// A session does not change its scope, provider or audience.
+/// Scope, provider and audience of a session never change.
 #[derive(Debug)]
 pub struct Terms<'a> {
     /// The authenticated client.
     pub client_id: &'a str,
-    /// The scope that the client asks for; a session that was granted any scope will do where it asks for none.
+    /// The requested scope; `None` accepts a session with any scope.
     pub scope: Option<&'a Scope>,
-    /// The providers that the client may sign users in with; all of them, unless its settings name some.
+    /// The providers of the client; `None` accepts all.
     pub providers: Option<&'a [String]>,
-    /// The APIs that the session's tokens may be for, where the request does not name one.
+    /// The accepted audiences of the session, if the request names none.
     pub audiences: Option<Vec<&'a str>>,
 }
 
@@ -28,7 +28,7 @@ impl Terms<'_> {
         let mut condition = Expression::default();
         let scopes = self.scope.iter().flat_map(|scope| scope.tokens());
         for (nth, token) in scopes.enumerate() {
-            // Exact for a set of texts, which is what the table holds.
+            // Exact for the set of texts in the table.
             let has_token = Expression::new(format!("contains(#scope, :scope{nth})"));
             condition = condition.and(has_token.value(format!(":scope{nth}"), string(token)));
         }
@@ -42,7 +42,7 @@ impl Terms<'_> {
         condition
     }
 
-    /// The terms, of a session whose token is good.
+    /// Checks the terms for a session with a valid token.
     pub(super) fn check(&self, stored: &SessionItem) -> Result<(), RefreshError> {
         let provider = stored.provider.as_ref();
         let may_use = |provider| self.providers.is_none_or(|all| all.contains(provider));
@@ -100,7 +100,7 @@ mod tests {
             audiences: Some(audiences.iter().map(String::as_str).collect()),
         };
 
-        // DynamoDB takes 4 KB of expression; the rest of the condition has less than 400 bytes.
+        // DynamoDB allows 4 KB of expression; the rest of the condition has less than 400 bytes.
         assert!(terms.condition().text().len() < 4096 - 400);
     }
 }

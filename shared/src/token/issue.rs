@@ -1,4 +1,4 @@
-//! Issuing access tokens.
+//! The issue of access tokens.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ pub struct TokenIssuer {
     clock: Clock,
 }
 
-/// A [`TokenIssuer`] that has a key.
+/// A [`TokenIssuer`] with a key in memory.
 pub struct ReadyIssuer<'a>(&'a TokenIssuer);
 
 /// A [`TokenIssuer`] with the key that signs now.
@@ -33,16 +33,16 @@ pub struct ConfirmedIssuer<'a> {
     signing: Arc<SigningKey>,
 }
 
-/// What a token is issued for, beside the user.
+/// The data of a token besides the user.
 #[derive(Debug)]
 pub struct Grant<'a> {
     /// The authenticated client.
     pub client_id: &'a str,
-    /// The sign-in.
+    /// The session.
     pub session: SessionRef,
-    /// When the user signed in with the provider, if the provider says so.
+    /// The time of the sign-in at the provider, if the provider reports it.
     pub signed_in_at: Option<Timestamp>,
-    /// The API that the token is for.
+    /// The audience.
     pub audience: &'a str,
     /// The granted scope, if any (RFC 6749 §3.3).
     pub scope: Option<&'a str>,
@@ -51,14 +51,14 @@ pub struct Grant<'a> {
 /// A signed access token.
 #[derive(Debug)]
 pub struct IssuedToken {
-    /// The token, for the client alone.
+    /// The token.
     pub token: SecretString,
-    /// How long it is valid.
+    /// The lifetime.
     pub expires_in: Duration,
 }
 
 impl TokenIssuer {
-    /// Issues in the name of `issuer`.
+    /// Makes an issuer of tokens with this `iss` and `aud`.
     pub fn new(signer: Signer, issuer: Issuer, ttl: AccessTokenTtl, clock: Clock) -> Self {
         Self {
             signer,
@@ -68,7 +68,7 @@ impl TokenIssuer {
         }
     }
 
-    /// Gets the key ready, so that nothing is written for a token that could then not be signed.
+    /// Prepares the key, so that no data is written for a token that cannot be signed.
     ///
     /// # Errors
     /// There is no key to sign with.
@@ -79,11 +79,11 @@ impl TokenIssuer {
 }
 
 impl<'a> ReadyIssuer<'a> {
-    /// Makes sure that the key was not revoked in the meantime, which may take a call: it can be made in parallel with those of
-    /// the request.
+    /// Checks that the key has not been revoked meanwhile. It may read the table, in parallel with the request's own
+    /// calls.
     ///
     /// # Errors
-    /// The key may sign no more, and there is no other.
+    /// The key may not sign any more, and there is no other.
     pub async fn confirm(self) -> Result<ConfirmedIssuer<'a>, TokenError> {
         Ok(ConfirmedIssuer {
             issuer: self.0,
@@ -93,10 +93,10 @@ impl<'a> ReadyIssuer<'a> {
 }
 
 impl ConfirmedIssuer<'_> {
-    /// An access token for `user`.
+    /// Issues an access token for `user`.
     ///
     /// # Errors
-    /// The key does not sign.
+    /// Signing fails.
     pub fn issue(&self, user: &User, grant: &Grant<'_>) -> Result<IssuedToken, TokenError> {
         let TokenIssuer {
             issuer, ttl, clock, ..

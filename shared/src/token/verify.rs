@@ -1,4 +1,4 @@
-//! Validating access tokens, as strictly as RFC 9068 §4 and RFC 8725 ask.
+//! The verification of access tokens, as strict as RFC 9068 §4 and RFC 8725 require.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,18 +15,18 @@ use crate::{
 /// The greatest accepted lead of the clock of the function that issued a token. Expiry has no leeway.
 const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 
-/// Recognises our own access tokens.
+/// Verifies Cambio's access tokens.
 #[derive(Clone, Debug)]
 pub struct TokenVerifier {
     keys: Keys,
     issuer: Issuer,
-    /// Further APIs whose tokens are ours as well.
+    /// Further accepted audiences.
     audiences: Arc<[String]>,
     clock: Clock,
 }
 
 impl TokenVerifier {
-    /// Accepts what `issuer` issued for its audience, signed by one of `keys`.
+    /// Makes a verifier for tokens of `issuer` and its audience, signed by one of `keys`.
     pub fn new(keys: Keys, issuer: Issuer, clock: Clock) -> Self {
         Self {
             keys,
@@ -36,22 +36,22 @@ impl TokenVerifier {
         }
     }
 
-    /// The same, for a function that has to do with tokens for other APIs too.
+    /// Adds accepted audiences, for functions that handle tokens of other APIs.
     pub fn with_audiences<'a>(mut self, audiences: impl Iterator<Item = &'a str>) -> Self {
         self.audiences = audiences.map(str::to_owned).collect();
         self
     }
 
-    /// What `token` says, once it is proven to be ours and valid now.
+    /// Verifies `token` and returns its claims.
     ///
     /// # Errors
-    /// Why it is not, or [`TokenError::KeysUnavailable`] when that cannot be told.
+    /// The token is not valid, or the keys cannot be read ([`TokenError::KeysUnavailable`]).
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         let (header, IgnoredAny) = jws::inspect(token)?;
         if !header.typ.as_deref().is_some_and(is_access_token_type) {
             return Err(TokenError::Foreign("typ"));
         }
-        // The key id is compared with those in memory, and used for nothing else.
+        // The key id is only compared with those in memory.
         let key = self.keys.find(&header.kid).await?;
         let key = key.ok_or(TokenError::UnknownKey)?;
         let verified = jws::verify::<Claims>(token, &header, &key.key);
@@ -85,7 +85,7 @@ fn check(claims: &Claims, issuer_url: &str, now: Timestamp) -> Result<(), TokenE
     {
         return Err(TokenError::Untimely("not valid yet"));
     }
-    // A lifetime that we never give is a forger's, or a slip of ours that nobody should profit from.
+    // Cambio never issues such a lifetime, so the token is forged or the result of a bug.
     let lifetime = claims.exp.checked_sub(claims.iat);
     if lifetime.is_none_or(|lifetime| lifetime > AccessTokenTtl::MAX.as_secs()) {
         return Err(TokenError::Untimely("of an impossible lifetime"));
@@ -93,7 +93,7 @@ fn check(claims: &Claims, issuer_url: &str, now: Timestamp) -> Result<(), TokenE
     Ok(())
 }
 
-/// RFC 9068 §4: `at+jwt`, with or without `application/`, in any case (RFC 7515 §4.1.9).
+/// Returns whether `typ` is `at+jwt` (RFC 9068 §4), with or without `application/`, in any case (RFC 7515 §4.1.9).
 fn is_access_token_type(typ: &str) -> bool {
     let (prefix, name) = typ.rsplit_once('/').unwrap_or(("application", typ));
     prefix.eq_ignore_ascii_case("application") && name.eq_ignore_ascii_case(ACCESS_TOKEN_TYPE)

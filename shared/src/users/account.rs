@@ -1,4 +1,4 @@
-//! What users do to their own account: edit it, sign out of it everywhere, delete it.
+//! Changes of the own account: edit, sign out everywhere, delete.
 
 use aws_sdk_dynamodb::types::ReturnValue;
 use thiserror::Error;
@@ -16,33 +16,33 @@ use crate::{
     sessions::alive,
 };
 
-/// Which sessions a user leaves.
+/// The sessions to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leave {
-    /// All of them.
+    /// All sessions.
     All,
-    /// All but the one that asks.
+    /// All sessions except that of the request.
     Others,
 }
 
-/// Why an account was not changed.
+/// Reasons that an account is not changed.
 #[derive(Debug, Error)]
 pub enum ChangeError {
-    /// The user is gone or disabled, or has signed out of the session that asks.
-    #[error("the user is gone, disabled, or signed out")]
+    /// The user is deleted or disabled, or the session of the request has ended.
+    #[error("the user is deleted, disabled, or signed out")]
     NotSignedIn,
     /// The change is not accepted.
     #[error(transparent)]
     Patch(#[from] PatchError),
-    /// The table cannot be used. Repeating the change is always safe.
+    /// The table cannot be used. The change can be repeated safely.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Users {
-    /// Changes what `patch` names of the user's profile, and answers the user as they are then.
+    /// Applies `patch` to the user and returns the changed user.
     ///
-    /// Changes in parallel are made one after the other: none is lost.
+    /// Parallel changes are applied one after the other, so that none is lost.
     ///
     /// # Errors
     /// The user is not signed in with `session`, the patch is not accepted, or the table cannot be used.
@@ -101,8 +101,8 @@ impl Users {
         }
     }
 
-    /// Ends the user's sessions by one write, however many there are. Repeating a request changes nothing: one that ended them
-    /// all, or one with the same `key`, which is new for each request that is not a repetition.
+    /// Ends any number of the user's sessions with one write. A repetition changes nothing if the request ended all
+    /// sessions or has the same `key`.
     ///
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be written.
@@ -154,8 +154,8 @@ impl Users {
         }
     }
 
-    /// Deletes the user and their identities: all or nothing. One who is gone already counts as deleted. What the table
-    /// holds of their sessions opens nothing any more, and is [`Sessions::delete_all`]'s to delete.
+    /// Deletes the user and the identities in one transaction. A user who does not exist counts as deleted. The items
+    /// of the sessions open nothing any more; [`Sessions::delete_all`] deletes them.
     ///
     /// [`Sessions::delete_all`]: crate::sessions::Sessions::delete_all
     ///
@@ -177,7 +177,7 @@ impl Users {
         Err(StoreError::Conflict("the user").into())
     }
 
-    /// `false` if the user was changed meanwhile, or `check` does not hold.
+    /// Returns `false` if the user was changed meanwhile, or `check` does not hold.
     pub(super) async fn delete_all_of(
         &self,
         user: &User,
@@ -193,7 +193,8 @@ impl Users {
         Ok(matches!(written, Transacted::Done))
     }
 
-    /// No identity that was linked meanwhile may outlive its user, and a user who was signed out meanwhile is not deleted.
+    /// No identity that was linked meanwhile may outlive its user, and a user who was signed out meanwhile is not
+    /// deleted.
     fn deletion_of_user(&self, user: &User) -> Part {
         let text = "#status = :status AND #session_version = :session_version AND size(#identities) = :count";
         let mut condition = Expression::new(text)
@@ -224,8 +225,8 @@ impl Users {
     }
 }
 
-/// Whether this very request was carried out before, and its answer was lost. A session that ended all sessions ended itself,
-/// so it cannot ask for anything else.
+/// Returns whether this request was carried out before and its answer was lost. A session that ended all sessions
+/// ended itself, so it cannot send any other request.
 fn is_signed_out(user: &User, session: SessionRef, leave: Leave, key: &str) -> bool {
     let in_this_session = user.signed_out_in == Some(session.id);
     let by_this_request = user.signed_out_by.as_deref() == Some(key);

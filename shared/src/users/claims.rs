@@ -1,4 +1,4 @@
-//! What else an operator says about a user, for the APIs that read our tokens: a few claims of their own.
+//! Additional claims of an operator in a user's access tokens.
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -6,19 +6,20 @@ use thiserror::Error;
 
 use super::object;
 
-/// The most that goes into each token, in bytes of JSON: it is sent with each request.
+/// The largest size of all claims, in bytes of JSON: each request sends them.
 const MAX_CLAIMS: usize = 1024;
 const MAX_NAME: usize = 128;
-/// With what tokens have already, these stay within what our own validation reads: 64 members, 16 levels.
+/// The limits that keep a token within those of verification: 64 members, 16 levels.
 const MAX_CLAIM_COUNT: usize = 32;
 const MAX_DEPTH: usize = 8;
 
-/// The claims that mean something to us or to a standard (RFC 7519, RFC 8693, RFC 9068, OpenID Connect Core 1.0): whoever could
-/// set them could say who somebody is, or what a token is good for. The last ones are special to JavaScript.
+/// Claims with a meaning in Cambio or in a standard (RFC 7519, RFC 8693, RFC 9068, OpenID Connect Core 1.0), which
+/// would change the identity of the user or the rights of the token. The last ones have a special meaning in
+/// JavaScript.
 const RESERVED: [&str; 32] = [
     "acr",
     "act",
-    // The answer of an introspection has these beside the claims (RFC 7662 §2.2).
+    // Members of an introspection answer besides the claims (RFC 7662 §2.2).
     "active",
     "token_type",
     "username",
@@ -51,32 +52,32 @@ const RESERVED: [&str; 32] = [
     "prototype",
 ];
 
-/// Claims of an operator's own, which go into a user's access tokens as they are.
+/// Additional claims of an operator, which a user's access tokens contain unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct OwnClaims(#[serde(with = "object")] Map<String, Value>);
 
-/// A claim cannot be one of an operator's own.
+/// Reasons that a claim is not accepted.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum ClaimsError {
-    /// Its name means something already.
-    #[error("{0} is reserved: it means something already")]
+    /// The name is reserved.
+    #[error("the claim {0} is reserved; choose another name")]
     Reserved(String),
-    /// Its name is empty, too long, or has other characters than letters, digits and those of URLs.
+    /// The name is empty or too long, or has characters other than letters, digits and those of URLs.
     #[error("a claim's name must be 1 to {MAX_NAME} letters, digits, or . _ - : /")]
     Name,
-    /// All of them together are too large.
+    /// All claims together are too large.
     #[error(
-        "the claims of a user may be at most {MAX_CLAIM_COUNT}, {MAX_CLAIMS} bytes of JSON and {MAX_DEPTH} levels deep, since each token has them"
+        "the claims of a user may be at most {MAX_CLAIM_COUNT}, {MAX_CLAIMS} bytes of JSON and {MAX_DEPTH} levels deep, because each token contains them"
     )]
     TooLarge,
 }
 
 impl OwnClaims {
-    /// These claims.
+    /// Checks and returns these claims.
     ///
     /// # Errors
-    /// A name is reserved or odd, or they are too large.
+    /// A name is reserved or invalid, or the claims are too large.
     pub fn new(claims: Map<String, Value>) -> Result<Self, ClaimsError> {
         for name in claims.keys() {
             if RESERVED.contains(&name.as_str()) {
@@ -94,12 +95,12 @@ impl OwnClaims {
         Ok(Self(claims))
     }
 
-    /// The claims by name.
+    /// Returns the claims by name.
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no claim.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -117,7 +118,8 @@ fn all_fit(members: &Map<String, Value>, levels: usize) -> bool {
     members.len() <= MAX_CLAIM_COUNT && members.values().all(|value| fits(value, levels))
 }
 
-/// What somebody wrote into the table by hand must neither shut the user out nor say who they are: it is left out.
+/// Drops invalid claims that were written into the table by hand: they must neither lock the user out nor change the
+/// identity.
 impl<'de> Deserialize<'de> for OwnClaims {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::new(object::deserialize(deserializer)?).unwrap_or_default())

@@ -1,4 +1,4 @@
-//! What users may say about themselves: a JSON Merge Patch (RFC 7396) of three members of their profile.
+//! The members that users may edit, by a JSON Merge Patch (RFC 7396).
 
 use json_patch::merge;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -8,10 +8,11 @@ use thiserror::Error;
 use super::{User, object};
 use crate::text::{MAX_CHARS, composed, is_blank, picture, presentable};
 
-/// The most that an app may keep with a user, in bytes of JSON.
+/// The largest metadata, in bytes of JSON.
 const MAX_METADATA: usize = 4096;
 
-/// The fields that the user edited, which no sign-in changes any more. The inner `None` is a field that the user removed.
+/// The members that the user edited, which later sign-ins leave unchanged. The inner `None` is a member that the user
+/// removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edited {
     /// The display name.
@@ -30,49 +31,49 @@ pub struct Edited {
     pub picture: Option<Option<String>>,
 }
 
-/// An object of an app's own.
+/// Data of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Metadata(#[serde(with = "object")] pub Map<String, Value>);
 
-/// A merge patch of what users may change, as it came. Anything else in it is an error, and nothing is changed.
+/// A merge patch of the editable members. Any other member is an error.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patch {
-    /// The display name, or `null` for none.
+    /// The display name; `null` removes it.
     #[serde(default, deserialize_with = "present")]
     pub name: Option<Option<String>>,
-    /// An `https` URL, or `null` for none.
+    /// An `https` URL; `null` removes it.
     #[serde(default, deserialize_with = "present")]
     pub picture: Option<Option<String>>,
-    /// A merge patch of the metadata, or `null` for none.
+    /// A merge patch of the metadata; `null` removes all.
     #[serde(default, deserialize_with = "present")]
     pub metadata: Option<Option<Map<String, Value>>>,
 }
 
-/// A patch has a value that is not accepted.
+/// A value of a patch is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PatchError {
-    /// The name is empty, too long, or has characters that are not shown.
-    #[error("name must be null or 1 to {MAX_CHARS} characters that can be shown, in one line")]
+    /// The name is empty or too long, or has invisible characters.
+    #[error("name must be null or 1 to {MAX_CHARS} visible characters in one line")]
     Name,
-    /// The picture is no `https` URL, is too long, or has a user name or characters that are not shown.
+    /// The picture is not an `https` URL, is too long, or has a user name or invisible characters.
     #[error(
-        "picture must be null or an https URL of at most 2048 bytes, without a user name and with nothing in it that cannot be shown"
+        "picture must be null or an https URL of at most 2048 bytes, without a user name and without invisible characters"
     )]
     Picture,
     /// The metadata would be too large.
     #[error(
-        "metadata must be null or an object, at most {MAX_METADATA} bytes of JSON with what is there already"
+        "metadata must be null or an object, and at most {MAX_METADATA} bytes of JSON after the change"
     )]
     Metadata,
 }
 
 impl Patch {
-    /// `user`, as this patch leaves them (RFC 7396 §2). Applied twice, it changes nothing more.
+    /// Applies this patch to `user` (RFC 7396 §2). A second application changes nothing.
     ///
     /// # Errors
-    /// A value is not accepted; then none is.
+    /// A value is not accepted. Then no member is changed.
     pub fn apply(&self, user: &User) -> Result<(Edited, Metadata), PatchError> {
         let mut edited = user.edited.clone();
         if let Some(name) = &self.name {
@@ -91,7 +92,7 @@ impl Patch {
     }
 }
 
-/// One line that can be shown, in one spelling.
+/// Returns the normalized text, if it is one visible line.
 fn name_of(raw: &str) -> Result<String, PatchError> {
     let name = composed(raw.trim());
     let fits = name.chars().count() <= MAX_CHARS;
@@ -112,7 +113,7 @@ fn merged(metadata: &Metadata, patch: &Map<String, Value>) -> Result<Metadata, P
     }
 }
 
-/// Tells a member that is `null` from one that is not there.
+/// Deserializes a member so that `null` differs from absence.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -143,13 +144,13 @@ mod tests {
         serde_json::from_value(patch).unwrap()
     }
 
-    /// The metadata `original`, patched.
+    /// Returns the patched metadata.
     fn merged_with(original: Value, metadata: Value) -> Value {
         let patched = patch(json!({ "metadata": metadata })).apply(&user(original));
         Value::Object(patched.unwrap().1.0)
     }
 
-    /// RFC 7396, Appendix A, as far as it is about objects.
+    /// RFC 7396, Appendix A, the cases with objects.
     #[test]
     fn the_examples_of_the_rfc_come_out_as_it_says() {
         for (original, patch, result) in [
@@ -222,7 +223,7 @@ mod tests {
     }
 
     proptest! {
-        /// So that a request can be repeated when its answer was lost.
+        /// So that a request can be repeated after a lost answer.
         #[test]
         fn a_patch_that_is_applied_twice_changes_nothing_more(original in json_object(), metadata in json_object()) {
             let once = merged_with(original, metadata.clone());

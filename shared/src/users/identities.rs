@@ -1,4 +1,4 @@
-//! Several ways to sign in as one user: identities that are linked to a user, and unlinked again.
+//! Linking and unlinking of identities, the ways to sign in as one user.
 
 use std::time::Duration;
 
@@ -22,80 +22,80 @@ use crate::{
     sessions::{Opening, Sessions},
 };
 
-/// Deleting a user with more would not fit into one transaction of a reasonable size.
+/// The largest number of identities, which bounds the transaction that deletes a user.
 const MAX_IDENTITIES: usize = 16;
 
-/// How often a user may try to link within [`ATTEMPTS_WITHIN`]: each attempt makes a provider answer a call with the
-/// app's own credentials, and the provider limits those calls for the app as a whole.
+/// The largest number of attempts to link within [`ATTEMPTS_WITHIN`]. Each attempt costs a call with the app's
+/// credentials, which the provider limits for the app as a whole.
 const MAX_ATTEMPTS: u64 = 10;
 const ATTEMPTS_WITHIN: Duration = Duration::from_secs(10 * 60);
 
-/// How often a user tried to link an account.
+/// The recent attempts of a user to link an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkAttempts {
-    /// When the first of them was.
+    /// The time of the first one.
     since: Timestamp,
     /// The number of attempts within [`ATTEMPTS_WITHIN`] of it.
     count: u64,
 }
 
 impl LinkAttempts {
-    /// Whether they were too long ago to count. So were those that lie ahead: the clock went backwards since, and must not
-    /// lock the user out.
+    /// Returns whether they are too old to count. Attempts in the future do not count either: a clock that went
+    /// backwards must not lock the user out.
     fn are_over(&self, now: Timestamp) -> bool {
         let age = now.checked_sub(self.since);
         age.is_none_or(|age| age >= ATTEMPTS_WITHIN.as_secs())
     }
 }
 
-/// The last account that was unlinked, so that a request whose answer was lost can be repeated.
+/// The last unlinked account, so that the request can be repeated after a lost answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unlinked {
-    /// The provider whose account it was.
+    /// The provider of the account.
     provider: String,
-    /// The session that asked for it.
+    /// The session of the request.
     session: SessionId,
 }
 
-/// Why an identity was not linked or unlinked.
+/// Reasons that an identity is not linked or unlinked.
 #[derive(Debug, Error)]
 pub enum LinkError {
-    /// The user is gone or disabled, or has signed out of the session that asks.
-    #[error("the user is gone, disabled, or signed out")]
+    /// The user is deleted or disabled, or the session of the request has ended.
+    #[error("the user is deleted, disabled, or signed out")]
     NotSignedIn,
-    /// What is asked for does not go with what is there.
+    /// The request conflicts with the linked accounts.
     #[error(transparent)]
     Conflict(#[from] Conflict),
-    /// The user has none at this provider.
+    /// The user has no account of this provider.
     #[error("no account of this provider is linked")]
     NotLinked,
-    /// The user has tried too often.
+    /// The user has made too many attempts.
     #[error("too many attempts to link an account; try again later")]
     TooManyAttempts {
-        /// When to try again.
+        /// The time to wait before a retry.
         retry_after: Duration,
     },
-    /// The subject token has done its work before.
+    /// The subject token was used before.
     #[error("the subject token was already used; sign in with the provider again")]
     AlreadyUsed,
-    /// The table cannot be used. Repeating is always safe.
+    /// The table cannot be used. The request can be repeated safely.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// What is there already, and stands in the way.
+/// The conflict between a request and the linked accounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Conflict {
-    /// The identity signs in as another user.
+    /// The identity belongs to another user.
     #[error("this account already belongs to another user")]
     BelongsToAnother,
-    /// The user has another identity at the same provider.
+    /// The user has another identity of the same provider.
     #[error("another account of this provider is linked; unlink that one first")]
     ProviderLinked,
-    /// The user has as many as one may have.
+    /// The user has the largest number of identities.
     #[error("no more than {MAX_IDENTITIES} accounts can be linked")]
     TooMany,
-    /// Without it, nobody could sign in as the user again.
+    /// The identity is the only one of the user.
     #[error("this is the only way to sign in; link another account first")]
     Last,
 }
@@ -109,21 +109,21 @@ pub enum LinkStep {
     Ask(User),
 }
 
-/// What came of joining an identity to the user who has the same address.
+/// The result of joining an identity to the user with the same address.
 pub(super) enum Joined {
-    /// It signs in as this user now.
+    /// The identity signs in as this user now.
     As(UserId),
-    /// The user cannot take it: it stays apart.
+    /// The user cannot have this identity, so a separate user is created.
     Apart,
-    /// Something changed meanwhile.
+    /// The items changed meanwhile.
     Changed,
-    /// The user is shut out, and so is who comes back under another name.
+    /// The user is disabled, and so is a new identity with the same address.
     Disabled,
 }
 
 impl Users {
-    /// Decides whether a provider may be asked about a token that is to be linked, and counts the attempt: the user is signed
-    /// in, has no account of the provider yet, has room for one, and has not tried too often.
+    /// Decides whether a provider may be asked about a token that is to be linked, and counts the attempt: the user
+    /// is signed in, has no account of the provider yet, has room for one, and has not tried too often.
     ///
     /// # Errors
     /// The reason why the provider must not be asked.
@@ -193,11 +193,12 @@ impl Users {
         Ok(matches!(counted.await?, Outcome::Done(_)))
     }
 
-    /// Lets `identity` sign in as the user as well. The token that proved it opens no session afterwards: `spent` is the one that
-    /// it would have opened. One that is linked already counts as linked.
+    /// Lets `identity` sign in as the user as well. The token that proved it opens no session afterwards: `spent` is
+    /// the one that it would have opened. One that is linked already counts as linked.
     ///
-    /// Of requests that link or sign in with the same identity at the same time, one gets it, and nothing is half done. `user`
-    /// is the one that [`Self::begin_link`] read: the conditions of the transaction decide whether it is still up to date.
+    /// Of requests that link or sign in with the same identity at the same time, one gets it, and nothing is half
+    /// done. `user` is the one that [`Self::begin_link`] read: the conditions of the transaction decide whether it is
+    /// still up to date.
     ///
     /// # Errors
     /// The reason why it was not linked; then neither of the two accounts has changed.
@@ -257,11 +258,11 @@ impl Users {
         Err(StoreError::Conflict("the user").into())
     }
 
-    /// Takes the user's identity at `provider` away, unless it is the last. Sessions that it opened go on. Repeating the
-    /// request in the same session is answered as the first was.
+    /// Unlinks the user's identity of `provider`, except the only one. Sessions that it opened stay active. A
+    /// repetition in the same session gets the same answer.
     ///
     /// # Errors
-    /// Why not; then nothing has changed.
+    /// The identity is not unlinked, and nothing has changed.
     pub async fn unlink(
         &self,
         id: UserId,
@@ -304,7 +305,7 @@ impl Users {
         Err(StoreError::Conflict("the user").into())
     }
 
-    /// Lets `identity` sign in as the user whose proven address it has as well.
+    /// Links `identity` to the user with the same verified address.
     pub(super) async fn join(
         &self,
         id: UserId,
@@ -313,7 +314,8 @@ impl Users {
         email: &EmailKey,
     ) -> Result<Joined, StoreError> {
         let new = linked(key, identity, self.clock.now());
-        // Both sides: the address in the user's profile is this one, and proven. `email_key` alone follows it later.
+        // The address in the user's profile must be this one and verified. `email_key` alone is not sufficient,
+        // because it follows the profile later.
         let has_address =
             Expression::new("#email_key = :email_key AND #profile.#proven_email = :email_key")
                 .value(":email_key", string(email.as_str()));

@@ -1,4 +1,4 @@
-//! An object of somebody else's making, stored as JSON text: what was written is what is read.
+//! A JSON object of an app, stored as text, so that it is read exactly as it was written.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Map, Value};
@@ -15,8 +15,8 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Map<String, Value>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    // The library's message would quote it.
-    serde_json::from_str(&text).map_err(|_| de::Error::custom("it is no JSON object"))
+    // The library's message would quote the object.
+    serde_json::from_str(&text).map_err(|_| de::Error::custom("not a JSON object"))
 }
 
 #[cfg(test)]
@@ -27,7 +27,7 @@ mod tests {
     use super::super::Metadata;
 
     proptest! {
-        /// `tests/features.py` sees to it that the functions are built with the same parser as this test.
+        /// `tests/features.py` checks that the functions are built with the parser of this test.
         #[test]
         fn a_number_comes_back_as_it_was_written(number in any::<f64>().prop_filter("JSON has no others", |n| n.is_finite())) {
             let sent = json!({ "number": number }).to_string();

@@ -1,6 +1,6 @@
-//! What operators do to users, whoever these are: find them, give them roles and claims, shut them out, delete them.
+//! The operator's actions on users: find, change roles and claims, disable, delete.
 //!
-//! No function has the permissions for this; the operator's own command does.
+//! Only the operator's command `admin` uses this module.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -17,25 +17,25 @@ use crate::dynamodb::{
 const MAX_ROLES: usize = 32;
 const MAX_ROLE: usize = 64;
 
-/// A part of all users, and where the next part begins.
+/// A page of users, and the start of the next page.
 #[derive(Debug)]
 pub struct Page {
-    /// The users in it.
+    /// The users of the page.
     pub users: Vec<User>,
-    /// The items that should be users, and are not.
+    /// The items of users that cannot be read.
     pub unreadable: Vec<Unreadable>,
-    /// How many items of any kind were read for it.
+    /// The number of items of any kind that were read.
     pub scanned: u64,
-    /// Where to go on; `None` after the last part.
+    /// The start of the next page; `None` after the last one.
     pub next: Option<Cursor>,
 }
 
-/// An item that is under the key of a user and cannot be read as one. What it holds is not shown: that may be anybody's data.
+/// An item under the key of a user that cannot be read. Its content is not shown, because it may be personal data.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// The user's id, as the item's key has it.
+    /// The id in the item's key.
     pub id: String,
-    /// The attributes that are missing or malformed, by name.
+    /// The names of missing or malformed attributes.
     pub attributes: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Unreadable {
         let id = key.map_or("", |key| key.strip_prefix(USER).unwrap_or(key));
         let sample = smallest_user();
         let names: BTreeSet<&String> = sample.keys().chain(item.keys()).collect();
-        // Each by itself, within a user of which all else can be read.
+        // Tests each attribute alone, in an otherwise readable user.
         let is_at_fault = |name: &&&String| {
             let mut probe = sample.clone();
             match item.get(**name) {
@@ -71,7 +71,7 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// What no user's item is without.
+/// The attributes of a minimal user.
 fn smallest_user() -> Item {
     let map = || AttributeValue::M(Item::default());
     [
@@ -86,31 +86,31 @@ fn smallest_user() -> Item {
     .into()
 }
 
-/// A place between two parts of the users.
+/// A position between two pages of users.
 #[derive(Clone, Debug)]
 pub struct Cursor(Item);
 
-/// What a user may do: as many roles as a token has room for, each once, in order.
+/// The roles of a user: each once, sorted, within the size of a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Roles(Vec<String>);
 
-/// A user cannot have these roles.
+/// Reasons that roles are not accepted.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum RolesError {
-    /// A role's name is odd.
+    /// The name of a role is not valid.
     #[error("a role must be 1 to {MAX_ROLE} letters, digits, or . _ - : /")]
     Name,
-    /// Each token has all of them.
+    /// The roles are too large for a token.
     #[error("a user may have at most {MAX_ROLES} roles")]
     TooMany,
 }
 
 impl Roles {
-    /// These roles.
+    /// Checks and returns these roles.
     ///
     /// # Errors
-    /// One is none, or they are too many.
+    /// A name is not valid, or the roles are too large.
     pub fn new(roles: impl IntoIterator<Item = String>) -> Result<Self, RolesError> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
         let roles: BTreeSet<String> = roles.into_iter().collect();
@@ -127,8 +127,8 @@ impl Roles {
 }
 
 impl Users {
-    /// The users from `from` on, as many as one request reads. In no order; one who is changed meanwhile may be in it as they
-    /// were before.
+    /// Reads a page of users from `from` on, in no order. A user who is changed meanwhile may appear in the old
+    /// state.
     ///
     /// # Errors
     /// The table cannot be read.
@@ -143,7 +143,7 @@ impl Users {
             next: scanned.last_evaluated_key.map(Cursor),
         };
         for item in scanned.items.unwrap_or_default() {
-            // One that somebody broke by hand must not hide the others.
+            // An item that was broken by hand must not hide the others.
             match decode(item.clone()) {
                 Ok(user) => page.users.push(user),
                 Err(_) => page.unreadable.push(Unreadable::of(&item)),
@@ -152,13 +152,13 @@ impl Users {
         Ok(page)
     }
 
-    /// Changes what the user's access tokens say, from their next one on: `change` gives the roles and claims for the user as they
-    /// are. `None` if there is no such user.
+    /// Changes the roles and claims of the user's next access tokens: `change` returns them for the present user.
+    /// Returns `None` if there is no such user.
     ///
-    /// Changes in parallel are made one after the other: none is lost.
+    /// Parallel changes are applied one after the other, so that none is lost.
     ///
     /// # Errors
-    /// What `change` says, or the table cannot be used.
+    /// The error of `change`, or the table cannot be used.
     pub async fn entitle<E: From<StoreError>>(
         &self,
         id: UserId,
@@ -179,7 +179,7 @@ impl Users {
         Err(StoreError::Conflict("the user").into())
     }
 
-    /// `None` if the user was changed meanwhile.
+    /// Returns `None` if the user was changed meanwhile.
     async fn put_entitlements(
         &self,
         user: &User,
@@ -199,8 +199,8 @@ impl Users {
         self.change(user.id, change, is_unchanged).await
     }
 
-    /// Shuts the user out: by the same write all sessions are over, and stay so when the user is let in again. `None` if
-    /// there is no such user.
+    /// Disables the user and ends all sessions in the same write. They stay ended when the user is enabled again.
+    /// Returns `None` if there is no such user.
     ///
     /// # Errors
     /// The table cannot be written.
@@ -213,7 +213,7 @@ impl Users {
             .await
     }
 
-    /// Lets the user in again. `None` if there is no such user.
+    /// Enables the user again. Returns `None` if there is no such user.
     ///
     /// # Errors
     /// The table cannot be written.
@@ -222,13 +222,13 @@ impl Users {
         self.set_status(id, change, Status::Active).await
     }
 
-    /// Deletes the user and their identities: all or nothing. Says whether there was one. What the table holds of their
-    /// sessions opens nothing any more, and is [`Sessions::delete_all`]'s to delete.
+    /// Deletes the user and the identities in one transaction. Returns whether the user existed. The items of the
+    /// sessions open nothing any more; [`Sessions::delete_all`] deletes them.
     ///
     /// [`Sessions::delete_all`]: crate::sessions::Sessions::delete_all
     ///
     /// # Errors
-    /// The table cannot be used, or others kept changing the user; then nothing is deleted.
+    /// The table cannot be used, or parallel requests kept changing the user. Then nothing is deleted.
     pub async fn remove(&self, id: UserId) -> Result<bool, StoreError> {
         for _ in 0..WRITE_TRIES {
             let Some(user) = self.find(id).await? else {

@@ -1,7 +1,7 @@
-//! Whose is this address? Kept only where `LINK_BY_VERIFIED_EMAIL` asks for it: one item for each proven address of a user's
-//! profile, which says who the user is.
+//! The items of verified addresses, which name the user of an address. They exist only with `LINK_BY_VERIFIED_EMAIL`.
 //!
-//! The item follows the profile in a second write, which may fail: whoever acts on the item compares it with the profile.
+//! An item follows the profile in a second write, which may fail. So each use of an item compares it with the
+//! profile.
 
 use super::{EmailKey, User, UserId, Users, is_active, items::Owned};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Users {
-    /// Whose address it is, as of now.
+    /// Reads the user of an address, strongly consistent.
     pub(super) async fn owner_of_email(
         &self,
         email: &EmailKey,
@@ -24,10 +24,10 @@ impl Users {
         Ok(owned.map(|owned| owned.user_id))
     }
 
-    /// Lets the address that the table knows follow the one of the profile, after a sign-in with `identity`. Says whether it is
-    /// somebody else's. Where the settings no longer ask for addresses, the one that was known is released.
+    /// Updates the item of the address after a sign-in with `identity`. Returns whether the address belongs to
+    /// another user. If the settings do not use addresses any more, the stored one is released.
     ///
-    /// Costs nothing where nothing changed.
+    /// Makes no call if nothing changed.
     pub(super) async fn follow_email(
         &self,
         user: &mut User,
@@ -48,8 +48,8 @@ impl Users {
         Ok(is_taken)
     }
 
-    /// `false` if the new address is somebody else's. A race that was lost to another sign-in of the same user is left to the
-    /// next one.
+    /// Returns `false` if the new address belongs to another user. A lost race with another sign-in of the same user
+    /// is left to the next sign-in.
     async fn move_email(&self, user: &mut User, to: Option<&EmailKey>) -> Result<bool, StoreError> {
         let parts = [self.change_of_email(user, to)]
             .into_iter()
@@ -77,7 +77,7 @@ impl Users {
         self.table.part_update(user_key(user.id), change, condition)
     }
 
-    /// One's own again is no conflict.
+    /// An item of the same user is not a conflict.
     fn put_email(&self, email: &EmailKey, user_id: UserId) -> Part {
         let condition = is_free_or_of(user_id).returning_item();
         self.table.part_put(email_item(email, user_id), condition)

@@ -1,4 +1,4 @@
-//! Who may become a user, and whose address proves what.
+//! The rules for new users and for verified addresses.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -9,16 +9,16 @@ use crate::{
     provider::{Email, EmailAnswer, Identity},
 };
 
-/// The key that a proven address is stored under: SHA-256 of its one spelling, so that the table holds it once, with the
-/// profile.
+/// The key of a verified address: SHA-256 of its normalized form, so that the table holds the address itself only in
+/// the profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EmailKey(String);
 
 impl EmailKey {
     fn of(address: &str) -> Self {
-        // Providers and people do not tell A from a. Unicode's folding makes one letter of more: U+212A, the sign of the unit
-        // kelvin, becomes k, and whoever has that address is somebody else.
+        // Addresses are case-insensitive in ASCII only. Unicode's folding merges more letters: U+212A, the kelvin
+        // sign, becomes k, but that is the address of another person.
         let hash = digest(&SHA256, address.to_ascii_lowercase().as_bytes());
         Self(URL_SAFE_NO_PAD.encode(hash))
     }
@@ -29,7 +29,7 @@ impl EmailKey {
 }
 
 impl SignUps {
-    /// The address that `identity` proves, if anybody's word on that counts here.
+    /// Returns the verified address of `identity`, if its provider is trusted for addresses.
     pub(super) fn proven_email(&self, identity: &Identity) -> Option<EmailKey> {
         let counts = self.same_email != SameEmail::Off
             && self
@@ -42,7 +42,7 @@ impl SignUps {
 }
 
 impl AllowedSignUps {
-    /// Whether `identity` may become a user.
+    /// Returns whether `identity` may become a user.
     pub(super) fn admit(&self, identity: &Identity) -> bool {
         match self {
             Self::Everyone => true,
@@ -54,7 +54,7 @@ impl AllowedSignUps {
 
 impl Listed {
     fn has(&self, identity: &Identity) -> bool {
-        // ASCII only, for the reason that `EmailKey::of` has.
+        // ASCII only, for the reason in `EmailKey::of`.
         let is = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
         let by_email = verified(identity).is_some_and(|email| {
             let domain = email
@@ -75,8 +75,8 @@ impl Listed {
     }
 }
 
-/// The address that the provider has verified, if it is ASCII. What other letters look like, and which of them are the same,
-/// each mail system decides for itself: such an address proves nothing.
+/// Returns the verified address, if it is ASCII. Mail systems treat other letters differently, so such an address
+/// proves nothing.
 fn verified(identity: &Identity) -> Option<&Email> {
     match &identity.profile().email {
         EmailAnswer::Some(email) if email.verified && email.address.is_ascii() => Some(email),

@@ -1,5 +1,5 @@
-//! Is the user of an access token still signed in? A session ends before its access token does, so each route of ours that
-//! takes an access token looks at the session and at the user.
+//! The check that the user of an access token is still signed in. A session can end before its access token expires,
+//! so each route that takes an access token reads the session and the user.
 
 use super::{User, UserId, Users};
 use crate::{
@@ -11,17 +11,17 @@ use crate::{
     sessions::is_alive,
 };
 
-/// A user and sessions of theirs, as of the same moment.
+/// A user and its sessions, read at the same moment.
 pub(super) struct Seen {
     pub(super) user: Option<User>,
-    /// Whether the session that asks is neither ended nor expired.
+    /// Whether the session of the request has neither ended nor expired.
     is_alive: bool,
-    /// Whether the table holds the other session that was asked for, alive or not.
+    /// Whether the other requested session exists, active or not.
     pub(super) has_other: bool,
 }
 
 impl Seen {
-    /// The user, if the session is alive and the user lets it go on.
+    /// Returns the user, if the session is active and the user admits it.
     pub(super) fn signed_in(self, session: SessionRef) -> Option<User> {
         let is_alive = self.is_alive;
         self.user.filter(|user| is_alive && user.admits(session))
@@ -29,7 +29,7 @@ impl Seen {
 }
 
 impl Users {
-    /// The user, if they are signed in with `session` as of now (strongly consistent): neither gone nor disabled, and the
+    /// Reads the user, if signed in with `session`, strongly consistent: neither deleted nor disabled, and the
     /// session neither ended nor expired. One call, two read units.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Users {
         Ok(self.see(id, session, None).await?.signed_in(session))
     }
 
-    /// Reads the user, the session that asks, and whether there is another session, by one call.
+    /// Reads the user, the session of the request, and whether another session exists, with one call.
     pub(super) async fn see(
         &self,
         id: UserId,
@@ -52,7 +52,7 @@ impl Users {
         let user_key = user_key(id);
         let asking_key = session_key(id, session.id);
         let mut keys = vec![user_key.clone(), asking_key.clone()];
-        // DynamoDB refuses a call that names a key twice.
+        // DynamoDB refuses a call with a repeated key.
         let other = other.filter(|other| *other != session.id);
         keys.extend(other.map(|other| session_key(id, other)));
 

@@ -1,4 +1,4 @@
-//! The users and identities of the main table.
+//! The users and identities in the main table.
 
 use aws_sdk_dynamodb::{
     Client,
@@ -31,30 +31,30 @@ pub struct Users {
     pub(super) clock: Clock,
 }
 
-/// A sign-in that was let in.
+/// An admitted sign-in.
 #[derive(Debug)]
 pub struct SignIn {
-    /// Who signed in.
+    /// The user.
     pub user: User,
-    /// The session that it opened.
+    /// The opened session.
     pub session: Opened,
-    /// Whether another user has the same verified address, where the settings ask for that to be said.
+    /// Whether another user has the same verified address, if the settings report that.
     pub email_in_use: bool,
 }
 
-/// Why a verified identity was not let in.
+/// Reasons that a verified identity is not admitted.
 #[derive(Debug, Error)]
 pub enum SignInError {
-    /// The operator has disabled the user.
+    /// The user is disabled.
     #[error("the account is disabled")]
     Disabled,
-    /// The operator does not let everybody become a user.
+    /// The identity may not become a user.
     #[error("this account is not allowed to sign up here")]
     NotAllowed,
-    /// The subject token has opened its one session already.
+    /// The subject token has opened its session already.
     #[error("the subject token was already exchanged; sign in again")]
     AlreadyExchanged,
-    /// The table could not say, or could not be written; nothing is half done.
+    /// The table cannot be read or written. No partial change is left.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -68,14 +68,14 @@ impl From<OpenError> for SignInError {
     }
 }
 
-/// What came of an attempt to create a user.
+/// The result of an attempt to create a user.
 enum Creation {
     SignIn(Box<SignIn>),
-    /// Another sign-in was faster; this is the user that it created.
+    /// Another sign-in was faster and created this user.
     Lost(UserId),
-    /// The proven address is this user's.
+    /// The verified address belongs to this user.
     EmailTaken(UserId),
-    /// Another transaction was in the way; nothing is known.
+    /// Another transaction conflicted, so the state is unknown.
     Conflict,
 }
 
@@ -83,15 +83,15 @@ enum Creation {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Known {
-    /// The user unlinked it. The item remembers that for as long as the user's sessions can last, because a provider's token
-    /// that opened one of them must open nothing else.
+    /// The user unlinked it. The item remembers that for as long as the user's sessions can last, because a
+    /// provider's token that opened one of them must open nothing else.
     Released { released_by: UserId },
-    /// It signs in as the user.
+    /// The identity belongs to the user.
     Owned(Owned),
 }
 
 impl Users {
-    /// The users in `table`.
+    /// Makes a store for the users in `table`.
     pub fn new(client: Client, table: String, clock: Clock) -> Self {
         Self {
             table: Table::new(client, table),
@@ -99,7 +99,7 @@ impl Users {
         }
     }
 
-    /// The user with this id, as of now (strongly consistent).
+    /// Reads the user with this id, strongly consistent.
     ///
     /// # Errors
     /// The table cannot be read.
@@ -111,13 +111,13 @@ impl Users {
         self.table.find(user_key(id), consistent).await
     }
 
-    /// Signs `identity` in: as the user that it belongs to, or as a new one, if `sign_ups` lets it become one.
+    /// Signs `identity` in as its user, or as a new user if `sign_ups` allows it.
     ///
-    /// Any number of first sign-ins in parallel yield one user: identity, user and session are written in one transaction,
-    /// and whoever loses goes on with the winner's user. A user who was deleted meanwhile is never brought back.
+    /// Parallel first sign-ins create one user: identity, user and session are written in one transaction, and the
+    /// losers continue with the winner's user. A user who was deleted meanwhile is never recreated.
     ///
     /// # Errors
-    /// The user is disabled, not let in, or the table cannot be used. Repeating the sign-in is always safe.
+    /// The user is disabled or not admitted, or the table cannot be used. The sign-in can be repeated safely.
     pub async fn sign_in(
         &self,
         identity: &Identity,
@@ -128,7 +128,7 @@ impl Users {
         let key = identity.key();
         let mut proven = sign_ups.proven_email(identity);
         let mut email_in_use = false;
-        // An old answer does no harm here: the condition of the write decides, and nobody is turned away on its word.
+        // A stale read is harmless: the condition of the write decides, and no sign-in is refused because of it.
         let mut known = self.find_identity(&key, false).await?;
         let mut is_current = false;
         for _ in 0..WRITE_TRIES {
@@ -186,13 +186,13 @@ impl Users {
         Err(StoreError::Conflict("the user").into())
     }
 
-    /// Opens a session of the user, and refreshes their profile. `None` if the user is gone, or the identity is no longer theirs:
-    /// what was read before was out of date.
+    /// Opens a session of the user and updates the profile. Returns `None` if the user is deleted or the identity
+    /// belongs to another user, so that the earlier read was stale.
     ///
-    /// A refused exchange changes nothing: a subject token whose session is there gets to the profile only after the session's
-    /// condition let it pass. The first exchange of a token does both writes at once, for one round trip less. Both reads may be
-    /// out of date, so a replay in the moments after the first exchange can still refresh the profile, from the same provider's
-    /// answer.
+    /// A refused exchange changes nothing: if the session of the subject token exists, the profile is written only
+    /// after the condition of the session holds. The first exchange of a token sends both writes at once, which saves
+    /// a round trip. Both reads may be stale, so a replay right after the first exchange can still update the
+    /// profile, from the same answer of the provider.
     async fn come_back(
         &self,
         id: UserId,
@@ -230,21 +230,21 @@ impl Users {
         };
         let user = match updated {
             Ok(Some(user)) => user,
-            // Nobody signs in, and the session must not look as if somebody had.
+            // The sign-in failed, so its session must end.
             Ok(None) | Err(SignInError::Disabled) => {
                 if let Opens::New(_) = opens {
                     sessions.withdraw(opening, id).await?;
                 }
                 return updated.map(|_| None);
             }
-            // Whether the profile was written is not known: repeating the exchange writes it.
+            // Whether the profile was written is unknown; repeating the exchange writes it.
             Err(error) => return Err(error),
         };
         match opens {
             Opens::Again(opened) if user.admits(opened.session) => Ok(Some((user, opened))),
             Opens::Again(_) => Err(SignInError::AlreadyExchanged),
             Opens::New(mut opened) => {
-                // The user signed out everywhere after the read, and is let in as of now.
+                // The user signed out everywhere after the read, and this sign-in is later.
                 if opened.session.version != user.session_version {
                     opened.session.version = user.session_version;
                     sessions
@@ -256,7 +256,8 @@ impl Users {
         }
     }
 
-    /// Makes a new user of `identity`, or where the settings say so, joins it to the user who has the same proven address.
+    /// Makes a new user of `identity`, or joins it to the user with the same verified address, if the settings say
+    /// so.
     async fn sign_up(
         &self,
         key: &IdentityKey,
@@ -268,7 +269,7 @@ impl Users {
     ) -> Result<Creation, SignInError> {
         let links = sign_ups.same_email == SameEmail::Link;
         if !sign_ups.allowed.admit(identity) {
-            // Who is a user already needs no leave to sign up.
+            // An existing user needs no permission to sign up.
             let owner = match proven.filter(|_| links) {
                 Some(email) => self
                     .owner_of_email(email)
@@ -310,8 +311,8 @@ impl Users {
             .await
     }
 
-    /// Refreshes the profile of a user who came back. `None` if the user is gone, or the identity is no longer theirs:
-    /// what was read before was out of date.
+    /// Updates the profile of a returning user. Returns `None` if the user is deleted or the identity belongs to
+    /// another user, so that the earlier read was stale.
     async fn update(
         &self,
         id: UserId,
@@ -329,7 +330,7 @@ impl Users {
         if identity.profile().email == EmailAnswer::None {
             removals.push("#profile.#email");
         }
-        // Whatever the settings are now: an address that this sign-in did not prove is proven no more.
+        // For any settings: an address that this sign-in did not verify is not verified any more.
         if identity.profile().email != EmailAnswer::NotTold && proven.is_none() {
             removals.push("#profile.#proven_email");
         }
@@ -362,7 +363,7 @@ impl Users {
         }
     }
 
-    /// Writes a new user with this identity and a first session: all or nothing.
+    /// Writes a new user with this identity and a first session, in one transaction.
     async fn create(
         &self,
         key: &IdentityKey,
@@ -415,7 +416,8 @@ impl Users {
         self.table.part_put(item, is_free.returning_item())
     }
 
-    /// The part of a transaction that stops the identity from signing in as the user, and remembers that until `expires_at`.
+    /// The part of a transaction that stops the identity from signing in as the user, and remembers that until
+    /// `expires_at`.
     pub(super) fn release(
         &self,
         key: &IdentityKey,
@@ -430,7 +432,7 @@ impl Users {
     }
 }
 
-/// Whether `identity` signs in as `user`.
+/// Returns whether `identity` belongs to `user`.
 fn is_theirs(user: &User, key: &IdentityKey, identity: &Identity) -> bool {
     let linked = user.identities.get(identity.provider());
     linked.is_some_and(|linked| linked.key == *key)
@@ -475,7 +477,8 @@ fn new_user(
     }
 }
 
-/// The attributes of the profile that the provider told this time, `proven` among them; the others stay as they are.
+/// Returns the attributes of the profile that the provider reported this time, with `proven`; the others stay
+/// unchanged.
 fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, AttributeValue)> {
     let mut told = Vec::new();
     if let Some(name) = &profile.name {

@@ -9,10 +9,10 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
-/// What can happen to a call.
+/// A fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// Forwarded, but only after this time, and then even if nobody waits for it any more.
+    /// The call is forwarded after this time, even if its caller has given up.
     Delay(Duration),
     /// The connection is closed before the call is read.
     Refuse,
@@ -20,40 +20,40 @@ pub enum Fault {
     Hang,
     /// The call is read, not forwarded, and the connection reset.
     ResetBeforeForwarding,
-    /// The service does what it was asked to; its answer is lost, and the connection reset.
+    /// The service handles the call; its answer is lost and the connection reset.
     ResetAfterForwarding,
-    /// The service does what it was asked to; its answer never comes.
+    /// The service handles the call; its answer never arrives.
     HangAfterForwarding,
     /// Half of the answer's body arrives, then the connection is reset.
     ResetMidBody,
-    /// Half of the answer's body arrives, and claims to be all of it.
+    /// Half of the answer's body arrives, with a matching length.
     TruncatedBody,
-    /// The answer announces more than it has; then the connection is closed.
+    /// The answer announces a longer body than it has; then the connection is closed.
     LengthTooLong,
-    /// The answer announces less than it has; what is left follows on the same connection.
+    /// The answer announces a shorter body than it has; the rest follows on the same connection.
     LengthTooShort,
     /// The answer's body arrives byte by byte, at this pace.
     SlowBody(Duration),
-    /// Not forwarded; this is the answer.
+    /// The call is not forwarded; this is the answer.
     Answer(Answer),
     /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other
     /// call is forwarded as it is.
     Stale,
 }
 
-/// A whole HTTP answer.
+/// An HTTP answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// The status.
     pub status: StatusCode,
-    /// The headers, without those that only say how the body is sent.
+    /// The headers, without those of the transfer of the body.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// An answer without headers.
+    /// Makes an answer without headers.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self {
             status,
@@ -62,7 +62,7 @@ impl Answer {
         }
     }
 
-    /// With this header as well.
+    /// Adds a header.
     #[must_use]
     #[expect(
         clippy::expect_used,
@@ -81,9 +81,9 @@ impl From<Answer> for Fault {
     }
 }
 
-/// DynamoDB's errors, in the shape of its JSON 1.0 protocol.
+/// DynamoDB's errors in the form of its JSON 1.0 protocol.
 impl Fault {
-    /// More than the table's provisioned, or a hot key's own, throughput.
+    /// The throughput of the table or of a hot key is exceeded.
     pub fn provisioned_throughput_exceeded() -> Self {
         dynamodb_error(
             StatusCode::BAD_REQUEST,
@@ -92,7 +92,7 @@ impl Fault {
         )
     }
 
-    /// Faster than an on-demand table grows, or than the control plane allows.
+    /// The growth of an on-demand table or the limit of the control plane is exceeded.
     pub fn throttling() -> Self {
         dynamodb_error(
             StatusCode::BAD_REQUEST,
@@ -101,7 +101,7 @@ impl Fault {
         )
     }
 
-    /// More than the account's quota.
+    /// The account's quota is exceeded.
     pub fn request_limit_exceeded() -> Self {
         dynamodb_error(
             StatusCode::BAD_REQUEST,
@@ -110,7 +110,7 @@ impl Fault {
         )
     }
 
-    /// DynamoDB's own failure; whether a write was applied is open.
+    /// An internal error of DynamoDB; a write may have been applied.
     pub fn internal_server_error() -> Self {
         dynamodb_error(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -119,7 +119,7 @@ impl Fault {
         )
     }
 
-    /// DynamoDB is not there.
+    /// DynamoDB is unavailable.
     pub fn service_unavailable() -> Self {
         dynamodb_error(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -128,7 +128,7 @@ impl Fault {
         )
     }
 
-    /// A single write met a transaction on the same item.
+    /// A single write conflicted with a transaction on the same item.
     pub fn transaction_conflict() -> Self {
         dynamodb_error(
             StatusCode::BAD_REQUEST,
@@ -137,7 +137,7 @@ impl Fault {
         )
     }
 
-    /// A transaction that was not applied. One reason for each of its items, `None` for those that were not at fault:
+    /// A cancelled transaction, with a reason for each of its items, `None` for uninvolved ones:
     /// `ConditionalCheckFailed`, `TransactionConflict`, `ProvisionedThroughputExceeded`, `ThrottlingError`, …
     pub fn transaction_canceled(reasons: &[&str]) -> Self {
         let list: Vec<Value> = reasons
@@ -155,15 +155,15 @@ impl Fault {
             StatusCode::BAD_REQUEST,
             &json!({
                 "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-                // With a capital letter in this one.
+                // This error has a capital letter in its member.
                 "Message": message,
                 "CancellationReasons": list,
             }),
         )
     }
 
-    /// Everything that can go wrong with a call to DynamoDB, each with a name for the test's report. A cancelled
-    /// transaction is not among them: its reasons depend on its items.
+    /// Returns all faults of a call to DynamoDB, each with a name for the test's report, except a cancelled
+    /// transaction, whose reasons depend on its items.
     pub fn of_dynamodb() -> Vec<(&'static str, Self)> {
         let mut faults = Self::of_the_network();
         faults.extend([
@@ -192,9 +192,9 @@ fn dynamodb_answer(status: StatusCode, body: &Value) -> Fault {
     Fault::Answer(answer)
 }
 
-/// A provider's, as seen at GitHub.
+/// The errors of providers, after GitHub's.
 impl Fault {
-    /// The rate limit is used up: 403, and come back after so many seconds.
+    /// The primary rate limit: 403 with this wait in seconds.
     pub fn rate_limited(retry_after: u32) -> Self {
         limited(
             StatusCode::FORBIDDEN,
@@ -203,33 +203,33 @@ impl Fault {
         )
     }
 
-    /// Too much at once: 429, and come back after so many seconds.
+    /// The secondary rate limit: 429 with this wait in seconds.
     pub fn too_many_requests(retry_after: u32) -> Self {
         let message = "You have exceeded a secondary rate limit";
         limited(StatusCode::TOO_MANY_REQUESTS, message, retry_after)
     }
 
-    /// A page for people, with status 200.
+    /// An HTML page with status 200.
     pub fn html() -> Self {
         Answer::new(StatusCode::OK, "<!doctype html><title>Unicorn!</title>")
             .with_header("content-type", "text/html; charset=utf-8")
             .into()
     }
 
-    /// To somewhere else, with the method, the body and whatever secret is in it.
+    /// A redirect that keeps the method and the body with its secrets.
     pub fn redirect_to(url: &str) -> Self {
         Answer::new(StatusCode::TEMPORARY_REDIRECT, "")
             .with_header("location", url)
             .into()
     }
 
-    /// Nothing but a status.
+    /// An empty answer with this status.
     pub fn status(status: StatusCode) -> Self {
         Answer::new(status, "").into()
     }
 
-    /// Everything that can go wrong with a call to a provider, each with a name for the test's report. A redirect is
-    /// not among them: the test has to watch where it leads.
+    /// Returns all faults of a call to a provider, each with a name for the test's report, except a redirect, whose
+    /// target the test must watch.
     pub fn of_a_provider() -> Vec<(&'static str, Self)> {
         let mut faults = Self::of_the_network();
         faults.extend([

@@ -20,7 +20,7 @@ use super::*;
 const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(5);
 
-/// A service that counts what it was asked to write.
+/// A service that counts writes.
 struct Service {
     writes: Arc<AtomicUsize>,
     proxy: Proxy,
@@ -61,7 +61,7 @@ impl Service {
         self.writes.load(Ordering::SeqCst)
     }
 
-    /// Everything works again, and on the same client: nothing broken is left in its pool.
+    /// Asserts that the same client works again, with no broken connection in its pool.
     async fn works(&self) {
         self.proxy.heal();
         let answer = self.get("/user").send().await.unwrap();

@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 /// DynamoDB's capacity units.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Units {
-    /// Spent on reading.
+    /// Read units.
     pub read: f64,
-    /// Spent on writing.
+    /// Write units.
     pub write: f64,
 }
 
-/// The operations that can be asked what they cost. The flag says whether they write.
+/// The operations that report consumed capacity. The flag is true for writes.
 const METERED: [(&str, bool); 10] = [
     ("BatchGetItem", false),
     ("BatchWriteItem", true),
@@ -26,7 +26,7 @@ const METERED: [(&str, bool); 10] = [
     ("UpdateItem", true),
 ];
 
-/// Whether the operation writes, if it can be asked what it costs.
+/// Returns whether the operation writes, if it reports consumed capacity.
 pub(super) fn metered(operation: Option<&str>) -> Option<bool> {
     METERED
         .iter()
@@ -34,7 +34,8 @@ pub(super) fn metered(operation: Option<&str>) -> Option<bool> {
         .map(|(_, writes)| *writes)
 }
 
-/// The request, with the wish to be told what it costs. Its signature is void then; a local DynamoDB does not look.
+/// Adds the request for consumed capacity to the body. That invalidates the signature, which a local DynamoDB does
+/// not check.
 pub(super) fn metering(body: Bytes) -> Bytes {
     match serde_json::from_slice(&body) {
         Ok(Value::Object(mut request)) => {
@@ -45,7 +46,8 @@ pub(super) fn metering(body: Bytes) -> Bytes {
     }
 }
 
-/// What an answer says about its cost: one object, or one for each table of a transaction or batch.
+/// Returns the consumed capacity in an answer, which is one object or a list for each table of a transaction or
+/// batch.
 pub(super) fn consumed(body: &[u8], writes: bool) -> Units {
     let answer: Value = serde_json::from_slice(body).unwrap_or_default();
     let capacity = match &answer["ConsumedCapacity"] {

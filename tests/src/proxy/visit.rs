@@ -15,7 +15,7 @@ use super::{
     wire::{Ending, LastWords},
 };
 
-/// A call while something may still happen to it at the service; once dropped, the call is settled.
+/// A call that may still take effect at the service; dropping it marks the call as settled.
 pub(super) struct Visit {
     pub(super) passage: Arc<Passage>,
     pub(super) id: u64,
@@ -29,21 +29,21 @@ impl Drop for Visit {
 }
 
 impl Visit {
-    /// Whether the call is a read that DynamoDB may answer from a replica that is behind.
+    /// Returns whether DynamoDB may answer the call from a stale replica.
     pub(super) fn may_be_stale(&self, body: &Bytes) -> bool {
         self.operation.as_deref() == Some("GetItem") && readable(body)["ConsistentRead"] != true
     }
 
     pub(super) fn note(&self, change: impl FnOnce(&mut Call)) {
         self.passage.calls.send_modify(|calls| {
-            // It is gone if the test has cleared the calls in the meantime.
+            // Absent if the test has cleared the calls meanwhile.
             if let Some(call) = calls.iter_mut().find(|call| call.id == self.id) {
                 change(call);
             }
         });
     }
 
-    /// Asks the service, in a task of its own: what was sent arrives, whatever happens to the sender.
+    /// Forwards the call in its own task, so that it arrives even if the caller disconnects.
     pub(super) async fn forward(
         self,
         head: request::Parts,
@@ -54,7 +54,7 @@ impl Visit {
             sleep(delay).await;
             self.ask(head, body).await
         });
-        // What the service does not answer, the caller does not get answered either.
+        // Without an answer of the service, the caller gets none either.
         let answer = task.await.ok().and_then(Result::ok);
         answer.ok_or_else(|| Ending::Reset.into())
     }
@@ -103,7 +103,7 @@ impl Visit {
     }
 }
 
-/// What belongs to one connection, and not to the next (RFC 9110, section 7.6.1).
+/// Returns whether the header belongs to one connection only (RFC 9110 §7.6.1).
 fn remove_transport(headers: &mut HeaderMap) {
     for name in [
         header::CONNECTION,

@@ -32,7 +32,7 @@ use super::{
 };
 
 pub(super) async fn accept(passage: Arc<Passage>, listener: TcpListener) {
-    // Dropped with this task, and all connections with it.
+    // Dropped with this task, which closes all connections.
     let mut connections = JoinSet::new();
     loop {
         if let Ok((stream, _)) = listener.accept().await {
@@ -42,10 +42,10 @@ pub(super) async fn accept(passage: Arc<Passage>, listener: TcpListener) {
     }
 }
 
-/// How a connection ends that is not to go on as HTTP: what is still written to it, and how it is closed.
+/// The end of a connection that a fault takes over: the bytes to write, and the way to close it.
 pub(super) struct LastWords {
     chunks: Vec<Bytes>,
-    /// Between two chunks.
+    /// The time between two chunks.
     pace: Duration,
     ending: Ending,
 }
@@ -53,7 +53,7 @@ pub(super) struct LastWords {
 pub(super) enum Ending {
     Close,
     Reset,
-    /// Open until the caller closes it, or sends a next request: that is never answered.
+    /// Open until the caller closes it; a further request is never answered.
     Linger,
 }
 
@@ -67,7 +67,7 @@ impl From<Ending> for LastWords {
     }
 }
 
-/// Serves one connection as HTTP, until its end or until a fault takes it over.
+/// Serves one connection as HTTP until its end or until a fault takes it over.
 async fn serve(passage: Arc<Passage>, stream: TcpStream) {
     let last_words = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
@@ -81,19 +81,19 @@ async fn serve(passage: Arc<Passage>, stream: TcpStream) {
         Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // However it ended: what matters is whether a fault wants the connection.
+    // The result does not matter, only whether a fault takes the connection over.
     let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let stream = connection.into_parts().io.into_inner();
     let words = lock(&last_words).take();
     if let Some(words) = words {
-        // It fails when the caller is gone, and then there is nobody to deceive.
+        // It fails if the caller is gone, and then the fault has no effect.
         let _ = words.write_to(stream).await;
     }
 }
 
 impl LastWords {
     async fn write_to(self, mut stream: TcpStream) -> io::Result<()> {
-        // Each chunk goes out when it is written, and not with the next one.
+        // Each chunk is sent when it is written, and not together with the next one.
         stream.set_nodelay(true)?;
         for chunk in self.chunks {
             stream.write_all(&chunk).await?;
@@ -107,7 +107,7 @@ impl LastWords {
     }
 }
 
-/// Makes hyper give a connection back.
+/// Makes hyper return the connection.
 #[derive(Debug)]
 struct TakenOver;
 
@@ -119,7 +119,7 @@ impl fmt::Display for TakenOver {
 
 impl std::error::Error for TakenOver {}
 
-/// What the caller gets: an answer, or the end of the connection.
+/// The result for the caller: an answer, or the end of the connection.
 async fn answer(
     passage: &Arc<Passage>,
     request: Request<Incoming>,
@@ -129,7 +129,7 @@ async fn answer(
     if let Some(Fault::Refuse) = fault {
         return Err(Ending::Close.into());
     }
-    // A caller that breaks off in the middle of its request has asked for nothing.
+    // A caller that disconnects in the middle of its request has sent no call.
     let body = body.collect().await.map_err(|_| Ending::Close)?.to_bytes();
     visit.note(|call| call.body = readable(&body));
 
@@ -141,14 +141,14 @@ async fn answer(
 }
 
 impl Fault {
-    /// Does it to a call that has been read.
+    /// Injects a fault into a call that has been read.
     async fn befall(
         self,
         visit: Visit,
         head: request::Parts,
         body: Bytes,
     ) -> Result<Answer, LastWords> {
-        // Those that leave the service alone, first.
+        // First the faults that do not reach the service.
         let delay = match self {
             Self::Refuse | Self::ResetBeforeForwarding => return Err(Ending::Reset.into()),
             Self::Hang => {
@@ -173,13 +173,13 @@ impl Fault {
             Self::HangAfterForwarding => std::future::pending().await,
             Self::TruncatedBody => {
                 answer.body.truncate(half);
-                // The checksum would tell before the JSON does.
+                // Without the checksum, which would reveal the fault before the JSON parser does.
                 answer.headers.remove("x-amz-crc32");
                 Ok(answer)
             }
             Self::ResetMidBody => Err(LastWords {
                 chunks: vec![answer.head(length), answer.body.slice(..half)],
-                // Else the reset may overtake what was sent before it.
+                // Otherwise the reset can overtake the bytes before it.
                 pace: Duration::from_millis(10),
                 ending: Ending::Reset,
             }),
@@ -194,7 +194,7 @@ impl Fault {
                 ending: Ending::Linger,
             }),
             Self::SlowBody(pace) => {
-                // The caller is to suffer from the pace, and not from a race for the connection afterwards.
+                // The test is about the pace, not about a race for the connection afterwards.
                 let close = HeaderValue::from_static("close");
                 answer.headers.insert(header::CONNECTION, close);
                 let bytes = answer.body.chunks(1).map(Bytes::copy_from_slice);
@@ -215,7 +215,7 @@ impl Fault {
 }
 
 impl Answer {
-    /// The head as it goes over the wire, with a length that need not be true.
+    /// Returns the bytes of the head, with a length that may be false.
     fn head(&self, content_length: usize) -> Bytes {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
         for (name, value) in &self.headers {

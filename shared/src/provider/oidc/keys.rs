@@ -1,4 +1,5 @@
-//! A provider's public keys: found through its discovery document, kept as long as it says, and longer while it is down.
+//! The public keys of a provider: found through its discovery document, cached as its headers say, and longer while
+//! it is down.
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
@@ -14,11 +15,11 @@ use crate::{
     jwk::{self, PublicKey},
 };
 
-/// A set is read again after as long as its `Cache-Control` says, within these bounds.
+/// The bounds of the cache lifetime that the set's `Cache-Control` names.
 const FRESH_FOR: RangeInclusive<Duration> = Duration::from_mins(5)..=Duration::from_hours(24);
 /// The time for which the last good set serves on, once it is no longer fresh, while the provider is down.
 const GRACE: Duration = Duration::from_hours(24);
-/// The largest sets in use have a few dozen keys.
+/// The largest number of keys. The largest sets in use have a few dozen.
 const MAX_KEYS: usize = 50;
 const MAX_JWKS: usize = 150_000;
 
@@ -31,7 +32,7 @@ pub(super) struct ProviderKeys {
     keys: Cached<KeysById>,
 }
 
-/// The part of a discovery document that we need (OpenID Connect Discovery 1.0 §3).
+/// The used members of a discovery document (OpenID Connect Discovery 1.0 §3).
 #[derive(Deserialize)]
 struct Discovery {
     issuer: String,
@@ -45,7 +46,7 @@ struct Jwks {
 
 impl From<FailedRecently> for ProviderError {
     fn from(_: FailedRecently) -> Self {
-        Self::unavailable("its keys could not be read a moment ago")
+        Self::unavailable("the provider's keys could not be read a moment ago")
     }
 }
 
@@ -63,7 +64,7 @@ impl ProviderKeys {
         if let Some(key) = self.keys.get(self.read()).await?.get(kid) {
             return Ok(Some(key.clone()));
         }
-        // It may have been published a moment ago.
+        // The key may have been published a moment ago.
         Ok(self.keys.reload(self.read()).await?.get(kid).cloned())
     }
 
@@ -73,7 +74,7 @@ impl ProviderKeys {
 
     async fn load(&self) -> Result<(KeysById, Lifetime), ProviderError> {
         let config = &self.config;
-        // Where an issuer has tenants, `common` has the document of all of them, with the pattern as its issuer.
+        // For an issuer with tenants, `common` serves the document of all tenants, with the pattern as issuer.
         let base = config.issuer.replace("{tenantid}", "common");
         let base = base.strip_suffix('/').unwrap_or(&base);
         let (discovery, _): (Discovery, _) = self
@@ -81,24 +82,24 @@ impl ProviderKeys {
             .await?;
         if discovery.issuer != config.issuer {
             return Err(ProviderError::unavailable(
-                "its discovery document is another issuer's",
+                "the discovery document names another issuer",
             ));
         }
         if !self.may_hold_keys(&discovery.jwks_uri, base) {
             return Err(ProviderError::unavailable(
-                "its keys are at a host that is not allowed",
+                "jwks_uri is at a host that is not allowed",
             ));
         }
         let (jwks, max_age): (Jwks, _) = self.get(&discovery.jwks_uri).await?;
         if jwks.keys.len() > MAX_KEYS {
             return Err(ProviderError::unavailable(
-                "it publishes more keys than anybody needs",
+                "the provider publishes too many keys",
             ));
         }
         let keys = jwk::usable(&jwks.keys);
         if keys.is_empty() {
             return Err(ProviderError::unavailable(
-                "it publishes no key that can be used",
+                "the provider publishes no usable key",
             ));
         }
         let fresh_for = max_age.unwrap_or_default();
@@ -111,7 +112,7 @@ impl ProviderKeys {
         Ok((keys, lifetime))
     }
 
-    /// The issuer's own host, over the same protocol, or one that the settings name.
+    /// Returns whether the host is the issuer's, with the same scheme, or one of the settings.
     fn may_hold_keys(&self, url: &str, base: &str) -> bool {
         let (Ok(url), Ok(base)) = (Url::parse(url), Url::parse(base)) else {
             return false;
@@ -133,19 +134,20 @@ impl ProviderKeys {
     ) -> Result<(T, Option<Duration>), ProviderError> {
         let request = self.outbound.client().get(url);
         let request = request.header("accept", "application/json").build();
-        let request = request.map_err(|_| ProviderError::unavailable("its URL is none"))?;
+        let request = request
+            .map_err(|_| ProviderError::unavailable("a URL of the provider is not valid"))?;
         let answer = self.outbound.send_for_app(request).await?;
         if !answer.status.is_success() || !answer.is_json || answer.body.len() > MAX_JWKS {
             return Err(ProviderError::unavailable(format!(
-                "its keys were asked for, and the answer was {} with {} bytes, JSON: {}",
+                "the request for the keys was answered with status {} and {} bytes, JSON: {}",
                 answer.status,
                 answer.body.len(),
                 answer.is_json
             )));
         }
         let parsed = serde_json::from_slice(&answer.body);
-        let parsed =
-            parsed.map_err(|_| ProviderError::unavailable("its JSON is not what it should be"))?;
+        let parsed = parsed
+            .map_err(|_| ProviderError::unavailable("the JSON does not have the expected form"))?;
         Ok((parsed, answer.max_age))
     }
 }

@@ -4,7 +4,7 @@ use tokio::net::TcpListener;
 
 use super::{Fault, Proxy, Units, When, client};
 
-/// A DynamoDB with a table, behind a proxy.
+/// A DynamoDB with a table behind a proxy.
 struct Table {
     proxy: Proxy,
     client: Client,
@@ -102,7 +102,7 @@ async fn dynamodb_says_what_each_call_costs() {
         }
     );
     assert!(calls[0].is_write() && !calls[1].is_write() && calls[3].is_write());
-    // As the caller wrote it, and not as it was forwarded.
+    // The body of the caller, not the forwarded one.
     assert_eq!(calls[0].body.get("ReturnConsumedCapacity"), None);
 }
 
@@ -142,7 +142,7 @@ async fn dynamodb_can_fail_in_its_own_words() {
                 "TransactionConflict"
             );
         }
-        // Other operations are left alone, and nothing was written.
+        // Other operations are not affected, and nothing was written.
         assert_eq!(
             table.get(true).await,
             (
