@@ -10,12 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from prebuilt import copy_dependencies, packages  # noqa: E402
+
+TARGET = ROOT / "target/add-a-route/target"
 PAGE = ROOT / "docs/add-a-route.md"
 ENV = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     # Not the target folder of the tree: cargo would take what is built from the copy for what is built from the tree.
-    "CARGO_TARGET_DIR": str(ROOT / "target/add-a-route/target"),
+    "CARGO_TARGET_DIR": str(TARGET),
     "CARGO_NET_OFFLINE": "true",
     "CARGO_TERM_COLOR": "never",
     "SAM_CLI_TELEMETRY": "0",
@@ -62,6 +66,7 @@ def tree():
         if not (to.is_file() and filecmp.cmp(source, to, shallow=False)):
             to.parent.mkdir(parents=True, exist_ok=True)
             to.write_bytes(source.read_bytes())
+    copy_dependencies(ROOT / "target", TARGET, packages(ROOT, listed))
     return copy
 
 

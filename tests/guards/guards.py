@@ -28,6 +28,9 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from prebuilt import copy_dependencies, packages  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent.relative_to(ROOT)
 LIST = ROOT / HERE / "guards.toml"
@@ -327,34 +330,16 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
     return lines
 
 
-def packages() -> set[str]:
-    """The names of the workspace's packages."""
-    manifests = (path for path in tracked_files() if Path(path).name == "Cargo.toml")
-    read = (tomllib.loads((ROOT / path).read_text()) for path in manifests)
-    return {manifest["package"]["name"] for manifest in read if "package" in manifest}
+def workspace() -> set[str]:
+    """Returns the names of the workspace's packages."""
+    return packages(ROOT, tracked_files())
 
 
 def prefill() -> None:
     """Copies the dependencies that cargo has built for the tree. The crates of the workspace are built again."""
-    built = ROOT / "target" / "debug"
-    if BUILD.exists() or not (built / "deps").is_dir():
-        return
     step = Step()
-    own = packages()
-
-    def of_the_workspace(_: str, names: list[str]) -> list[str]:
-        # Cargo knows these crates by their place in the workspace, and would take those of the tree for those of the
-        # copy.
-        crates = {name: name.rsplit("-", 1)[0] for name in names}
-        return [name for name, crate in crates.items() if {crate, crate.removeprefix("lib").replace("_", "-")} & own]
-
-    for directory in (".fingerprint", "build", "deps"):
-        try:
-            shutil.copytree(built / directory, BUILD / "debug" / directory, symlinks=True, ignore=of_the_workspace)
-        except shutil.Error:
-            # Another build removed files meanwhile. Cargo builds what is missing.
-            pass
-    step.done("copied the dependencies that were built already")
+    if copy_dependencies(ROOT / "target", BUILD, workspace()):
+        step.done("copied the dependencies that were built already")
 
 
 # The build
@@ -363,8 +348,8 @@ def prefill() -> None:
 def targets_of(guards: list[Guard]) -> list[str]:
     """The options of cargo that build the binaries which the list names, and no others."""
     names = {test.split()[0] for guard in guards for test in guard.tests}
-    options = ["--lib"] if names & packages() else []
-    for name in sorted({name.rsplit("/", 1)[-1] for name in names - packages()}):
+    options = ["--lib"] if names & workspace() else []
+    for name in sorted({name.rsplit("/", 1)[-1] for name in names - workspace()}):
         options += ["--test", name]
     return options
 

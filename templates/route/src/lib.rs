@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::{
     clock::Clock,
     config::Environment,
-    http::{ApiError, Visibility, Caller, method_not_allowed, surface},
+    http::{ApiError, Caller, Visibility, method_not_allowed, surface},
     start::{Start, StartError},
     token::TokenVerifier,
     users::UserId,
