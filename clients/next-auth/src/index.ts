@@ -88,24 +88,21 @@ export interface CambioErrorDetails {
 export class CambioError extends Error {
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
-  readonly status: number | undefined;
+  declare readonly status: number | undefined;
   /** Cambio's error code, for example `invalid_grant`. */
-  readonly code: string | undefined;
+  declare readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
-  readonly requestId: string | undefined;
+  declare readonly requestId: string | undefined;
   /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
-  readonly retryAfter: number | undefined;
+  declare readonly retryAfter: number | undefined;
 
   constructor(
     readonly kind: CambioErrorKind,
     message: string,
-    { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
+    { cause, ...details }: CambioErrorDetails = {},
   ) {
     super(message, cause === undefined ? {} : { cause });
-    this.status = status;
-    this.code = code;
-    this.requestId = requestId;
-    this.retryAfter = retryAfter;
+    Object.assign(this, details);
   }
 }
 
@@ -123,7 +120,8 @@ export class CambioError extends Error {
  * }
  */
 export function isCambioError(error: unknown): error is CambioError {
-  return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
+  const { kind, name } = Object(error);
+  return !!kind && name === "CambioError";
 }
 
 /** The calls to Cambio. Each one fails with a {@link CambioError} and with no other error. */
@@ -181,8 +179,7 @@ function setting(option: string | undefined, variable: string): string {
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
-    const wanted = `write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`;
-    throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
+    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`);
   }
 
   function authorization(): string {
@@ -286,38 +283,65 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   };
 }
 
+/** Options of one request for an access token. */
+export interface AccessTokenOptions {
+  /** An access token that the API refused with 401, so that another one takes its place. */
+  refused?: string;
+}
+
+/** A function that returns an access token for each call; `getAccessToken` of your app is one. */
+export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<{ token: string }>;
+
 /**
- * Returns a `fetch` for your own API at `url`, which sends the session's access token. It fits openapi-fetch, ofetch and ky.
+ * Returns a `fetch` for your own API at `url`, which sends an access token. It fits openapi-fetch, ofetch and ky.
  *
  * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
  * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
  *
- * A call fails with a {@link CambioError} where the session has no token: `ended` means that the user signs in again,
- * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
+ * With `getAccessToken`, a call that the API answers with 401 is sent once more with a refreshed token, unless its body is a stream.
+ * For that, a `Request` with a body is copied.
+ *
+ * A call fails with a {@link CambioError} where there is no token: `ended` means that the user signs in again, `unavailable` that a
+ * later call may succeed. All other errors are those of `fetch`.
+ *
+ * @param from `getAccessToken`, or a session that shows its access token (`exposeAccessToken`).
  *
  * @example
- * const api = cambioFetch(session, "https://api.example.com/v1");
+ * const api = cambioFetch(getAccessToken, "https://api.example.com/v1");
  * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
  *
  * @example
  * import createClient from "openapi-fetch";
  * const baseUrl = "https://auth.example.com";
- * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
+ * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(getAccessToken, baseUrl) });
  * const { data } = await api.GET("/me");
  */
 export function cambioFetch(
-  session: { accessToken?: string; error?: string } | null | undefined,
+  from: TokenSource | { accessToken?: string; error?: string } | null | undefined,
   url: string,
   fetch?: typeof globalThis.fetch,
 ): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
   return async (input, init) => {
-    const request = typeof input === "object" && "url" in input ? input : undefined;
+    const request = "url" in Object(input) ? (input as Request) : undefined;
     const target = within(url, request ? request.url : String(input));
-    const token = session?.accessToken;
-    if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    const headers = new Headers(init?.headers ?? request?.headers);
-    headers.set("Authorization", `Bearer ${token}`);
-    return (fetch ?? globalThis.fetch)(request ?? target, { redirect: "manual", ...init, headers });
+    const send = (token: string, input: string | Request) => {
+      const headers = new Headers(init?.headers ?? request?.headers);
+      headers.set("Authorization", `Bearer ${token}`);
+      return (fetch ?? globalThis.fetch)(input, { redirect: "manual", ...init, headers });
+    };
+    if (typeof from !== "function") {
+      if (from?.accessToken) return send(from.accessToken, request ?? target);
+      throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+    }
+    const { token } = await from();
+    // A stream, or the chunks that Node.js takes as well, can be read once; the body of a request is gone with the first attempt.
+    const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
+    const answer = await send(token, request ?? target);
+    if (answer.status !== 401 || !copy) return answer;
+    const next = await from({ refused: token });
+    if (next.token === token) return answer;
+    await answer.body?.cancel();
+    return send(next.token, copy);
   };
 }
 
@@ -354,8 +378,8 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
     const location = answer.headers.get("Location");
     const target = location && parsed(location, base);
-    const hint = "set CAMBIO_URL to an address that does not redirect";
-    return new CambioError("misconfigured", `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}: ${hint}${where}`, details);
+    const what = `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}`;
+    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to an address that does not redirect${where}`, details);
   }
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;

@@ -1,7 +1,9 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type CambioSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
+
+export type { AccessToken, GetAccessToken } from "./callbacks.js";
 
 declare module "next-auth" {
   interface Session extends CambioSession {
@@ -30,6 +32,18 @@ export interface NextAuthCambio {
   options: { callbacks: NonNullable<NextAuthOptions["callbacks"]>; events: NonNullable<NextAuthOptions["events"]> };
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
   events: NonNullable<NextAuthOptions["events"]>;
+  /**
+   * Returns `getAccessToken` of your app.
+   *
+   * ```ts
+   * export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+   * // elsewhere on your server
+   * const { token, expiresAt } = await getAccessToken();
+   * ```
+   *
+   * @param session Reads the session of the request under way. It is called each time, so pass no cached copy.
+   */
+  accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
   /** The calls themselves, for the rest of your server. */
   client: CambioClient;
 }
@@ -62,5 +76,5 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts };
+  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
 }
