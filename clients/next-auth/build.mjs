@@ -17,7 +17,7 @@ for (const project of PROJECTS) tsc(project);
 // What TypeScript makes of a file follows the package.json that is nearest to it.
 mkdirSync(".cjs");
 cpSync("src", ".cjs/src", { recursive: true });
-json(".cjs/package.json", { type: "commonjs", imports: { "#server-only": "./src/server-only.js" } });
+json(".cjs/package.json", { type: "commonjs" });
 const compilerOptions = { rootDir: "src", outDir: "../dist/cjs", verbatimModuleSyntax: false };
 for (const project of PROJECTS) {
   const { exclude } = JSON.parse(readFileSync(project));
@@ -25,7 +25,5 @@ for (const project of PROJECTS) {
   json(`.cjs/${project}`, { extends: `../${project}`, compilerOptions, include: ["src"], exclude });
   tsc(`.cjs/${project}`);
 }
-// Paths in `imports` begin at the folder of their package.json.
-const { imports } = JSON.parse(readFileSync("package.json", "utf8").replaceAll("./dist/esm/", "./"));
-json("dist/cjs/package.json", { type: "commonjs", imports });
+json("dist/cjs/package.json", { type: "commonjs" });
 rmSync(".cjs", { recursive: true });

@@ -51,7 +51,7 @@ function dice(seed) {
 
 /** A process of the app's server; each has its own single flight. */
 function startProcess() {
-  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, timeout: 2000 });
+  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, timeout: 2000, exposeAccessToken: true });
 }
 
 /** @param {any} cookie */

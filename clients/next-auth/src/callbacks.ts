@@ -1,5 +1,4 @@
-// A client component imports this module: /v4, /v5 and /better-auth read the client secret, and are only for servers.
-import { AsyncLocalStorage } from "#server-only";
+import { AsyncLocalStorage } from "node:async_hooks";
 import { type AccessTokenOptions, type CambioClient, CambioError, type CambioErrorKind, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
 
@@ -76,8 +75,8 @@ export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessTok
 /** A session that is read for its tokens, from `accessTokenOf` to the callbacks that next-auth calls meanwhile. */
 interface Reading {
   refused?: string | undefined;
-  /** Whether it is read as it is: its user has just signed in again. */
-  isReplaced?: true;
+  /** Whether a sign-in has just replaced it: then it is read as it is. */
+  isFormer?: true;
   /** Missing until the `session` callback ran. */
   kept?: Kept | undefined;
 }
@@ -150,7 +149,7 @@ export function steps(options: SessionOptions) {
 
   /** Ends the session of this browser that a sign-in takes the place of. Never fails. */
   async function replace({ refreshToken }: Kept): Promise<void> {
-    const reading: Reading = { isReplaced: true };
+    const reading: Reading = { isFormer: true };
     try {
       await readings.run(reading, readSession);
     } catch {
@@ -179,7 +178,7 @@ export function steps(options: SessionOptions) {
     ): Promise<P["token"] | T | null> {
       const { account } = parameters;
       const reading = readings.getStore();
-      if (reading?.isReplaced) return parameters.token;
+      if (reading?.isFormer) return parameters.token;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
       const held = parameters.token.cambio as Kept | undefined;
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;

@@ -63,7 +63,7 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       async jwt(parameters) {
         const token = await step.jwt(parameters, own.jwt);
         // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
-        if (!token) throw new Error("this session was signed out");
+        if (!token) throw new Error("the session was signed out");
         return token;
       },
       session: (parameters) => step.session(parameters, own.session),

@@ -121,9 +121,33 @@ export function id(session: Session): string | undefined {
   return session.user?.id;
 }
 `;
+/** The app's own module of which the README's other files import. */
+const AUTH_4 = `
+import { cambio } from "@cambio/next-auth/v4";
+import { getServerSession, type NextAuthOptions } from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const authOptions: NextAuthOptions = { providers: [], ...options };
+export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+`;
+const AUTH_5 = `
+import { cambioHandler } from "@cambio/next-auth/handler";
+import { cambio } from "@cambio/next-auth/v5";
+import NextAuth from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const { handlers, auth, signIn, signOut } = NextAuth({ providers: [], ...options });
+export const getAccessToken = accessTokenOf(auth);
+export const GET = cambioHandler(handlers.GET);
+
+export async function both(): Promise<[string, number]> {
+  const { token, expiresAt } = await getAccessToken();
+  return [token, expiresAt];
+}
+`;
 const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
 /** The README's use of openapi-fetch. */
-const OPENAPI_FETCH = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code).find((code) => code.includes('"openapi-fetch"'));
+const OPENAPI_FETCH = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code).find((code) => code.includes('"openapi-fetch"'))?.replace("@/auth", "./auth.js");
 assert.ok(OPENAPI_FETCH);
 
 const RESOLUTIONS = {
@@ -132,9 +156,9 @@ const RESOLUTIONS = {
 };
 
 for (const [version, nextAuth, files] of /** @type {const} */ ([
-  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "required.cts": V4 }],
+  ["next-auth 4", "next-auth", { "v4.ts": V4, "auth.ts": AUTH_4, "openapi.ts": OPENAPI_FETCH, "required.cts": V4 }],
   ["next-auth 4 and types of its own", "next-auth", { "idiom.ts": IDIOM, "v4.ts": V4 }],
-  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH }],
+  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "auth.ts": AUTH_5, "openapi.ts": OPENAPI_FETCH }],
   ["better-auth", "next-auth", { "better-auth.ts": BETTER_AUTH }],
 ])) {
   for (const [name, resolution] of Object.entries(RESOLUTIONS)) {
