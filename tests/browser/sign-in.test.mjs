@@ -175,7 +175,7 @@ inBoth("the error page says nothing that its URL brings along", async () => {
   }
 });
 
-inBoth("tokens stay out of pages and URLs: only next-auth's session knows the API's, and nothing GitHub's", async () => {
+inBoth("tokens stay out of pages, URLs and sessions: only the cookie holds the API's, and nothing GitHub's", async () => {
   const page = await visitor();
   /** @type {Promise<string>[]} */
   const seen = [];
@@ -423,10 +423,12 @@ async function userId(page) {
   return id;
 }
 
-/** What the app tells its own scripts. @param {Page} page */
+/** What the app tells its own scripts, and the access token of the cookie, which it does not tell. @param {Page} page */
 async function session(page) {
   const response = await page.request.get(`${app.url}${app.session}`);
-  return (await response.json()) ?? {};
+  const told = (await response.json()) ?? {};
+  assert.ok(!("accessToken" in told), "a browser gets no access token");
+  return told.user && !told.error ? { ...told, accessToken: (await held(page)).accessToken } : told;
 }
 
 /** Whether a response is what the app tells its own scripts. @param {import("playwright-core").Response} response */

@@ -3,7 +3,7 @@ import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "bett
 import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
-import { type CambioSession, exchanged, type RefreshOptions, type Refusal, report } from "./callbacks.js";
+import { type CambioSession, exchanged, OF_SESSION, type RefreshOptions, type Refusal, report, revoker } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, state } from "./keep.js";
 
@@ -18,7 +18,10 @@ import { type Keeper, keeper, type Kept, state } from "./keep.js";
  * export const plugins = [cambio(options)];
  * ```
  */
-export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {}
+export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {
+  /** Whether the browser gets `accessToken` and `expiresAt` too; false by default. `auth.api.cambioSession` has them in any case. */
+  exposeAccessToken?: boolean;
+}
 
 /**
  * A session at Cambio, beside the one of better-auth.
@@ -115,6 +118,7 @@ export interface CambioPlugin {
 export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);
   const keep = keeper(client, options.refreshBefore);
+  const revoke = revoker(options);
   const signIns = new WeakMap<object, SignIn>();
   const endings = new WeakMap<object, Ending>();
 
@@ -137,11 +141,17 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     try {
       const stored = await auth.internalAdapter.consumeVerificationValue(recordOf(sessionId));
       if (!stored) return false;
-      await client.revoke(await symmetricDecrypt({ key: auth.secretConfig, data: stored.value }));
+      await revoke(await symmetricDecrypt({ key: auth.secretConfig, data: stored.value }));
     } catch (error) {
       report(error);
     }
     return true;
+  }
+
+  /** Ends the session at Cambio that a sign-in takes the place of in its browser. Never throws. */
+  async function replace(auth: AuthContext, { sessionId, kept: { refreshToken } }: Cookie, grant: Grant): Promise<void> {
+    const isSame = grant.refreshToken.startsWith(refreshToken.slice(0, OF_SESSION));
+    if (!isSame && !(await end(auth, sessionId))) await revoke(refreshToken);
   }
 
   /** @throws APIError, which better-auth turns into its error page's URL. */
@@ -190,8 +200,10 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
                 async after({ id, expiresAt }, context) {
                   const grant = context && signInOf(context).grant;
                   if (!grant) return;
+                  const former = await read(context);
                   await store(context, { sessionId: id, kept: keep.opened(grant) });
                   await record(auth, id, grant.refreshToken, expiresAt).catch(report);
+                  if (former) await auth.runInBackgroundOrAwait(replace(auth, former, grant));
                 },
               },
               update: {
@@ -212,7 +224,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
         },
       };
     },
-    endpoints: { cambioSession: sessionEndpoint(keep) },
+    endpoints: { cambioSession: sessionEndpoint(keep, options.exposeAccessToken) },
     hooks: {
       before: [
         {
@@ -237,7 +249,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
             if (cookies.some((cookie) => cookie.startsWith(`${authCookies.sessionToken.name}=;`))) {
               const held = await read(context);
               clear(context);
-              if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await client.revoke(held.kept.refreshToken).catch(report);
+              if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await revoke(held.kept.refreshToken);
             }
             await Promise.all(told.values());
           }),
@@ -277,7 +289,7 @@ async function prolong({ internalAdapter }: AuthContext, sessionId: string, expi
 }
 
 /** The session at Cambio, refreshed in time; `null` for who is not signed in. */
-function sessionEndpoint(keep: Keeper) {
+function sessionEndpoint(keep: Keeper, exposeAccessToken = false) {
   return createAuthEndpoint(
     "/cambio/session",
     { method: "GET", requireHeaders: true, metadata: { noStore: true } },
@@ -289,7 +301,9 @@ function sessionEndpoint(keep: Keeper) {
       if (held?.sessionId !== current.session.id) return { error: "SessionEnded" };
       const next = await keep.fresh(held.kept);
       if (next !== held.kept) await store(context, { ...held, kept: next });
-      return { ...state(next), user: next.user };
+      const shown = state(next);
+      // Where the app's own server asks, there is no request.
+      return { ...(exposeAccessToken || !context.request || "error" in shown ? shown : {}), user: next.user };
     },
   );
 }

@@ -1,4 +1,16 @@
-import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
+import { AsyncLocalStorage } from "node:async_hooks";
+import {
+  type AccessToken,
+  type AccessTokenOptions,
+  type CambioClient,
+  CambioError,
+  type CambioErrorKind,
+  type CambioOptions,
+  createClient,
+  type Grant,
+  type ProviderTokens,
+  type User,
+} from "./index.js";
 import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
 
 export { report };
@@ -18,6 +30,11 @@ export interface SessionOptions extends CambioOptions, RefreshOptions {
   errorPage?: string;
   /** The browser of whoever signs in, for their list of sessions: `async () => (await headers()).get("user-agent")`. */
   userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
+  /**
+   * Whether the session has `accessToken` and `expiresAt`, for calls of your own scripts; false by default, so that the browser
+   * gets no token.
+   */
+  exposeAccessToken?: boolean;
   /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
   providerTokens?: boolean;
   /**
@@ -40,8 +57,10 @@ export interface CookieStore {
 
 /** What Cambio adds to a session. */
 export interface CambioSession {
-  /** For calls to your own API, while it is good. */
+  /** For calls to your own API, while it is good; with `exposeAccessToken` only. */
   accessToken?: string;
+  /** When the access token expires, in milliseconds since the epoch. */
+  expiresAt?: number;
   /** `SessionEnded`: sign in again. `Unavailable`: still signed in, and Cambio cannot be reached. */
   error?: SessionProblem;
 }
@@ -55,6 +74,36 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
   accessToken?: string | undefined;
   /** {@link CambioSession.error}, or an error that your own `session` callback sets. */
   error?: SessionProblem | (string & {}) | undefined;
+}
+
+/**
+ * Returns the access token of the signed-in user, refreshed if necessary.
+ *
+ * A server component cannot store a refreshed session and does not have to: Cambio returns the same next refresh token for each
+ * refresh of the same session.
+ *
+ * Fails with a {@link CambioError} if there is no token: `ended` means that the user has to sign in again, `unavailable` that a
+ * later call may succeed.
+ *
+ * @example
+ * ```ts
+ * import type { GetAccessToken } from "@cambio/next-auth/v5";
+ *
+ * export async function authorization(getAccessToken: GetAccessToken): Promise<string> {
+ *   const { token } = await getAccessToken();
+ *   return `Bearer ${token}`;
+ * }
+ * ```
+ */
+export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessToken>;
+
+/** A session that is read for its tokens, from `accessTokenOf` to the callbacks that next-auth calls meanwhile. */
+interface Reading {
+  refused?: string | undefined;
+  /** Whether a sign-in has just replaced it: then it is read as it is. */
+  isFormer?: true;
+  /** Missing until the `session` callback ran. */
+  kept?: Kept | undefined;
 }
 
 /** Cambio's part of the token, as the app's own callbacks see it. */
@@ -71,12 +120,15 @@ const ENDED_SESSIONS = 4;
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
+  const { refreshBefore, errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const keep = keeper(client, refreshBefore);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
+  const readings = new AsyncLocalStorage<Reading>();
+  /** Reads the app's own session; missing in an app that does not call `accessTokenOf`. */
+  let readSession: () => Promise<unknown>;
 
   async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
     let browser: string | null | undefined;
@@ -89,14 +141,48 @@ export function steps(options: SessionOptions) {
   }
 
   /** The sessions that this browser signed out, the last one first. */
-  async function ended(): Promise<{ ids: string[]; store: CookieStore | undefined }> {
+  async function ended(): Promise<{ ids: string[]; store?: CookieStore | undefined }> {
     try {
       const store = await cookies?.();
       return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
     } catch {
       // Not inside a request of the `app` folder.
-      return { ids: [], store: undefined };
+      return { ids: [] };
     }
+  }
+
+  /** Ends a session at Cambio and in this browser. Never fails. */
+  async function end({ id, refreshToken }: Kept): Promise<void> {
+    if (id) {
+      const { ids, store } = await ended();
+      try {
+        const value = [id, ...ids].slice(0, ENDED_SESSIONS).join(".");
+        store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
+      } catch (error) {
+        report(error);
+      }
+    }
+    if (!refreshToken) return;
+    const isDone = revoke(refreshToken);
+    try {
+      if (after) return after(isDone);
+    } catch (error) {
+      report(error);
+    }
+    await isDone;
+  }
+
+  /** Ends the session of this browser that a sign-in takes the place of. Never fails. */
+  async function replace({ refreshToken }: Kept): Promise<void> {
+    const reading: Reading = { isFormer: true };
+    try {
+      await readings.run(reading, readSession);
+    } catch {
+      // There is no `readSession`, or no request of the `app` folder.
+    }
+    const { kept } = reading;
+    // The same token of the provider, sent again, opens the same session.
+    if (kept && !refreshToken.startsWith(kept.refreshToken.slice(0, OF_SESSION))) await end(kept);
   }
 
   return {
@@ -116,6 +202,8 @@ export function steps(options: SessionOptions) {
       own?: (parameters: P) => T | PromiseLike<T>,
     ): Promise<P["token"] | T | null> {
       const { account } = parameters;
+      const reading = readings.getStore();
+      if (reading?.isFormer) return parameters.token;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
       const held = parameters.token.cambio as Kept | undefined;
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
@@ -125,9 +213,10 @@ export function steps(options: SessionOptions) {
       const cambio: Kept | undefined =
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
-          : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
+          : held && { ...(await keep.fresh(held, reading?.refused)), id: held.id };
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
+      if (account && cambio) await replace(cambio);
       // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
       return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
     },
@@ -137,45 +226,50 @@ export function steps(options: SessionOptions) {
       own?: (parameters: P) => S | PromiseLike<S>,
     ): Promise<P["session"] | S> {
       const kept = parameters.token?.cambio as Kept | undefined;
-      let session = parameters.session;
+      const reading = readings.getStore();
+      if (reading) reading.kept = kept;
+      let { session } = parameters;
+      let mine = parameters;
       if (kept) {
         const { id, name, email, picture } = kept.user;
-        session = { ...session, ...state(kept), user: { ...session.user, id, name, email, image: picture } };
+        const shown = state(kept);
+        session = { ...session, ...(exposeAccessToken || "error" in shown ? shown : {}), user: { ...session.user, id, name, email, image: picture } };
+        const { cambio, ...token } = parameters.token as Token;
+        mine = { ...parameters, token: { ...token, cambio: visible(kept) } };
         // In place: where a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
-        parameters.token = { ...parameters.token, cambio: visible(kept) };
+        parameters.token = token;
       }
-      return own ? withoutOurs((await own({ ...parameters, session })) ?? session) : session;
+      return own ? withoutOurs((await own({ ...mine, session })) ?? session) : session;
+    },
+
+    accessTokenOf(session: () => Promise<unknown>): GetAccessToken {
+      readSession = session;
+      return async ({ refused } = {}) => {
+        const reading: Reading = { refused };
+        const found = await readings.run(reading, session);
+        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf got a cached session");
+        const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
+        if (token && expiresAt) return { token, expiresAt };
+        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+      };
     },
 
     async signOut(token: object | null | undefined): Promise<void> {
       const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
-      if (kept?.id && cookies) {
-        const { ids, store } = await ended();
-        try {
-          const value = [kept.id, ...ids].slice(0, ENDED_SESSIONS).join(".");
-          store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
-        } catch (error) {
-          report(error);
-        }
-      }
-      if (!kept?.refreshToken) return;
-      const isDone = revoke(kept.refreshToken);
-      try {
-        if (after) return after(isDone);
-      } catch (error) {
-        report(error);
-      }
-      await isDone;
+      if (kept) await end(kept);
     },
   };
 }
+
+/** The length of what all refresh tokens of a session begin with: `cbr_`, its user and its id. */
+export const OF_SESSION = 48;
 
 function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;
 }
 
 function withoutTokens(account: object): object {
-  return Object.fromEntries(Object.entries(account).filter(([name]) => OPEN_MEMBERS.includes(name)));
+  return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
 }
 
 /** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
@@ -212,6 +306,14 @@ function claims({ id, name, email, picture }: User) {
 /** Why a sign-in failed, in the word that its error page gets. */
 export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
 
+const REFUSALS: Record<CambioErrorKind, Refusal> = {
+  denied: "AccessDenied",
+  unavailable: "CambioUnavailable",
+  refused: "CambioRefused",
+  ended: "CambioRefused",
+  misconfigured: "CambioMisconfigured",
+};
+
 /** The grant, or the name of the error page's error. */
 export async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | Refusal> {
   if (!account) return "CambioMisconfigured";
@@ -219,16 +321,6 @@ export async function exchanged(client: CambioClient, account: ProviderTokens | 
     return await client.exchange(account, userAgent ? { userAgent } : {});
   } catch (error) {
     report(error);
-    switch (error instanceof CambioError ? error.kind : "misconfigured") {
-      case "denied":
-        return "AccessDenied";
-      case "unavailable":
-        return "CambioUnavailable";
-      case "refused":
-      case "ended":
-        return "CambioRefused";
-      case "misconfigured":
-        return "CambioMisconfigured";
-    }
+    return REFUSALS[error instanceof CambioError ? error.kind : "misconfigured"];
   }
 }

@@ -192,25 +192,22 @@ export class CambioError extends Error {
   /** The name of the class, which stays the same in a bundle that renames classes. */
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
-  readonly status: number | undefined;
+  declare readonly status: number | undefined;
   /** Cambio's error code, for example `invalid_grant`. */
-  readonly code: string | undefined;
+  declare readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
-  readonly requestId: string | undefined;
+  declare readonly requestId: string | undefined;
   /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
-  readonly retryAfter: number | undefined;
+  declare readonly retryAfter: number | undefined;
 
   constructor(
     /** The reason why the call failed. */
     readonly kind: CambioErrorKind,
     message: string,
-    { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
+    { cause, ...details }: CambioErrorDetails = {},
   ) {
     super(message, cause === undefined ? {} : { cause });
-    this.status = status;
-    this.code = code;
-    this.requestId = requestId;
-    this.retryAfter = retryAfter;
+    Object.assign(this, details);
   }
 }
 
@@ -232,7 +229,8 @@ export class CambioError extends Error {
  * ```
  */
 export function isCambioError(error: unknown): error is CambioError {
-  return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
+  const { kind, name } = Object(error);
+  return !!kind && name === "CambioError";
 }
 
 /**
@@ -305,8 +303,7 @@ function setting(option: string | undefined, variable: string): string {
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
-    const wanted = `write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`;
-    throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
+    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`);
   }
 
   function authorization(): string {
@@ -411,19 +408,69 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 }
 
 /**
- * Returns a `fetch` for your own API at `url`, which sends the session's access token. It fits openapi-fetch, ofetch and ky.
+ * An access token for your own API.
+ *
+ * @example
+ * ```ts
+ * import type { AccessToken } from "@cambio/next-auth";
+ *
+ * export const isGood = ({ expiresAt }: AccessToken): boolean => Date.now() < expiresAt;
+ * ```
+ */
+export interface AccessToken {
+  /** The access token. */
+  token: string;
+  /** When the token expires, in milliseconds since the epoch. */
+  expiresAt: number;
+}
+
+/**
+ * Options of one request for an access token.
+ *
+ * @example
+ * ```ts
+ * import type { AccessTokenOptions } from "@cambio/next-auth";
+ *
+ * export const afterA401 = (token: string): AccessTokenOptions => ({ refused: token });
+ * ```
+ */
+export interface AccessTokenOptions {
+  /** An access token that the API refused with 401. The next token replaces it although it has not expired. */
+  refused?: string;
+}
+
+/**
+ * A function that returns an access token for each call, for example `getAccessToken` of your app.
+ *
+ * @example
+ * ```ts
+ * import { cambioFetch, type TokenSource } from "@cambio/next-auth";
+ *
+ * const fixed: TokenSource = async () => ({ token: accessToken });
+ * export const api = cambioFetch(fixed, "https://api.example.com");
+ * ```
+ */
+export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<AccessToken, "token">>;
+
+/**
+ * Returns a `fetch` for your own API at `url`, which sends an access token. It fits openapi-fetch, ofetch and ky.
  *
  * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
  * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
  *
- * A call fails with a {@link CambioError} where the session has no token: `ended` means that the user signs in again,
- * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
+ * With `getAccessToken`, a call that the API answers with 401 is sent once more with a refreshed token, unless its body is a stream.
+ * For that, a `Request` with a body is copied.
+ *
+ * A call fails with a {@link CambioError} where there is no token: `ended` means that the user signs in again, `unavailable` that a
+ * later call may succeed. All other errors are those of `fetch`.
+ *
+ * @param from `getAccessToken`, or a session that shows its access token (`exposeAccessToken`).
  *
  * @example
  * ```ts
  * import { cambioFetch } from "@cambio/next-auth";
  *
- * const api = cambioFetch(session, "https://api.example.com/v1");
+ * const api = cambioFetch(getAccessToken, "https://api.example.com/v1");
  * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
  * ```
  *
@@ -433,23 +480,36 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
  * import createClient from "openapi-fetch";
  *
  * const baseUrl = "https://auth.example.com";
- * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
+ * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(getAccessToken, baseUrl) });
  * const { data } = await api.GET("/me");
  * ```
  */
 export function cambioFetch(
-  session: { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
+  from: TokenSource | { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
   url: string,
   fetch?: typeof globalThis.fetch,
 ): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
   return async (input, init) => {
-    const request = typeof input === "object" && "url" in input ? input : undefined;
+    const request = "url" in Object(input) ? (input as Request) : undefined;
     const target = within(url, request ? request.url : String(input));
-    const token = session?.accessToken;
-    if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    const headers = new Headers(init?.headers ?? request?.headers);
-    headers.set("Authorization", `Bearer ${token}`);
-    return (fetch ?? globalThis.fetch)(request ?? target, { redirect: "manual", ...init, headers });
+    const send = (token: string, input: string | Request) => {
+      const headers = new Headers(init?.headers ?? request?.headers);
+      headers.set("Authorization", `Bearer ${token}`);
+      return (fetch ?? globalThis.fetch)(input, { redirect: "manual", ...init, headers });
+    };
+    if (typeof from !== "function") {
+      if (from?.accessToken) return send(from.accessToken, request ?? target);
+      throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+    }
+    const { token } = await from();
+    // A stream, or the chunks that Node.js takes as well, can be read once; the body of a request is gone with the first attempt.
+    const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
+    const answer = await send(token, request ?? target);
+    if (answer.status !== 401 || !copy) return answer;
+    const next = await from({ refused: token });
+    if (next.token === token) return answer;
+    await answer.body?.cancel();
+    return send(next.token, copy);
   };
 }
 
@@ -486,8 +546,8 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
     const location = answer.headers.get("Location");
     const target = location && parsed(location, base);
-    const hint = "set CAMBIO_URL to an address that does not redirect";
-    return new CambioError("misconfigured", `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}: ${hint}${where}`, details);
+    const what = `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}`;
+    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to an address that does not redirect${where}`, details);
   }
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;

@@ -11,16 +11,16 @@ export interface Kept {
   /** The session is over: Cambio itself said so. */
   hasEnded?: true;
   /** Names this sign-in, for next-auth; not known to Cambio. */
-  id?: string;
+  id?: string | undefined;
 }
 
 /** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */
 export type SessionProblem = "SessionEnded" | "Unavailable";
 
-/** The access token, while it is good; or why there is none. */
-export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken: string } | { error: SessionProblem } {
+/** Returns the access token while it is good, or why there is none. */
+export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken: string; expiresAt: number } | { error: SessionProblem } {
   if (hasEnded) return { error: "SessionEnded" };
-  return Date.now() < expiresAt ? { accessToken } : { error: "Unavailable" };
+  return Date.now() < expiresAt ? { accessToken, expiresAt } : { error: "Unavailable" };
 }
 
 /** How long the outcome of a refresh is known to the requests that come next, in milliseconds. */
@@ -39,8 +39,10 @@ export interface Keeper {
    * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
    * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
    * after some seconds. With an expired token, the next request tries again.
+   *
+   * @param refused An access token that the API refused: it is refreshed although it is good.
    */
-  fresh(session: Kept): Promise<Kept>;
+  fresh(session: Kept, refused?: string): Promise<Kept>;
 }
 
 export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
@@ -71,6 +73,7 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
       next: refreshed(session).then((next) => {
         run.forgottenAt = Date.now() + REMEMBERED;
         run.hasFailed = !next;
+        run.accessToken = next?.accessToken;
         return next;
       }),
     };
@@ -78,12 +81,13 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
     return run;
   }
 
-  async function fresh(session: Kept): Promise<Kept> {
+  async function fresh(session: Kept, refused = ""): Promise<Kept> {
     const now = Date.now();
-    if (session.hasEnded || now < session.refreshAt) return session;
+    if (session.hasEnded || (now < session.refreshAt && session.accessToken !== refused)) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
     const known = runs.get(session.refreshToken);
-    const { startedAt, next } = !known || (known.hasFailed && session.expiresAt <= now) ? started(session) : known;
+    const isOfUse = known && !(known.hasFailed && session.expiresAt <= now) && known.accessToken !== refused;
+    const { startedAt, next } = isOfUse ? known : started(session);
     const patience = Math.max(startedAt + PATIENCE - now, 0);
     // A token that expires meanwhile is of no use: the request needs the next one.
     const isGood = now + patience < session.expiresAt;
@@ -98,6 +102,7 @@ interface Run {
   startedAt: number;
   forgottenAt: number;
   hasFailed?: boolean;
+  accessToken?: string | undefined;
   next: Promise<Kept | undefined>;
 }
 

@@ -1,7 +1,10 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
+
+export type { GetAccessToken } from "./callbacks.js";
+export type { AccessToken } from "./index.js";
 
 declare module "next-auth" {
   interface Session extends DeclaredSession {
@@ -53,6 +56,18 @@ export interface NextAuthCambio {
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthOptions["events"]>;
+  /**
+   * Returns `getAccessToken` of your app.
+   *
+   * ```ts
+   * export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+   * // elsewhere on your server
+   * const { token, expiresAt } = await getAccessToken();
+   * ```
+   *
+   * @param session Reads the session of the request under way. It is called each time, so pass no cached copy.
+   */
+  accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
   /** The calls themselves, for the rest of your server. */
   client: CambioClient;
 }
@@ -86,7 +101,7 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       async jwt(parameters) {
         const token = await step.jwt(parameters, own.jwt);
         // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
-        if (!token) throw new Error("this session was signed out");
+        if (!token) throw new Error("the session was signed out");
         return token;
       },
       session: (parameters) => step.session(parameters, own.session),
@@ -99,5 +114,5 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts };
+  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
 }

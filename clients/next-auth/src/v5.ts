@@ -1,7 +1,11 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig, NextAuthResult } from "next-auth";
-import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { cambioHandler } from "./handler.js";
 import type { CambioClient } from "./index.js";
+
+export type { GetAccessToken } from "./callbacks.js";
+export type { AccessToken } from "./index.js";
 
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
@@ -53,6 +57,18 @@ export interface AuthCambio {
   callbacks: NonNullable<NextAuthConfig["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthConfig["events"]>;
+  /**
+   * Returns `getAccessToken` of your app.
+   *
+   * ```ts
+   * export const getAccessToken = accessTokenOf(auth);
+   * // elsewhere on your server
+   * const { token, expiresAt } = await getAccessToken();
+   * ```
+   *
+   * @param session Reads the session of the request under way. It is called each time, so pass no cached copy.
+   */
+  accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
   /** The calls themselves, for the rest of your server. */
   client: CambioClient;
 }
@@ -92,7 +108,7 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts };
+  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
 }
 
 /**
@@ -123,10 +139,5 @@ export type Proxy = (request: Request, event?: unknown) => Promise<Response>;
  * ```
  */
 export function cambioProxy(auth: NextAuthResult["auth"] | ReturnType<NextAuthResult["auth"]>): Proxy {
-  return async (request, event) => {
-    const response = await (auth as Proxy)(request, event);
-    // A page that is rendered at build time is public otherwise.
-    if (response.headers.has("Set-Cookie")) response.headers.set("Cache-Control", "private, no-store");
-    return response;
-  };
+  return cambioHandler(auth as Proxy);
 }

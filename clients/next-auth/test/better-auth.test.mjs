@@ -32,7 +32,7 @@ function start(options, tokens = { accessToken: "gho_1" }, more) {
     logger: { disabled: true },
     emailAndPassword: { enabled: true },
     ...options,
-    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, ...more }), genericOAuth({ config: [github] })],
+    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, exposeAccessToken: true, ...more }), genericOAuth({ config: [github] })],
   });
 }
 
@@ -108,7 +108,7 @@ test("a sign-in is traded, and the session shows the user of the API", async () 
 
   const session = await browser.session();
 
-  assert.deepEqual(session, { accessToken: "access-1", user: USER });
+  assert.deepEqual(session, { accessToken: "access-1", expiresAt: Date.now() + 900_000, user: USER });
   assert.deepEqual(await browser.rendering(), session);
   const [{ form, headers }] = server.requests;
   assert.deepEqual([form.subject_issuer, form.subject_token, headers["user-agent"]], ["github", "gho_1", "Firefox"]);

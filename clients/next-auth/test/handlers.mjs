@@ -77,15 +77,15 @@ export function appWith4(url, { options: ours }) {
   };
 }
 
-/** An app with Auth.js 5. @param {string} url @param {{ options: object }} cambio @returns {App} */
-export function appWith5(url, { options: ours }) {
+/** An app with Auth.js 5. @param {string} url @param {{ options: object }} cambio @param {(handler: any) => any} [wrap] of its handlers @returns {App} */
+export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
   const { handlers, auth } = NextAuth5(/** @type {any} */ ({ providers: [provider(url)], trustHost: true, logger: { error() {}, warn() {} }, ...ours }));
   const browser = cookieJar();
   /** @param {string} path */
   const request = (path, init = {}) => new NextRequest(new URL(path, APP), { ...init, headers: { cookie: browser.header(), host: "localhost:3000" } });
   /** @param {string} path @param {Record<string, string>} [form] */
   async function ask(path, form) {
-    const answer = form ? await handlers.POST(request(path, { method: "POST", body: new URLSearchParams(form) })) : await handlers.GET(request(path));
+    const answer = form ? await wrap(handlers.POST)(request(path, { method: "POST", body: new URLSearchParams(form) })) : await wrap(handlers.GET)(request(path));
     browser.store(answer.headers);
     return { body: await answer.text(), headers: answer.headers, status: answer.status };
   }
@@ -109,7 +109,8 @@ export function appWith5(url, { options: ours }) {
   };
 }
 
-function cookieJar() {
+/** What a browser keeps of cookies. */
+export function cookieJar() {
   /** @type {Map<string, string>} */
   const cookies = new Map();
   return {

@@ -9,8 +9,8 @@ import { grant, serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
 
-/** Cambio's refresh token, and both of the provider's. */
-const SECRETS = /cbr_|gho_|ghr_/;
+/** Cambio's tokens, and both of the provider's. */
+const SECRETS = /cbr_|access-1|gho_|ghr_/;
 
 /** The callbacks that most apps copy from somewhere. @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>} */
 const IDIOMS = {
@@ -107,6 +107,7 @@ for (const [version, start] of /** @type {const} */ ([
   test(`${version}: what an app's callbacks see of the grant is the user, and no refresh token`, async () => {
     server.answer = ({ path }) => providerAnswer(path) ?? { body: grant(1, { user: { ...USER, roles: ["admin"] }, refresh_token: "cbr_secret" }) };
     const { signIn, get } = start({
+      exposeAccessToken: true,
       callbacks: {
         jwt: (/** @type {any} */ { token }) => ({ ...token, seen: JSON.stringify(token) }),
         session: (/** @type {any} */ { session, token }) => ({ ...session, user: { ...session.user, roles: token.cambio.user.roles }, seen: token.seen }),

@@ -175,13 +175,37 @@ export function id(session: Session): string | undefined {
   return session.user?.id;
 }
 `;
+/** The app's own module of which the README's other files import. */
+const AUTH_4 = `
+import { cambio } from "@cambio/next-auth/v4";
+import { getServerSession, type NextAuthOptions } from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const authOptions: NextAuthOptions = { providers: [], ...options };
+export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+`;
+const AUTH_5 = `
+import { cambioHandler } from "@cambio/next-auth/handler";
+import { cambio } from "@cambio/next-auth/v5";
+import NextAuth from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const { handlers, auth, signIn, signOut } = NextAuth({ providers: [], ...options });
+export const getAccessToken = accessTokenOf(auth);
+export const GET = cambioHandler(handlers.GET);
+
+export async function both(): Promise<[string, number]> {
+  const { token, expiresAt } = await getAccessToken();
+  return [token, expiresAt];
+}
+`;
 const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
 /** The block of the README with this text. @param {string} text */
 function inReadme(text) {
   const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code);
   return blocks.find((code) => code.includes(text)) ?? assert.fail(`README.md has no code with ${text}`);
 }
-const OPENAPI_FETCH = inReadme('"openapi-fetch"');
+const OPENAPI_FETCH = inReadme('"openapi-fetch"').replace("@/auth", "./auth.js");
 const ROLES = inReadme("roles: string[]");
 
 const RESOLUTIONS = {
@@ -192,9 +216,9 @@ const RESOLUTIONS = {
 const COMPILERS = { "TypeScript 5": compile, "TypeScript 7": compileWith7 };
 
 for (const [version, nextAuth, files] of /** @type {const} */ ([
-  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES, "required.cts": V4 }],
+  ["next-auth 4", "next-auth", { "v4.ts": V4, "auth.ts": AUTH_4, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES, "required.cts": V4 }],
   ["next-auth 4 and types of its own", "next-auth", { "idiom.ts": IDIOM, "v4.ts": V4 }],
-  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES.replaceAll("/v4", "/v5") }],
+  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "auth.ts": AUTH_5, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES.replaceAll("/v4", "/v5") }],
   ["better-auth", "next-auth", { "better-auth.ts": BETTER_AUTH }],
 ])) {
   for (const [compiler, compiled] of Object.entries(COMPILERS)) {

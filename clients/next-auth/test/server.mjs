@@ -21,7 +21,7 @@ export function grant(nth, more) {
 }
 
 /**
- * @typedef {{ path: string, headers: http.IncomingHttpHeaders, form: Record<string, string> }} Request
+ * @typedef {{ method: string, path: string, headers: http.IncomingHttpHeaders, form: Record<string, string> }} Request
  * @typedef {{ status?: number, body?: unknown, headers?: Record<string, string>, raw?: string, hang?: boolean }} Answer
  */
 
@@ -58,7 +58,7 @@ async function startServer() {
     const chunks = [];
     for await (const chunk of message) chunks.push(chunk);
     const form = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString()));
-    const request = { path: message.url ?? "", headers: message.headers, form };
+    const request = { method: message.method ?? "", path: message.url ?? "", headers: message.headers, form };
     requests.push(request);
     const { status = 200, body, headers, raw, hang } = state.answer(request);
     if (hang) return;

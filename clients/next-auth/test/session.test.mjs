@@ -20,7 +20,7 @@ const account = { provider: "github", type: "oauth", providerAccountId: "1", acc
 
 /** @param {typeof v4.cambio} cambio @param {Partial<Parameters<typeof v4.cambio>[0]>} [options] */
 function startWith(cambio, options) {
-  const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...options });
+  const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...options });
   // What next-auth passes to callbacks, as far as these look at it.
   /** @type {Record<"signIn" | "jwt" | "session", (parameters: object) => any>} */
   const call = /** @type {any} */ (callbacks);

@@ -1,16 +1,19 @@
 import { cambio } from "@cambio/next-auth/v4";
-import type { NextAuthOptions } from "next-auth";
+import { getServerSession, type NextAuthOptions } from "next-auth";
 import GitHubProvider from "next-auth/providers/github";
 import type { OAuthConfig } from "next-auth/providers/oauth";
 import { cookies, headers } from "next/headers";
 import { env } from "@/lib/env";
 
 /** Once for the whole process: requests that refresh at the same time share one call. */
-const { options } = cambio({
+const { options, accessTokenOf } = cambio({
   cookies,
   errorPage: "/auth/error",
   userAgent: async () => (await headers()).get("user-agent"),
 });
+
+/** Returns the user's access token, which no browser gets; refreshed as needed. */
+export const getAccessToken = accessTokenOf(() => getServerSession(authOptions()));
 
 /** A function, so that building the app needs no settings. */
 export function authOptions(): NextAuthOptions {
