@@ -47,8 +47,13 @@ export interface CambioSession {
 }
 
 /** Cambio's part of the token, as the app's own callbacks see it. */
-export type Visible = Omit<Kept, "refreshToken">;
+export type Visible = Omit<Kept, "refreshToken" | "user"> & {
+  /** The user as your API knows them. A picture or a name that is too long for a cookie is not whole; `client.me()` returns all. */
+  user: Profile;
+};
 
+/** A user without the identities. */
+type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
 /** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
@@ -106,7 +111,7 @@ export function steps(options: SessionOptions) {
     ): Promise<P["token"] | T | null> {
       const { account } = parameters;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
-      const held = parameters.token.cambio as Kept | undefined;
+      const held = unpacked(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
       // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
@@ -115,17 +120,18 @@ export function steps(options: SessionOptions) {
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
           : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
+      if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
       // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
-      return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
+      return next && cambio && (account || next.cambio) ? packed(next, cambio) : next;
     },
 
     async session<P extends { session: { user?: object | undefined }; token?: Token }, S extends object>(
       parameters: P,
       own?: (parameters: P) => S | PromiseLike<S>,
     ): Promise<P["session"] | S> {
-      const kept = parameters.token?.cambio as Kept | undefined;
+      const kept = unpacked(parameters.token);
       let session = parameters.session;
       if (kept) {
         const { id, name, email, picture } = kept.user;
@@ -159,8 +165,43 @@ export function steps(options: SessionOptions) {
   };
 }
 
-function visible({ refreshToken, ...rest }: Kept): Visible {
-  return rest;
+function visible({ refreshToken, user: { identities, ...user }, ...rest }: Kept): Visible {
+  return { ...rest, user };
+}
+
+/** The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most 4,000 bytes. */
+const ROOM = 2_300;
+/** The longest name in a cookie without room, in characters. */
+const NAME = 100;
+
+/** Returns the user without what does not fit into a cookie: the picture goes first, then the end of the name. */
+function fitting({ accessToken, refreshToken, user }: Kept): User {
+  const fits = (texts: (string | null)[]) => new TextEncoder().encode(accessToken + refreshToken + texts.join("")).length <= ROOM;
+  const { name, email, picture } = user;
+  const letters = [...(name ?? "")];
+  return {
+    ...user,
+    ...(!fits([name, email, picture]) && { picture: null }),
+    ...(!fits([name, email]) && letters.length > NAME && { name: `${letters.slice(0, NAME - 1).join("")}…` }),
+  };
+}
+
+/** The members of a user that next-auth has claims for. */
+function claimed({ sub, name, email, picture }: Record<string, unknown>) {
+  return { id: sub, name, email, picture };
+}
+
+/** Returns the token to store: without the identities, and with each other member of the user once. */
+function packed<T extends object>(token: T, { user: { identities, ...user }, ...kept }: Kept): T & { cambio: Kept } {
+  const known: Record<string, unknown> = claimed(token as Record<string, unknown>);
+  const rest = Object.fromEntries(Object.entries(user).filter(([name, value]) => known[name] !== value));
+  return { ...token, cambio: { ...kept, user: rest as unknown as User } };
+}
+
+/** Returns Cambio's part of a stored token. */
+function unpacked(token: Token | undefined): Kept | undefined {
+  const kept = token?.cambio as Kept | undefined;
+  return kept && { ...kept, user: { ...claimed(token as Record<string, unknown>), ...kept.user } as User };
 }
 
 function withoutTokens(account: object): object {
