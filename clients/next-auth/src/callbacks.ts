@@ -1,16 +1,8 @@
-import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
-
-export { report };
-
-/** When sessions are refreshed. */
-export interface RefreshOptions {
-  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
-  refreshBefore?: number;
-}
+import { type CambioClient, type CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
+import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
 /** How to reach Cambio, and how sign-ins and sessions behave. */
-export interface SessionOptions extends CambioOptions, RefreshOptions {
+export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /**
    * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
    * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
@@ -48,7 +40,7 @@ export interface CambioSession {
 
 /** Cambio's part of the token, as the app's own callbacks see it. */
 export type Visible = Omit<Kept, "refreshToken" | "user"> & {
-  /** The user as your API knows them. A picture or a name that is too long for a cookie is not whole; `client.me()` returns all. */
+  /** The user as your API knows them. The picture is null where its URL is too long for a cookie; `client.me()` returns it. */
   user: Profile;
 };
 
@@ -65,9 +57,11 @@ const ENDED_SESSIONS = 4;
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
+  const { errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
   const client = createClient(options);
-  const keep = keeper(client, refreshBefore);
+  const watch = watcher(options);
+  const { report, emit } = watch;
+  const keep = keeper(client, options);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
@@ -79,7 +73,7 @@ export function steps(options: SessionOptions) {
     } catch (error) {
       report(error);
     }
-    return exchanged(client, account, browser);
+    return exchanged(client, watch, account, browser);
   }
 
   /** The sessions that this browser signed out, the last one first. */
@@ -143,7 +137,8 @@ export function steps(options: SessionOptions) {
     },
 
     async signOut(token: object | null | undefined): Promise<void> {
-      const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
+      const kept = unpacked(token);
+      if (kept) emit({ type: "signOut", userId: kept.user.id });
       if (kept?.id && cookies) {
         const { ids, store } = await ended();
         try {
@@ -165,41 +160,38 @@ export function steps(options: SessionOptions) {
   };
 }
 
-function visible({ refreshToken, user: { identities, ...user }, ...rest }: Kept): Visible {
-  return { ...rest, user };
+function visible({ refreshToken, ...rest }: Kept): Visible {
+  return rest;
 }
 
 /** The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most 4,000 bytes. */
 const ROOM = 2_300;
-/** The longest name in a cookie without room, in characters. */
-const NAME = 100;
 
-/** Returns the user without what does not fit into a cookie: the picture goes first, then the end of the name. */
-function fitting({ accessToken, refreshToken, user }: Kept): User {
-  const fits = (texts: (string | null)[]) => new TextEncoder().encode(accessToken + refreshToken + texts.join("")).length <= ROOM;
-  const { name, email, picture } = user;
-  const letters = [...(name ?? "")];
-  return {
-    ...user,
-    ...(!fits([name, email, picture]) && { picture: null }),
-    ...(!fits([name, email]) && letters.length > NAME && { name: `${letters.slice(0, NAME - 1).join("")}…` }),
-  };
+/** Returns the user without the identities, and without a picture that does not fit into a cookie. */
+function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
+  const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
+  return { ...user, ...(length > ROOM && { picture: null }) } as User;
 }
 
-/** The members of a user that next-auth has claims for. */
+/** Returns what next-auth's token says of a user. */
+function claims({ id, name, email, picture }: User) {
+  return { sub: id, name, email, picture };
+}
+
+/** Returns the members of a user that a token has claims for. */
 function claimed({ sub, name, email, picture }: Record<string, unknown>) {
   return { id: sub, name, email, picture };
 }
 
-/** Returns the token to store: without the identities, and with each other member of the user once. */
-function packed<T extends object>(token: T, { user: { identities, ...user }, ...kept }: Kept): T & { cambio: Kept } {
+/** Returns the token to store, with each member of the user once. */
+function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
   const known: Record<string, unknown> = claimed(token as Record<string, unknown>);
   const rest = Object.fromEntries(Object.entries(user).filter(([name, value]) => known[name] !== value));
   return { ...token, cambio: { ...kept, user: rest as unknown as User } };
 }
 
 /** Returns Cambio's part of a stored token. */
-function unpacked(token: Token | undefined): Kept | undefined {
+function unpacked(token: Token | null | undefined): Kept | undefined {
   const kept = token?.cambio as Kept | undefined;
   return kept && { ...kept, user: { ...claimed(token as Record<string, unknown>), ...kept.user } as User };
 }
@@ -223,7 +215,8 @@ function withoutOurs<S extends object>(session: S): S {
 const SIGN_OUT = 2_000;
 
 /** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
-export function revoker(options: CambioOptions): (refreshToken: string) => Promise<void> {
+export function revoker(options: CambioOptions & WatchOptions): (refreshToken: string) => Promise<void> {
+  const { report } = watcher(options);
   const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
   return async (refreshToken) => {
     const answer = client.revoke(refreshToken).then(() => true);
@@ -235,30 +228,33 @@ export function revoker(options: CambioOptions): (refreshToken: string) => Promi
   };
 }
 
-function claims({ id, name, email, picture }: User) {
-  return { sub: id, name, email, picture };
-}
+/** By error code, or by kind; `CambioMisconfigured` for all others. */
+const REFUSALS: Record<string, Refusal> = {
+  unauthorized_client: "AccessDenied",
+  denied: "AccessDenied",
+  refused: "CambioRefused",
+  ended: "CambioRefused",
+  unavailable: "CambioUnavailable",
+};
 
-/** Why a sign-in failed, in the word that its error page gets. */
-export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
-
-/** The grant, or the name of the error page's error. */
-export async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | Refusal> {
+/** Returns the grant, or the name of the error page's error. */
+export async function exchanged(
+  client: CambioClient,
+  { report, emit }: ReturnType<typeof watcher>,
+  account: ProviderTokens | null | undefined,
+  userAgent?: string | null,
+): Promise<Grant | Refusal> {
   if (!account) return "CambioMisconfigured";
+  const { provider } = account;
   try {
-    return await client.exchange(account, userAgent ? { userAgent } : {});
-  } catch (error) {
-    report(error);
-    switch (error instanceof CambioError ? error.kind : "misconfigured") {
-      case "denied":
-        return "AccessDenied";
-      case "unavailable":
-        return "CambioUnavailable";
-      case "refused":
-      case "ended":
-        return "CambioRefused";
-      case "misconfigured":
-        return "CambioMisconfigured";
-    }
+    const grant = await client.exchange(account, userAgent ? { userAgent } : {});
+    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser === true });
+    return grant;
+  } catch (failure) {
+    const error = failure as CambioError;
+    const page = REFUSALS[error.code ?? ""] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
+    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : "error");
+    emit({ type: "signInFailed", provider, page, error });
+    return page;
   }
 }

@@ -3,6 +3,8 @@ import type { DefaultSession, NextAuthOptions } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
+export type { CambioEvent, Logger } from "./keep.js";
+
 declare module "next-auth" {
   interface Session extends CambioSession {
     // The idiom of next-auth's documentation, word for word: only identical types may be declared twice.

@@ -3,6 +3,8 @@ import type { NextAuthConfig, NextAuthResult } from "next-auth";
 import { type CambioSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
 
+export type { CambioEvent, Logger } from "./keep.js";
+
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
 export type { JWT } from "next-auth/jwt";
 

@@ -82,24 +82,21 @@ for (const [version, start] of /** @type {const} */ ([
     assert.ok(size <= 4000, `${size} bytes`);
     assert.equal(session.user.email, LONGEST.email);
     assert.equal(session.user.image, null, "a picture that does not fit is left out");
-    assert.match(session.user.name, /^\u{20000}{64,}…$/u);
+    assert.equal(session.user.name, LONGEST.name);
   });
 
-  test(`${version}: a long name or a long picture alone stays as it is`, async () => {
-    for (const more of [{ name: LONGEST.name }, { picture: `https://example.com/${"p".repeat(800)}` }]) {
-      const user = { ...OCTOCAT, ...more };
-      const { session, size } = await signedIn(user, accessToken());
-      assert.ok(size <= 4000, `${size} bytes`);
-      assert.equal(session.user.name, user.name);
-      assert.equal(session.user.image, "picture" in more ? user.picture : session.user.image);
-    }
+  test(`${version}: a long picture with a name of the usual length stays as it is`, async () => {
+    const user = { ...OCTOCAT, picture: `https://example.com/${"p".repeat(900)}` };
+    const { session, size } = await signedIn(user, accessToken());
+    assert.ok(size <= 4000, `${size} bytes`);
+    assert.equal(session.user.image, user.picture);
   });
 
   test(`${version}: roles and claims at their limits cost what the access token costs, and the roles once more`, async () => {
     const token = accessToken({ scope: "s".repeat(1024), roles: ROLES, own: "c".repeat(1010) });
     const { size } = await signedIn({ ...LONGEST, roles: ROLES }, token);
     const tokens = (token.length + REFRESH_TOKEN.length + JSON.stringify(ROLES).length) * (4 / 3);
-    assert.ok(size <= tokens + 1900, `${size} bytes, of which ${Math.round(tokens)} for the tokens and the roles`);
+    assert.ok(size <= tokens + 2600, `${size} bytes, of which ${Math.round(tokens)} for the tokens and the roles`);
   });
 
   test(`${version}: callbacks see the whole user, at sign-in and later, and what they change stays changed`, async () => {
