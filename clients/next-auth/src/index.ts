@@ -99,13 +99,10 @@ export class CambioError extends Error {
   constructor(
     readonly kind: CambioErrorKind,
     message: string,
-    { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
+    { cause, ...details }: CambioErrorDetails = {},
   ) {
     super(message, cause === undefined ? {} : { cause });
-    this.status = status;
-    this.code = code;
-    this.requestId = requestId;
-    this.retryAfter = retryAfter;
+    Object.assign(this, details);
   }
 }
 
