@@ -248,7 +248,7 @@ export async function exchanged(
   const { provider } = account;
   try {
     const grant = await client.exchange(account, userAgent ? { userAgent } : {});
-    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser === true });
+    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
     return grant;
   } catch (failure) {
     const error = failure as CambioError;

@@ -14,6 +14,8 @@ export interface CambioOptions {
   clientId?: string | undefined;
   /** The client secret of this app; the environment variable `CAMBIO_CLIENT_SECRET` by default. */
   clientSecret?: string | undefined;
+  /** Another way to authenticate this app than its secret: `privateKey()` of `@cambio/next-auth/private-key`. */
+  clientAuth?: ClientAuth | undefined;
   /** The longest time that a call takes, with its repetition, in milliseconds; 10,000 by default. */
   timeout?: number;
   /** Another `fetch`. By default, each call looks up the global one. */
@@ -23,6 +25,12 @@ export interface CambioOptions {
   /** The API that each sign-in asks for a token for; the app's first audience at Cambio by default. */
   audience?: string | undefined;
 }
+
+/**
+ * Returns the form parameters that authenticate a client at an endpoint. It is called for each attempt of a request, and fails
+ * with a {@link CambioError}.
+ */
+export type ClientAuth = (clientId: string, endpoint: string) => Promise<Record<string, string>>;
 
 /** Options of one call. */
 export interface CallOptions {
@@ -138,6 +146,11 @@ export interface CambioClient {
   me(accessToken: string, options?: CallOptions): Promise<Account>;
 }
 
+/** The parameters of a request, without those that are undefined. */
+type Form = Record<string, string | undefined>;
+/** Returns the request of one attempt. */
+type Builder = (endpoint: string) => RequestInit | Promise<RequestInit>;
+
 const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const TOKEN_TYPE = "urn:ietf:params:oauth:token-type:";
 /** The longest `Retry-After` that a call waits for, in milliseconds. */
@@ -182,22 +195,33 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
   }
 
-  function authorization(): string {
-    const credentials = [setting(options.clientId, "CAMBIO_CLIENT_ID"), setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
-    // RFC 6749, section 2.3.1: each is form-urlencoded first.
-    const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
-    return `Basic ${btoa(encoded.join(":"))}`;
+  /** Returns a request with a form, and with the credentials of this app. */
+  async function withForm(endpoint: string, form: Form, userAgent: string | undefined): Promise<RequestInit> {
+    const clientId = setting(options.clientId, "CAMBIO_CLIENT_ID");
+    const proof = await options.clientAuth?.(clientId, endpoint);
+    const headers: Record<string, string> = userAgent ? { "User-Agent": userAgent } : {};
+    if (!proof) {
+      const credentials = [clientId, setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
+      // RFC 6749, section 2.3.1: each is form-urlencoded first.
+      const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+      headers.Authorization = `Basic ${btoa(encoded.join(":"))}`;
+    }
+    const body = new URLSearchParams();
+    for (const [name, value] of Object.entries({ ...form, ...proof })) if (value) body.set(name, value);
+    return { method: "POST", headers, body };
   }
 
-  async function attempt<T>(path: string, init: RequestInit, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function attempt<T>(path: string, request: Builder, signal: AbortSignal, read: (answer: Response) => Promise<T>): Promise<T> {
     const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
     if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
+    const url = `${base}${path}`;
+    const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
     const cache: RequestInit = typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {};
     let answer: Response;
     try {
       // Cloudflare Workers have no `redirect: "error"`.
-      answer = await (options.fetch ?? globalThis.fetch)(`${base}${path}`, { ...init, ...cache, redirect: "manual" });
+      answer = await (options.fetch ?? globalThis.fetch)(url, { ...init, ...cache, signal, redirect: "manual" });
     } catch (cause) {
       throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
     }
@@ -209,7 +233,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  async function call<T>(path: string, init: RequestInit, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function call<T>(path: string, request: Builder, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
     // React Native has neither AbortSignal.timeout nor AbortSignal.any.
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
@@ -217,7 +241,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     signal?.addEventListener("abort", abort);
     const endsAt = Date.now() + timeout;
     const timer = setTimeout(() => controller.abort(new Error(`no answer within ${timeout} ms`)), timeout);
-    const once = () => attempt(path, { ...init, signal: controller.signal }, read);
+    const once = () => attempt(path, request, controller.signal, read);
     try {
       return await once().catch(async (failure: CambioError) => {
         const wait = Math.max(failure.retryAfter ?? 0, SHORTEST_WAIT);
@@ -234,18 +258,14 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 
   function post<T>(
     path: string,
-    form: Record<string, string | undefined>,
+    form: Form,
     options: CallOptions & { userAgent?: string | undefined },
     read: (answer: Response) => Promise<T>,
   ): Promise<T> {
-    const headers: Record<string, string> = { Authorization: authorization() };
-    if (options.userAgent) headers["User-Agent"] = options.userAgent;
-    const body = new URLSearchParams();
-    for (const [name, value] of Object.entries(form)) if (value) body.set(name, value);
-    return call(path, { method: "POST", headers, body }, options, read);
+    return call(path, (endpoint) => withForm(endpoint, form, options.userAgent), options, read);
   }
 
-  async function grant(form: Record<string, string | undefined>, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
+  async function grant(form: Form, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
     const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
@@ -278,7 +298,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     },
     async me(accessToken, more = {}) {
       const headers = { Authorization: `Bearer ${accessToken}` };
-      return call<Account>("/me", { headers }, more, (answer) => answer.json());
+      return call<Account>("/me", () => ({ headers }), more, (answer) => answer.json());
     },
   };
 }

@@ -22,7 +22,7 @@ export interface Logger {
 
 /** What happened to a sign-in or to a session. */
 export type CambioEvent =
-  | { type: "signIn"; userId: string; provider: string; isNewUser: boolean }
+  | { type: "signIn"; userId: string; provider: string; isNewUser: boolean | undefined }
   /** `page` is the `?error=` of the page that the user got. */
   | { type: "signInFailed"; provider: string; page: Refusal; error: CambioError }
   | { type: "refresh"; userId: string }
