@@ -77,13 +77,13 @@ export function steps(options: SessionOptions) {
   }
 
   /** The sessions that this browser signed out, the last one first. */
-  async function ended(): Promise<{ ids: string[]; store: CookieStore | undefined }> {
+  async function ended(): Promise<{ ids: string[]; store?: CookieStore | undefined }> {
     try {
       const store = await cookies?.();
       return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
     } catch {
       // Not inside a request of the `app` folder.
-      return { ids: [], store: undefined };
+      return { ids: [] };
     }
   }
 
@@ -99,11 +99,11 @@ export function steps(options: SessionOptions) {
     },
 
     /** `account` is there at sign-in only; from then on, the encrypted session cookie holds the grant. */
-    async jwt<P extends { token: Token; account?: ProviderTokens | null }, T extends Token | null>(
+    async jwt<P extends { token: Token; account?: ProviderTokens | null; trigger?: string | undefined }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
     ): Promise<P["token"] | T | null> {
-      const { account } = parameters;
+      const { account, trigger } = parameters;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
       const held = unpacked(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
@@ -113,7 +113,7 @@ export function steps(options: SessionOptions) {
       const cambio: Kept | undefined =
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
-          : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
+          : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : undefined)), id: held.id };
       if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
@@ -170,7 +170,8 @@ const ROOM = 2_300;
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
 function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
   const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
-  return { ...user, ...(length > ROOM && { picture: null }) } as User;
+  if (length > ROOM) user.picture = null;
+  return user as User;
 }
 
 /** Returns what next-auth's token says of a user. */
@@ -185,9 +186,9 @@ function claimed({ sub, name, email, picture }: Record<string, unknown>) {
 
 /** Returns the token to store, with each member of the user once. */
 function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
-  const known: Record<string, unknown> = claimed(token as Record<string, unknown>);
-  const rest = Object.fromEntries(Object.entries(user).filter(([name, value]) => known[name] !== value));
-  return { ...token, cambio: { ...kept, user: rest as unknown as User } };
+  const rest: Partial<User> = { ...user };
+  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>))) if (user[name as keyof User] === value) delete rest[name as keyof User];
+  return { ...token, cambio: { ...kept, user: rest as User } };
 }
 
 /** Returns Cambio's part of a stored token. */
@@ -197,18 +198,14 @@ function unpacked(token: Token | null | undefined): Kept | undefined {
 }
 
 function withoutTokens(account: object): object {
-  return Object.fromEntries(Object.entries(account).filter(([name]) => OPEN_MEMBERS.includes(name)));
+  return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
 }
 
 /** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
 function withoutOurs<S extends object>(session: S): S {
-  let isFound = false;
-  const json = JSON.stringify(session, (name, value: unknown) => {
-    const isOurs = name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
-    isFound ||= isOurs;
-    return isOurs ? undefined : value;
-  });
-  return isFound ? JSON.parse(json) : session;
+  const isOurs = (name: string, value: unknown) => name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
+  const json = JSON.stringify(session, (name, value: unknown) => (isOurs(name, value) ? undefined : value));
+  return json === JSON.stringify(session) ? session : JSON.parse(json);
 }
 
 /** The longest time that a sign-out waits for Cambio, in milliseconds. */
@@ -247,13 +244,13 @@ export async function exchanged(
   if (!account) return "CambioMisconfigured";
   const { provider } = account;
   try {
-    const grant = await client.exchange(account, userAgent ? { userAgent } : {});
+    const grant = await client.exchange(account, { userAgent });
     emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
     return grant;
   } catch (failure) {
     const error = failure as CambioError;
-    const page = REFUSALS[error.code ?? ""] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
-    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : "error");
+    const page = REFUSALS[error.code as string] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
+    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : undefined);
     emit({ type: "signInFailed", provider, page, error });
     return page;
   }

@@ -57,10 +57,10 @@ export interface Grant {
   /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
   refreshToken: string;
-  scope?: string;
+  scope?: string | undefined;
   user: User;
   /** Whether this sign-in created the user; only after a sign-in. */
-  isNewUser?: boolean;
+  isNewUser?: boolean | undefined;
   /** Whether another user has the same verified address; only after a sign-in. */
   emailInUse?: boolean;
 }
@@ -128,13 +128,14 @@ export class CambioError extends Error {
  * }
  */
 export function isCambioError(error: unknown): error is CambioError {
-  return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
+  const { kind, name } = Object(error);
+  return !!kind && name === "CambioError";
 }
 
 /** The calls to Cambio. Each one fails with a {@link CambioError} and with no other error. */
 export interface CambioClient {
   /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
-  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
+  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant>;
   /**
    * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
    * same time or again after a lost answer: all of them get the same next refresh token.
@@ -191,12 +192,11 @@ function setting(option: string | undefined, variable: string): string {
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
-    const wanted = `write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`;
-    throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
+    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`);
   }
 
   /** Returns a request with a form, and with the credentials of this app. */
-  async function withForm(endpoint: string, form: Form, userAgent: string | undefined): Promise<RequestInit> {
+  async function withForm(endpoint: string, form: Form, userAgent: string | null | undefined): Promise<RequestInit> {
     const clientId = setting(options.clientId, "CAMBIO_CLIENT_ID");
     const proof = await options.clientAuth?.(clientId, endpoint);
     const headers: Record<string, string> = userAgent ? { "User-Agent": userAgent } : {};
@@ -259,13 +259,13 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   function post<T>(
     path: string,
     form: Form,
-    options: CallOptions & { userAgent?: string | undefined },
+    options: CallOptions & { userAgent?: string | null | undefined },
     read: (answer: Response) => Promise<T>,
   ): Promise<T> {
     return call(path, (endpoint) => withForm(endpoint, form, options.userAgent), options, read);
   }
 
-  async function grant(form: Form, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
+  async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
     const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
@@ -274,8 +274,8 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       expiresAt: askedAt + answer.expires_in * 1000,
       refreshToken: answer.refresh_token,
       user: answer.user,
-      ...(answer.scope && { scope: answer.scope }),
-      ...(answer.is_new_user !== undefined && { isNewUser: answer.is_new_user }),
+      scope: answer.scope,
+      isNewUser: answer.is_new_user,
       ...(answer.email_in_use && { emailInUse: true }),
     };
   }
@@ -380,7 +380,7 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   // At the token endpoint, 401 is about the client; here it is about the access token.
   const isEnded = path === "/me" && answer.status === 401;
   const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
-  const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
+  const detail = body?.error_description ? `: ${body.error_description}` : "";
   const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
   return new CambioError(kind, `${message}${where}`, { ...details, code });
 }

@@ -46,7 +46,7 @@ export interface Kept {
   /** The session is over: Cambio itself said so. */
   hasEnded?: true;
   /** Names this sign-in, for next-auth; not known to Cambio. */
-  id?: string;
+  id?: string | undefined;
 }
 
 /** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */
@@ -74,8 +74,10 @@ export interface Keeper {
    * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
    * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
    * after some seconds. With an expired token, the next request tries again.
+   *
+   * @param refused An access token that the API refused: it is refreshed although it is good.
    */
-  fresh(session: Kept): Promise<Kept>;
+  fresh(session: Kept, refused?: string): Promise<Kept>;
 }
 
 export function keeper(client: CambioClient, { refreshBefore = 60_000, ...options }: RefreshOptions & WatchOptions): Keeper {
@@ -122,9 +124,9 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
     return run;
   }
 
-  async function fresh(session: Kept): Promise<Kept> {
+  async function fresh(session: Kept, refused = ""): Promise<Kept> {
     const now = Date.now();
-    if (session.hasEnded || now < session.refreshAt) return session;
+    if (session.hasEnded || (now < session.refreshAt && session.accessToken !== refused)) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
     const known = runs.get(session.refreshToken);
     const { startedAt, next } = !known || (known.hasFailed && session.expiresAt <= now) ? started(session) : known;
@@ -182,7 +184,7 @@ export function watcher({ logger = console, onEvent }: WatchOptions) {
     try {
       await onEvent?.(event);
     } catch (error) {
-      report(error, "onEvent failed: ");
+      report(error, "onEvent: ");
     }
   }
 
