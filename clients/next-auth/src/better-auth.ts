@@ -3,9 +3,11 @@ import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "bett
 import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
-import { type CambioSession, exchanged, OF_SESSION, type RefreshOptions, type Refusal, report, revoker } from "./callbacks.js";
+import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { type Keeper, keeper, type Kept, state } from "./keep.js";
+import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
+
+export type { CambioEvent, Logger } from "./keep.js";
 
 /**
  * How to reach Cambio, and how sessions behave.
@@ -18,7 +20,7 @@ import { type Keeper, keeper, type Kept, state } from "./keep.js";
  * export const plugins = [cambio(options)];
  * ```
  */
-export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {
+export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /** Whether the browser gets `accessToken` and `expiresAt` too; false by default. `auth.api.cambioSession` has them in any case. */
   exposeAccessToken?: boolean;
 }
@@ -117,7 +119,9 @@ export interface CambioPlugin {
  */
 export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);
-  const keep = keeper(client, options.refreshBefore);
+  const watch = watcher(options);
+  const { report } = watch;
+  const keep = keeper(client, options);
   const revoke = revoker(options);
   const signIns = new WeakMap<object, SignIn>();
   const endings = new WeakMap<object, Ending>();
@@ -157,7 +161,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   /** @throws APIError, which better-auth turns into its error page's URL. */
   async function exchange(signIn: SignIn, context: GenericEndpointContext): Promise<void> {
     if (!signIn.tokens || signIn.grant) return;
-    const grant = await exchanged(client, signIn.tokens, context.headers?.get("user-agent"));
+    const grant = await exchanged(client, watch, signIn.tokens, context.headers?.get("user-agent"));
     if (typeof grant === "string") throw new APIError(REFUSALS[grant].status, { code: grant, message: REFUSALS[grant].message });
     signIn.grant = grant;
   }

@@ -4,25 +4,16 @@ import {
   type AccessTokenOptions,
   type CambioClient,
   CambioError,
-  type CambioErrorKind,
   type CambioOptions,
   createClient,
   type Grant,
   type ProviderTokens,
   type User,
 } from "./index.js";
-import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
-
-export { report };
-
-/** When sessions are refreshed. */
-export interface RefreshOptions {
-  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
-  refreshBefore?: number;
-}
+import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
 /** How to reach Cambio, and how sign-ins and sessions behave. */
-export interface SessionOptions extends CambioOptions, RefreshOptions {
+export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /**
    * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
    * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
@@ -87,7 +78,7 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
  *
  * @example
  * ```ts
- * import type { GetAccessToken } from "@cambio/next-auth/v5";
+ * import type { GetAccessToken } from "@cambio/next-auth/v4";
  *
  * export async function authorization(getAccessToken: GetAccessToken): Promise<string> {
  *   const { token } = await getAccessToken();
@@ -107,8 +98,13 @@ interface Reading {
 }
 
 /** Cambio's part of the token, as the app's own callbacks see it. */
-export type Visible = Omit<Kept, "refreshToken">;
+export type Visible = Omit<Kept, "refreshToken" | "user"> & {
+  /** The user as your API knows them. The picture is null where its URL is too long for a cookie; `client.me()` returns it. */
+  user: Profile;
+};
 
+/** A user without the identities. */
+type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
 /** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
@@ -120,9 +116,11 @@ const ENDED_SESSIONS = 4;
 
 /** What each callback does, whatever the version of next-auth calls its parameters. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
+  const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
-  const keep = keeper(client, refreshBefore);
+  const watch = watcher(options);
+  const { report, emit } = watch;
+  const keep = keeper(client, options);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
@@ -137,7 +135,7 @@ export function steps(options: SessionOptions) {
     } catch (error) {
       report(error);
     }
-    return exchanged(client, account, browser);
+    return exchanged(client, watch, account, browser);
   }
 
   /** The sessions that this browser signed out, the last one first. */
@@ -197,15 +195,15 @@ export function steps(options: SessionOptions) {
     },
 
     /** `account` is there at sign-in only; from then on, the encrypted session cookie holds the grant. */
-    async jwt<P extends { token: Token; account?: ProviderTokens | null }, T extends Token | null>(
+    async jwt<P extends { token: Token; account?: ProviderTokens | null; trigger?: string | undefined }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
     ): Promise<P["token"] | T | null> {
-      const { account } = parameters;
+      const { account, trigger } = parameters;
       const reading = readings.getStore();
       if (reading?.isFormer) return parameters.token;
       // The cookie was written below: it has the refresh token that the app's callbacks do not see.
-      const held = parameters.token.cambio as Kept | undefined;
+      const held = unpacked(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
       // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
@@ -213,19 +211,20 @@ export function steps(options: SessionOptions) {
       const cambio: Kept | undefined =
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
-          : held && { ...(await keep.fresh(held, reading?.refused)), id: held.id };
+          : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
+      if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
       if (account && cambio) await replace(cambio);
       // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
-      return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
+      return next && cambio && (account || next.cambio) ? packed(next, cambio) : next;
     },
 
     async session<P extends { session: { user?: object | undefined }; token?: Token }, S extends object>(
       parameters: P,
       own?: (parameters: P) => S | PromiseLike<S>,
     ): Promise<P["session"] | S> {
-      const kept = parameters.token?.cambio as Kept | undefined;
+      const kept = unpacked(parameters.token);
       const reading = readings.getStore();
       if (reading) reading.kept = kept;
       let { session } = parameters;
@@ -255,8 +254,10 @@ export function steps(options: SessionOptions) {
     },
 
     async signOut(token: object | null | undefined): Promise<void> {
-      const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
-      if (kept) await end(kept);
+      const kept = unpacked(token);
+      if (!kept) return;
+      emit({ type: "signOut", userId: kept.user.id });
+      await end(kept);
     },
   };
 }
@@ -268,26 +269,56 @@ function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;
 }
 
+/** The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most 4,000 bytes. */
+const ROOM = 2_300;
+
+/** Returns the user without the identities, and without a picture that does not fit into a cookie. */
+function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
+  const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
+  if (length > ROOM) user.picture = null;
+  return user as User;
+}
+
+/** Returns what next-auth's token says of a user. */
+function claims({ id, name, email, picture }: User) {
+  return { sub: id, name, email, picture };
+}
+
+/** Returns the members of a user that a token has claims for. */
+function claimed({ sub, name, email, picture }: Record<string, unknown>) {
+  return { id: sub, name, email, picture };
+}
+
+/** Returns the token to store, with each member of the user once. */
+function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
+  const rest: Partial<User> = { ...user };
+  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>))) if (user[name as keyof User] === value) delete rest[name as keyof User];
+  return { ...token, cambio: { ...kept, user: rest as User } };
+}
+
+/** Returns Cambio's part of a stored token. */
+function unpacked(token: Token | null | undefined): Kept | undefined {
+  const kept = token?.cambio as Kept | undefined;
+  return kept && { ...kept, user: { ...claimed(token as Record<string, unknown>), ...kept.user } as User };
+}
+
 function withoutTokens(account: object): object {
   return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
 }
 
 /** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
 function withoutOurs<S extends object>(session: S): S {
-  let isFound = false;
-  const json = JSON.stringify(session, (name, value: unknown) => {
-    const isOurs = name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
-    isFound ||= isOurs;
-    return isOurs ? undefined : value;
-  });
-  return isFound ? JSON.parse(json) : session;
+  const isOurs = (name: string, value: unknown) => name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
+  const json = JSON.stringify(session, (name, value: unknown) => (isOurs(name, value) ? undefined : value));
+  return json === JSON.stringify(session) ? session : JSON.parse(json);
 }
 
 /** The longest time that a sign-out waits for Cambio, in milliseconds. */
 const SIGN_OUT = 2_000;
 
 /** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
-export function revoker(options: CambioOptions): (refreshToken: string) => Promise<void> {
+export function revoker(options: CambioOptions & WatchOptions): (refreshToken: string) => Promise<void> {
+  const { report } = watcher(options);
   const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
   return async (refreshToken) => {
     const answer = client.revoke(refreshToken).then(() => true);
@@ -299,28 +330,33 @@ export function revoker(options: CambioOptions): (refreshToken: string) => Promi
   };
 }
 
-function claims({ id, name, email, picture }: User) {
-  return { sub: id, name, email, picture };
-}
-
-/** Why a sign-in failed, in the word that its error page gets. */
-export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
-
-const REFUSALS: Record<CambioErrorKind, Refusal> = {
+/** By error code, or by kind; `CambioMisconfigured` for all others. */
+const REFUSALS: Record<string, Refusal> = {
+  unauthorized_client: "AccessDenied",
   denied: "AccessDenied",
-  unavailable: "CambioUnavailable",
   refused: "CambioRefused",
   ended: "CambioRefused",
-  misconfigured: "CambioMisconfigured",
+  unavailable: "CambioUnavailable",
 };
 
-/** The grant, or the name of the error page's error. */
-export async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | Refusal> {
+/** Returns the grant, or the name of the error page's error. */
+export async function exchanged(
+  client: CambioClient,
+  { report, emit }: ReturnType<typeof watcher>,
+  account: ProviderTokens | null | undefined,
+  userAgent?: string | null,
+): Promise<Grant | Refusal> {
   if (!account) return "CambioMisconfigured";
+  const { provider } = account;
   try {
-    return await client.exchange(account, userAgent ? { userAgent } : {});
-  } catch (error) {
-    report(error);
-    return REFUSALS[error instanceof CambioError ? error.kind : "misconfigured"];
+    const grant = await client.exchange(account, { userAgent });
+    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    return grant;
+  } catch (failure) {
+    const error = failure as CambioError;
+    const page = REFUSALS[error.code as string] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
+    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : undefined);
+    emit({ type: "signInFailed", provider, page, error });
+    return page;
   }
 }

@@ -23,6 +23,8 @@ export interface CambioOptions {
   clientId?: string | undefined;
   /** The client secret of this app; the environment variable `CAMBIO_CLIENT_SECRET` by default. */
   clientSecret?: string | undefined;
+  /** Another way to authenticate this app than its secret: `privateKey()` of `@cambio/next-auth/private-key`. */
+  clientAuth?: ClientAuth | undefined;
   /** The longest time that a call takes, with its repetition, in milliseconds; 10,000 by default. */
   timeout?: number;
   /** Another `fetch`. By default, each call looks up the global one. */
@@ -32,6 +34,20 @@ export interface CambioOptions {
   /** The API that each sign-in asks for a token for; the app's first audience at Cambio by default. */
   audience?: string | undefined;
 }
+
+/**
+ * Returns the form parameters that authenticate a client at an endpoint. It is called for each attempt of a request and fails
+ * with a {@link CambioError}.
+ *
+ * @example
+ * ```ts
+ * import { type ClientAuth, createClient } from "@cambio/next-auth";
+ *
+ * const clientAuth: ClientAuth = async (clientId) => ({ client_id: clientId, client_secret: clientSecret });
+ * export const client = createClient({ clientAuth });
+ * ```
+ */
+export type ClientAuth = (clientId: string, endpoint: string) => Promise<Record<string, string>>;
 
 /**
  * Options of one call.
@@ -105,12 +121,12 @@ export interface Grant {
   expiresAt: number;
   /** The refresh token, which belongs on a server only. */
   refreshToken: string;
-  /** The scope of the access token, where it has one. */
-  scope?: string;
+  /** The scope of the access token, if it has one. */
+  scope?: string | undefined;
   /** The user of the session. */
   user: User;
   /** Whether this sign-in created the user; only after a sign-in. */
-  isNewUser?: boolean;
+  isNewUser?: boolean | undefined;
   /** Whether another user has the same verified address; only after a sign-in. */
   emailInUse?: boolean;
 }
@@ -247,7 +263,7 @@ export function isCambioError(error: unknown): error is CambioError {
  */
 export interface CambioClient {
   /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
-  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
+  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant>;
   /**
    * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
    * same time or again after a lost answer: all of them get the same next refresh token.
@@ -258,6 +274,11 @@ export interface CambioClient {
   /** Returns the account of the user of an access token. */
   me(accessToken: string, options?: CallOptions): Promise<Account>;
 }
+
+/** The parameters of a request, without those that are undefined. */
+type Form = Record<string, string | undefined>;
+/** Returns the request of one attempt. */
+type Builder = (endpoint: string) => RequestInit | Promise<RequestInit>;
 
 const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const TOKEN_TYPE = "urn:ietf:params:oauth:token-type:";
@@ -306,22 +327,33 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`);
   }
 
-  function authorization(): string {
-    const credentials = [setting(options.clientId, "CAMBIO_CLIENT_ID"), setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
-    // RFC 6749, section 2.3.1: each is form-urlencoded first.
-    const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
-    return `Basic ${btoa(encoded.join(":"))}`;
+  /** Returns a request with a form, and with the credentials of this app. */
+  async function withForm(endpoint: string, form: Form, userAgent: string | null | undefined): Promise<RequestInit> {
+    const clientId = setting(options.clientId, "CAMBIO_CLIENT_ID");
+    const proof = await options.clientAuth?.(clientId, endpoint);
+    const headers: Record<string, string> = userAgent ? { "User-Agent": userAgent } : {};
+    if (!proof) {
+      const credentials = [clientId, setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
+      // RFC 6749, section 2.3.1: each is form-urlencoded first.
+      const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+      headers.Authorization = `Basic ${btoa(encoded.join(":"))}`;
+    }
+    const body = new URLSearchParams();
+    for (const [name, value] of Object.entries({ ...form, ...proof })) if (value) body.set(name, value);
+    return { method: "POST", headers, body };
   }
 
-  async function attempt<T>(path: string, init: RequestInit, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function attempt<T>(path: string, request: Builder, signal: AbortSignal, read: (answer: Response) => Promise<T>): Promise<T> {
     const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
     if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
+    const url = `${base}${path}`;
+    const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
     const cache: RequestInit = typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {};
     let answer: Response;
     try {
       // Cloudflare Workers have no `redirect: "error"`.
-      answer = await (options.fetch ?? globalThis.fetch)(`${base}${path}`, { ...init, ...cache, redirect: "manual" });
+      answer = await (options.fetch ?? globalThis.fetch)(url, { ...init, ...cache, signal, redirect: "manual" });
     } catch (cause) {
       throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
     }
@@ -333,7 +365,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  async function call<T>(path: string, init: RequestInit, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function call<T>(path: string, request: Builder, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
     // React Native has neither AbortSignal.timeout nor AbortSignal.any.
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
@@ -341,7 +373,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     signal?.addEventListener("abort", abort);
     const endsAt = Date.now() + timeout;
     const timer = setTimeout(() => controller.abort(new Error(`no answer within ${timeout} ms`)), timeout);
-    const once = () => attempt(path, { ...init, signal: controller.signal }, read);
+    const once = () => attempt(path, request, controller.signal, read);
     try {
       return await once().catch(async (failure: CambioError) => {
         const wait = Math.max(failure.retryAfter ?? 0, SHORTEST_WAIT);
@@ -358,18 +390,14 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 
   function post<T>(
     path: string,
-    form: Record<string, string | undefined>,
-    options: CallOptions & { userAgent?: string | undefined },
+    form: Form,
+    options: CallOptions & { userAgent?: string | null | undefined },
     read: (answer: Response) => Promise<T>,
   ): Promise<T> {
-    const headers: Record<string, string> = { Authorization: authorization() };
-    if (options.userAgent) headers["User-Agent"] = options.userAgent;
-    const body = new URLSearchParams();
-    for (const [name, value] of Object.entries(form)) if (value) body.set(name, value);
-    return call(path, { method: "POST", headers, body }, options, read);
+    return call(path, (endpoint) => withForm(endpoint, form, options.userAgent), options, read);
   }
 
-  async function grant(form: Record<string, string | undefined>, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
+  async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
     const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
@@ -378,8 +406,8 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       expiresAt: askedAt + answer.expires_in * 1000,
       refreshToken: answer.refresh_token,
       user: answer.user,
-      ...(answer.scope && { scope: answer.scope }),
-      ...(answer.is_new_user !== undefined && { isNewUser: answer.is_new_user }),
+      scope: answer.scope,
+      isNewUser: answer.is_new_user,
       ...(answer.email_in_use && { emailInUse: true }),
     };
   }
@@ -402,7 +430,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     },
     async me(accessToken, more = {}) {
       const headers = { Authorization: `Bearer ${accessToken}` };
-      return call<Account>("/me", { headers }, more, (answer) => answer.json());
+      return call<Account>("/me", () => ({ headers }), more, (answer) => answer.json());
     },
   };
 }
@@ -555,7 +583,7 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   // At the token endpoint, 401 is about the client; here it is about the access token.
   const isEnded = path === "/me" && answer.status === 401;
   const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
-  const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
+  const detail = body?.error_description ? `: ${body.error_description}` : "";
   const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
   return new CambioError(kind, `${message}${where}`, { ...details, code });
 }

@@ -1,4 +1,65 @@
-import { type CambioClient, CambioError, type Grant, type User } from "./index.js";
+import type { CambioClient, CambioError, Grant, User } from "./index.js";
+
+/** When sessions are refreshed. */
+export interface RefreshOptions {
+  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
+  refreshBefore?: number;
+}
+
+/** Where the package reports what happens. */
+export interface WatchOptions {
+  /** The log: `console` by default, or for example pino. A refused sign-in is `info`; a failure of Cambio or of the settings is `error`. */
+  logger?: Logger;
+  /** Called for each event, with no token in it. The package does not wait for it; what it throws goes to the log. */
+  onEvent?: (event: CambioEvent) => unknown;
+}
+
+/**
+ * The part of a logger that the package uses.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type Logger } from "@cambio/next-auth/v4";
+ *
+ * const logger: Logger = { error: (message) => console.error(message), info: () => {} };
+ * export const { options } = cambio({ logger });
+ * ```
+ */
+export interface Logger {
+  /** Logs a failure of Cambio or of the settings. */
+  error(message: string): void;
+  /** Logs a refused sign-in. */
+  info(message: string): void;
+}
+
+/**
+ * An event of a sign-in or of a session.
+ *
+ * @example
+ * ```ts
+ * import type { CambioEvent } from "@cambio/next-auth/v4";
+ *
+ * export function onEvent(event: CambioEvent): void {
+ *   if (event.type === "signInFailed") console.warn(event.provider, event.page, event.error.code);
+ * }
+ * ```
+ */
+export type CambioEvent =
+  /** Cambio accepted a sign-in. */
+  | { type: "signIn"; userId: string; provider: string; isNewUser: boolean | undefined }
+  /** A sign-in failed; `page` is the `?error=` of the error page. */
+  | { type: "signInFailed"; provider: string; page: Refusal; error: CambioError }
+  /** A session has new tokens. */
+  | { type: "refresh"; userId: string }
+  /** A refresh failed; the session continues, and a later request tries again. */
+  | { type: "refreshFailed"; userId: string; error: CambioError }
+  /** Cambio ended the session: the user has to sign in again. */
+  | { type: "sessionEnded"; userId: string }
+  /** The user signed out. */
+  | { type: "signOut"; userId: string };
+
+/** Why a sign-in failed, in the word that its error page gets. */
+export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
 
 /** What an encrypted session cookie holds of a grant. */
 export interface Kept {
@@ -45,7 +106,8 @@ export interface Keeper {
   fresh(session: Kept, refused?: string): Promise<Kept>;
 }
 
-export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
+export function keeper(client: CambioClient, { refreshBefore = 60_000, ...options }: RefreshOptions & WatchOptions): Keeper {
+  const { report, emit } = watcher(options);
   /** By the refresh token that they go on from. */
   const runs = new Map<string, Run>();
 
@@ -57,11 +119,19 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
 
   /** `undefined` when there is no answer. */
   async function refreshed(session: Kept): Promise<Kept | undefined> {
+    const userId = session.user.id;
     try {
-      return opened(await client.refresh(session.refreshToken));
-    } catch (error) {
-      if (error instanceof CambioError && error.kind === "ended") return { ...session, accessToken: "", refreshToken: "", hasEnded: true };
+      const grant = await client.refresh(session.refreshToken);
+      emit({ type: "refresh", userId });
+      return opened(grant);
+    } catch (failure) {
+      const error = failure as CambioError;
+      if (error.kind === "ended") {
+        emit({ type: "sessionEnded", userId });
+        return { ...session, accessToken: "", refreshToken: "", hasEnded: true };
+      }
       report(error, "the session was not refreshed: ");
+      emit({ type: "refreshFailed", userId, error });
       return undefined;
     }
   }
@@ -127,12 +197,25 @@ interface Cause {
   port?: number;
 }
 
-/** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
-export function report(error: unknown, what = ""): void {
-  let first = error as Cause | null | undefined;
-  for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;
-  const { name, code = name, hostname, address, port } = first ?? {};
-  const host = [hostname ?? address, port].filter(Boolean).join(":");
-  const cause = first === error ? "" : ` (${[typeof code === "string" ? code : name, host].filter(Boolean).join(" ")})`;
-  console.error("[cambio]", `${what}${error instanceof Error ? error.message : String(error)}${cause}`);
+/** Returns what reports failures to the log, and what emits events. Neither throws. */
+export function watcher({ logger = console, onEvent }: WatchOptions) {
+  /** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
+  function report(error: unknown, what = "", level: keyof Logger = "error"): void {
+    let first = error as Cause | null | undefined;
+    for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;
+    const { name, code = name, hostname, address, port } = first ?? {};
+    const host = [hostname ?? address, port].filter(Boolean).join(":");
+    const cause = first === error ? "" : ` (${[typeof code === "string" ? code : name, host].filter(Boolean).join(" ")})`;
+    logger[level](`[cambio] ${what}${(error as Cause | undefined)?.message ?? error}${cause}`);
+  }
+
+  async function emit(event: CambioEvent): Promise<void> {
+    try {
+      await onEvent?.(event);
+    } catch (error) {
+      report(error, "onEvent: ");
+    }
+  }
+
+  return { report, emit };
 }

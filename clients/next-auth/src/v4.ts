@@ -5,6 +5,7 @@ import type { CambioClient } from "./index.js";
 
 export type { GetAccessToken } from "./callbacks.js";
 export type { AccessToken } from "./index.js";
+export type { CambioEvent, Logger } from "./keep.js";
 
 declare module "next-auth" {
   interface Session extends DeclaredSession {

@@ -260,6 +260,8 @@ const AROUND = {
     declare const accessToken: string;
     declare const refreshToken: string;
     declare const idToken: string;
+    declare const clientSecret: string;
+    declare const jwk: string;
     declare const session: { accessToken?: string; error?: string } | null;
   `,
   "auth.ts": 'import NextAuth from "next-auth"; export const { auth } = NextAuth({ providers: [] });',
