@@ -536,7 +536,8 @@ export function cambioFetch(
     if (answer.status !== 401 || !copy) return answer;
     const next = await from({ refused: token });
     if (next.token === token) return answer;
-    await answer.body?.cancel();
+    // Frees the connection. `cancel` would wait for the copies that Next.js makes of an answer.
+    await answer.text();
     return send(next.token, copy);
   };
 }

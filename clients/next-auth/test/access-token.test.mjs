@@ -280,6 +280,20 @@ test("a body that can be read once is sent once", async () => {
   }
 });
 
+test("a 401 whose body Next.js has copied for others does not stop the call", { timeout: 5_000 }, async () => {
+  knows("new");
+  /** @type {Response[]} */
+  const copies = [];
+  /** @type {typeof fetch} */
+  const copying = async (...call) => {
+    const answer = await fetch(...call);
+    copies.push(answer.clone());
+    return answer;
+  };
+  assert.equal((await cambioFetch(source().tokens, server.url, copying)("/orders")).status, 200);
+  assert.equal(copies.length, 2);
+});
+
 test("a second 401 is the answer, and so is the first where there is no other token", async () => {
   knows("none");
   const { tokens, refused } = source();
