@@ -8,7 +8,7 @@ import { type CambioOptions, createClient, type Grant, type ProviderTokens, type
 import { type Keeper, keeper, type Kept, state } from "./keep.js";
 
 /**
- * How to reach Cambio, and how sessions behave.
+ * The settings of Cambio and of its sessions.
  *
  * @example
  * ```ts

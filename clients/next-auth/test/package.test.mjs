@@ -230,7 +230,7 @@ for (const [version, nextAuth, entry] of [
   }
 }
 
-/** What the examples of the documentation take from the app around them. */
+/** Names that the examples of the documentation take from the app around them. */
 const AROUND = {
   "around.d.ts": `
     declare const accessToken: string;
