@@ -56,7 +56,7 @@ function dice(seed) {
 /** @typedef {{ get(name: string): { value: string } | undefined, set(name: string, value: string): void }} Cookies */
 /** The cookies of the request under way, as `cookies` of `next/headers` returns them. @type {AsyncLocalStorage<Cookies>} */
 const cookies = new AsyncLocalStorage();
-/** Whether Cambio takes each request and never answers. */
+/** True while Cambio takes each request and never answers. */
 let isHanging = false;
 
 /** A process of the app's server; each has its own single flight. */
@@ -119,7 +119,7 @@ function page(browser, { callbacks }, age = expired) {
       answer.shown = await callbacks.session({ session: { user: {}, expires: "" }, token: answer.session });
     } catch (error) {
       // next-auth 4 then removes the cookie.
-      assert.match(String(error), /this session was signed out/);
+      assert.match(String(error), /session was signed out/);
       answer.session = null;
     }
   });
@@ -160,7 +160,7 @@ async function withFastClock(body) {
 
 const WEATHER = /** @type {const} */ (["fine", "fine", "answers are lost", "nothing gets through", "Cambio hangs"]);
 
-/** All that happens in a round, decided before anything happens. @param {Roll} roll */
+/** The events of a round, all of them decided before the first one. @param {Roll} roll */
 function planOf(roll) {
   const weather = WEATHER[roll(WEATHER.length)];
   // Where Cambio hangs, it may have done what it was asked for.

@@ -10,7 +10,7 @@ import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, stat
 export type { CambioEvent, Logger } from "./keep.js";
 
 /**
- * How to reach Cambio, and how sessions behave.
+ * The settings of Cambio and of its sessions.
  *
  * @example
  * ```ts

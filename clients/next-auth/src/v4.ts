@@ -21,7 +21,7 @@ declare module "next-auth/jwt" {
 }
 
 /**
- * How to reach Cambio, and what your app does beside it.
+ * The settings of Cambio, and the callbacks and events of your app.
  *
  * @example
  * ```ts

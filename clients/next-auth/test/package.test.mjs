@@ -254,7 +254,7 @@ for (const [version, nextAuth, entry] of [
   }
 }
 
-/** What the examples of the documentation take from the app around them. */
+/** Names that the examples of the documentation take from the app around them. */
 const AROUND = {
   "around.d.ts": `
     declare const accessToken: string;
@@ -271,7 +271,7 @@ for (const [name, entry] of Object.entries(manifest.exports).filter(([, entry]) 
     const isV5 = name === "./v5";
     const examples = Object.entries(examplesOf(join(unpacked, (entry.import ?? entry).types)));
     assert.deepEqual(examples.filter(([, found]) => found.length === 0).map(([name]) => name), []);
-    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, code])));
+    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, isV5 ? code.replaceAll("/v4", "/v5") : code])));
     const { "auth.ts": auth, ...around } = AROUND;
     const app = appWith({ ...files, ...around, ...(isV5 && { "auth.ts": auth }) }, isV5 ? "next-auth-5" : "next-auth");
     assert.deepEqual(compileWith7(app, ["around.d.ts", ...Object.keys(files)], RESOLUTIONS.bundler), []);
@@ -345,7 +345,7 @@ function compileWith7(app, names, { moduleResolution }) {
   writeFileSync(join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
   const tsc = join(ROOT, "node_modules/typescript-7/bin/tsc");
   const { stdout } = spawnSync("node", [tsc, "--pretty", "false", "--listFiles"], { cwd: app, encoding: "utf8" });
-  assert.match(stdout, /@cambio\/next-auth\/dist\/.*\/index\.d\.c?ts$/m, "the package is not compiled");
+  assert.match(stdout, /@cambio\/next-auth\/dist\/.*\.d\.c?ts$/m, "the package is not compiled");
   const errors = [...stdout.matchAll(/^((?:node_modules\/@cambio\/|[\w-]+\.c?ts)[^(]*)\([\d,]+\): error TS\d+: (.*)$/gm)];
   return errors.map(([, file, message]) => `${file}: ${message}`);
 }
