@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
+import type { AccessToken, AccessTokenOptions } from "./fetch.js";
 import {
-  type AccessToken,
-  type AccessTokenOptions,
   type CambioClient,
   CambioError,
   type CambioOptions,
@@ -119,7 +118,7 @@ export function steps(options: SessionOptions) {
   const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const watch = watcher(options);
-  const { report, emit } = watch;
+  const { tried, emit } = watch;
   const keep = keeper(client, options);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
@@ -129,13 +128,7 @@ export function steps(options: SessionOptions) {
   let readSession: () => Promise<unknown>;
 
   async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
-    let browser: string | null | undefined;
-    try {
-      browser = await userAgent?.();
-    } catch (error) {
-      report(error);
-    }
-    return exchanged(client, watch, account, browser);
+    return exchanged(client, watch, account, await tried(() => userAgent?.()));
   }
 
   /** The sessions that this browser signed out, the last one first. */
@@ -153,21 +146,13 @@ export function steps(options: SessionOptions) {
   async function end({ id, refreshToken }: Kept): Promise<void> {
     if (id) {
       const { ids, store } = await ended();
-      try {
-        const value = [id, ...ids].slice(0, ENDED_SESSIONS).join(".");
-        store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
-      } catch (error) {
-        report(error);
-      }
+      const value = [id, ...ids].slice(0, ENDED_SESSIONS).join(".");
+      await tried(() => store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 }));
     }
     if (!refreshToken) return;
     const isDone = revoke(refreshToken);
-    try {
-      if (after) return after(isDone);
-    } catch (error) {
-      report(error);
-    }
-    await isDone;
+    const isLeft = after && (await tried(() => [after(isDone)]));
+    if (!isLeft) await isDone;
   }
 
   /** Ends the session of this browser that a sign-in takes the place of. Never fails. */
@@ -207,7 +192,6 @@ export function steps(options: SessionOptions) {
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
       // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
-      if (account) grants.delete(account);
       const cambio: Kept | undefined =
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
@@ -248,7 +232,7 @@ export function steps(options: SessionOptions) {
         const found = await readings.run(reading, session);
         if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf got a cached session");
         const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
-        if (token && expiresAt) return { token, expiresAt };
+        if (token) return { token, expiresAt: expiresAt as number };
         throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
       };
     },
@@ -318,16 +302,13 @@ const SIGN_OUT = 2_000;
 
 /** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
 export function revoker(options: CambioOptions & WatchOptions): (refreshToken: string) => Promise<void> {
-  const { report } = watcher(options);
+  const { tried } = watcher(options);
   const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
-  return async (refreshToken) => {
-    const answer = client.revoke(refreshToken).then(() => true);
-    try {
-      if (!(await within(SIGN_OUT, answer))) report("a session was not ended: Cambio does not answer /revoke");
-    } catch (error) {
-      report(error, "a session was not ended: ");
-    }
-  };
+  return (refreshToken) =>
+    tried(async () => {
+      const answer = client.revoke(refreshToken).then(() => true);
+      if (!(await within(SIGN_OUT, answer))) throw new Error("Cambio does not answer /revoke");
+    }, "a session was not ended: ");
 }
 
 /** By error code, or by kind; `CambioMisconfigured` for all others. */

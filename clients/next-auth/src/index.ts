@@ -198,7 +198,8 @@ export interface CambioErrorDetails {
  *
  * @example
  * ```ts
- * import { cambioFetch, isCambioError } from "@cambio/next-auth";
+ * import { isCambioError } from "@cambio/next-auth";
+ * import { cambioFetch } from "@cambio/next-auth/fetch";
  *
  * const failure: unknown = await cambioFetch(session, "https://api.example.com")("/orders").catch((error) => error);
  * if (isCambioError(failure)) console.error(failure.kind, failure.status, failure.requestId);
@@ -208,13 +209,13 @@ export class CambioError extends Error {
   /** The name of the class, which stays the same in a bundle that renames classes. */
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
-  declare readonly status: number | undefined;
+  readonly status: number | undefined;
   /** Cambio's error code, for example `invalid_grant`. */
-  declare readonly code: string | undefined;
+  readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
-  declare readonly requestId: string | undefined;
+  readonly requestId: string | undefined;
   /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
-  declare readonly retryAfter: number | undefined;
+  readonly retryAfter: number | undefined;
 
   constructor(
     /** The reason why the call failed. */
@@ -324,11 +325,11 @@ function setting(option: string | undefined, variable: string): string {
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
-    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`);
+    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}`);
   }
 
   /** Returns a request with a form, and with the credentials of this app. */
-  async function withForm(endpoint: string, form: Form, userAgent: string | null | undefined): Promise<RequestInit> {
+  async function withForm(endpoint: string, form: Form, userAgent?: string | null): Promise<RequestInit> {
     const clientId = setting(options.clientId, "CAMBIO_CLIENT_ID");
     const proof = await options.clientAuth?.(clientId, endpoint);
     const headers: Record<string, string> = userAgent ? { "User-Agent": userAgent } : {};
@@ -349,7 +350,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     const url = `${base}${path}`;
     const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
-    const cache: RequestInit = typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {};
+    const cache: RequestInit = "cache" in Object(globalThis.Request?.prototype) ? { cache: "no-store" } : {};
     let answer: Response;
     try {
       // Cloudflare Workers have no `redirect: "error"`.
@@ -357,7 +358,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     } catch (cause) {
       throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
     }
-    if (!answer.ok) throw await failureOf(path, answer, base);
+    if (!answer.ok) throw await failureOf(path, answer);
     try {
       return await read(answer);
     } catch (cause) {
@@ -365,7 +366,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  async function call<T>(path: string, request: Builder, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function call<T>(path: string, request: Builder, read: (answer: Response) => Promise<T>, { signal }: CallOptions = {}): Promise<T> {
     // React Native has neither AbortSignal.timeout nor AbortSignal.any.
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
@@ -388,19 +389,15 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  function post<T>(
-    path: string,
-    form: Form,
-    options: CallOptions & { userAgent?: string | null | undefined },
-    read: (answer: Response) => Promise<T>,
-  ): Promise<T> {
-    return call(path, (endpoint) => withForm(endpoint, form, options.userAgent), options, read);
-  }
-
-  async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant> {
+  async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined } = {}): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
-    const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
+    const answer = await call<Schemas["Grant"]>(
+      "/token",
+      (endpoint) => withForm(endpoint, { ...form, scope, audience }, options.userAgent),
+      json,
+      options,
+    );
     return {
       accessToken: answer.access_token,
       expiresAt: askedAt + answer.expires_in * 1000,
@@ -418,165 +415,48 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       const subject = id_token
         ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
         : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
-      if (!subject.subject_token) throw new CambioError("misconfigured", `next-auth has no token of ${provider}`);
+      if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;
       return grant({ grant_type: GRANT_TYPE, ...subject }, { scope, audience, ...more });
     },
-    async refresh(refreshToken, more = {}) {
+    async refresh(refreshToken, more) {
       return grant({ grant_type: "refresh_token", refresh_token: refreshToken }, more);
     },
-    async revoke(token, more = {}) {
-      await post("/revoke", { token }, more, async () => {});
+    async revoke(token, more) {
+      await call("/revoke", (endpoint) => withForm(endpoint, { token }), async () => {}, more);
     },
-    async me(accessToken, more = {}) {
+    async me(accessToken, more) {
       const headers = { Authorization: `Bearer ${accessToken}` };
-      return call<Account>("/me", () => ({ headers }), more, (answer) => answer.json());
+      return call<Account>("/me", () => ({ headers }), json, more);
     },
   };
 }
 
-/**
- * An access token for your own API.
- *
- * @example
- * ```ts
- * import type { AccessToken } from "@cambio/next-auth";
- *
- * export const isGood = ({ expiresAt }: AccessToken): boolean => Date.now() < expiresAt;
- * ```
- */
-export interface AccessToken {
-  /** The access token. */
-  token: string;
-  /** When the token expires, in milliseconds since the epoch. */
-  expiresAt: number;
-}
-
-/**
- * Options of one request for an access token.
- *
- * @example
- * ```ts
- * import type { AccessTokenOptions } from "@cambio/next-auth";
- *
- * export const afterA401 = (token: string): AccessTokenOptions => ({ refused: token });
- * ```
- */
-export interface AccessTokenOptions {
-  /** An access token that the API refused with 401. The next token replaces it although it has not expired. */
-  refused?: string;
-}
-
-/**
- * A function that returns an access token for each call, for example `getAccessToken` of your app.
- *
- * @example
- * ```ts
- * import { cambioFetch, type TokenSource } from "@cambio/next-auth";
- *
- * const fixed: TokenSource = async () => ({ token: accessToken });
- * export const api = cambioFetch(fixed, "https://api.example.com");
- * ```
- */
-export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<AccessToken, "token">>;
-
-/**
- * Returns a `fetch` for your own API at `url`, which sends an access token. It fits openapi-fetch, ofetch and ky.
- *
- * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
- * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
- *
- * With `getAccessToken`, a call that the API answers with 401 is sent once more with a refreshed token, unless its body is a stream.
- * For that, a `Request` with a body is copied.
- *
- * A call fails with a {@link CambioError} where there is no token: `ended` means that the user signs in again, `unavailable` that a
- * later call may succeed. All other errors are those of `fetch`.
- *
- * @param from `getAccessToken`, or a session that shows its access token (`exposeAccessToken`).
- *
- * @example
- * ```ts
- * import { cambioFetch } from "@cambio/next-auth";
- *
- * const api = cambioFetch(getAccessToken, "https://api.example.com/v1");
- * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
- * ```
- *
- * @example
- * ```ts
- * import { cambioFetch, type paths } from "@cambio/next-auth";
- * import createClient from "openapi-fetch";
- *
- * const baseUrl = "https://auth.example.com";
- * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(getAccessToken, baseUrl) });
- * const { data } = await api.GET("/me");
- * ```
- */
-export function cambioFetch(
-  from: TokenSource | { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
-  url: string,
-  fetch?: typeof globalThis.fetch,
-): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
-  return async (input, init) => {
-    const request = "url" in Object(input) ? (input as Request) : undefined;
-    const target = within(url, request ? request.url : String(input));
-    const send = (token: string, input: string | Request) => {
-      const headers = new Headers(init?.headers ?? request?.headers);
-      headers.set("Authorization", `Bearer ${token}`);
-      return (fetch ?? globalThis.fetch)(input, { redirect: "manual", ...init, headers });
-    };
-    if (typeof from !== "function") {
-      if (from?.accessToken) return send(from.accessToken, request ?? target);
-      throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    }
-    const { token } = await from();
-    // A stream, or the chunks that Node.js takes as well, can be read once; the body of a request is gone with the first attempt.
-    const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
-    const answer = await send(token, request ?? target);
-    if (answer.status !== 401 || !copy) return answer;
-    const next = await from({ refused: token });
-    if (next.token === token) return answer;
-    // Frees the connection. `cancel` would wait for the copies that Next.js makes of an answer.
-    await answer.text();
-    return send(next.token, copy);
-  };
-}
-
-/** Returns the URL of a path below `url`, or of an absolute URL that is `url` or below it. */
-function within(url: string, path: string): string {
-  const base = parsed(url);
-  if (!base || !/^https?:$/.test(base.protocol)) throw new CambioError("misconfigured", `"${url}" is not an http(s) URL`);
-  const root = base.origin + base.pathname.replace(/\/+$/, "");
-  const isAbsolute = /^([a-z][a-z\d+.-]*:)?\/\//i.test(path);
-  // The text after the host begins with one of these, so no path can extend the host.
-  const target = isAbsolute ? parsed(path, root) : parsed(root + (/^([/?#]|$)/.test(path) ? path : `/${path}`));
-  if (!target || !`${target.origin}${target.pathname}/`.startsWith(`${root}/`)) {
-    throw new CambioError("misconfigured", `the call is not for the API at ${root}`);
-  }
-  return target.href;
-}
+const json = (answer: Response) => answer.json();
 
 /** Resolves after `wait` milliseconds, and earlier when the signal aborts. */
 function pause(wait: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, wait);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
+    signal.addEventListener("abort", () => resolve(clearTimeout(timer)));
   });
 }
 
 /** Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in between. */
-async function failureOf(path: string, answer: Response, base: string): Promise<CambioError> {
+async function failureOf(path: string, answer: Response): Promise<CambioError> {
   const details = detailsOf(answer);
   const where = details.requestId ? ` (request ${details.requestId})` : "";
   // A browser hides the status of a redirect.
   if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
-    const location = answer.headers.get("Location");
-    const target = location && parsed(location, base);
-    const what = `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}`;
-    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to an address that does not redirect${where}`, details);
+    let target = "";
+    try {
+      // The origin only, because the rest of the address may contain a secret.
+      target = ` to ${new URL(answer.headers.get("Location") ?? "").origin}`;
+    } catch {
+      // The header is missing, hidden by a browser, or a path.
+    }
+    const what = `Cambio answers ${path} with a redirect${target}`;
+    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to the final address${where}`, details);
   }
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
@@ -585,16 +465,8 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   const isEnded = path === "/me" && answer.status === 401;
   const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
   const detail = body?.error_description ? `: ${body.error_description}` : "";
-  const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
+  const message = isEnded ? "the access token is not valid" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
   return new CambioError(kind, `${message}${where}`, { ...details, code });
-}
-
-function parsed(url: string, base?: string): URL | undefined {
-  try {
-    return new URL(url, base);
-  } catch {
-    return undefined;
-  }
 }
 
 function detailsOf({ status, headers }: Response): CambioErrorDetails {

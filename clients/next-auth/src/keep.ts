@@ -197,7 +197,7 @@ interface Cause {
   port?: number;
 }
 
-/** Returns what reports failures to the log, and what emits events. Neither throws. */
+/** Returns functions that log failures and emit events. None of them throws. */
 export function watcher({ logger = console, onEvent }: WatchOptions) {
   /** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
   function report(error: unknown, what = "", level: keyof Logger = "error"): void {
@@ -209,13 +209,17 @@ export function watcher({ logger = console, onEvent }: WatchOptions) {
     logger[level](`[cambio] ${what}${(error as Cause | undefined)?.message ?? error}${cause}`);
   }
 
-  async function emit(event: CambioEvent): Promise<void> {
+  /** Returns the result of a task. Logs its failure and returns nothing in that case. */
+  async function tried<T>(task: () => T | PromiseLike<T>, what?: string): Promise<T | undefined> {
     try {
-      await onEvent?.(event);
+      return await task();
     } catch (error) {
-      report(error, "onEvent: ");
+      report(error, what);
+      return undefined;
     }
   }
 
-  return { report, emit };
+  const emit = (event: CambioEvent) => tried(() => onEvent?.(event), "onEvent: ");
+
+  return { report, tried, emit };
 }

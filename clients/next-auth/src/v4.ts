@@ -4,7 +4,7 @@ import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, 
 import type { CambioClient } from "./index.js";
 
 export type { GetAccessToken } from "./callbacks.js";
-export type { AccessToken } from "./index.js";
+export type { AccessToken } from "./fetch.js";
 export type { CambioEvent, Logger } from "./keep.js";
 
 declare module "next-auth" {

@@ -5,7 +5,7 @@ import { cambioHandler } from "./handler.js";
 import type { CambioClient } from "./index.js";
 
 export type { GetAccessToken } from "./callbacks.js";
-export type { AccessToken } from "./index.js";
+export type { AccessToken } from "./fetch.js";
 export type { CambioEvent, Logger } from "./keep.js";
 
 /** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */

@@ -2,7 +2,8 @@
 /** Access tokens on the server, through the real handlers of next-auth 4 and Auth.js 5, and calls to the API with them. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cambioFetch, isCambioError } from "@cambio/next-auth";
+import { isCambioError } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio as plugin } from "@cambio/next-auth/better-auth";
 import * as v4 from "@cambio/next-auth/v4";
 import * as v5 from "@cambio/next-auth/v5";

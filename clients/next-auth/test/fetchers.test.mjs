@@ -2,7 +2,7 @@
 /** `cambioFetch` as the `fetch` of published clients. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cambioFetch } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import ky from "ky";
 import { createFetch } from "ofetch";
 import { serverOfTests, USER } from "./server.mjs";

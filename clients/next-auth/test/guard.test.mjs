@@ -47,7 +47,7 @@ test("a bundle for browsers with such an entry does not build, and the message n
     // better-auth does not build without what Next.js leaves to Node.js.
     if (!entry.endsWith("better-auth")) assert.equal(await errorsOf(`import { cambio } from "${entry}"; console.log(cambio)`, "node"), "");
   }
-  assert.equal(await errorsOf('import { cambioFetch } from "@cambio/next-auth"; console.log(cambioFetch)', "web"), "");
+  assert.equal(await errorsOf('import { cambioFetch } from "@cambio/next-auth/fetch"; console.log(cambioFetch)', "web"), "");
 });
 
 /** By the webpack of Next.js, and as Next.js sets it. @param {string} code @param {"web" | "node"} target @returns {Promise<string>} */

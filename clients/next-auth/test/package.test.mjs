@@ -94,7 +94,8 @@ test("the next major of a peer is not taken for one that was tried", () => {
 });
 
 const V4 = `
-import { CambioError, cambioFetch, createClient, isCambioError, type paths } from "@cambio/next-auth";
+import { CambioError, createClient, isCambioError, type paths } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio } from "@cambio/next-auth/v4";
 import type { NextAuthOptions, Session } from "next-auth";
 import type { JWT } from "next-auth/jwt";

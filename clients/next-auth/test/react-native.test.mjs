@@ -5,7 +5,8 @@
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { cambioFetch, createClient } from "@cambio/next-auth";
+import { createClient } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { URL as ExpoUrl, URLSearchParams as ExpoUrlSearchParams } from "whatwg-url-minimum";
 import { serverOfTests, USER } from "./server.mjs";
 

@@ -1,6 +1,6 @@
 "use server";
 
-import { cambioFetch } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { revalidatePath } from "next/cache";
 import { headers } from "next/headers";
 import { auth } from "@/lib/auth";

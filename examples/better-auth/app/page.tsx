@@ -1,4 +1,5 @@
-import { type Account, CambioError, cambioFetch, type components } from "@cambio/next-auth";
+import { type Account, CambioError, type components } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import type { CambioSessionAnswer } from "@cambio/next-auth/better-auth";
 import { headers } from "next/headers";
 import { api, auth } from "@/lib/auth";

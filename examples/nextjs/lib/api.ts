@@ -1,4 +1,5 @@
-import { type Account, CambioError, cambioFetch, type components } from "@cambio/next-auth";
+import { type Account, CambioError, type components } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { getAccessToken } from "@/lib/auth";
 import { env } from "@/lib/env";
 

@@ -1,6 +1,6 @@
 // Only compiled: what an app with Auth.js 5 can rely on without declaring anything.
 import NextAuth, { type NextAuthConfig, type Session } from "next-auth";
-import { cambioFetch } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio, cambioProxy } from "@cambio/next-auth/v5";
 
 const { options, accessTokenOf } = cambio({ url: "https://auth.example.com", clientId: "nextjs", clientSecret: "secret" });
