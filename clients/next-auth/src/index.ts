@@ -88,13 +88,13 @@ export interface CambioErrorDetails {
 export class CambioError extends Error {
   override readonly name = "CambioError";
   /** The status of the answer, if there was one. */
-  declare readonly status: number | undefined;
+  readonly status: number | undefined;
   /** Cambio's error code, for example `invalid_grant`. */
-  declare readonly code: string | undefined;
+  readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
-  declare readonly requestId: string | undefined;
+  readonly requestId: string | undefined;
   /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
-  declare readonly retryAfter: number | undefined;
+  readonly retryAfter: number | undefined;
 
   constructor(
     readonly kind: CambioErrorKind,
@@ -334,10 +334,11 @@ export function cambioFetch(
       throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
     }
     const { token } = await from();
-    // A stream, or the chunks that Node.js takes as well, can be read once; the body of a request is gone with the first attempt.
-    const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
+    // The body of a request is gone with the first attempt.
+    const copy = request?.clone() ?? target;
     const answer = await send(token, request ?? target);
-    if (answer.status !== 401 || !copy) return answer;
+    // A stream, and the chunks that Node.js takes as well, can be read once.
+    if (answer.status !== 401 || Symbol.asyncIterator in Object(init?.body)) return answer;
     const next = await from({ refused: token });
     if (next.token === token) return answer;
     // Frees the connection. `cancel` would wait for the copies that Next.js makes of an answer.
