@@ -230,7 +230,7 @@ export function steps(options: SessionOptions) {
       return async ({ refused } = {}) => {
         const reading: Reading = { refused };
         const found = await readings.run(reading, session);
-        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf got a cached session");
+        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf: the session is cached");
         const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
         if (token) return { token, expiresAt: expiresAt as number };
         throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
