@@ -1,4 +1,5 @@
-// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
+// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into
+// dist/cjs.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 

@@ -1,5 +1,8 @@
 // @ts-check
-/** Every page of this repository, as axe and a ruler see it: in the light and in the dark, on a desk and on a telephone. */
+/**
+ * Every page of this repository, as axe and a ruler see it: in the light and in the dark, on a desk and on a
+ * telephone.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
@@ -205,7 +208,10 @@ async function visitor(options) {
   return (await freshBrowser(browser, { viewport: { width: 1280, height: 900 }, ...options })).newPage();
 }
 
-/** Whoever has tried all of the local page; each caller is a user of their own. @param {import("playwright-core").BrowserContextOptions} [options] */
+/**
+ * Whoever has tried all of the local page; each caller is a user of their own.
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
 async function signedInLocally(options) {
   const page = await visitor(options);
   const who = options ? { login: "mona", name: "Mona Lisa" } : { login: "hubot", name: "Hubot" };

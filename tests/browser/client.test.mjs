@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that hangs, and a
- * browser that stores answers late or not at all: only a sign-out ends a session, and nothing brings that session back.
+ * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that
+ * hangs, and a browser that stores answers late or not at all: only a sign-out ends a session, and nothing brings
+ * that session back.
  */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -54,7 +55,10 @@ function dice(seed) {
 /** @typedef {ReturnType<typeof dice>} Roll */
 
 /** @typedef {{ get(name: string): { value: string } | undefined, set(name: string, value: string): void }} Cookies */
-/** The cookies of the request under way, as `cookies` of `next/headers` returns them. @type {AsyncLocalStorage<Cookies>} */
+/**
+ * The cookies of the request under way, as `cookies` of `next/headers` returns them.
+ * @type {AsyncLocalStorage<Cookies>}
+ */
 const cookies = new AsyncLocalStorage();
 /** True while Cambio takes each request and never answers. */
 let isHanging = false;
@@ -111,7 +115,12 @@ async function request({ session, ended }, handle) {
   return answer;
 }
 
-/** A page of the app. @param {Browser} browser @param {ReturnType<typeof startProcess>} process @param {(cookie: any) => any} age */
+/**
+ * A page of the app.
+ * @param {Browser} browser
+ * @param {ReturnType<typeof startProcess>} process
+ * @param {(cookie: any) => any} age
+ */
 function page(browser, { callbacks }, age = expired) {
   return request(browser, async (answer, session) => {
     try {
@@ -166,7 +175,8 @@ function planOf(roll) {
   // Where Cambio hangs, it may have done what it was asked for.
   const isDone = roll(2) === 0;
   const age = roll(2) === 0 ? due : expired;
-  // A server component cannot write a cookie. A late answer comes after all others, and after a sign-out it takes any time.
+  // A server component cannot write a cookie. A late answer comes after all others, and after a sign-out it takes any
+  // time.
   const pages = Array.from({ length: 1 + roll(10) }, () => ({ process: roll(2), isStored: roll(3) > 0, isLate: roll(4) === 0 }));
   return { weather, isDone, age, pages, signsOut: roll(4) === 0, signsInAgain: roll(2) === 0, order: Array.from({ length: 30 }, () => roll(1000)) };
 }

@@ -34,7 +34,8 @@ for (const algorithm of /** @type {const} */ (["oidc", "oauth2"])) {
     const tokens = await exchange(cambio, await github.token(OCTOCAT.login));
 
     assert.equal(tokens.issued_token_type, ACCESS_TOKEN);
-    assert.equal(tokens.token_type, "bearer"); // openid-client compares it case-insensitively, and hands it on in lower case
+    // openid-client compares the type without regard to case and returns it in lower case.
+    assert.equal(tokens.token_type, "bearer");
     assert.equal(tokens.expires_in, 900);
     assert.equal(await name(cambio, tokens.access_token), OCTOCAT.name);
   });

@@ -47,7 +47,8 @@ const BINARIES = ["cambio", "token-exchange", "revoke", "introspect", "me", "ses
  */
 export async function startApi(name, github, settings = {}) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
-  // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
+  // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once
+  // more.
   const bins = BINARIES.flatMap((bin) => ["--bin", bin]);
   await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
 
@@ -112,8 +113,8 @@ async function warmUp(url) {
 }
 
 /**
- * Lets the next signing key sign. It was published a moment ago, which has to be longer ago for that; and the functions know of it
- * within five minutes, which starting anew makes shorter.
+ * Lets the next signing key sign. It was published a moment ago, which has to be longer ago for that; and the
+ * functions know of it within five minutes, which starting anew makes shorter.
  * @param {Awaited<ReturnType<typeof startApi>>} api
  */
 export async function rotateKeys(api) {
@@ -169,7 +170,10 @@ export async function startGate(url) {
   return gate;
 }
 
-/** How an app keeps its sessions, by the names that next-auth, Auth.js and better-auth have for that. @param {string} url */
+/**
+ * How an app keeps its sessions, by the names that next-auth, Auth.js and better-auth have for that.
+ * @param {string} url
+ */
 export function sessionSettings(url) {
   const settings = ["NEXTAUTH", "AUTH", "BETTER_AUTH"].flatMap((name) => [
     [`${name}_URL`, url],
@@ -185,7 +189,8 @@ export function cambioSettings(api) {
 
 /**
  * One of the examples, built as for production.
- * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer: string, id: string, secret: string } }} options
+ * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer:
+ * string, id: string, secret: string } }} options
  */
 export async function startNextApp(name, { example = "nextjs", port, github, api, oidc }) {
   return startNext(name, join(ROOT, "examples", example), port, {
@@ -227,7 +232,11 @@ export async function freshBrowser(browser, options) {
   return context;
 }
 
-/** Like `test`, and a failure ends with what the processes last said. @param {string} name @param {() => Promise<void>} body */
+/**
+ * Like `test`, and a failure ends with what the processes last said.
+ * @param {string} name
+ * @param {() => Promise<void>} body
+ */
 export function scenario(name, body) {
   test(name, () => body().catch(fail));
 }
@@ -280,7 +289,13 @@ async function eventually(what, timeout, attempt) {
 
 /** @typedef {{ cwd?: string, env?: Record<string, string> }} Where */
 
-/** Runs a command to its end. @param {string} name @param {string} command @param {string[]} args @param {Where & { timeout: number }} options */
+/**
+ * Runs a command to its end.
+ * @param {string} name
+ * @param {string} command
+ * @param {string[]} args
+ * @param {Where & { timeout: number }} options
+ */
 export async function run(name, command, args, { timeout, ...where }) {
   const started = start(name, command, args, where);
   const timer = setTimeout(() => signal(started, "SIGTERM"), timeout);
@@ -290,7 +305,13 @@ export async function run(name, command, args, { timeout, ...where }) {
   assert.equal(code, 0, `${name} failed\n${tail(started)}`);
 }
 
-/** Starts a process in a group of its own. @param {string} name @param {string} command @param {string[]} args @param {Where} [where] */
+/**
+ * Starts a process in a group of its own.
+ * @param {string} name
+ * @param {string} command
+ * @param {string[]} args
+ * @param {Where} [where]
+ */
 function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
   mkdirSync(OUTPUT, { recursive: true });
   const log = join(OUTPUT, `${name}.log`);
@@ -325,7 +346,11 @@ function isRunning({ child }) {
   return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
 }
 
-/** To the whole group, of which the first process may be gone already. @param {Process} started @param {NodeJS.Signals} name */
+/**
+ * To the whole group, of which the first process may be gone already.
+ * @param {Process} started
+ * @param {NodeJS.Signals} name
+ */
 function signal({ child }, name) {
   try {
     if (child.pid) process.kill(-child.pid, name);

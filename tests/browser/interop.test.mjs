@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Libraries that nobody here wrote sign in, check tokens, refresh and sign out, unchanged, while the signing keys rotate: whoever
- * checks tokens has read the keys before, and goes on.
+ * Libraries that nobody here wrote sign in, check tokens, refresh and sign out, unchanged, while the signing keys
+ * rotate: whoever checks tokens has read the keys before, and goes on.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -225,7 +225,11 @@ async function verifyAll(token) {
   }
 }
 
-/** Runs the Python part, which says when it has got to the middle. @param {string} library @param {string} token of GitHub */
+/**
+ * Runs the Python part, which says when it has got to the middle.
+ * @param {string} library
+ * @param {string} token of GitHub
+ */
 function start(library, token) {
   const python = join(ROOT, ".venv/bin/python");
   const child = spawn(python, [join(ROOT, "tests/browser/interop.py"), library], {

@@ -1,5 +1,7 @@
 // @ts-check
-/** Sign-in with a real OpenID provider beside GitHub: its keys rotate, it goes down, and it has other clients than us. */
+/**
+ * Sign-in with a real OpenID provider beside GitHub: its keys rotate, it goes down, and it has other clients than us.
+ */
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -172,7 +174,11 @@ async function signIn(page, person, where = app) {
   await page.waitForURL((url) => url.origin === where);
 }
 
-/** On the provider's own pages; who is known there already is asked for nothing. @param {Page} page @param {string} person */
+/**
+ * On the provider's own pages; who is known there already is asked for nothing.
+ * @param {Page} page
+ * @param {string} person
+ */
 async function choose(page, person) {
   const login = page.getByPlaceholder("Enter any login");
   const done = page.waitForURL((url) => url.origin !== provider.issuer && url.pathname.includes("callback")).catch(() => {});
@@ -191,7 +197,11 @@ async function shows(page, person) {
   return page.getByTestId("user-id").innerText();
 }
 
-/** The ID token of a whole flow of a client, with what it was asked for. @param {string} person @param {import("./provider.mjs").Client} [of] */
+/**
+ * The ID token of a whole flow of a client, with what it was asked for.
+ * @param {string} person
+ * @param {import("./provider.mjs").Client} [of]
+ */
 async function idToken(person, of = OURS) {
   const config = await client.discovery(new URL(provider.issuer), of.id, of.secret, undefined, {
     execute: [client.allowInsecureRequests],

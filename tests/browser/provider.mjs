@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * A real, certified OpenID provider that nobody here wrote, with the login and consent pages that it has for development.
+ * A real, certified OpenID provider that nobody here wrote, with the login and consent pages that it has for
+ * development.
  *
  * It has two clients: the one that Cambio is configured for, and a foreign one, whose tokens are just as real.
  */

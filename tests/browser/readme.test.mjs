@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The README of the TypeScript package, taken at its word: a fresh app of create-next-app, the packages that it names and the files
- * that it shows, unchanged, and somebody signs in.
+ * The README of the TypeScript package, taken at its word: a fresh app of create-next-app, the packages that it names
+ * and the files that it shows, unchanged, and somebody signs in.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -113,7 +113,12 @@ async function sharesNoCookie(page, url) {
   }
 }
 
-/** A fresh app with what a section of the README says. @param {string} name @param {string} section @param {string} creator */
+/**
+ * A fresh app with what a section of the README says.
+ * @param {string} name
+ * @param {string} section
+ * @param {string} creator
+ */
 async function create(name, section, creator) {
   const cli = fileURLToPath(import.meta.resolve(`${creator}/dist/index.js`));
   // Empty, because the usual one downloads fonts when it is built.

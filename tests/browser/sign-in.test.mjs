@@ -12,11 +12,15 @@ const EXAMPLES = new URL("../../examples/", import.meta.url);
 const jwt = createRequire(new URL("nextjs/package.json", EXAMPLES))("next-auth/jwt");
 const { symmetricDecodeJWT, symmetricEncodeJWT } = await import(new URL("better-auth/node_modules/better-auth/dist/crypto/index.mjs", EXAMPLES).href);
 
-/** @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held what a cookie holds of a session */
+/**
+ * The part of a session that a cookie contains.
+ * @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held
+ */
 
 /**
  * What differs between the examples: where they tell the session, and how their cookie holds it.
- * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key: string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
+ * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key:
+ * string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
  */
 
 /** @type {Example} */
@@ -81,7 +85,11 @@ function inBoth(name, body) {
   inExample(betterAuth, name, body);
 }
 
-/** One that needs what only the larger example has: its list of sessions. @param {string} name @param {() => Promise<void>} body */
+/**
+ * One that needs what only the larger example has: its list of sessions.
+ * @param {string} name
+ * @param {() => Promise<void>} body
+ */
 function inNextAuth(name, body) {
   inExample(nextAuth, name, body);
 }
@@ -391,7 +399,11 @@ async function signIn(page, user) {
   await choose(page, user);
 }
 
-/** The app says that signing in does not work for the moment; once that is mended, it does. @param {Page} page @param {() => void} mend */
+/**
+ * The app says that signing in does not work for the moment; once that is mended, it does.
+ * @param {Page} page
+ * @param {() => void} mend
+ */
 async function canTryAgain(page, mend) {
   await page.getByRole("heading", { name: "Please try again in a moment" }).waitFor();
   assert.deepEqual(await session(page), {});
@@ -423,7 +435,10 @@ async function userId(page) {
   return id;
 }
 
-/** What the app tells its own scripts, and the access token of the cookie, which it does not tell. @param {Page} page */
+/**
+ * What the app tells its own scripts, and the access token of the cookie, which it does not tell.
+ * @param {Page} page
+ */
 async function session(page) {
   const response = await page.request.get(`${app.url}${app.session}`);
   const told = (await response.json()) ?? {};

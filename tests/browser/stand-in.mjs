@@ -21,7 +21,10 @@ export const APP = { client_id: "cambio-tests", client_secret: "cambio-tests-sec
 /** Somebody else's OAuth app: its tokens are real, and must be worth nothing to Cambio. */
 export const OTHER_APP = { client_id: "other-app", client_secret: "other-app-secret", name: "Another app" };
 
-/** `emulate` takes every unknown bearer token for its first user. Nobody signs in as this one: whoever sees them, trusted such a token. */
+/**
+ * `emulate` takes every unknown bearer token for its first user. Nobody signs in as this one: whoever sees them,
+ * trusted such a token.
+ */
 export const CANARY = { login: "canary", name: "Nobody Should See Me", email: "canary@example.com" };
 export const OCTOCAT = { login: "octocat", name: "Mona Lisa Octocat", email: "octocat@example.com" };
 /** Whom nobody has invited. */
@@ -191,7 +194,11 @@ export class StandIn {
   }
 }
 
-/** GitHub takes an app's secret from either place, `emulate` from the form alone. @param {http.IncomingHttpHeaders} headers @param {Buffer} body */
+/**
+ * GitHub takes an app's secret from either place, `emulate` from the form alone.
+ * @param {http.IncomingHttpHeaders} headers
+ * @param {Buffer} body
+ */
 function withCredentials(headers, body) {
   const [, basic] = /^Basic (.+)$/i.exec(headers.authorization ?? "") ?? [];
   if (!basic) return body;
@@ -201,7 +208,10 @@ function withCredentials(headers, body) {
   return form;
 }
 
-/** GitHub answers check-a-token with its short form of a user, without name and e-mail. @param {Record<string, unknown>} profile */
+/**
+ * GitHub answers check-a-token with its short form of a user, without name and e-mail.
+ * @param {Record<string, unknown>} profile
+ */
 function simpleUser(profile) {
   return Object.fromEntries(
     Object.entries(profile).filter(([key]) => /url$|^(login|id|node_id|gravatar_id|type|site_admin)$/.test(key)),

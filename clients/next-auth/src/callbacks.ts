@@ -11,30 +11,33 @@ import {
 } from "./index.js";
 import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
-/** How to reach Cambio, and how sign-ins and sessions behave. */
+/** Options of sign-ins and sessions. */
 export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /**
-   * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
-   * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
+   * The page for a failed sign-in; `/api/auth/error` by default. Its `?error=` is `AccessDenied` if the user is not
+   * admitted, or `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
    */
   errorPage?: string;
-  /** The browser of whoever signs in, for their list of sessions: `async () => (await headers()).get("user-agent")`. */
+  /** Returns the user agent for the user's list of sessions: `async () => (await headers()).get("user-agent")`. */
   userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
   /**
-   * Whether the session has `accessToken` and `expiresAt`, for calls of your own scripts; false by default, so that the browser
-   * gets no token.
+   * Shows `accessToken` and `expiresAt` in the session, for calls of your own scripts; false by default, so that the
+   * browser gets no token.
    */
   exposeAccessToken?: boolean;
-  /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
+  /**
+   * Passes the provider's tokens to your own `jwt` callback in `account`; false by default, so that no session
+   * contains one.
+   */
   providerTokens?: boolean;
   /**
-   * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
-   * sign-out waits for Cambio, for 2 seconds at most.
+   * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform.
+   * Without it, a sign-out waits for Cambio, for 2 seconds at most.
    */
   after?: (task: Promise<void>) => void;
   /**
-   * `cookies` of `next/headers`. A cookie of its own then names the sessions that were signed out within the last day, so that an
-   * answer that was under way at the sign-out does not sign the user in again.
+   * `cookies` of `next/headers`. With it, a cookie lists the sessions that were signed out within the last day, so
+   * that an answer that was under way at the sign-out does not sign the user in again.
    */
   cookies?: () => CookieStore | Promise<CookieStore>;
 }
@@ -45,22 +48,22 @@ export interface CookieStore {
   set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;
 }
 
-/** What Cambio adds to a session. */
+/** The members that Cambio adds to a session. */
 export interface CambioSession {
-  /** For calls to your own API, while it is good; with `exposeAccessToken` only. */
+  /** The access token for calls to your own API, until it expires; with `exposeAccessToken` only. */
   accessToken?: string;
-  /** When the access token expires, in milliseconds since the epoch. */
+  /** The time at which the access token expires, in milliseconds since the epoch. */
   expiresAt?: number;
-  /** `SessionEnded`: sign in again. `Unavailable`: still signed in, and Cambio cannot be reached. */
+  /** `SessionEnded`: the user has to sign in again. `Unavailable`: still signed in, but Cambio does not answer. */
   error?: SessionProblem;
 }
 
 /**
- * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of `Session` itself
- * narrows these, so they are as wide as such declarations.
+ * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of
+ * `Session` itself narrows these, so they are as wide as such declarations.
  */
 export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "error"> {
-  /** The access token for calls to your own API, while it is good. */
+  /** The access token for calls to your own API, until it expires. */
   accessToken?: string | undefined;
   /** {@link CambioSession.error}, or an error that your own `session` callback sets. */
   error?: SessionProblem | (string & {}) | undefined;
@@ -69,11 +72,11 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
 /**
  * Returns the access token of the signed-in user, refreshed if necessary.
  *
- * A server component cannot store a refreshed session and does not have to: Cambio returns the same next refresh token for each
- * refresh of the same session.
+ * A server component cannot store a refreshed session and does not have to: Cambio returns the same next refresh
+ * token for each refresh of the same session.
  *
- * Fails with a {@link CambioError} if there is no token: `ended` means that the user has to sign in again, `unavailable` that a
- * later call may succeed.
+ * Fails with a {@link CambioError} if there is no token: `ended` means that the user has to sign in again,
+ * `unavailable` that a later call may succeed.
  *
  * @example
  * ```ts
@@ -87,18 +90,18 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
  */
 export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessToken>;
 
-/** A session that is read for its tokens, from `accessTokenOf` to the callbacks that next-auth calls meanwhile. */
+/** A read of the session for its tokens, passed from `accessTokenOf` to the callbacks that next-auth calls. */
 interface Reading {
   refused?: string | undefined;
-  /** Whether a sign-in has just replaced it: then it is read as it is. */
+  /** Set if a sign-in has just replaced the session, which is then not refreshed. */
   isFormer?: true;
-  /** Missing until the `session` callback ran. */
+  /** The content of the cookie; missing until the `session` callback ran. */
   kept?: Kept | undefined;
 }
 
-/** Cambio's part of the token, as the app's own callbacks see it. */
+/** Cambio's part of the token, as passed to the app's own callbacks. */
 export type Visible = Omit<Kept, "refreshToken" | "user"> & {
-  /** The user as your API knows them. The picture is null where its URL is too long for a cookie; `client.me()` returns it. */
+  /** The user at Cambio. The picture is null if its URL is too long for a cookie; `client.me()` returns it. */
   user: Profile;
 };
 
@@ -106,14 +109,14 @@ export type Visible = Omit<Kept, "refreshToken" | "user"> & {
 type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
-/** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
+/** The members of next-auth's `account` that are kept. Any other may be, or contain, a token of the provider. */
 const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope", "token_type", "expires_at"];
 
-/** The cookie that names the sessions which were signed out, and how many it names. */
+/** The cookie that lists the sessions which were signed out, and the length of the list. */
 const ENDED = "cambio.ended";
 const ENDED_SESSIONS = 4;
 
-/** What each callback does, whatever the version of next-auth calls its parameters. */
+/** Returns the callbacks that both versions of next-auth share. */
 export function steps(options: SessionOptions) {
   const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
@@ -124,20 +127,20 @@ export function steps(options: SessionOptions) {
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
   const readings = new AsyncLocalStorage<Reading>();
-  /** Reads the app's own session; missing in an app that does not call `accessTokenOf`. */
+  /** Reads the session of the app; missing in an app that does not call `accessTokenOf`. */
   let readSession: () => Promise<unknown>;
 
   async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
     return exchanged(client, watch, account, await tried(() => userAgent?.()));
   }
 
-  /** The sessions that this browser signed out, the last one first. */
+  /** Returns the sessions that this browser signed out, the last one first. */
   async function ended(): Promise<{ ids: string[]; store?: CookieStore | undefined }> {
     try {
       const store = await cookies?.();
       return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
     } catch {
-      // Not inside a request of the `app` folder.
+      // The call is outside a request of the `app` folder.
       return { ids: [] };
     }
   }
@@ -155,7 +158,7 @@ export function steps(options: SessionOptions) {
     if (!isLeft) await isDone;
   }
 
-  /** Ends the session of this browser that a sign-in takes the place of. Never fails. */
+  /** Ends the session of this browser that a sign-in replaces. Never fails. */
   async function replace({ refreshToken }: Kept): Promise<void> {
     const reading: Reading = { isFormer: true };
     try {
@@ -171,7 +174,7 @@ export function steps(options: SessionOptions) {
   return {
     client,
 
-    /** Cambio decides who this is. A refusal is a page, because next-auth puts the message of an exception into the URL. */
+    /** Exchanges the sign-in. A refusal is a page, because next-auth puts the message of an exception into the URL. */
     async signIn(account: ProviderTokens | null | undefined): Promise<true | string> {
       const grant = await exchange(account);
       if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
@@ -179,7 +182,7 @@ export function steps(options: SessionOptions) {
       return true;
     },
 
-    /** `account` is there at sign-in only; from then on, the encrypted session cookie holds the grant. */
+    /** Stores the grant in the encrypted cookie. `account` is present at sign-in only. */
     async jwt<P extends { token: Token; account?: ProviderTokens | null; trigger?: string | undefined }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
@@ -187,10 +190,10 @@ export function steps(options: SessionOptions) {
       const { account, trigger } = parameters;
       const reading = readings.getStore();
       if (reading?.isFormer) return parameters.token;
-      // The cookie was written below: it has the refresh token that the app's callbacks do not see.
+      // The cookie contains the refresh token, which the app's callbacks do not get.
       const held = unpacked(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
-      // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
+      // For an `account` unknown to `signIn`, the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
       const cambio: Kept | undefined =
         typeof grant === "object"
@@ -200,7 +203,7 @@ export function steps(options: SessionOptions) {
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
       if (account && cambio) await replace(cambio);
-      // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
+      // At a sign-in, a callback that returns a new token keeps the grant; later, a callback may remove `cambio`.
       return next && cambio && (account || next.cambio) ? packed(next, cambio) : next;
     },
 
@@ -219,7 +222,7 @@ export function steps(options: SessionOptions) {
         session = { ...session, ...(exposeAccessToken || "error" in shown ? shown : {}), user: { ...session.user, id, name, email, image: picture } };
         const { cambio, ...token } = parameters.token as Token;
         mine = { ...parameters, token: { ...token, cambio: visible(kept) } };
-        // In place: where a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
+        // In place: if a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
         parameters.token = token;
       }
       return own ? withoutOurs((await own({ ...mine, session })) ?? session) : session;
@@ -246,14 +249,17 @@ export function steps(options: SessionOptions) {
   };
 }
 
-/** The length of what all refresh tokens of a session begin with: `cbr_`, its user and its id. */
+/** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
 export const OF_SESSION = 48;
 
 function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;
 }
 
-/** The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most 4,000 bytes. */
+/**
+ * The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most
+ * 4,000 bytes.
+ */
 const ROOM = 2_300;
 
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
@@ -263,7 +269,7 @@ function fitting({ accessToken, refreshToken, user: { identities, ...user } }: K
   return user as User;
 }
 
-/** Returns what next-auth's token says of a user. */
+/** Returns the claims of a user in next-auth's token. */
 function claims({ id, name, email, picture }: User) {
   return { sub: id, name, email, picture };
 }
@@ -290,7 +296,7 @@ function withoutTokens(account: object): object {
   return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
 }
 
-/** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
+/** Returns a session of the app without any copy of Cambio's part of the token or of a refresh token. */
 function withoutOurs<S extends object>(session: S): S {
   const isOurs = (name: string, value: unknown) => name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
   const json = JSON.stringify(session, (name, value: unknown) => (isOurs(name, value) ? undefined : value));
@@ -300,7 +306,7 @@ function withoutOurs<S extends object>(session: S): S {
 /** The longest time that a sign-out waits for Cambio, in milliseconds. */
 const SIGN_OUT = 2_000;
 
-/** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
+/** Ends sessions at Cambio within 2 seconds. Never fails, because the user is signed out of the app in any case. */
 export function revoker(options: CambioOptions & WatchOptions): (refreshToken: string) => Promise<void> {
   const { tried } = watcher(options);
   const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });

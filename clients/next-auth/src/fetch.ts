@@ -14,7 +14,7 @@ import { CambioError } from "./index.js";
 export interface AccessToken {
   /** The access token. */
   token: string;
-  /** When the token expires, in milliseconds since the epoch. */
+  /** The time at which the token expires, in milliseconds since the epoch. */
   expiresAt: number;
 }
 
@@ -49,16 +49,17 @@ export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<Acc
 /**
  * Returns a `fetch` for your own API at `url`, which sends an access token. It fits openapi-fetch, ofetch and ky.
  *
- * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
- * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
+ * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call
+ * fails with a `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call
+ * itself sets `redirect`.
  *
- * With `getAccessToken`, a call that the API answers with 401 is sent once more with a refreshed token, unless its body is a stream.
- * For that, a `Request` with a body is copied.
+ * With `getAccessToken`, a call that the API answers with 401 is sent once more with a refreshed token, unless its
+ * body is a stream. For that, a `Request` with a body is copied.
  *
- * A call fails with a {@link CambioError} where there is no token: `ended` means that the user signs in again, `unavailable` that a
- * later call may succeed. All other errors are those of `fetch`.
+ * A call fails with a {@link CambioError} if there is no token: `ended` means that the user has to sign in again,
+ * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
  *
- * @param from `getAccessToken`, or a session that shows its access token (`exposeAccessToken`).
+ * @param from `getAccessToken`, or a session that has its access token (`exposeAccessToken`).
  *
  * @example
  * ```ts
@@ -97,7 +98,8 @@ export function cambioFetch(
       throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
     }
     const { token } = await from();
-    // A stream, or the chunks that Node.js takes as well, can be read once; the body of a request is gone with the first attempt.
+    // A stream, or the chunks that Node.js accepts as well, can be read once. The first attempt consumes the body of
+    // a request.
     const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
     const answer = await send(token, request ?? target);
     if (answer.status !== 401 || !copy) return answer;

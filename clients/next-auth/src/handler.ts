@@ -21,7 +21,8 @@ export function cambioHandler<P extends unknown[]>(handler: (...parameters: P) =
       // A page that is rendered at build time is public otherwise.
       headers.set("Cache-Control", "private, no-store");
       headers.delete("Set-Cookie");
-      // Next.js drops `Max-Age=0` where the request calls `cookies().set` as well, and the browser would keep an empty cookie.
+      // Next.js drops `Max-Age=0` where the request calls `cookies().set` as well, and the browser would keep an
+      // empty cookie.
       for (const cookie of cookies) headers.append("Set-Cookie", cookie.replace(/; *max-age=0(?=;|$)/i, "$&; Expires=Thu, 01 Jan 1970 00:00:00 GMT"));
     }
     return answer;

@@ -29,15 +29,18 @@ export interface CambioOptions {
   timeout?: number;
   /** Another `fetch`. By default, each call looks up the global one. */
   fetch?: typeof globalThis.fetch;
-  /** The scope that each sign-in asks for, as scope-tokens with spaces between them; all that the app may have by default. */
+  /**
+   * The scope that each sign-in asks for, as scope-tokens with spaces between them; all that the app may have by
+   * default.
+   */
   scope?: string | undefined;
   /** The API that each sign-in asks for a token for; the app's first audience at Cambio by default. */
   audience?: string | undefined;
 }
 
 /**
- * Returns the form parameters that authenticate a client at an endpoint. It is called for each attempt of a request and fails
- * with a {@link CambioError}.
+ * Returns the form parameters that authenticate a client at an endpoint. It is called for each attempt of a request
+ * and fails with a {@link CambioError}.
  *
  * @example
  * ```ts
@@ -60,7 +63,10 @@ export type ClientAuth = (clientId: string, endpoint: string) => Promise<Record<
  * ```
  */
 export interface CallOptions {
-  /** Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's reason. */
+  /**
+   * Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's
+   * reason.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -117,7 +123,7 @@ export type Account = Schemas["Account"];
 export interface Grant {
   /** The access token for calls to your own API. */
   accessToken: string;
-  /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
+  /** The time at which the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
   /** The refresh token, which belongs on a server only. */
   refreshToken: string;
@@ -125,9 +131,9 @@ export interface Grant {
   scope?: string | undefined;
   /** The user of the session. */
   user: User;
-  /** Whether this sign-in created the user; only after a sign-in. */
+  /** Set to true if this sign-in created the user; only after a sign-in. */
   isNewUser?: boolean | undefined;
-  /** Whether another user has the same verified address; only after a sign-in. */
+  /** Set to true if another user has the same verified address; only after a sign-in. */
   emailInUse?: boolean;
 }
 
@@ -155,10 +161,10 @@ export interface ProviderTokens {
  * The reason why a call failed:
  *
  * - `refused`: Cambio did not accept the provider's token; another sign-in may succeed.
- * - `denied`: this user is not let in.
- * - `ended`: the session is over, or the access token is not valid any more.
+ * - `denied`: this user is not admitted.
+ * - `ended`: the session is over, or the access token is no longer valid.
  * - `unavailable`: Cambio or the provider does not answer; the same call may succeed later.
- * - `misconfigured`: the settings of Cambio and of this app do not fit.
+ * - `misconfigured`: the settings of Cambio and of this app do not match.
  *
  * @example
  * ```ts
@@ -214,7 +220,7 @@ export class CambioError extends Error {
   readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
   readonly requestId: string | undefined;
-  /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
+  /** The time to wait before the next attempt (`Retry-After`), in milliseconds. */
   readonly retryAfter: number | undefined;
 
   constructor(
@@ -231,7 +237,7 @@ export class CambioError extends Error {
 /**
  * Returns whether a value is a {@link CambioError}.
  *
- * `instanceof` fails where an app loads this package twice: once by `import` and once by `require`, or in two versions.
+ * `instanceof` fails if an app loads this package twice: once by `import` and once by `require`, or in two versions.
  *
  * @example
  * ```ts
@@ -266,8 +272,8 @@ export interface CambioClient {
   /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
   exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant>;
   /**
-   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
-   * same time or again after a lost answer: all of them get the same next refresh token.
+   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh
+   * token, at the same time or again after a lost answer: all of them get the same next refresh token.
    */
   refresh(refreshToken: string, options?: GrantOptions): Promise<Grant>;
   /** Ends the session of a token (RFC 7009). */
@@ -299,10 +305,10 @@ const KINDS: Record<string, CambioErrorKind> = {
   server_error: "unavailable",
 };
 
-/** Missing in some runtimes, which then have no environment variables. */
+/** The environment; missing in some runtimes. */
 declare const process: { env: Record<string, string | undefined> } | undefined;
 
-/** Returns a setting. A call reads it, not `createClient`: a build often has no settings. */
+/** Returns a setting. Each call reads it, because a build often has no settings. */
 function setting(option: string | undefined, variable: string): string {
   const value = option || (typeof process === "object" && process.env[variable]);
   if (!value) throw new CambioError("misconfigured", `${variable} is not set`);
@@ -312,8 +318,8 @@ function setting(option: string | undefined, variable: string): string {
 /**
  * Returns a client of Cambio.
  *
- * Each call that fails as `unavailable` is repeated once, because the same call is safe to repeat. Both attempts and the wait
- * between them end within `timeout`.
+ * Each call that fails as `unavailable` is repeated once, because the same call is safe to repeat. Both attempts and
+ * the wait between them end within `timeout`.
  *
  * @example
  * ```ts
@@ -442,7 +448,10 @@ function pause(wait: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in between. */
+/**
+ * Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in
+ * between.
+ */
 async function failureOf(path: string, answer: Response): Promise<CambioError> {
   const details = detailsOf(answer);
   const where = details.requestId ? ` (request ${details.requestId})` : "";

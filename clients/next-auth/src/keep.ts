@@ -1,16 +1,22 @@
 import type { CambioClient, CambioError, Grant, User } from "./index.js";
 
-/** When sessions are refreshed. */
+/** Options of the refresh of sessions. */
 export interface RefreshOptions {
-  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
+  /**
+   * The time between a refresh and the expiry of the token, in milliseconds; 60,000 by default, at most a quarter of
+   * its life.
+   */
   refreshBefore?: number;
 }
 
-/** Where the package reports what happens. */
+/** Options of the log and of events. */
 export interface WatchOptions {
-  /** The log: `console` by default, or for example pino. A refused sign-in is `info`; a failure of Cambio or of the settings is `error`. */
+  /**
+   * The log: `console` by default, or for example pino. A refused sign-in is `info`; a failure of Cambio or of the
+   * settings is `error`.
+   */
   logger?: Logger;
-  /** Called for each event, with no token in it. The package does not wait for it; what it throws goes to the log. */
+  /** Called for each event. Events contain no token. The package does not wait for the call, and logs its errors. */
   onEvent?: (event: CambioEvent) => unknown;
 }
 
@@ -58,66 +64,67 @@ export type CambioEvent =
   /** The user signed out. */
   | { type: "signOut"; userId: string };
 
-/** Why a sign-in failed, in the word that its error page gets. */
+/** The reason why a sign-in failed, as its error page gets it. */
 export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
 
-/** What an encrypted session cookie holds of a grant. */
+/** The part of a grant that an encrypted session cookie contains. */
 export interface Kept {
   accessToken: string;
   expiresAt: number;
-  /** From when on it is refreshed. */
+  /** The time of the next refresh, in milliseconds since the epoch. */
   refreshAt: number;
   refreshToken: string;
   user: User;
-  /** The session is over: Cambio itself said so. */
+  /** Set if Cambio ended the session. */
   hasEnded?: true;
-  /** Names this sign-in, for next-auth; not known to Cambio. */
+  /** A random id of this sign-in, for next-auth; unknown to Cambio. */
   id?: string | undefined;
 }
 
-/** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */
+/** The problem of a session: it is over and the user has to sign in again, or Cambio does not answer. */
 export type SessionProblem = "SessionEnded" | "Unavailable";
 
-/** Returns the access token while it is good, or why there is none. */
+/** Returns the access token until it expires, or the reason why there is none. */
 export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken: string; expiresAt: number } | { error: SessionProblem } {
   if (hasEnded) return { error: "SessionEnded" };
   return Date.now() < expiresAt ? { accessToken, expiresAt } : { error: "Unavailable" };
 }
 
-/** How long the outcome of a refresh is known to the requests that come next, in milliseconds. */
+/** The time for which later requests share the result of a refresh, in milliseconds. */
 const REMEMBERED = 5_000;
 /** The longest time that a request waits for a refresh while its token is good, in milliseconds. */
 const PATIENCE = 1_000;
 
 /** Keeps sessions fresh. */
 export interface Keeper {
-  /** What to keep of a grant. */
+  /** Returns the part of a grant that the cookie contains. */
   opened(grant: Grant): Kept;
   /**
-   * The session as it goes on. Requests that come at the same time with the same refresh token share one call; what other
-   * processes do is made safe by Cambio, which gives all of them the same successor.
+   * Returns the session, refreshed if necessary. Simultaneous requests with the same refresh token share one call.
+   * Cambio returns the same successor to all processes.
    *
-   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
-   * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
-   * after some seconds. With an expired token, the next request tries again.
+   * Only an answer of Cambio ends a session. If Cambio does not answer, the session stays as it is, and a later
+   * request tries again. Until the token expires, a request waits for at most one second, the refresh continues in
+   * the background, and a failed refresh is repeated after some seconds. With an expired token, the next request
+   * tries again.
    *
-   * @param refused An access token that the API refused: it is refreshed although it is good.
+   * @param refused An access token that the API refused. It is refreshed although it has not expired.
    */
   fresh(session: Kept, refused?: string): Promise<Kept>;
 }
 
 export function keeper(client: CambioClient, { refreshBefore = 60_000, ...options }: RefreshOptions & WatchOptions): Keeper {
   const { report, emit } = watcher(options);
-  /** By the refresh token that they go on from. */
+  /** Refreshes by the refresh token that they send. */
   const runs = new Map<string, Run>();
 
   function opened({ accessToken, expiresAt, refreshToken, user }: Grant): Kept {
-    // Of a short life, at most a quarter: who refreshed at each request would run ahead of those who are still on their way.
+    // At most a quarter of a short life: a refresh at each request would invalidate the tokens of requests under way.
     const early = Math.min(refreshBefore, (expiresAt - Date.now()) / 4);
     return { accessToken, expiresAt, refreshAt: expiresAt - early, refreshToken, user };
   }
 
-  /** `undefined` when there is no answer. */
+  /** Returns the next session, or `undefined` if Cambio does not answer. */
   async function refreshed(session: Kept): Promise<Kept | undefined> {
     const userId = session.user.id;
     try {
@@ -159,7 +166,7 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
     const isOfUse = known && !(known.hasFailed && session.expiresAt <= now) && known.accessToken !== refused;
     const { startedAt, next } = isOfUse ? known : started(session);
     const patience = Math.max(startedAt + PATIENCE - now, 0);
-    // A token that expires meanwhile is of no use: the request needs the next one.
+    // If the token expires while the request waits, the request needs the next token.
     const isGood = now + patience < session.expiresAt;
     return (await (isGood ? within(patience, next) : next)) ?? session;
   }
@@ -167,7 +174,7 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
   return { opened, fresh };
 }
 
-/** A refresh: under way, or over and remembered. */
+/** A refresh that is under way or whose result is remembered. */
 interface Run {
   startedAt: number;
   forgottenAt: number;
@@ -176,7 +183,7 @@ interface Run {
   next: Promise<Kept | undefined>;
 }
 
-/** What comes of a promise within so many milliseconds. */
+/** Returns the result of a promise, or `undefined` after a number of milliseconds. */
 export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<undefined>((resolve) => {
@@ -185,7 +192,7 @@ export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T 
   return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }
 
-/** As far as a log may show an error. */
+/** The members of an error that a log may show. */
 interface Cause {
   message?: string;
   cause?: unknown;
@@ -199,7 +206,10 @@ interface Cause {
 
 /** Returns functions that log failures and emit events. None of them throws. */
 export function watcher({ logger = console, onEvent }: WatchOptions) {
-  /** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
+  /**
+   * Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of
+   * the request.
+   */
   function report(error: unknown, what = "", level: keyof Logger = "error"): void {
     let first = error as Cause | null | undefined;
     for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;

@@ -15,7 +15,10 @@ import { type ClientAuth, CambioError } from "./index.js";
 export interface PrivateKeyOptions {
   /** The name of the key in the app's `jwks` at Cambio; the `kid` of the JWK by default. */
   kid?: string;
-  /** The audience of each assertion: the URL of Cambio's issuer, or of the endpoint. The endpoint that is called by default. */
+  /**
+   * The audience of each assertion: the URL of Cambio's issuer, or of the endpoint. The endpoint that is called by
+   * default.
+   */
   audience?: string;
 }
 
@@ -45,17 +48,17 @@ const ALGORITHMS = {
 type Algorithm = keyof typeof ALGORITHMS;
 
 const ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-/** How long an assertion is good, in seconds. */
+/** The life of an assertion, in seconds. */
 const LIFETIME = 60;
 
 declare const process: { env: Record<string, string | undefined> } | undefined;
 
 /**
- * Returns client authentication by JWTs that the app signs with ES256, RS256, PS256 or EdDSA. Each attempt of a request gets a
- * new one, which is good for a minute.
+ * Returns client authentication by JWTs that the app signs with ES256, RS256, PS256 or EdDSA. Each attempt of a
+ * request gets a new one, which expires after a minute.
  *
- * @param key A private JWK, or a `CryptoKey` with the option `kid`. By default, the first call reads the environment variable
- * `CAMBIO_PRIVATE_KEY`: a private JWK as JSON.
+ * @param key A private JWK, or a `CryptoKey` with the option `kid`. By default, the first call reads the environment
+ * variable `CAMBIO_PRIVATE_KEY`: a private JWK as JSON.
  *
  * @example
  * ```ts
@@ -69,7 +72,7 @@ export function privateKey(key?: PrivateJwk | CryptoKey, options: PrivateKeyOpti
   let signer: Promise<Signer> | undefined;
   return async (clientId, endpoint) => {
     signer ??= signerOf(key ?? fromEnvironment(), options.kid).catch((error) => {
-      // The next call looks at the environment again.
+      // The next call reads the environment again.
       signer = undefined;
       throw error;
     });
@@ -112,7 +115,7 @@ function fits({ algorithm }: CryptoKey, wanted: { name: string; namedCurve?: str
 }
 
 async function imported({ kty, crv, x, y, d, n, e, p, q, dp, dq, qi }: PrivateJwk, alg: Algorithm): Promise<CryptoKey> {
-  // Other members may name the same algorithm in words that a runtime does not know.
+  // Other members may name the algorithm in a way that a runtime does not know.
   const material = Object.entries({ kty, crv, x, y, d, n, e, p, q, dp, dq, qi }).filter(([, value]) => value !== undefined);
   if (!d) throw misconfigured("the key is no private key: its JWK has no d");
   try {

@@ -15,7 +15,7 @@ declare module "next-auth" {
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    /** Cambio's part, without the refresh token, which only the encrypted cookie contains. */
     cambio?: Visible;
   }
 }
@@ -34,14 +34,17 @@ declare module "next-auth/jwt" {
  * ```
  */
 export interface NextAuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
+  /**
+   * Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get the package's result and can
+   * change it.
+   */
   callbacks?: NextAuthOptions["callbacks"];
   /** Your own events, after these. */
   events?: NextAuthOptions["events"];
 }
 
 /**
- * The parts of `NextAuthOptions` that Cambio brings.
+ * The parts of `NextAuthOptions` that Cambio provides.
  *
  * @example
  * ```ts
@@ -51,7 +54,7 @@ export interface NextAuthCambioOptions extends SessionOptions {
  * ```
  */
 export interface NextAuthCambio {
-  /** Both of the parts below, to be spread into yours. */
+  /** Both parts below, to spread into your options. */
   options: Pick<NextAuthCambio, "callbacks" | "events">;
   /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
@@ -66,15 +69,16 @@ export interface NextAuthCambio {
    * const { token, expiresAt } = await getAccessToken();
    * ```
    *
-   * @param session Reads the session of the request under way. It is called each time, so pass no cached copy.
+   * @param session Reads the session of the current request. The function is called each time, so it must not return
+   * a cached copy.
    */
   accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
-  /** The calls themselves, for the rest of your server. */
+  /** The client, for the rest of your server. */
   client: CambioClient;
 }
 
 /**
- * Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out.
+ * Returns callbacks that exchange each sign-in for a token of your own API, refresh it, and revoke it at sign-out.
  *
  * @example
  * ```ts

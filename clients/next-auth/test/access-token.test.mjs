@@ -1,5 +1,8 @@
 // @ts-check
-/** Access tokens on the server, through the real handlers of next-auth 4 and Auth.js 5, and calls to the API with them. */
+/**
+ * Access tokens on the server, through the real handlers of next-auth 4 and Auth.js 5, and calls to the API with
+ * them.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isCambioError } from "@cambio/next-auth";
@@ -18,7 +21,11 @@ const MINUTE = 60_000;
 /** Some refresh tokens of Cambio's shape: of the first session two generations, and one of another session. */
 const [FIRST, NEXT] = ["a", "b"].map((generation) => `cbr_${"s".repeat(44)}${generation.repeat(40)}`);
 
-/** Cambio, for sessions whose first refresh token is FIRST. @param {number} nth of the access token after a refresh @param {object} [more] */
+/**
+ * Cambio, for sessions whose first refresh token is FIRST.
+ * @param {number} nth of the access token after a refresh
+ * @param {object} [more]
+ */
 function refreshes(nth, more) {
   server.answer = ({ path, form }) => {
     if (path !== "/token") return providerAnswer(path) ?? {};
@@ -30,7 +37,11 @@ function refreshes(nth, more) {
 /** The refresh tokens that Cambio was sent. */
 const refreshed = () => server.requests.map(({ form }) => form.refresh_token).filter(Boolean);
 
-/** @param {Promise<unknown>} call @param {import("@cambio/next-auth").CambioErrorKind} kind @param {RegExp} [message] */
+/**
+ * @param {Promise<unknown>} call
+ * @param {import("@cambio/next-auth").CambioErrorKind} kind
+ * @param {RegExp} [message]
+ */
 async function failsWith(call, kind, message = /./) {
   await assert.rejects(call, (error) => isCambioError(error) && error.kind === kind && message.test(error.message));
 }
@@ -207,7 +218,12 @@ test("better-auth: the app's own server gets the token, and its browsers do with
   }
 });
 
-/** An app with a signed-in browser. @param {typeof v4.cambio} cambio @param {typeof appWith4} appWith @param {object} [more] */
+/**
+ * An app with a signed-in browser.
+ * @param {typeof v4.cambio} cambio
+ * @param {typeof appWith4} appWith
+ * @param {object} [more]
+ */
 async function started(cambio, appWith, more) {
   const ours = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...more });
   /** Another browser, signed in at the same server. */

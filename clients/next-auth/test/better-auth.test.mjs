@@ -16,7 +16,11 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["Date"], now: Date.now() });
 });
 
-/** @param {Record<string, any>} [options] @param {object} [tokens] that the provider gives out @param {object} [more] of the plugin's options */
+/**
+ * @param {Record<string, any>} [options]
+ * @param {object} [tokens] that the provider gives out
+ * @param {object} [more] of the plugin's options
+ */
 function start(options, tokens = { accessToken: "gho_1" }, more) {
   const github = {
     providerId: "github",
@@ -90,7 +94,11 @@ class Browser {
   }
 }
 
-/** Somebody who has signed in, with what the API gave. @param {ReturnType<typeof start>} auth @param {object} [given] */
+/**
+ * Somebody who has signed in, with what the API gave.
+ * @param {ReturnType<typeof start>} auth
+ * @param {object} [given]
+ */
 async function signedIn(auth, given) {
   server.answer = () => ({ body: grant(1, given) });
   const browser = new Browser(auth);
@@ -218,7 +226,10 @@ test("signing out gives the token back, and works while Cambio is down", async (
   }
 });
 
-/** Where better-auth keeps sessions; without any of these it knows those of its own process. @type {Record<string, () => { options: object, content: () => unknown }>} */
+/**
+ * Where better-auth keeps sessions; without any of these it knows those of its own process.
+ * @type {Record<string, () => { options: object, content: () => unknown }>}
+ */
 const STORES = {
   "a database": () => {
     const tables = { user: [], session: [], account: [], verification: [] };
@@ -253,7 +264,10 @@ function storage() {
   return { secondaryStorage, values };
 }
 
-/** One user in three browsers, whose refresh tokens are `refresh-1` to `refresh-3`. @param {ReturnType<typeof start>} auth */
+/**
+ * One user in three browsers, whose refresh tokens are `refresh-1` to `refresh-3`.
+ * @param {ReturnType<typeof start>} auth
+ */
 async function inThreeBrowsers(auth) {
   const browsers = [];
   for (const nth of [1, 2, 3]) {

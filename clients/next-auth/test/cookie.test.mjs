@@ -57,7 +57,12 @@ for (const [version, start] of /** @type {const} */ ([
   ["next-auth 4", (/** @type {any} */ own) => appWith4(server.url, v4.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own }))],
   ["Auth.js 5", (/** @type {any} */ own) => appWith5(server.url, v5.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own }))],
 ])) {
-  /** The session of a user who has signed in, and the bytes of its cookies. @param {any} user @param {string} token @param {object} [options] */
+  /**
+   * The session of a user who has signed in, and the bytes of its cookies.
+   * @param {any} user
+   * @param {string} token
+   * @param {object} [options]
+   */
   async function signedIn(user, token, options) {
     server.answer = ({ path }) => providerAnswer(path) ?? { body: grant(1, { user, access_token: token, refresh_token: REFRESH_TOKEN }) };
     const app = start(options);

@@ -48,7 +48,11 @@ async function failsWith(call, kind) {
   });
 }
 
-/** A client whose `fetch` is a function of the test. @param {(init: RequestInit) => Response | Promise<Response>} answer @param {import("@cambio/next-auth").CambioOptions} [options] */
+/**
+ * A client whose `fetch` is a function of the test.
+ * @param {(init: RequestInit) => Response | Promise<Response>} answer
+ * @param {import("@cambio/next-auth").CambioOptions} [options]
+ */
 function injected(answer = () => Response.json(grant(1)), options) {
   /** @type {{ url: string, init: RequestInit }[]} */
   const calls = [];
@@ -234,10 +238,14 @@ test("a call that its caller gives up ends at once, and is not repeated", async 
   server.answer = () => ({ hang: true });
   const patient = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
   for (const call of [
-    /** @param {AbortSignal} signal */ (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.refresh("refresh-1", { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.revoke("refresh-1", { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.me("access-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.refresh("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.revoke("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.me("access-1", { signal }),
   ]) {
     server.requests.length = 0;
     const reason = new Error("navigated away");

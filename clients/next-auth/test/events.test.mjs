@@ -32,7 +32,10 @@ for (const [version, start] of /** @type {const} */ ([
   }
 
   const tokens = (/** @type {number} */ nth, more = {}) => grant(nth, { refresh_token: `cbr_${nth}`, expires_in: 0, ...more });
-  /** Cambio, whose access tokens are to be refreshed at once. @param {(nth: number) => import("./server.mjs").Answer} [refresh] */
+  /**
+   * Cambio, whose access tokens are to be refreshed at once.
+   * @param {(nth: number) => import("./server.mjs").Answer} [refresh]
+   */
   function cambio(refresh = (nth) => ({ body: tokens(nth) })) {
     let refreshes = 0;
     server.answer = ({ path, form }) =>

@@ -50,7 +50,12 @@ test("a bundle for browsers with such an entry does not build, and the message n
   assert.equal(await errorsOf('import { cambioFetch } from "@cambio/next-auth/fetch"; console.log(cambioFetch)', "web"), "");
 });
 
-/** By the webpack of Next.js, and as Next.js sets it. @param {string} code @param {"web" | "node"} target @returns {Promise<string>} */
+/**
+ * By the webpack of Next.js, and as Next.js sets it.
+ * @param {string} code
+ * @param {"web" | "node"} target
+ * @returns {Promise<string>}
+ */
 function errorsOf(code, target) {
   const compiled = createRequire(import.meta.url)("next/dist/compiled/webpack/webpack-lib.js");
   const folder = mkdtempSync(join(tmpdir(), "cambio-bundle-"));

@@ -9,7 +9,10 @@ import { appWith5, providerAnswer } from "./handlers.mjs";
 import { grant, serverOfTests } from "./server.mjs";
 
 const require = createRequire(import.meta.url);
-/** What Next.js does to the answer of a route handler that has called `cookies().set`. @type {{ appendMutableCookies: (headers: Headers, cookies: unknown) => boolean, MutableRequestCookiesAdapter: any }} */
+/**
+ * What Next.js does to the answer of a route handler that has called `cookies().set`.
+ * @type {{ appendMutableCookies: (headers: Headers, cookies: unknown) => boolean, MutableRequestCookiesAdapter: any }}
+ */
 const { appendMutableCookies, MutableRequestCookiesAdapter } = require("next/dist/server/web/spec-extension/adapters/request-cookies.js");
 const { RequestCookies } = require("next/dist/compiled/@edge-runtime/cookies");
 

@@ -1,5 +1,8 @@
 // @ts-check
-/** The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio of server.mjs. */
+/**
+ * The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio
+ * of server.mjs.
+ */
 import { createRequire, register } from "node:module";
 
 // Next.js has no `exports`, so that Node finds its modules by their file names only.
@@ -8,7 +11,10 @@ register(`data:text/javascript,${encodeURIComponent(resolve)}`);
 const { default: NextAuth5 } = await import("next-auth-5");
 const { NextRequest } = await import("next/server.js");
 const require = createRequire(import.meta.url);
-/** Each is called with no more of a request than it looks at. @type {(request: object, response: object, options: object) => Promise<unknown>} */
+/**
+ * Each is called with no more of a request than it looks at.
+ * @type {(request: object, response: object, options: object) => Promise<unknown>}
+ */
 const NextAuth4 = require("next-auth").default;
 /** @type {(request: object, response: object, options: object) => Promise<unknown>} */
 const getServerSession = require("next-auth/next").getServerSession;
@@ -54,7 +60,12 @@ function provider(url) {
  * }} App
  */
 
-/** An app with next-auth 4, in the `pages` folder. @param {string} url @param {{ options: object }} cambio @returns {App} */
+/**
+ * An app with next-auth 4, in the `pages` folder.
+ * @param {string} url
+ * @param {{ options: object }} cambio
+ * @returns {App}
+ */
 export function appWith4(url, { options: ours }) {
   const options = { providers: [provider(url)], ...ours };
   const browser = cookieJar();
@@ -77,7 +88,13 @@ export function appWith4(url, { options: ours }) {
   };
 }
 
-/** An app with Auth.js 5. @param {string} url @param {{ options: object }} cambio @param {(handler: any) => any} [wrap] of its handlers @returns {App} */
+/**
+ * An app with Auth.js 5.
+ * @param {string} url
+ * @param {{ options: object }} cambio
+ * @param {(handler: any) => any} [wrap] of its handlers
+ * @returns {App}
+ */
 export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
   const { handlers, auth } = NextAuth5(/** @type {any} */ ({ providers: [provider(url)], trustHost: true, logger: { error() {}, warn() {} }, ...ours }));
   const browser = cookieJar();

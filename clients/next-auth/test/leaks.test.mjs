@@ -1,5 +1,8 @@
 // @ts-check
-/** What a browser gets to see, whatever callbacks an app brings along: through the real handlers of next-auth 4 and Auth.js 5. */
+/**
+ * What a browser gets to see, whatever callbacks an app brings along: through the real handlers of next-auth 4 and
+ * Auth.js 5.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as v4 from "@cambio/next-auth/v4";
@@ -12,7 +15,10 @@ const server = await serverOfTests();
 /** Cambio's tokens, and both of the provider's. */
 const SECRETS = /cbr_|access-1|gho_|ghr_/;
 
-/** The callbacks that most apps copy from somewhere. @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>} */
+/**
+ * The callbacks that most apps copy from somewhere.
+ * @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>}
+ */
 const IDIOMS = {
   "no callbacks": {},
   "the user is spread into the token, which becomes the session's user": {

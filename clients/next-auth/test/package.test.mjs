@@ -135,7 +135,10 @@ declare module "next-auth" {
 }
 export {};
 `;
-/** Declarations of apps that refresh tokens themselves, as in the documentation of next-auth and of Auth.js, and an error of each. */
+/**
+ * Declarations of apps that refresh tokens themselves, as in the documentation of next-auth and of Auth.js, and an
+ * error of each.
+ */
 const OWN_ERRORS = {
   'error?: "RefreshTokenError"': "RefreshTokenError",
   "error?: string": "SessionEnded",
@@ -242,7 +245,8 @@ for (const [compiler, compiled] of Object.entries(COMPILERS)) {
   });
 }
 
-// TypeScript 5 reports a conflict in the types of next-auth, where most apps do not look; TypeScript 7 in those of the app.
+// TypeScript 5 reports a conflict in the types of next-auth, where most apps do not look; TypeScript 7 in those of
+// the app.
 for (const [version, nextAuth, entry] of [
   ["next-auth 4", "next-auth", V4],
   ["Auth.js 5", "next-auth-5", V5],
@@ -287,7 +291,11 @@ test('the resolution "node10" does not find the package, and the README says so'
   assert.match(readme.replaceAll("\n", " "), /`"node10"` is not supported/);
 });
 
-/** The examples of each export; those of other packages and of openapi.yaml have none. @param {string} file @returns {Record<string, string[]>} */
+/**
+ * The examples of each export; those of other packages and of openapi.yaml have none.
+ * @param {string} file
+ * @returns {Record<string, string[]>}
+ */
 function examplesOf(file) {
   const program = ts.createProgram([file], { ...RESOLUTIONS.bundler, types: [], noLib: true });
   const checker = program.getTypeChecker();
@@ -316,7 +324,12 @@ function appWith(files, nextAuth = "next-auth") {
   return app;
 }
 
-/** What the compiler says about the app and about this package. @param {string} app @param {string[]} names @param {ts.CompilerOptions} resolution */
+/**
+ * What the compiler says about the app and about this package.
+ * @param {string} app
+ * @param {string[]} names
+ * @param {ts.CompilerOptions} resolution
+ */
 function compile(app, names, resolution) {
   const program = ts.createProgram(names.map((name) => join(app, name)), {
     ...resolution,

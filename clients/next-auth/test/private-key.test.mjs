@@ -13,7 +13,10 @@ import { grant, serverOfTests } from "./server.mjs";
 const server = await serverOfTests();
 
 const RSA = { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
-/** By `alg`: how WebCrypto makes such a key, and how Node.js verifies its signatures. @type {Record<string, [any, string | null, object]>} */
+/**
+ * By `alg`: how WebCrypto makes such a key, and how Node.js verifies its signatures.
+ * @type {Record<string, [any, string | null, object]>}
+ */
 const ALGORITHMS = {
   ES256: [{ name: "ECDSA", namedCurve: "P-256" }, "sha256", { dsaEncoding: "ieee-p1363" }],
   RS256: [{ name: "RSASSA-PKCS1-v1_5", ...RSA }, "sha256", {}],
@@ -26,7 +29,12 @@ const pair = async (alg) => /** @type {any} */ (await crypto.subtle.generateKey(
 /** @param {CryptoKey} key @param {object} [more] */
 const jwkOf = async (key, more) => ({ ...(await crypto.subtle.exportKey("jwk", key)), kid: "2026-11", ...more });
 
-/** The header and the claims of an assertion, whose signature is verified. @param {string} assertion @param {string} alg @param {CryptoKey} key */
+/**
+ * The header and the claims of an assertion, whose signature is verified.
+ * @param {string} assertion
+ * @param {string} alg
+ * @param {CryptoKey} key
+ */
 async function verified(assertion, alg, key) {
   const [header, claims, signature] = assertion.split(".");
   const [, hash, options] = ALGORITHMS[alg];

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * `cambioFetch` and the calls with an access token on React Native, which has no AbortSignal.timeout, no AbortSignal.any and no
- * `cache` of a Request. The `URL` is that of Expo.
+ * `cambioFetch` and the calls with an access token on React Native, which has no AbortSignal.timeout, no
+ * AbortSignal.any and no `cache` of a Request. The `URL` is that of Expo.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";

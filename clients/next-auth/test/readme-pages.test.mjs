@@ -14,10 +14,15 @@ const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const API = "https://auth.example.com";
 process.env.CAMBIO_URL = API;
 
-/** What the page imports, for a session. @type {Record<string, (session: object | null) => Record<string, object>>} */
+/** Returns the only access token, also in place of a refused one. */
+const getAccessToken = async () => ({ token: "access-1", expiresAt: Date.now() + 60_000 });
+/**
+ * The modules that the page imports, for a session.
+ * @type {Record<string, (session: object | null) => Record<string, object>>}
+ */
 const SECTIONS = {
-  "next-auth 4": (session) => ({ "next-auth": { getServerSession: async () => session }, "@/lib/auth": { authOptions: {} } }),
-  "Auth.js 5": (session) => ({ "@/auth": { auth: async () => session } }),
+  "next-auth 4": (session) => ({ "next-auth": { getServerSession: async () => session }, "@/lib/auth": { authOptions: {}, getAccessToken } }),
+  "Auth.js 5": (session) => ({ "@/auth": { auth: async () => session, getAccessToken } }),
   "better-auth": (session) => ({
     "next/headers": { headers: async () => new Headers() },
     "@/lib/auth": { auth: { api: { cambioSession: async () => session } } },

@@ -14,10 +14,18 @@ import { grant, serverOfTests } from "./server.mjs";
 const server = await serverOfTests();
 const settings = () => ({ url: server.url, clientId: "nextjs", clientSecret: "secret" });
 
-/** A refresh token of Cambio's shape: its first 48 characters name user and session. @param {string} session @param {string} generation */
+/**
+ * A refresh token of Cambio's shape: its first 48 characters name user and session.
+ * @param {string} session
+ * @param {string} generation
+ */
 const token = (session, generation = "0") => `cbr_${session.repeat(44)}${generation.repeat(40)}`;
 
-/** What Cambio answers from now on: to each sign-in and each refresh this one. @param {string} refreshToken @param {number} [nth] */
+/**
+ * What Cambio answers from now on: to each sign-in and each refresh this one.
+ * @param {string} refreshToken
+ * @param {number} [nth]
+ */
 function grants(refreshToken, nth = 1) {
   server.answer = ({ path }) => providerAnswer(path) ?? (path === "/revoke" ? {} : { body: grant(nth, { refresh_token: refreshToken }) });
 }

@@ -25,7 +25,10 @@ export function grant(nth, more) {
  * @typedef {{ status?: number, body?: unknown, headers?: Record<string, string>, raw?: string, hang?: boolean }} Answer
  */
 
-/** One for all tests of a file, which begin with no requests and with a Cambio that grants. @returns {Promise<Server>} */
+/**
+ * One for all tests of a file, which begin with no requests and with a Cambio that grants.
+ * @returns {Promise<Server>}
+ */
 export function serverOfTests() {
   const server = startServer();
   // What goes wrong here on purpose is reported on purpose.

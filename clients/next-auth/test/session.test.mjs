@@ -70,7 +70,8 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 /**
  * An app that signed in before its Cambio began to hang, and what ends each call.
  *
- * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds of its token
+ * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds
+ * of its token
  * @param {Parameters<typeof startWith>[1]} [options]
  */
 async function hanging(start, seconds, options) {
@@ -181,7 +182,8 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
 
     assert.equal(server.requests.length, 2);
     for (const one of next) assert.equal(one.cambio.accessToken, "access-2");
-    // A server component could not store it: who comes a moment later gets the same, and later asks again, with the same token.
+    // A server component could not store it: who comes a moment later gets the same, and later asks again, with the
+    // same token.
     assert.equal((await app.jwt(token)).cambio.accessToken, "access-2");
     assert.equal(server.requests.length, 2);
     mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });

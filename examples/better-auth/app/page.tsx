@@ -22,7 +22,7 @@ export default async function Home() {
   );
 }
 
-/** What the API says of the user at this moment. */
+/** The user's account at the API. */
 async function account(session: CambioSessionAnswer): Promise<{ user: Account; devices: Sessions["sessions"] } | "SessionEnded" | "Unavailable"> {
   try {
     const [user, answer] = await Promise.all([

@@ -7,7 +7,7 @@ type Sessions = components["schemas"]["Sessions"];
 /** A sign-in on some device, as the API lists it. */
 export type Session = Sessions["sessions"][number];
 
-/** Why there is no answer: the session is over, or the API does not answer. */
+/** The reason for a missing answer: the session is over, or the API does not answer. */
 export type Problem = "signed-out" | "unavailable";
 
 /** The signed-in user, or why there is none. Never throws. */
@@ -15,7 +15,7 @@ export async function me(): Promise<Account | Problem> {
   return ask<Account>("GET", "/me");
 }
 
-/** Where the user is signed in, the last used session first. Never throws. */
+/** Returns the user's sessions, the last used one first. Never throws. */
 export async function sessions(): Promise<Session[] | Problem> {
   const list = await ask<Sessions>("GET", "/me/sessions");
   return typeof list === "string" ? list : list.sessions;

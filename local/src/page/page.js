@@ -3,12 +3,20 @@
 "use strict";
 
 /** @typedef {{ request: string, status: number, body: any }} Answer */
-/** @typedef {{ user: any, is_new_user: boolean | null, refresh_token_expires_in: number, header: any, claims: Record<string, any> }} Grant */
+/**
+ * @typedef {{
+ *   user: any, is_new_user: boolean | null, refresh_token_expires_in: number, header: any, claims: Record<string, any>
+ * }} Grant
+ */
 /** @typedef {{ no_sign_in: string | null, words: string | null, answer: Answer | null, grant: Grant | null }} View */
 /** @typedef {{ operation: string, started_us: number, duration_us: number }} Call */
-/** @typedef {{ number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[] }} Answered */
+/**
+ * @typedef {{
+ *   number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[]
+ * }} Answered
+ */
 
-/** How often the list of requests is looked at, while somebody sees it. */
+/** The interval between reads of the list of requests while the page is visible. */
 const POLL_MS = 3000;
 
 /** A window as narrow as a telephone's; page.css has the same width. */
@@ -17,7 +25,7 @@ const narrow = matchMedia("(max-width: 36rem)");
 /** As many requests as most people want to see. */
 const few = () => (narrow.matches ? 5 : 10);
 
-/** What a claim is, in the order in which they are shown. @type {Record<string, string>} */
+/** Descriptions of the claims, in the order of the page. @type {Record<string, string>} */
 const CLAIMS = {
   iss: "who issued it: this API",
   aud: "the API that it is for",
@@ -188,14 +196,17 @@ function callsInWords(calls) {
   }).join("");
 }
 
-/** When within the request DynamoDB was asked: what the words beside it say, for the eye. @param {Answered} request */
+/**
+ * Draws the calls to DynamoDB within the time of a request; the text beside it says the same.
+ * @param {Answered} request
+ */
 function picture({ duration_us, calls }) {
   const svg = (/** @type {string} */ tag, /** @type {Record<string, string | number>} */ attributes) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, `${value}`);
     return made;
   };
-  /** Where the last call of each lane ends. @type {number[]} */
+  /** The end of the last call of each lane. @type {number[]} */
   const lanes = [];
   const bars = calls.map(({ started_us, duration_us: took }) => {
     let lane = lanes.findIndex((end) => end <= started_us);
@@ -254,10 +265,14 @@ function post(path) {
   return ask(path, { method: "POST" });
 }
 
-/** What is under way, and what waits for it. */
+/** The action under way; the next one waits for it. */
 let queue = Promise.resolve();
 
-/** Does one thing at a time, and says where it fails. @param {HTMLElement | null} button @param {() => Promise<void>} action */
+/**
+ * Does one thing at a time, and says where it fails.
+ * @param {HTMLElement | null} button
+ * @param {() => Promise<void>} action
+ */
 function act(button, action) {
   // A second click while the first is under way is a slip.
   if (button?.hasAttribute("aria-disabled")) return;
