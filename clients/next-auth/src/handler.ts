@@ -6,10 +6,10 @@
  * @example
  * ```ts
  * import { cambioHandler } from "@cambio/next-auth/handler";
- * import { handlers } from "@/auth";
+ * import NextAuth from "next-auth";
  *
- * export const GET = cambioHandler(handlers.GET);
- * export const POST = cambioHandler(handlers.POST);
+ * const handler = cambioHandler(NextAuth({ providers: [] }));
+ * export { handler as GET, handler as POST };
  * ```
  */
 export function cambioHandler<P extends unknown[]>(handler: (...parameters: P) => Promise<Response>): (...parameters: P) => Promise<Response> {

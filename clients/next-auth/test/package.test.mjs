@@ -47,12 +47,13 @@ test("each file of the package has a source map that leads to its source", () =>
   }
 });
 
-for (const kind of ["esm", "cjs"]) {
-  test(`the source map of ${kind} leads from a line to the line that it was made of`, () => {
-    const file = join(unpacked, "dist", kind, "index.js");
+const TEXTS = { index: ["is not an http(s) URL", "Cambio does not answer"], fetch: ["is not an http(s) URL", "the session has no access token"] };
+for (const [kind, name, texts] of ["esm", "cjs"].flatMap((kind) => Object.entries(TEXTS).map(([name, texts]) => [kind, name, texts]))) {
+  test(`the source map of ${name} for ${kind} leads from a line to its line in the source`, () => {
+    const file = join(unpacked, "dist", `${kind}`, `${name}.js`);
     const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, "utf8")));
     const lines = readFileSync(file, "utf8").split("\n");
-    for (const text of ["is not an http(s) URL", "the session has no access token", "Cambio does not answer"]) {
+    for (const text of texts) {
       const line = lines.findIndex((candidate) => candidate.includes(text));
       const entry = map.findEntry(line, lines[line].search(/\S/));
       assert.ok("originalSource" in entry, text);
@@ -267,6 +268,7 @@ const AROUND = {
     declare const idToken: string;
     declare const clientSecret: string;
     declare const jwk: string;
+    declare const getAccessToken: import("@cambio/next-auth/fetch").TokenSource;
     declare const session: { accessToken?: string; error?: string } | null;
   `,
   "auth.ts": 'import NextAuth from "next-auth"; export const { auth } = NextAuth({ providers: [] });',
