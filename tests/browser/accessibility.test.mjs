@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Every page of this repository, as axe and a ruler see it: in the light and in the dark, on a desk and on a
- * telephone.
+ * Checks every page of this repository with axe and measures its layout, in the light and the dark scheme, at the
+ * width of a desktop and of a telephone.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -40,7 +40,7 @@ before(
       example.url = await startNext(`accessibility.${example.folder}`, join(ROOT, "examples", example.folder), port, {
         ...sessionSettings(`http://localhost:${port}`),
         ...cambioSettings(door.url),
-        // The OAuth app that the stand-in of `cargo run` knows.
+        // The OAuth app of the stand-in of `cargo run`.
         GITHUB_ID: "cambio-local",
         GITHUB_SECRET: "cambio-local-secret",
         GITHUB_URL: local.github,
@@ -147,7 +147,7 @@ for (const example of [nextAuth, betterAuth]) {
   scenario(`${example.name}: the start page, while the API does not answer`, async () => {
     const page = await visitor();
     await signIn(page, example);
-    // The buttons do nothing before React has taken the page over.
+    // The buttons do nothing before React has hydrated the page.
     await page.waitForLoadState("networkidle");
     door.isShut = true;
     try {
@@ -209,13 +209,13 @@ async function visitor(options) {
 }
 
 /**
- * Whoever has tried all of the local page; each caller is a user of their own.
+ * Tries all of the local page, as a new user for each call.
  * @param {import("playwright-core").BrowserContextOptions} [options]
  */
 async function signedInLocally(options) {
   const page = await visitor(options);
   const who = options ? { login: "mona", name: "Mona Lisa" } : { login: "hubot", name: "Hubot" };
-  // Twice: so there are two sessions, one of which can be ended.
+  // Two sign-ins make two sessions, one of which can be ended.
   for (const name of ["Sign in with GitHub", "Sign in again"]) {
     await page.goto(local.url);
     await page.getByRole("link", { name }).click();
@@ -238,7 +238,7 @@ async function signIn(page, { url }) {
 }
 
 /**
- * Leaves a screenshot of each look.
+ * Saves a screenshot of each scheme and width.
  * @param {Page} page @param {string} name @param {number[]} widths
  */
 async function isAccessible(page, name, widths = WIDTHS) {
@@ -256,7 +256,7 @@ async function isAccessible(page, name, widths = WIDTHS) {
 
 /** @param {Page} page @returns {Promise<string[]>} */
 async function foundByAxe(page) {
-  // As the developer tools do it, which no policy of a page stops.
+  // The same way as the developer tools, which no policy of a page blocks.
   await page.evaluate(axe.source);
   return page.evaluate(async () => {
     /** @type {typeof import("axe-core")} */
@@ -267,7 +267,7 @@ async function foundByAxe(page) {
   });
 }
 
-/** What axe does not measure; runs in the page. */
+/** Returns the findings that axe does not measure. It runs in the page. */
 function measure() {
   /** @type {string[]} */
   const findings = [];

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two strict published clients, unchanged, against the API as it runs on Lambda. */
+/** Runs two strict published clients, unchanged, against the API as it runs on Lambda. */
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { createRemoteJWKSet, jwtVerify } from "jose";
@@ -90,7 +90,7 @@ scenario("a wrong client secret is refused", async () => {
   const token = await github.token(OCTOCAT.login);
 
   await assert.rejects(exchange(stranger, token), /** @param {any} error */ (error) => {
-    // openid-client throws a class of its own where an answer carries WWW-Authenticate.
+    // openid-client throws another class if an answer has WWW-Authenticate.
     assert.ok(error instanceof client.WWWAuthenticateChallengeError);
     assert.equal(error.status, 401);
     assert.equal(error.cause[0].scheme, "basic");
@@ -112,7 +112,7 @@ scenario("an access token with another signature shows nobody's profile", async 
 
 /** @param {client.ClientAuth} [authentication] @param {"oidc" | "oauth2"} [algorithm] */
 function discover(authentication = client.ClientSecretBasic(CLIENT.secret), algorithm = "oidc") {
-  // Plain http, because all of this is on one machine.
+  // Plain http, because everything runs on one machine.
   const options = { algorithm, execute: [client.allowInsecureRequests] };
   return client.discovery(new URL(api.url), CLIENT.id, undefined, authentication, options);
 }

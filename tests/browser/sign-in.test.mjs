@@ -1,5 +1,5 @@
 // @ts-check
-/** The main job, as a person sees it, in both examples: a sign-in in a Next.js app becomes a user of your own API. */
+/** Tests both examples in a browser: a sign-in in a Next.js app becomes a user of your own API. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -18,7 +18,7 @@ const { symmetricDecodeJWT, symmetricEncodeJWT } = await import(new URL("better-
  */
 
 /**
- * What differs between the examples: where they tell the session, and how their cookie holds it.
+ * The differences between the examples: the route of the session, and the format of the cookie.
  * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key:
  * string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
  */
@@ -54,7 +54,7 @@ const PICTURE = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path
 let github;
 /** Between the app and the API. @type {Awaited<ReturnType<typeof startGate>>} */
 let api;
-/** The example that a scenario is about. */
+/** The example of the current scenario. */
 let app = nextAuth;
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -86,7 +86,7 @@ function inBoth(name, body) {
 }
 
 /**
- * One that needs what only the larger example has: its list of sessions.
+ * Registers a scenario that needs the list of sessions of the larger example.
  * @param {string} name
  * @param {() => Promise<void>} body
  */
@@ -330,7 +330,7 @@ inNextAuth("signing out everywhere in one browser ends the other at once", async
   await here.getByRole("button", { name: "Sign out everywhere" }).click();
   await here.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
 
-  // Its access token has minutes left, and opens nothing.
+  // Its access token has not expired, and the API refuses it.
   await there.reload();
   await there.getByText("Your session has ended").waitFor();
   await expires(there);
@@ -385,7 +385,7 @@ async function visitor(userAgent) {
   // better-auth lets one address sign in three times in ten seconds.
   const extraHTTPHeaders = { "x-forwarded-for": `192.0.2.${visitors}` };
   const context = await freshBrowser(browser, { viewport: { width: 640, height: 480 }, userAgent, extraHTTPHeaders });
-  // The pictures that the stand-in names are nowhere.
+  // The pictures of the stand-in do not exist.
   await context.route(`${PUBLIC_URL}/avatars/**`, (route) => route.fulfill({ contentType: "image/svg+xml", body: PICTURE }));
   return context.newPage();
 }
@@ -400,7 +400,7 @@ async function signIn(page, user) {
 }
 
 /**
- * The app says that signing in does not work for the moment; once that is mended, it does.
+ * Checks that the app reports an outage of the sign-in, and that the sign-in works after the outage.
  * @param {Page} page
  * @param {() => void} mend
  */
@@ -436,7 +436,7 @@ async function userId(page) {
 }
 
 /**
- * What the app tells its own scripts, and the access token of the cookie, which it does not tell.
+ * Returns the session as the app shows it to scripts, and the access token of the cookie, which the session omits.
  * @param {Page} page
  */
 async function session(page) {
@@ -491,7 +491,7 @@ async function expires(page) {
 
 /** Changes what the app's cookie holds of the session. @param {Page} page @param {Partial<Held>} change */
 async function holds(page, change) {
-  // What the page itself asks for would bring the old cookie back.
+  // The requests of the page itself would restore the old cookie.
   await page.waitForLoadState("networkidle");
   const content = await cookie(page);
   const value = await app.encode({ ...content, [app.key]: { ...content[app.key], ...change } });

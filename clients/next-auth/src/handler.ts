@@ -1,7 +1,7 @@
-/** For the route handlers of next-auth and better-auth in the `app` folder. */
+/** A wrapper for the route handlers of next-auth and better-auth in the `app` folder. */
 
 /**
- * Returns a handler whose answers no cache stores if they set a cookie, and whose removed cookies are gone.
+ * Returns a handler whose answers are not cached if they set a cookie, and whose removed cookies expire at once.
  *
  * @example
  * ```ts
@@ -18,10 +18,10 @@ export function cambioHandler<P extends unknown[]>(handler: (...parameters: P) =
     const { headers } = answer;
     const cookies = headers.getSetCookie();
     if (cookies.length) {
-      // A page that is rendered at build time is public otherwise.
+      // Otherwise, a page that is rendered at build time is public.
       headers.set("Cache-Control", "private, no-store");
       headers.delete("Set-Cookie");
-      // Next.js drops `Max-Age=0` where the request calls `cookies().set` as well, and the browser would keep an
+      // Next.js drops `Max-Age=0` if the request calls `cookies().set` as well, and the browser would keep an
       // empty cookie.
       for (const cookie of cookies) headers.append("Set-Cookie", cookie.replace(/; *max-age=0(?=;|$)/i, "$&; Expires=Thu, 01 Jan 1970 00:00:00 GMT"));
     }

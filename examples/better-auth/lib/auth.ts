@@ -9,16 +9,16 @@ const DAY = 24 * 60 * 60;
 
 export const auth = betterAuth({
   plugins: [cambio(), genericOAuth({ config: [github(), ...openId()] })],
-  // Who two accounts belong to is for the API to say.
+  // The API decides which accounts belong to one user.
   account: { accountLinking: { enabled: false } },
   session: { expiresIn: 30 * DAY },
   onAPIError: { errorURL: "/error" },
 });
 
-/** Calls to the API as a user. */
+/** The client of Cambio. */
 export const api = createClient();
 
-/** better-auth's own provider knows github.com alone; this one also reaches GitHub Enterprise and a local stand-in. */
+/** GitHub, GitHub Enterprise or a local stand-in; the provider of better-auth supports github.com only. */
 function github(): GenericOAuthConfig {
   return {
     providerId: "github",
@@ -38,7 +38,7 @@ function github(): GenericOAuthConfig {
   };
 }
 
-/** Any OpenID provider; better-auth's own (Google, Microsoft, ...) work the same. */
+/** Any OpenID provider; those of better-auth (Google, Microsoft, ...) work in the same way. */
 function openId(): GenericOAuthConfig[] {
   if (!OIDC_ISSUER) return [];
   return [
@@ -48,7 +48,7 @@ function openId(): GenericOAuthConfig[] {
       clientId: process.env.OIDC_CLIENT_ID ?? "",
       clientSecret: process.env.OIDC_CLIENT_SECRET,
       scopes: ["openid", "profile", "email"],
-      // Who signs out of this app stays signed in at the provider, as with GitHub.
+      // A sign-out of this app does not sign the user out at the provider, as with GitHub.
       disableProviderLogout: true,
     },
   ];

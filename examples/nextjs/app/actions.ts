@@ -3,14 +3,14 @@
 import { revalidatePath } from "next/cache";
 import { endAllSessions, endSession } from "@/lib/api";
 
-/** Ends one of the user's own sessions: the API knows no others by their access token. Says whether that is done. */
+/** Ends one session of the signed-in user. Returns whether it ended. */
 export async function end(id: string): Promise<boolean> {
   const isDone = await endSession(id);
   if (isDone) revalidatePath("/");
   return isDone;
 }
 
-/** Ends all of the user's sessions, this one too. Says whether that is done. */
+/** Ends all of the user's sessions, including this one. Returns whether they ended. */
 export async function signOutEverywhere(): Promise<boolean> {
   return endAllSessions();
 }

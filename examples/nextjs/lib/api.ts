@@ -10,7 +10,7 @@ export type Session = Sessions["sessions"][number];
 /** The reason for a missing answer: the session is over, or the API does not answer. */
 export type Problem = "signed-out" | "unavailable";
 
-/** The signed-in user, or why there is none. Never throws. */
+/** Returns the signed-in user, or the reason why there is none. Never throws. */
 export async function me(): Promise<Account | Problem> {
   return ask<Account>("GET", "/me");
 }
@@ -21,13 +21,13 @@ export async function sessions(): Promise<Session[] | Problem> {
   return typeof list === "string" ? list : list.sessions;
 }
 
-/** Ends one session of the user; says whether that is done. Never throws. */
+/** Ends one session of the user. Returns whether it ended. Never throws. */
 export async function endSession(id: string): Promise<boolean> {
-  // A name with a dot or a slash in it would lead to another route.
+  // An id with a dot or a slash would lead to another route.
   return /^[\w-]+$/.test(id) && typeof (await ask("DELETE", `/me/sessions/${id}`)) !== "string";
 }
 
-/** Ends all sessions of the user; says whether that is done. Never throws. */
+/** Ends all sessions of the user. Returns whether they ended. Never throws. */
 export async function endAllSessions(): Promise<boolean> {
   return typeof (await ask("DELETE", "/me/sessions")) !== "string";
 }
