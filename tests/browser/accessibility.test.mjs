@@ -10,7 +10,20 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
-import { cambioSettings, CHROMIUM, freePort, freshBrowser, OUTPUT, ROOT, scenario, sessionSettings, setup, startLocal, startNext, stopAll } from "./harness.mjs";
+import {
+  cambioSettings,
+  CHROMIUM,
+  freePort,
+  freshBrowser,
+  OUTPUT,
+  ROOT,
+  scenario,
+  sessionSettings,
+  setup,
+  startLocal,
+  startNext,
+  stopAll,
+} from "./harness.mjs";
 
 /** @typedef {import("playwright-core").Page} Page */
 
@@ -80,9 +93,9 @@ scenario("the local page, signed in, with an answer, two sessions and the last r
 scenario("on a telephone, the local page shows the last requests right after the buttons, and is no longer than four windows", async () => {
   const page = await signedInLocally({ viewport: { width: 360, height: 800 } });
 
-  const tops = await page.getByRole("heading", { level: 2 }).evaluateAll((headings) =>
-    headings.map((heading) => /** @type {const} */ ([heading.textContent?.trim(), heading.getBoundingClientRect().top])),
-  );
+  const tops = await page
+    .getByRole("heading", { level: 2 })
+    .evaluateAll((headings) => headings.map((heading) => /** @type {const} */ ([heading.textContent?.trim(), heading.getBoundingClientRect().top])));
   const names = tops.sort(([, one], [, other]) => one - other).map(([name]) => name);
   assert.deepEqual(names, ["1 Sign in", "2 The access token", "3 Use it", "The last requests", "4 Sessions"]);
   assert.equal(await page.getByRole("row", { name: "jti" }).count(), 0, "the claims are folded");
@@ -224,7 +237,10 @@ async function signedInLocally(options) {
   }
   await page.getByRole("button", { name: "GET /me", exact: true }).click();
   await page.getByText("The API took the access token").waitFor();
-  await page.getByRole("button", { name: /^End the session/ }).first().waitFor();
+  await page
+    .getByRole("button", { name: /^End the session/ })
+    .first()
+    .waitFor();
   await page.getByRole("table", { name: "The last requests" }).getByText("GET /me", { exact: true }).first().waitFor();
   return page;
 }

@@ -67,7 +67,14 @@ let isHanging = false;
 function startProcess() {
   /** @type {typeof fetch} */
   const network = (url, init) => (isHanging ? new Promise((_, reject) => init?.signal?.addEventListener("abort", reject)) : fetch(url, init));
-  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, fetch: network, exposeAccessToken: true, cookies: () => cookies.getStore() });
+  return cambio({
+    url: gate.url,
+    clientId: CLIENT.id,
+    clientSecret: CLIENT.secret,
+    fetch: network,
+    exposeAccessToken: true,
+    cookies: () => cookies.getStore(),
+  });
 }
 
 /** A token that is good for some minutes, and due to be refreshed. @param {any} cookie */
@@ -108,7 +115,10 @@ async function request({ session, ended }, handle) {
   /** @type {Answer} */
   const answer = { shown: null, waited: 0 };
   const startedAt = Date.now();
-  const store = { get: () => (ended ? { value: ended } : undefined), set: (/** @type {string} */ _, /** @type {string} */ value) => void (answer.ended = value) };
+  const store = {
+    get: () => (ended ? { value: ended } : undefined),
+    set: (/** @type {string} */ _, /** @type {string} */ value) => void (answer.ended = value),
+  };
   // next-auth calls no callback without a cookie.
   if (session) await cookies.run(store, () => handle(answer, session));
   answer.waited = Date.now() - startedAt;
@@ -214,7 +224,8 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
       const processes = [startProcess(), startProcess()];
       const wasSignedOut = browser.isSignedOut;
       const leaves = signsOut && !wasSignedOut;
-      const happens = () => Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
+      const happens = () =>
+        Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
 
       if (weather === "Cambio hangs" && isDone && !wasSignedOut) await startProcess().client.refresh(browser.session.cambio.refreshToken);
       gate.losesAnswers = weather === "answers are lost";

@@ -89,25 +89,31 @@ scenario("a wrong client secret is refused", async () => {
 
   const token = await github.token(OCTOCAT.login);
 
-  await assert.rejects(exchange(stranger, token), /** @param {any} error */ (error) => {
-    // openid-client throws another class if an answer has WWW-Authenticate.
-    assert.ok(error instanceof client.WWWAuthenticateChallengeError);
-    assert.equal(error.status, 401);
-    assert.equal(error.cause[0].scheme, "basic");
-    return true;
-  });
+  await assert.rejects(
+    exchange(stranger, token),
+    /** @param {any} error */ (error) => {
+      // openid-client throws another class if an answer has WWW-Authenticate.
+      assert.ok(error instanceof client.WWWAuthenticateChallengeError);
+      assert.equal(error.status, 401);
+      assert.equal(error.cause[0].scheme, "basic");
+      return true;
+    },
+  );
 });
 
 scenario("an access token with another signature shows nobody's profile", async () => {
   const cambio = await discover();
   const { access_token } = await exchange(cambio, await github.token(OCTOCAT.login));
 
-  await assert.rejects(name(cambio, tampered(access_token)), /** @param {any} error */ (error) => {
-    assert.ok(error instanceof client.WWWAuthenticateChallengeError);
-    assert.equal(error.cause[0].scheme, "bearer");
-    assert.equal(error.cause[0].parameters.error, "invalid_token");
-    return true;
-  });
+  await assert.rejects(
+    name(cambio, tampered(access_token)),
+    /** @param {any} error */ (error) => {
+      assert.ok(error instanceof client.WWWAuthenticateChallengeError);
+      assert.equal(error.cause[0].scheme, "bearer");
+      assert.equal(error.cause[0].parameters.error, "invalid_token");
+      return true;
+    },
+  );
 });
 
 /** @param {client.ClientAuth} [authentication] @param {"oidc" | "oauth2"} [algorithm] */

@@ -27,7 +27,15 @@ export const SESSION_SECRET = "browser-tests-session-secret-of-no-use-elsewhere"
 /** Options of Chromium, without calls to its vendor. */
 export const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
 };
 
 const MINUTE = 60_000;
@@ -142,7 +150,11 @@ export async function rotateKeys(api) {
     body: JSON.stringify({ rotate: "now" }),
   });
   const report = /** @type {{ changed: boolean, keys: { kid: string, state: string }[] }} */ (await invoked.json());
-  assert.deepEqual(report.keys?.map((key) => key.state), ["retired", "current", "next"], JSON.stringify(report));
+  assert.deepEqual(
+    report.keys?.map((key) => key.state),
+    ["retired", "current", "next"],
+    JSON.stringify(report),
+  );
   await api.restart();
   return report;
 }
@@ -225,9 +237,7 @@ export async function startNext(name, folder, port, settings) {
 export async function freshBrowser(browser, options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(30_000);
-  await context.route("**", (route) =>
-    ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
-  );
+  await context.route("**", (route) => (["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort()));
   return context;
 }
 

@@ -54,8 +54,14 @@ scenario("a visitor signs in, sees the token, uses it, refreshes it and signs ou
 
   const exchange = request(page, "POST /token").last();
   await exchange.getByText(/GetItem \d+\.\d\sms, TransactWriteItems \d+\.\d\sms/).waitFor();
-  await request(page, "POST /token").first().getByText(/UpdateItem \d+\.\d\sms with GetItem/).waitFor();
-  await request(page, "GET /me").first().getByText(/GetItem \d+\.\d\sms/).waitFor();
+  await request(page, "POST /token")
+    .first()
+    .getByText(/UpdateItem \d+\.\d\sms with GetItem/)
+    .waitFor();
+  await request(page, "GET /me")
+    .first()
+    .getByText(/GetItem \d+\.\d\sms/)
+    .waitFor();
   await page.screenshot({ path: join(OUTPUT, "page.png"), fullPage: true });
 
   await page.reload();
@@ -138,7 +144,10 @@ scenario("a telephone in the dark sees all of it without scrolling sideways, by 
   await page.keyboard.press("Space");
   await says(page, "in the same session");
 
-  await request(page, "POST /token").first().getByText(/with GetItem/).waitFor();
+  await request(page, "POST /token")
+    .first()
+    .getByText(/with GetItem/)
+    .waitFor();
   await fits(page);
   await page.screenshot({ path: join(OUTPUT, "page-mobile-dark.png"), fullPage: true });
 });

@@ -139,7 +139,10 @@ inBoth("a sign-in that GitHub does not confirm is refused, and leaves nobody sig
   await page.getByRole("heading", { name: "We could not accept this sign-in" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
   assert.deepEqual(await session(page), {});
-  assert.ok(github.calls.slice(asked).some((call) => call.startsWith("POST /applications/")), "GitHub was asked");
+  assert.ok(
+    github.calls.slice(asked).some((call) => call.startsWith("POST /applications/")),
+    "GitHub was asked",
+  );
 });
 
 inBoth("while GitHub is down, the page says so, and trying again works", async () => {
@@ -187,8 +190,15 @@ inBoth("tokens stay out of pages, URLs and sessions: only the cookie holds the A
   const page = await visitor();
   /** @type {Promise<string>[]} */
   const seen = [];
-  page.on("request", (request) => seen.push(request.allHeaders().then(({ cookie, ...headers }) => request.url() + JSON.stringify(headers) + request.postData())));
-  page.on("response", (response) => seen.push(isSession(response) ? Promise.resolve("") : response.text().catch(() => ""), response.allHeaders().then((headers) => JSON.stringify(headers))));
+  page.on("request", (request) =>
+    seen.push(request.allHeaders().then(({ cookie, ...headers }) => request.url() + JSON.stringify(headers) + request.postData())),
+  );
+  page.on("response", (response) =>
+    seen.push(
+      isSession(response) ? Promise.resolve("") : response.text().catch(() => ""),
+      response.allHeaders().then((headers) => JSON.stringify(headers)),
+    ),
+  );
 
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);

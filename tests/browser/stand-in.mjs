@@ -162,7 +162,9 @@ export class StandIn {
   async #checkToken(clientId, headers, body) {
     if (this.failWith) return problem(this.failWith, this.failWith === 404 ? "Not Found" : "Bad Gateway");
 
-    const [id, ...secret] = Buffer.from(headers.authorization?.replace(/^Basic /i, "") ?? "", "base64").toString().split(":");
+    const [id, ...secret] = Buffer.from(headers.authorization?.replace(/^Basic /i, "") ?? "", "base64")
+      .toString()
+      .split(":");
     const app = [APP, OTHER_APP].find(({ client_id, client_secret }) => client_id === id && client_secret === secret.join(":"));
     if (!app) return problem(401, "Bad credentials");
 
@@ -213,9 +215,7 @@ function withCredentials(headers, body) {
  * @param {Record<string, unknown>} profile
  */
 function simpleUser(profile) {
-  return Object.fromEntries(
-    Object.entries(profile).filter(([key]) => /url$|^(login|id|node_id|gravatar_id|type|site_admin)$/.test(key)),
-  );
+  return Object.fromEntries(Object.entries(profile).filter(([key]) => /url$|^(login|id|node_id|gravatar_id|type|site_admin)$/.test(key)));
 }
 
 /** @param {number} status @param {string} message @returns {[number, unknown]} */

@@ -1,6 +1,6 @@
 /** The entry for better-auth. */
 import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "better-auth";
-import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
+import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
 import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
@@ -78,7 +78,15 @@ const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>
 const SALT = "cambio";
 
 /** Paths that end sessions at better-auth, including that of the browser. */
-const ENDS_SESSIONS = ["/sign-out", "/revoke-session", "/revoke-sessions", "/revoke-other-sessions", "/change-password", "/delete-user", "/delete-user/callback"];
+const ENDS_SESSIONS = [
+  "/sign-out",
+  "/revoke-session",
+  "/revoke-sessions",
+  "/revoke-other-sessions",
+  "/change-password",
+  "/delete-user",
+  "/delete-user/callback",
+];
 
 /**
  * The plugin of better-auth.
@@ -295,7 +303,8 @@ async function record({ internalAdapter, secretConfig }: AuthContext, sessionId:
 async function prolong({ internalAdapter }: AuthContext, sessionId: string, expiresAt: Date): Promise<void> {
   const identifier = recordOf(sessionId);
   // Not every adapter accepts an update of a missing record.
-  if (await internalAdapter.findVerificationValue(identifier)) await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
+  if (await internalAdapter.findVerificationValue(identifier))
+    await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
 }
 
 /** Returns the endpoint of the session at Cambio, which is `null` if the user is not signed in. */

@@ -1,14 +1,6 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { AccessToken, AccessTokenOptions } from "./fetch.js";
-import {
-  type CambioClient,
-  CambioError,
-  type CambioOptions,
-  createClient,
-  type Grant,
-  type ProviderTokens,
-  type User,
-} from "./index.js";
+import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
 /** Options of sign-ins and sessions. */
@@ -282,7 +274,8 @@ function claimed({ sub, name, email, picture }: Record<string, unknown>) {
 /** Returns the token to store, with each member of the user once. */
 function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
   const rest: Partial<User> = { ...user };
-  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>))) if (user[name as keyof User] === value) delete rest[name as keyof User];
+  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>)))
+    if (user[name as keyof User] === value) delete rest[name as keyof User];
   return { ...token, cambio: { ...kept, user: rest as User } };
 }
 

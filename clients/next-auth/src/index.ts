@@ -398,12 +398,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined } = {}): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
-    const answer = await call<Schemas["Grant"]>(
-      "/token",
-      (endpoint) => withForm(endpoint, { ...form, scope, audience }, options.userAgent),
-      json,
-      options,
-    );
+    const answer = await call<Schemas["Grant"]>("/token", (endpoint) => withForm(endpoint, { ...form, scope, audience }, options.userAgent), json, options);
     return {
       accessToken: answer.access_token,
       expiresAt: askedAt + answer.expires_in * 1000,
@@ -429,7 +424,12 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       return grant({ grant_type: "refresh_token", refresh_token: refreshToken }, more);
     },
     async revoke(token, more) {
-      await call("/revoke", (endpoint) => withForm(endpoint, { token }), async () => {}, more);
+      await call(
+        "/revoke",
+        (endpoint) => withForm(endpoint, { token }),
+        async () => {},
+        more,
+      );
     },
     async me(accessToken, more) {
       const headers = { Authorization: `Bearer ${accessToken}` };

@@ -90,7 +90,10 @@ for (const [version, start] of /** @type {const} */ ([
     t.mock.timers.setTime(Date.now() + MINUTE / 4);
     const later = await getAccessToken();
 
-    assert.deepEqual([...parallel, later].map(({ token }) => token), ["access-2", "access-2", "access-3"]);
+    assert.deepEqual(
+      [...parallel, later].map(({ token }) => token),
+      ["access-2", "access-2", "access-3"],
+    );
     assert.deepEqual(refreshed(), [FIRST, FIRST], "each begins from the token in the cookie");
     t.mock.timers.setTime(Date.now() + MINUTE / 4);
     const session = await app.get("/api/auth/session");
@@ -108,7 +111,10 @@ for (const [version, start] of /** @type {const} */ ([
     let nth = 0;
     const getAccessToken = ours.accessTokenOf(() => browsers[nth++ % 2].onServer());
     const tokens = await Promise.all(Array.from({ length: 4 }, () => getAccessToken()));
-    assert.deepEqual(tokens.map(({ token }) => token), ["access-1", "access-7", "access-1", "access-7"]);
+    assert.deepEqual(
+      tokens.map(({ token }) => token),
+      ["access-1", "access-7", "access-1", "access-7"],
+    );
   });
 
   test(`${version}: getAccessToken fails where there is no token, and says why`, async (t) => {
@@ -273,7 +279,14 @@ test("a call that the API answers with 401 is sent once more, with another token
     const { tokens, refused } = source();
     const answer = await cambioFetch(tokens, server.url)(...call());
     assert.deepEqual(await answer.json(), { a: "1" }, name);
-    assert.deepEqual(seen(), [["Bearer old", "1"], ["Bearer new", "1"]], name);
+    assert.deepEqual(
+      seen(),
+      [
+        ["Bearer old", "1"],
+        ["Bearer new", "1"],
+      ],
+      name,
+    );
     assert.deepEqual(refused, [undefined, "old"], name);
     assert.equal(new Set(server.requests.map(({ method }) => method)).size, 1, name);
   }

@@ -36,7 +36,10 @@ function start(options, tokens = { accessToken: "gho_1" }, more) {
     logger: { disabled: true },
     emailAndPassword: { enabled: true },
     ...options,
-    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, exposeAccessToken: true, ...more }), genericOAuth({ config: [github] })],
+    plugins: [
+      cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, exposeAccessToken: true, ...more }),
+      genericOAuth({ config: [github] }),
+    ],
   });
 }
 
@@ -140,7 +143,11 @@ test("who signs in again has a new session, with the tokens of that sign-in", as
 
   assert.equal((await second.session()).accessToken, "access-2");
   assert.equal((await first.session()).accessToken, "access-1");
-  assert.deepEqual(server.requests.map(({ form }) => form.subject_token), ["gho_1", "gho_1"], "although they are encrypted where they are stored");
+  assert.deepEqual(
+    server.requests.map(({ form }) => form.subject_token),
+    ["gho_1", "gho_1"],
+    "although they are encrypted where they are stored",
+  );
 });
 
 for (const [error, page] of [
@@ -288,7 +295,10 @@ async function sessionToken(browser) {
 
 /** What Cambio was given back. */
 function revoked() {
-  assert.ok(server.requests.every(({ path }) => path === "/revoke"), JSON.stringify(server.requests));
+  assert.ok(
+    server.requests.every(({ path }) => path === "/revoke"),
+    JSON.stringify(server.requests),
+  );
   return server.requests.map(({ form }) => form.token).sort();
 }
 

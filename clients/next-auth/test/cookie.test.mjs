@@ -54,8 +54,16 @@ const LONGEST = {
 const ROLES = Array.from({ length: 32 }, (_, nth) => `${nth}`.padStart(64, "r"));
 
 for (const [version, start] of /** @type {const} */ ([
-  ["next-auth 4", (/** @type {any} */ own) => appWith4(server.url, v4.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own }))],
-  ["Auth.js 5", (/** @type {any} */ own) => appWith5(server.url, v5.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own }))],
+  [
+    "next-auth 4",
+    (/** @type {any} */ own) =>
+      appWith4(server.url, v4.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own })),
+  ],
+  [
+    "Auth.js 5",
+    (/** @type {any} */ own) =>
+      appWith5(server.url, v5.cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...own })),
+  ],
 ])) {
   /**
    * The session of a user who has signed in, and the bytes of its cookies.

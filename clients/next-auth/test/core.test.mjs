@@ -164,7 +164,10 @@ test("a redirect is a mistake in the settings, and is not followed with the clie
   await failsWith(client.refresh("refresh-1"), "misconfigured");
   await failsWith(client.me("access-1"), "misconfigured");
   await assert.rejects(client.refresh("refresh-1"), /answers \/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/token", "/me", "/token"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/token", "/me", "/token"],
+  );
 });
 
 test("a redirect that fetch hides is a mistake in the settings too", async () => {
@@ -172,7 +175,10 @@ test("a redirect that fetch hides is a mistake in the settings too", async () =>
   const { client, calls } = injected(() => opaque);
   await failsWith(client.refresh("refresh-1"), "misconfigured");
   await assert.rejects(client.me("access-1"), /answers \/me with a redirect: set CAMBIO_URL/);
-  assert.deepEqual(calls.map(({ init }) => init.redirect), ["manual", "manual"]);
+  assert.deepEqual(
+    calls.map(({ init }) => init.redirect),
+    ["manual", "manual"],
+  );
 });
 
 test("where fetch has no cache, none is asked for", async () => {
@@ -185,7 +191,10 @@ test("where fetch has no cache, none is asked for", async () => {
   } finally {
     globalThis.Request = Standard;
   }
-  assert.deepEqual(calls.map(({ init }) => init.cache), ["no-store", undefined]);
+  assert.deepEqual(
+    calls.map(({ init }) => init.cache),
+    ["no-store", undefined],
+  );
 });
 
 test("without AbortSignal.timeout and AbortSignal.any, a call ends in time all the same", async (t) => {
@@ -218,7 +227,10 @@ test("Retry-After is waited for up to 10 s, if the timeout has room for it", asy
     const headers = { "Retry-After": retryAfter };
     let isDone = false;
     const { client, calls } = injected(() => (calls.length > 1 ? Response.json(grant(2)) : new Response(null, { status: 503, headers })), { timeout });
-    const call = client.refresh("refresh-1").catch(() => {}).then(() => (isDone = true));
+    const call = client
+      .refresh("refresh-1")
+      .catch(() => {})
+      .then(() => (isDone = true));
     while (!isDone && Date.now() < 20_000) {
       await new Promise(setImmediate);
       t.mock.timers.tick(100);
@@ -283,7 +295,9 @@ test("fetch is looked up at each call", async (t) => {
 
 test("an error of the other copy of this package is recognised", async () => {
   const { createClient: required, CambioError: Other } = createRequire(import.meta.url)("@cambio/next-auth");
-  const error = await required({ url: "x" }).me("access-1").catch((/** @type {unknown} */ error) => error);
+  const error = await required({ url: "x" })
+    .me("access-1")
+    .catch((/** @type {unknown} */ error) => error);
   assert.ok(!(error instanceof CambioError) && error instanceof Other);
   assert.ok(isCambioError(error) && error.kind === "misconfigured");
   assert.ok(isCambioError(new CambioError("ended", "over")));
@@ -310,7 +324,9 @@ test("an error names the request, the status and the cause", async () => {
   const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;
   await assert.rejects(broken.refresh("refresh-1"), { kind: "unavailable", status: 200, requestId: "r2" });
   const cause = new TypeError("fetch failed");
-  const silent = injected(() => { throw cause; }).client;
+  const silent = injected(() => {
+    throw cause;
+  }).client;
   await assert.rejects(silent.me("access-1"), { kind: "unavailable", status: undefined, requestId: undefined, cause });
 });
 
@@ -322,13 +338,16 @@ test("scope and audience are sent as they are asked for", async () => {
   await app.refresh("refresh-1");
   await app.refresh("refresh-1", { scope: "orders:write", audience: "https://other.example.com" });
   await client.exchange({ provider: "github", access_token: "gho_1" });
-  assert.deepEqual(server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })), [
-    { scope: "orders:read", audience: "https://api.example.com" },
-    { scope: "orders:write", audience: "https://other.example.com" },
-    { scope: undefined, audience: undefined },
-    { scope: "orders:write", audience: "https://other.example.com" },
-    { scope: undefined, audience: undefined },
-  ]);
+  assert.deepEqual(
+    server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })),
+    [
+      { scope: "orders:read", audience: "https://api.example.com" },
+      { scope: "orders:write", audience: "https://other.example.com" },
+      { scope: undefined, audience: undefined },
+      { scope: "orders:write", audience: "https://other.example.com" },
+      { scope: undefined, audience: undefined },
+    ],
+  );
 });
 
 test("each call is repeated once when the same call may succeed", async () => {
@@ -391,7 +410,11 @@ test("a call to the API keeps the base path", async () => {
   ]) {
     server.requests.length = 0;
     await cambioFetch({ accessToken: "access-1" }, `${server.url}${base}`)(path);
-    assert.deepEqual(server.requests.map(({ path }) => path), [expected], `${base} + ${path}`);
+    assert.deepEqual(
+      server.requests.map(({ path }) => path),
+      [expected],
+      `${base} + ${path}`,
+    );
     assert.equal(server.requests[0].headers.authorization, "Bearer access-1");
   }
 });
@@ -430,7 +453,10 @@ test("a redirect of the API is the answer, and the token does not follow it", as
 
   assert.equal((await call("/orders")).status, 307);
   assert.equal((await call(new Request(`${server.url}/v1/orders`))).status, 307);
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/v1/orders", "/v1/orders"],
+  );
 
   assert.equal(await (await call("/orders", { redirect: "follow" })).json(), "followed");
 });
@@ -475,8 +501,11 @@ test("openapi-fetch calls the API with the types of this package", async () => {
   assert.equal((await api.GET("/me")).data?.name, "Ada");
   await api.DELETE("/me/sessions/{session_id}", { params: { path: { session_id: "s 1" } } });
 
-  assert.deepEqual(server.requests.map(({ path, headers }) => [path, headers.authorization]), [
-    ["/v1/me", "Bearer access-1"],
-    ["/v1/me/sessions/s%201", "Bearer access-1"],
-  ]);
+  assert.deepEqual(
+    server.requests.map(({ path, headers }) => [path, headers.authorization]),
+    [
+      ["/v1/me", "Bearer access-1"],
+      ["/v1/me/sessions/s%201", "Bearer access-1"],
+    ],
+  );
 });

@@ -99,9 +99,15 @@ for (const [version, start] of /** @type {const} */ ([
 
       reported.mock.restore();
       assert.equal(new URL(headers.get("Location") ?? "", "http://localhost:3000").href, `http://localhost:3000/oops?error=${page}`);
-      assert.deepEqual([...app.cookies.keys()].filter((name) => name.includes("session-token")), []);
+      assert.deepEqual(
+        [...app.cookies.keys()].filter((name) => name.includes("session-token")),
+        [],
+      );
       assert.equal(ownErrors.mock.callCount(), 0);
-      assert.deepEqual(log.map(([level]) => level), ["info"]);
+      assert.deepEqual(
+        log.map(([level]) => level),
+        ["info"],
+      );
       const [event, ...more] = events;
       assert.deepEqual(more, []);
       assert.equal(event.type, "signInFailed");
@@ -113,7 +119,10 @@ for (const [version, start] of /** @type {const} */ ([
     server.answer = ({ path }) => providerAnswer(path) ?? { status: 401, body: { error: "invalid_client" } };
     const { events, log, app } = observed();
     await app.signIn();
-    assert.deepEqual(events.map((event) => event.type === "signInFailed" && event.page), ["CambioMisconfigured"]);
+    assert.deepEqual(
+      events.map((event) => event.type === "signInFailed" && event.page),
+      ["CambioMisconfigured"],
+    );
     assert.deepEqual(log, [["error", "[cambio] Cambio answers /token with 401 invalid_client"]]);
   });
 
@@ -149,7 +158,10 @@ for (const [version, start] of /** @type {const} */ ([
       await app.signIn();
       assert.match((await app.get("/api/auth/session")).body, /Ada/);
       await new Promise((resolve) => setImmediate(resolve));
-      assert.ok(log.every(([level, text]) => level === "error" && text === "[cambio] onEvent: oops"), JSON.stringify(log));
+      assert.ok(
+        log.every(([level, text]) => level === "error" && text === "[cambio] onEvent: oops"),
+        JSON.stringify(log),
+      );
     }
   });
 }

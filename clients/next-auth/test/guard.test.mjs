@@ -60,7 +60,15 @@ function errorsOf(code, target) {
   const compiled = createRequire(import.meta.url)("next/dist/compiled/webpack/webpack-lib.js");
   const folder = mkdtempSync(join(tmpdir(), "cambio-bundle-"));
   const module = { rules: [{ test: /./, parser: { exportsPresence: "error" } }] };
-  const compiler = compiled({ mode: "production", context: process.cwd(), entry: `data:text/javascript,${code}`, target, module, optimization: { minimize: false }, output: { path: folder } });
+  const compiler = compiled({
+    mode: "production",
+    context: process.cwd(),
+    entry: `data:text/javascript,${code}`,
+    target,
+    module,
+    optimization: { minimize: false },
+    output: { path: folder },
+  });
   return new Promise((resolve, reject) =>
     compiler.run((/** @type {Error} */ failure, /** @type {any} */ stats) => {
       rmSync(folder, { recursive: true });

@@ -36,8 +36,18 @@ test("an answer that sets a cookie is private, and no cache stores it", async ()
 });
 
 test("Next.js keeps the removal of a cookie", async () => {
-  const removal = () => new Response(null, { headers: [["set-cookie", "session=; Max-Age=0; Path=/"], ["set-cookie", "other=1; Max-Age=05; Path=/"]] });
-  assert.deepEqual(added(removal()).filter((cookie) => cookie.startsWith("session=")), ["session=; Path=/"], "the defect of Next.js that this is for");
+  const removal = () =>
+    new Response(null, {
+      headers: [
+        ["set-cookie", "session=; Max-Age=0; Path=/"],
+        ["set-cookie", "other=1; Max-Age=05; Path=/"],
+      ],
+    });
+  assert.deepEqual(
+    added(removal()).filter((cookie) => cookie.startsWith("session=")),
+    ["session=; Path=/"],
+    "the defect of Next.js that this is for",
+  );
 
   const cookies = added(await cambioHandler(async () => removal())());
 

@@ -6,7 +6,7 @@
 import { createRequire, register } from "node:module";
 
 // Next.js has no `exports`, so that Node finds its modules by their file names only.
-const resolve = 'export const resolve = (name, context, next) => next(/^next\\/\\w+$/.test(name) ? `${name}.js` : name, context);';
+const resolve = "export const resolve = (name, context, next) => next(/^next\\/\\w+$/.test(name) ? `${name}.js` : name, context);";
 register(`data:text/javascript,${encodeURIComponent(resolve)}`);
 const { default: NextAuth5 } = await import("next-auth-5");
 const { NextRequest } = await import("next/server.js");
@@ -102,7 +102,9 @@ export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
   const request = (path, init = {}) => new NextRequest(new URL(path, APP), { ...init, headers: { cookie: browser.header(), host: "localhost:3000" } });
   /** @param {string} path @param {Record<string, string>} [form] */
   async function ask(path, form) {
-    const answer = form ? await wrap(handlers.POST)(request(path, { method: "POST", body: new URLSearchParams(form) })) : await wrap(handlers.GET)(request(path));
+    const answer = form
+      ? await wrap(handlers.POST)(request(path, { method: "POST", body: new URLSearchParams(form) }))
+      : await wrap(handlers.GET)(request(path));
     browser.store(answer.headers);
     return { body: await answer.text(), headers: answer.headers, status: answer.status };
   }

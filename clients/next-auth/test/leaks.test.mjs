@@ -35,9 +35,7 @@ const IDIOMS = {
   },
   "the rotation of the documentation starts a token of its own": {
     jwt: ({ token, user, account }) =>
-      account && user
-        ? { accessToken: account.access_token, expiresAt: account.expires_at, refreshToken: account.refresh_token, user }
-        : token,
+      account && user ? { accessToken: account.access_token, expiresAt: account.expires_at, refreshToken: account.refresh_token, user } : token,
     session: ({ session, token }) => ({ ...session, user: token.user, refreshToken: token.refreshToken, error: token.error }),
   },
   "the user is kept in the token": {
@@ -84,7 +82,10 @@ for (const [version, start] of /** @type {const} */ ([
       const rendered = JSON.stringify(await onServer());
 
       assert.equal(signedIn.headers.get("Location"), "http://localhost:3000");
-      assert.ok([...cookies.keys()].some((name) => name.endsWith("session-token")), "signed in");
+      assert.ok(
+        [...cookies.keys()].some((name) => name.endsWith("session-token")),
+        "signed in",
+      );
       assert.equal(server.requests.filter(({ path }) => path === "/token").length, 1);
       for (const { body } of shown) {
         assert.match(body, /Ada|Octocat/);

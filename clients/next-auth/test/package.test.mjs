@@ -84,7 +84,17 @@ test("nobody publishes the package without the address of its repository", () =>
 
 test("the next major of a peer is not taken for one that was tried", () => {
   for (const [peer, versions] of Object.entries({
-    "next-auth": { "4.23.0": false, "4.24.0": true, "4.24.15": true, "5.0.0-beta.29": false, "5.0.0-beta.32": true, "5.0.0": true, "5.9.0": true, "6.0.0-beta.1": false, "6.0.0": false },
+    "next-auth": {
+      "4.23.0": false,
+      "4.24.0": true,
+      "4.24.15": true,
+      "5.0.0-beta.29": false,
+      "5.0.0-beta.32": true,
+      "5.0.0": true,
+      "5.9.0": true,
+      "6.0.0-beta.1": false,
+      "6.0.0": false,
+    },
     "better-auth": { "1.6.9": false, "1.7.0": true, "1.7.25": true, "1.8.0": false, "2.0.0": false },
   })) {
     for (const [version, isTried] of Object.entries(versions)) {
@@ -277,8 +287,13 @@ for (const [name, entry] of Object.entries(manifest.exports).filter(([, entry]) 
   test(`each export of "${name}" has an example, and all of them compile`, () => {
     const isV5 = name === "./v5";
     const examples = Object.entries(examplesOf(join(unpacked, (entry.import ?? entry).types)));
-    assert.deepEqual(examples.filter(([, found]) => found.length === 0).map(([name]) => name), []);
-    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, isV5 ? code.replaceAll("/v4", "/v5") : code])));
+    assert.deepEqual(
+      examples.filter(([, found]) => found.length === 0).map(([name]) => name),
+      [],
+    );
+    const files = Object.fromEntries(
+      examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, isV5 ? code.replaceAll("/v4", "/v5") : code])),
+    );
     const { "auth.ts": auth, ...around } = AROUND;
     const app = appWith({ ...files, ...around, ...(isV5 && { "auth.ts": auth }) }, isV5 ? "next-auth-5" : "next-auth");
     assert.deepEqual(compileWith7(app, ["around.d.ts", ...Object.keys(files)], RESOLUTIONS.bundler), []);
@@ -303,7 +318,9 @@ function examplesOf(file) {
   const checker = program.getTypeChecker();
   const module = checker.getSymbolAtLocation(/** @type {ts.SourceFile} */ (program.getSourceFile(file))) ?? assert.fail(file);
   const declared = checker.getExportsOfModule(module).map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
-  const own = declared.filter(({ declarations }) => declarations?.some((declaration) => /package\/dist\/esm\/(?!openapi)/.test(declaration.getSourceFile().fileName)));
+  const own = declared.filter(({ declarations }) =>
+    declarations?.some((declaration) => /package\/dist\/esm\/(?!openapi)/.test(declaration.getSourceFile().fileName)),
+  );
   assert.ok(own.length > 0, file);
   return Object.fromEntries(
     own.map((symbol) => {
@@ -333,21 +350,28 @@ function appWith(files, nextAuth = "next-auth") {
  * @param {ts.CompilerOptions} resolution
  */
 function compile(app, names, resolution) {
-  const program = ts.createProgram(names.map((name) => join(app, name)), {
-    ...resolution,
-    target: ts.ScriptTarget.ES2022,
-    lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
-    types: ["node"],
-    typeRoots: [join(app, "node_modules/@types")],
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    noEmit: true,
-  });
-  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(app));
-  assert.ok(ours.some(({ fileName }) => fileName.endsWith("/index.d.ts")), "the package is not compiled");
-  return [...program.getOptionsDiagnostics(), ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])].map(
-    ({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`,
+  const program = ts.createProgram(
+    names.map((name) => join(app, name)),
+    {
+      ...resolution,
+      target: ts.ScriptTarget.ES2022,
+      lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
+      types: ["node"],
+      typeRoots: [join(app, "node_modules/@types")],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noEmit: true,
+    },
   );
+  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(app));
+  assert.ok(
+    ours.some(({ fileName }) => fileName.endsWith("/index.d.ts")),
+    "the package is not compiled",
+  );
+  return [
+    ...program.getOptionsDiagnostics(),
+    ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]),
+  ].map(({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
 }
 
 /** The same by TypeScript 7, which has no API for JavaScript. @type {typeof compile} */

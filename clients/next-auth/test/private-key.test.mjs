@@ -80,7 +80,10 @@ for (const alg of Object.keys(ALGORITHMS)) {
 test("a JWK of RSA signs with PS256 where its alg says so, and with RS256 by default", async () => {
   const { privateKey: key } = await pair("PS256");
   const { alg, ...jwk } = await jwkOf(key);
-  for (const [given, expected] of /** @type {const} */ ([[{ ...jwk, alg }, "PS256"], [jwk, "RS256"]])) {
+  for (const [given, expected] of /** @type {const} */ ([
+    [{ ...jwk, alg }, "PS256"],
+    [jwk, "RS256"],
+  ])) {
     await clientWith(privateKey(given)).refresh("refresh-1");
     const [header] = /** @type {any} */ (server.requests.at(-1)).form.client_assertion.split(".");
     assert.equal(JSON.parse(Buffer.from(header, "base64url").toString()).alg, expected);
@@ -132,7 +135,9 @@ test("a key that cannot sign is a misconfiguration, and no key is in the message
     [privateKey({ kty: "oct", k: "c2VjcmV0", kid: "a" }), /ES256/],
     [privateKey({ kty: "EC", crv: "P-256", x: "AA", y: "AA", d: "secret", kid: "a" }), /private key/],
   ])) {
-    const failure = await clientWith(clientAuth).refresh("refresh-1").catch((error) => error);
+    const failure = await clientWith(clientAuth)
+      .refresh("refresh-1")
+      .catch((error) => error);
     assert.ok(failure instanceof CambioError, String(failure));
     assert.equal(failure.kind, "misconfigured");
     assert.match(failure.message, message);

@@ -23,8 +23,7 @@ function config() {
 }
 
 /** @param {string} path @param {Record<string, string>} [headers] */
-const runsFor = (path, headers = {}) =>
-  unstable_doesMiddlewareMatch({ config: config(), nextConfig: {}, url: `http://localhost:3000${path}`, headers });
+const runsFor = (path, headers = {}) => unstable_doesMiddlewareMatch({ config: config(), nextConfig: {}, url: `http://localhost:3000${path}`, headers });
 
 test("the README's proxy runs for pages and for the app's own API", () => {
   for (const path of ["/", "/orders", "/orders/1?page=2", "/v1.2/orders", "/api/orders", "/nothing-here", "/authors", "/_nextdoor"]) {

@@ -11,7 +11,13 @@ import { URL as ExpoUrl, URLSearchParams as ExpoUrlSearchParams } from "whatwg-u
 import { serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
-const standard = { URL, URLSearchParams, timeout: AbortSignal.timeout, any: AbortSignal.any, cache: Object.getOwnPropertyDescriptor(Request.prototype, "cache") };
+const standard = {
+  URL,
+  URLSearchParams,
+  timeout: AbortSignal.timeout,
+  any: AbortSignal.any,
+  cache: Object.getOwnPropertyDescriptor(Request.prototype, "cache"),
+};
 
 before(() => {
   Object.assign(globalThis, { URL: ExpoUrl, URLSearchParams: ExpoUrlSearchParams });
@@ -35,7 +41,10 @@ test("with the URL of Expo, cambioFetch calls the API and nothing outside of it"
     await assert.rejects(api(target), { kind: "misconfigured" }, target);
   }
 
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders", "/v1/orders"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/v1/orders", "/v1/orders", "/v1/orders"],
+  );
 });
 
 test("with the URL of Expo, the calls to Cambio work and name a redirect", async () => {

@@ -4,7 +4,15 @@ import { once } from "node:events";
 import http from "node:http";
 import { after, before, beforeEach, mock } from "node:test";
 
-export const USER = { id: "01a20d4b-4851-7307-bbca-e78d2750008b", name: "Ada", email: "ada@example.com", email_verified: true, picture: null, roles: [], identities: [] };
+export const USER = {
+  id: "01a20d4b-4851-7307-bbca-e78d2750008b",
+  name: "Ada",
+  email: "ada@example.com",
+  email_verified: true,
+  picture: null,
+  roles: [],
+  identities: [],
+};
 
 /** A grant as Cambio answers it. @param {number} nth @param {object} [more] */
 export function grant(nth, more) {

@@ -395,7 +395,7 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     const seen = [];
     const app = start({
       callbacks: {
-        signIn: ({ user }) => (user.name === "nobody" ? false : true),
+        signIn: ({ user }) => user.name !== "nobody",
         jwt: ({ token }) => ({ ...token, theme: token.cambio ? "dark" : "none" }),
         session: ({ session, token }) => Object.assign(session, { theme: token.theme }),
         redirect: ({ baseUrl }) => baseUrl,

@@ -32,10 +32,7 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
   /** @type {{ url: string, authorization: string | null }[]} */
   const requests = [];
   const workers = new Miniflare({
-    modules: [
-      { type: "ESModule", path: "worker.js", contents: WORKER },
-      ...modules,
-    ],
+    modules: [{ type: "ESModule", path: "worker.js", contents: WORKER }, ...modules],
     compatibilityDate,
     cf: false,
     /** @param {import("miniflare").Request} request */
@@ -62,6 +59,9 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
     const refused = await workers.dispatchFetch("http://worker/refresh");
 
     assert.equal(/** @type {{ kind: string }} */ (await refused.json()).kind, "misconfigured");
-    assert.deepEqual(requests.map(({ url }) => url), ["https://auth.example.com/token"]);
+    assert.deepEqual(
+      requests.map(({ url }) => url),
+      ["https://auth.example.com/token"],
+    );
   });
 }

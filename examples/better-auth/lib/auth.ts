@@ -29,9 +29,7 @@ function github(): GenericOAuthConfig {
     scopes: ["read:user", "user:email"],
     async getUserInfo({ accessToken }) {
       const headers = { Authorization: `Bearer ${accessToken}`, "User-Agent": "cambio-example" };
-      const [profile, emails] = await Promise.all(
-        ["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()),
-      );
+      const [profile, emails] = await Promise.all(["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()));
       const primary = emails.find((email: { primary: boolean }) => email.primary);
       return { id: profile.id, name: profile.name ?? profile.login, email: primary?.email, emailVerified: primary?.verified === true };
     },

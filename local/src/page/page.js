@@ -1,5 +1,6 @@
 // @ts-check
-// What the server answers is shown as text, whatever it is: nothing here makes HTML of it.
+// Answers of the server are shown as text and never become HTML.
+// biome-ignore lint/suspicious/noRedundantUseStrict: the page loads this file as a classic script
 "use strict";
 
 /** @typedef {{ request: string, status: number, body: any }} Answer */
@@ -144,11 +145,13 @@ function showSessions(sessions) {
     const item = element("li", {}, element("div", {}, title, element("p", { class: "quiet" }, used, " · ", element("code", {}, session.id))));
     if (!session.current) {
       const end = element("button", { "aria-label": `End the session ${session.id} of ${agent}` }, "End");
-      end.addEventListener("click", () => act(end, async () => {
-        show(await post(`sessions/${encodeURIComponent(session.id)}/end`));
-        await loadSessions();
-        find("reload-sessions").focus();
-      }));
+      end.addEventListener("click", () =>
+        act(end, async () => {
+          show(await post(`sessions/${encodeURIComponent(session.id)}/end`));
+          await loadSessions();
+          find("reload-sessions").focus();
+        }),
+      );
       item.append(end);
     }
     return item;
@@ -174,26 +177,30 @@ function showRows() {
   find("all-requests").hidden = areAllShown || requests.length <= few();
   find("all-requests").textContent = `Show all ${requests.length}`;
   const shown = areAllShown ? requests : requests.slice(0, few());
-  find("requests").replaceChildren(...shown.map((request) => {
-    const cells = [
-      clock(request.at),
-      element("code", {}, `${request.method} ${request.route}`),
-      element("span", { class: statusClass(request.status) }, `${request.status}`),
-      milliseconds(request.duration_us),
-      request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
-    ];
-    return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
-  }));
+  find("requests").replaceChildren(
+    ...shown.map((request) => {
+      const cells = [
+        clock(request.at),
+        element("code", {}, `${request.method} ${request.route}`),
+        element("span", { class: statusClass(request.status) }, `${request.status}`),
+        milliseconds(request.duration_us),
+        request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
+      ];
+      return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
+    }),
+  );
 }
 
 /** Calls that overlap ran in parallel; a comma means one after the other. @param {Call[]} calls */
 function callsInWords(calls) {
   let end = 0;
-  return calls.map((call, nth) => {
-    const joint = nth === 0 ? "" : call.started_us < end ? " with " : ", ";
-    end = Math.max(end, call.started_us + call.duration_us);
-    return `${joint}${call.operation} ${milliseconds(call.duration_us)}`;
-  }).join("");
+  return calls
+    .map((call, nth) => {
+      const joint = nth === 0 ? "" : call.started_us < end ? " with " : ", ";
+      end = Math.max(end, call.started_us + call.duration_us);
+      return `${joint}${call.operation} ${milliseconds(call.duration_us)}`;
+    })
+    .join("");
 }
 
 /**
@@ -278,12 +285,15 @@ function act(button, action) {
   if (button?.hasAttribute("aria-disabled")) return;
   // Not `disabled`, which would take the focus away.
   button?.setAttribute("aria-disabled", "true");
-  queue = queue.then(action).catch((error) => {
-    find(grant ? "words" : "notice").textContent = error instanceof Error ? error.message : `${error}`;
-  }).then(() => {
-    button?.removeAttribute("aria-disabled");
-    return loadRequests();
-  });
+  queue = queue
+    .then(action)
+    .catch((error) => {
+      find(grant ? "words" : "notice").textContent = error instanceof Error ? error.message : `${error}`;
+    })
+    .then(() => {
+      button?.removeAttribute("aria-disabled");
+      return loadRequests();
+    });
 }
 
 async function loadSessions() {
@@ -299,16 +309,20 @@ async function loadRequests() {
 
 for (const path of ["me", "refresh", "sign-out", "sign-out-everywhere"]) {
   const button = find(path);
-  button.addEventListener("click", () => act(button, async () => {
-    show(await post(path));
-    if (path === "refresh" && grant) await loadSessions();
-  }));
+  button.addEventListener("click", () =>
+    act(button, async () => {
+      show(await post(path));
+      if (path === "refresh" && grant) await loadSessions();
+    }),
+  );
 }
-find("reload-sessions").addEventListener("click", () => act(find("reload-sessions"), async () => {
-  const view = await post("sessions");
-  show(view);
-  if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
-}));
+find("reload-sessions").addEventListener("click", () =>
+  act(find("reload-sessions"), async () => {
+    const view = await post("sessions");
+    show(view);
+    if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
+  }),
+);
 
 find("all-requests").addEventListener("click", () => {
   areAllShown = true;

@@ -3,8 +3,8 @@ import NextAuth from "next-auth";
 import type { NextRequest } from "next/server";
 import { authOptions } from "@/lib/auth";
 
-const handler = cambioHandler((request: NextRequest, context: RouteContext<"/api/auth/[...nextauth]">): Promise<Response> =>
-  NextAuth(request, context, authOptions()),
+const handler = cambioHandler(
+  (request: NextRequest, context: RouteContext<"/api/auth/[...nextauth]">): Promise<Response> => NextAuth(request, context, authOptions()),
 );
 
 export { handler as GET, handler as POST };
