@@ -18,11 +18,11 @@ import { grant, serverOfTests } from "./server.mjs";
 const server = await serverOfTests();
 
 const MINUTE = 60_000;
-/** Some refresh tokens of Cambio's shape: of the first session two generations, and one of another session. */
+/** Refresh tokens in Cambio's format: two generations of the first session, and one of another session. */
 const [FIRST, NEXT] = ["a", "b"].map((generation) => `cbr_${"s".repeat(44)}${generation.repeat(40)}`);
 
 /**
- * Cambio, for sessions whose first refresh token is FIRST.
+ * Answers as Cambio, for sessions whose first refresh token is FIRST.
  * @param {number} nth of the access token after a refresh
  * @param {object} [more]
  */
@@ -34,7 +34,7 @@ function refreshes(nth, more) {
   };
 }
 
-/** The refresh tokens that Cambio was sent. */
+/** Returns the refresh tokens that Cambio received. */
 const refreshed = () => server.requests.map(({ form }) => form.refresh_token).filter(Boolean);
 
 /**
@@ -225,14 +225,14 @@ test("better-auth: the app's own server gets the token, and its browsers do with
 });
 
 /**
- * An app with a signed-in browser.
+ * Starts an app with a signed-in browser.
  * @param {typeof v4.cambio} cambio
  * @param {typeof appWith4} appWith
  * @param {object} [more]
  */
 async function started(cambio, appWith, more) {
   const ours = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...more });
-  /** Another browser, signed in at the same server. */
+  /** Signs in with another browser at the same server. */
   async function another() {
     const app = appWith(server.url, ours);
     await app.signIn();
@@ -242,7 +242,7 @@ async function started(cambio, appWith, more) {
   return { ours, app, another, getAccessToken: ours.accessTokenOf(() => app.onServer()) };
 }
 
-/** A source of tokens that counts what it was asked. */
+/** Returns a source of tokens that records its calls. */
 function source() {
   /** @type {(string | undefined)[]} */
   const refused = [];

@@ -1,5 +1,5 @@
 // @ts-check
-/** The plugin in a real better-auth, whose provider answers from here. */
+/** Tests the plugin in a real better-auth with a provider in this file. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { cambio } from "@cambio/next-auth/better-auth";
@@ -43,7 +43,7 @@ function start(options, tokens = { accessToken: "gho_1" }, more) {
   });
 }
 
-/** A browser: it stores cookies, and sends them. */
+/** Returns a browser, which stores and sends cookies. */
 class Browser {
   /** @type {Map<string, string>} */
   cookies = new Map();
@@ -82,14 +82,14 @@ class Browser {
     return new URL(answer.headers.get("location") ?? "", APP);
   }
 
-  /** As the app's own scripts ask. */
+  /** Requests the session as a script of the app does. */
   async session() {
     const answer = await this.ask("cambio/session");
     assert.equal(answer.headers.get("cache-control"), "no-store");
     return answer.json();
   }
 
-  /** As a server component asks, which cannot store what was refreshed. */
+  /** Requests the session as a server component does, which cannot store a refreshed session. */
   async rendering() {
     const session = await this.auth.api.cambioSession({ headers: this.headers });
     assert.ok(session);
@@ -98,7 +98,7 @@ class Browser {
 }
 
 /**
- * Somebody who has signed in, with what the API gave.
+ * Returns a browser that has signed in, with the answer of the API.
  * @param {ReturnType<typeof start>} auth
  * @param {object} [given]
  */
@@ -187,7 +187,7 @@ test("a minute before it expires, ten requests at once refresh it once", async (
 
   assert.equal(server.requests.length, 2);
   for (const session of sessions) assert.equal(session.accessToken, "access-2");
-  // None of them could store it: some time later the next one asks again, with the same token, and stores what it gets.
+  // None of them could store the session. A later request sends the same token again and stores the answer.
   assert.equal((await browser.rendering()).accessToken, "access-2");
   assert.equal(server.requests.length, 2);
   later(6);
@@ -234,7 +234,7 @@ test("signing out gives the token back, and works while Cambio is down", async (
 });
 
 /**
- * Where better-auth keeps sessions; without any of these it knows those of its own process.
+ * The stores of better-auth; without any of them it knows the sessions of its own process.
  * @type {Record<string, () => { options: object, content: () => unknown }>}
  */
 const STORES = {
@@ -254,7 +254,7 @@ const STORES = {
   },
 };
 
-/** As Redis would be. */
+/** A secondary storage, such as Redis. */
 function storage() {
   /** @type {Map<string, string>} */
   const values = new Map();
@@ -272,7 +272,7 @@ function storage() {
 }
 
 /**
- * One user in three browsers, whose refresh tokens are `refresh-1` to `refresh-3`.
+ * Signs one user in with three browsers, whose refresh tokens are `refresh-1` to `refresh-3`.
  * @param {ReturnType<typeof start>} auth
  */
 async function inThreeBrowsers(auth) {
@@ -293,7 +293,7 @@ async function sessionToken(browser) {
   return (await (await browser.ask("get-session")).json()).session.token;
 }
 
-/** What Cambio was given back. */
+/** Returns the tokens that were revoked. */
 function revoked() {
   assert.ok(
     server.requests.every(({ path }) => path === "/revoke"),

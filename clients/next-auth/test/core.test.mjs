@@ -11,7 +11,7 @@ const server = await serverOfTests();
 const client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
 
 /**
- * When a call to a Cambio that hangs ends, in milliseconds by a clock of the test, and how often Cambio was called.
+ * Returns the time at which a call to a hanging Cambio ends, in milliseconds of a test clock, and the request count.
  * @param {import("node:test").TestContext} t @param {number} timeout
  */
 async function endOfSilence(t, timeout) {
@@ -49,7 +49,7 @@ async function failsWith(call, kind) {
 }
 
 /**
- * A client whose `fetch` is a function of the test.
+ * Returns a client whose `fetch` is a function of the test.
  * @param {(init: RequestInit) => Response | Promise<Response>} answer
  * @param {import("@cambio/next-auth").CambioOptions} [options]
  */
@@ -334,7 +334,7 @@ test("scope and audience are sent as they are asked for", async () => {
   const app = createClient({ url: server.url, clientId: "a", clientSecret: "b", scope: "orders:read", audience: "https://api.example.com" });
   await app.exchange({ provider: "github", access_token: "gho_1" });
   await app.exchange({ provider: "github", access_token: "gho_1" }, { scope: "orders:write", audience: "https://other.example.com" });
-  // A session keeps both, so a refresh sends only what this one token is to differ in.
+  // A session keeps both, so a refresh sends only the differences of this token.
   await app.refresh("refresh-1");
   await app.refresh("refresh-1", { scope: "orders:write", audience: "https://other.example.com" });
   await client.exchange({ provider: "github", access_token: "gho_1" });

@@ -1,5 +1,5 @@
 // @ts-check
-/** What an app learns of sign-ins and sessions: the log, the events, and the page for a sign-in that was refused. */
+/** Tests the log, the events, and the page for a refused sign-in. */
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import * as v4 from "@cambio/next-auth/v4";
@@ -33,7 +33,7 @@ for (const [version, start] of /** @type {const} */ ([
 
   const tokens = (/** @type {number} */ nth, more = {}) => grant(nth, { refresh_token: `cbr_${nth}`, expires_in: 0, ...more });
   /**
-   * Cambio, whose access tokens are to be refreshed at once.
+   * Answers as Cambio, with access tokens that are due for a refresh at once.
    * @param {(nth: number) => import("./server.mjs").Answer} [refresh]
    */
   function cambio(refresh = (nth) => ({ body: tokens(nth) })) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The entries that read the client secret, in what a bundler makes for browsers. */
+/** Tests the entries that read the client secret in bundles for browsers. */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -44,14 +44,14 @@ test("require of the entries that read the secret fails in browsers too", () => 
 test("a bundle for browsers with such an entry does not build, and the message names the reason", async () => {
   for (const entry of ON_SERVERS) {
     assert.match(await errorsOf(`import { cambio } from "${entry}"; console.log(cambio)`, "web"), /'cambio' .*module has no exports/);
-    // better-auth does not build without what Next.js leaves to Node.js.
+    // better-auth needs the modules that Next.js leaves to Node.js.
     if (!entry.endsWith("better-auth")) assert.equal(await errorsOf(`import { cambio } from "${entry}"; console.log(cambio)`, "node"), "");
   }
   assert.equal(await errorsOf('import { cambioFetch } from "@cambio/next-auth/fetch"; console.log(cambioFetch)', "web"), "");
 });
 
 /**
- * By the webpack of Next.js, and as Next.js sets it.
+ * Builds with the webpack of Next.js and the settings of Next.js.
  * @param {string} code
  * @param {"web" | "node"} target
  * @returns {Promise<string>}

@@ -1,5 +1,5 @@
 // @ts-check
-/** The answers of next-auth's own routes: what a cache may store of them, and which cookies a browser keeps. */
+/** Tests the caching of answers of next-auth's routes, and the cookies that a browser keeps. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
@@ -10,7 +10,7 @@ import { grant, serverOfTests } from "./server.mjs";
 
 const require = createRequire(import.meta.url);
 /**
- * What Next.js does to the answer of a route handler that has called `cookies().set`.
+ * Changes the answer of a route handler as Next.js does after `cookies().set`.
  * @type {{ appendMutableCookies: (headers: Headers, cookies: unknown) => boolean, MutableRequestCookiesAdapter: any }}
  */
 const { appendMutableCookies, MutableRequestCookiesAdapter } = require("next/dist/server/web/spec-extension/adapters/request-cookies.js");

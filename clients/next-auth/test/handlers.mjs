@@ -12,7 +12,7 @@ const { default: NextAuth5 } = await import("next-auth-5");
 const { NextRequest } = await import("next/server.js");
 const require = createRequire(import.meta.url);
 /**
- * Each is called with no more of a request than it looks at.
+ * Each call passes only the members of a request that the handler reads.
  * @type {(request: object, response: object, options: object) => Promise<unknown>}
  */
 const NextAuth4 = require("next-auth").default;
@@ -22,7 +22,7 @@ const getServerSession = require("next-auth/next").getServerSession;
 const APP = "http://localhost:3000";
 Object.assign(process.env, { NEXTAUTH_URL: APP, NEXTAUTH_SECRET: "s".repeat(32), AUTH_SECRET: "s".repeat(32), AUTH_TRUST_HOST: "true" });
 
-/** What the provider gives out at a sign-in; none of it is for browsers. */
+/** The tokens that the provider issues at a sign-in; no browser may get them. */
 export const PROVIDER_TOKENS = { access_token: "gho_secret", refresh_token: "ghr_secret", token_type: "bearer", scope: "read:user" };
 
 /** What the provider answers. @param {string} path */
@@ -61,7 +61,7 @@ function provider(url) {
  */
 
 /**
- * An app with next-auth 4, in the `pages` folder.
+ * Starts an app with next-auth 4 in the `pages` folder.
  * @param {string} url
  * @param {{ options: object }} cambio
  * @returns {App}
@@ -89,7 +89,7 @@ export function appWith4(url, { options: ours }) {
 }
 
 /**
- * An app with Auth.js 5.
+ * Starts an app with Auth.js 5.
  * @param {string} url
  * @param {{ options: object }} cambio
  * @param {(handler: any) => any} [wrap] of its handlers
@@ -113,7 +113,7 @@ export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
     get: ask,
     post: ask,
     signIn: () => ask("/api/auth/callback/github?code=1"),
-    /** What `auth()` is in a server component, as a handler sees it. */
+    /** Calls `auth()` as in a server component. */
     async onServer() {
       let session;
       const seen = /** @type {any} */ (auth)((/** @type {any} */ request) => void (session = request.auth));
@@ -128,7 +128,7 @@ export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
   };
 }
 
-/** What a browser keeps of cookies. */
+/** Returns the cookies that a browser keeps. */
 export function cookieJar() {
   /** @type {Map<string, string>} */
   const cookies = new Map();
@@ -146,7 +146,7 @@ export function cookieJar() {
   };
 }
 
-/** As far as next-auth 4 looks at it. */
+/** The members of a response that next-auth 4 uses. */
 function pagesResponse() {
   const seen = { body: "", headers: new Headers(), status: 200 };
   const response = {

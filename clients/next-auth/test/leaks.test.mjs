@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * What a browser gets to see, whatever callbacks an app brings along: through the real handlers of next-auth 4 and
+ * Tests that no token reaches a browser through the callbacks of an app, with the real handlers of next-auth 4 and
  * Auth.js 5.
  */
 import assert from "node:assert/strict";
@@ -16,7 +16,7 @@ const server = await serverOfTests();
 const SECRETS = /cbr_|access-1|gho_|ghr_/;
 
 /**
- * The callbacks that most apps copy from somewhere.
+ * Common callbacks of apps.
  * @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>}
  */
 const IDIOMS = {

@@ -1,5 +1,5 @@
 // @ts-check
-/** What npm publishes: packed, unpacked into the folder of an app, and compiled there. */
+/** Tests the published package: packed, unpacked into the folder of an app, and compiled there. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -190,7 +190,7 @@ export function id(session: Session): string | undefined {
   return session.user?.id;
 }
 `;
-/** The app's own module of which the README's other files import. */
+/** The module of the app from which the README's other files import. */
 const AUTH_4 = `
 import { cambio } from "@cambio/next-auth/v4";
 import { getServerSession, type NextAuthOptions } from "next-auth";
@@ -215,7 +215,7 @@ export async function both(): Promise<[string, number]> {
 }
 `;
 const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
-/** The block of the README with this text. @param {string} text */
+/** Returns the block of the README with this text. @param {string} text */
 function inReadme(text) {
   const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code);
   return blocks.find((code) => code.includes(text)) ?? assert.fail(`README.md has no code with ${text}`);
@@ -270,7 +270,7 @@ for (const [version, nextAuth, entry] of [
   }
 }
 
-/** Names that the examples of the documentation take from the app around them. */
+/** Names that the examples of the documentation expect in the app. */
 const AROUND = {
   "around.d.ts": `
     declare const accessToken: string;
@@ -309,7 +309,7 @@ test('the resolution "node10" does not find the package, and the README says so'
 });
 
 /**
- * The examples of each export; those of other packages and of openapi.yaml have none.
+ * Returns the examples of each export, except exports of other packages and of openapi.yaml.
  * @param {string} file
  * @returns {Record<string, string[]>}
  */
@@ -344,7 +344,7 @@ function appWith(files, nextAuth = "next-auth") {
 }
 
 /**
- * What the compiler says about the app and about this package.
+ * Returns the compiler's messages about the app and about this package.
  * @param {string} app
  * @param {string[]} names
  * @param {ts.CompilerOptions} resolution

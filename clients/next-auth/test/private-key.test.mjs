@@ -14,7 +14,7 @@ const server = await serverOfTests();
 
 const RSA = { modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]), hash: "SHA-256" };
 /**
- * By `alg`: how WebCrypto makes such a key, and how Node.js verifies its signatures.
+ * For each `alg`, the parameters of WebCrypto for such a key, and of Node.js for its signatures.
  * @type {Record<string, [any, string | null, object]>}
  */
 const ALGORITHMS = {
@@ -30,7 +30,7 @@ const pair = async (alg) => /** @type {any} */ (await crypto.subtle.generateKey(
 const jwkOf = async (key, more) => ({ ...(await crypto.subtle.exportKey("jwk", key)), kid: "2026-11", ...more });
 
 /**
- * The header and the claims of an assertion, whose signature is verified.
+ * Returns the header and the claims of an assertion, after a check of its signature.
  * @param {string} assertion
  * @param {string} alg
  * @param {CryptoKey} key

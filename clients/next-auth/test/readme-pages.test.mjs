@@ -7,7 +7,7 @@ import { test } from "node:test";
 import ts from "typescript";
 
 const require = createRequire(import.meta.url);
-// Next.js brings both, without types.
+// Both come with Next.js, without types.
 const [{ createElement, Suspense }, { renderToStaticMarkup }] = ["react", "react-dom/server"].map((name) => require(name));
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 

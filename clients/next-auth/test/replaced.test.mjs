@@ -1,5 +1,5 @@
 // @ts-check
-/** Signing in again without a sign-out: the session that is replaced ends at Cambio. */
+/** Tests a second sign-in without a sign-out: the replaced session ends at Cambio. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { cambio as plugin } from "@cambio/next-auth/better-auth";
@@ -15,14 +15,14 @@ const server = await serverOfTests();
 const settings = () => ({ url: server.url, clientId: "nextjs", clientSecret: "secret" });
 
 /**
- * A refresh token of Cambio's shape: its first 48 characters name user and session.
+ * Returns a refresh token in Cambio's format: its first 48 characters identify user and session.
  * @param {string} session
  * @param {string} generation
  */
 const token = (session, generation = "0") => `cbr_${session.repeat(44)}${generation.repeat(40)}`;
 
 /**
- * What Cambio answers from now on: to each sign-in and each refresh this one.
+ * Sets Cambio's answer to each further sign-in and refresh.
  * @param {string} refreshToken
  * @param {number} [nth]
  */
@@ -30,7 +30,7 @@ function grants(refreshToken, nth = 1) {
   server.answer = ({ path }) => providerAnswer(path) ?? (path === "/revoke" ? {} : { body: grant(nth, { refresh_token: refreshToken }) });
 }
 
-/** The tokens that were revoked. */
+/** Returns the tokens that were revoked. */
 const revoked = () => server.requests.filter(({ path }) => path === "/revoke").map(({ form }) => form.token);
 
 for (const [version, start] of /** @type {const} */ ([
@@ -150,7 +150,7 @@ function started(cambio, appWith, more) {
     ours,
     app,
     getAccessToken,
-    /** Another browser, whose request is under way from now on. */
+    /** Signs in with another browser, whose request stays under way. */
     another() {
       asks = another();
       const signIn = asks.signIn;

@@ -1,5 +1,5 @@
 // @ts-check
-/** A Cambio of one's own: it answers as it is told, and remembers what it was asked. */
+/** A stand-in for Cambio, with answers from the test and a record of its requests. */
 import { once } from "node:events";
 import http from "node:http";
 import { after, before, beforeEach, mock } from "node:test";
@@ -34,12 +34,12 @@ export function grant(nth, more) {
  */
 
 /**
- * One for all tests of a file, which begin with no requests and with a Cambio that grants.
+ * Starts one server for all tests of a file; each test begins without requests and with a server that grants.
  * @returns {Promise<Server>}
  */
 export function serverOfTests() {
   const server = startServer();
-  // What goes wrong here on purpose is reported on purpose.
+  // The failures are intended, and so are their reports.
   before(() => void mock.method(console, "error", () => {}));
   after(async () => (await server).close());
   beforeEach(async () => {
