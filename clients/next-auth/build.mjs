@@ -1,23 +1,24 @@
-// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into dist/cjs.
+// Generates src/openapi.ts from openapi.yaml, and compiles src/ twice: for `import` into dist/esm, for `require` into
+// dist/cjs.
 import { execFileSync } from "node:child_process";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 
-/** The second sees next-auth 5 where the first sees next-auth 4. */
+/** The projects: the first resolves `next-auth` to version 4, the second to version 5. */
 const PROJECTS = ["tsconfig.json", "tsconfig.v5.json"];
-/** There is no better-auth for `require`. */
+/** Entries that only `import` loads, like better-auth itself. */
 const ESM_ONLY = ["src/better-auth.ts", "src/better-auth-client.ts"];
 
-// By its own path: TypeScript 7 is installed as well, and both packages have a `tsc`.
+// The full path, because TypeScript 7 is installed as well and both packages have a `tsc`.
 const tsc = (project) => execFileSync("node", ["node_modules/typescript/bin/tsc", "-p", project], { stdio: "inherit" });
 const generate = ["node_modules/openapi-typescript/bin/cli.js", "../../openapi.yaml", "-o", "src/openapi.ts"];
 const json = (path, value) => writeFileSync(path, `${JSON.stringify(value)}\n`);
 
-// npm packs no file from outside of this folder.
+// npm packs only files of this folder.
 for (const licence of ["LICENSE-APACHE", "LICENSE-MIT"]) cpSync(`../../${licence}`, licence);
 execFileSync("node", generate, { stdio: ["ignore", "ignore", "inherit"] });
 for (const folder of ["dist", ".cjs"]) rmSync(folder, { recursive: true, force: true });
 for (const project of PROJECTS) tsc(project);
-// What TypeScript makes of a file follows the package.json that is nearest to it.
+// TypeScript chooses the module format of a file by the nearest package.json.
 mkdirSync(".cjs");
 cpSync("src", ".cjs/src", { recursive: true });
 json(".cjs/package.json", { type: "commonjs" });

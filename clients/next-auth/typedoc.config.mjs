@@ -9,12 +9,14 @@ export default {
   entryPoints: types.filter(Boolean).map((path) => path.replace("dist/esm", "src").replace(".d.ts", ".ts")),
   tsconfig: "tsconfig.docs.json",
   out: "../../target/doc/next-auth",
-  // What openapi.yaml generates is documented there.
+  // The types from openapi.yaml are documented there.
   externalPattern: ["**/openapi.ts", "**/node_modules/**"],
   excludeExternals: true,
   blockTags: ["@description", "@example", "@inheritDoc", "@param"],
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
   validation: { notExported: true, invalidLink: true, notDocumented: true },
-  intentionallyNotExported: ["src/index.ts:Schemas", "SessionProblem", "Visible", "CookieStore"],
+  intentionallyNotExported: ["src/index.ts:Schemas", "SessionProblem", "Visible", "CookieStore", "Refusal"],
+  // The comment of each event describes its members.
+  intentionallyNotDocumented: ["type", "userId", "provider", "isNewUser", "page", "error"].map((name) => `v4.CambioEvent.__type.${name}`),
 };

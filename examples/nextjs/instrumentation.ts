@@ -1,6 +1,6 @@
 import { env } from "@/lib/env";
 
-/** Runs once, when the server starts: a missing setting stops it now, and does not wait for the first visitor. */
+/** Runs once, when the server starts, so that a missing setting stops it before the first visitor. */
 export function register(): void {
   if (process.env.NEXT_RUNTIME === "nodejs") {
     try {

@@ -2,7 +2,7 @@ import type { NextConfig } from "next";
 
 const config: NextConfig = {
   poweredByHeader: false,
-  // This folder is the whole app, wherever it was copied to.
+  // The root is this folder, also in a copy of it.
   turbopack: { root: import.meta.dirname },
 };
 

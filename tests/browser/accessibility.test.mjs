@@ -1,5 +1,8 @@
 // @ts-check
-/** Every page of this repository, as axe and a ruler see it: in the light and in the dark, on a desk and on a telephone. */
+/**
+ * Checks every page of this repository with axe and measures its layout, in the light and the dark scheme, at the
+ * width of a desktop and of a telephone.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import http from "node:http";
@@ -7,7 +10,20 @@ import { join } from "node:path";
 import { after, before } from "node:test";
 import axe from "axe-core";
 import { chromium } from "playwright-core";
-import { cambioSettings, CHROMIUM, freePort, freshBrowser, OUTPUT, ROOT, scenario, sessionSettings, setup, startLocal, startNext, stopAll } from "./harness.mjs";
+import {
+  cambioSettings,
+  CHROMIUM,
+  freePort,
+  freshBrowser,
+  OUTPUT,
+  ROOT,
+  scenario,
+  sessionSettings,
+  setup,
+  startLocal,
+  startNext,
+  stopAll,
+} from "./harness.mjs";
 
 /** @typedef {import("playwright-core").Page} Page */
 
@@ -37,7 +53,7 @@ before(
       example.url = await startNext(`accessibility.${example.folder}`, join(ROOT, "examples", example.folder), port, {
         ...sessionSettings(`http://localhost:${port}`),
         ...cambioSettings(door.url),
-        // The OAuth app that the stand-in of `cargo run` knows.
+        // The OAuth app of the stand-in of `cargo run`.
         GITHUB_ID: "cambio-local",
         GITHUB_SECRET: "cambio-local-secret",
         GITHUB_URL: local.github,
@@ -77,9 +93,9 @@ scenario("the local page, signed in, with an answer, two sessions and the last r
 scenario("on a telephone, the local page shows the last requests right after the buttons, and is no longer than four windows", async () => {
   const page = await signedInLocally({ viewport: { width: 360, height: 800 } });
 
-  const tops = await page.getByRole("heading", { level: 2 }).evaluateAll((headings) =>
-    headings.map((heading) => /** @type {const} */ ([heading.textContent?.trim(), heading.getBoundingClientRect().top])),
-  );
+  const tops = await page
+    .getByRole("heading", { level: 2 })
+    .evaluateAll((headings) => headings.map((heading) => /** @type {const} */ ([heading.textContent?.trim(), heading.getBoundingClientRect().top])));
   const names = tops.sort(([, one], [, other]) => one - other).map(([name]) => name);
   assert.deepEqual(names, ["1 Sign in", "2 The access token", "3 Use it", "The last requests", "4 Sessions"]);
   assert.equal(await page.getByRole("row", { name: "jti" }).count(), 0, "the claims are folded");
@@ -144,7 +160,7 @@ for (const example of [nextAuth, betterAuth]) {
   scenario(`${example.name}: the start page, while the API does not answer`, async () => {
     const page = await visitor();
     await signIn(page, example);
-    // The buttons do nothing before React has taken the page over.
+    // The buttons do nothing before React has hydrated the page.
     await page.waitForLoadState("networkidle");
     door.isShut = true;
     try {
@@ -205,11 +221,14 @@ async function visitor(options) {
   return (await freshBrowser(browser, { viewport: { width: 1280, height: 900 }, ...options })).newPage();
 }
 
-/** Whoever has tried all of the local page; each caller is a user of their own. @param {import("playwright-core").BrowserContextOptions} [options] */
+/**
+ * Tries all of the local page, as a new user for each call.
+ * @param {import("playwright-core").BrowserContextOptions} [options]
+ */
 async function signedInLocally(options) {
   const page = await visitor(options);
   const who = options ? { login: "mona", name: "Mona Lisa" } : { login: "hubot", name: "Hubot" };
-  // Twice: so there are two sessions, one of which can be ended.
+  // Two sign-ins make two sessions, one of which can be ended.
   for (const name of ["Sign in with GitHub", "Sign in again"]) {
     await page.goto(local.url);
     await page.getByRole("link", { name }).click();
@@ -218,7 +237,10 @@ async function signedInLocally(options) {
   }
   await page.getByRole("button", { name: "GET /me", exact: true }).click();
   await page.getByText("The API took the access token").waitFor();
-  await page.getByRole("button", { name: /^End the session/ }).first().waitFor();
+  await page
+    .getByRole("button", { name: /^End the session/ })
+    .first()
+    .waitFor();
   await page.getByRole("table", { name: "The last requests" }).getByText("GET /me", { exact: true }).first().waitFor();
   return page;
 }
@@ -232,7 +254,7 @@ async function signIn(page, { url }) {
 }
 
 /**
- * Leaves a screenshot of each look.
+ * Saves a screenshot of each scheme and width.
  * @param {Page} page @param {string} name @param {number[]} widths
  */
 async function isAccessible(page, name, widths = WIDTHS) {
@@ -250,7 +272,7 @@ async function isAccessible(page, name, widths = WIDTHS) {
 
 /** @param {Page} page @returns {Promise<string[]>} */
 async function foundByAxe(page) {
-  // As the developer tools do it, which no policy of a page stops.
+  // The same way as the developer tools, which no policy of a page blocks.
   await page.evaluate(axe.source);
   return page.evaluate(async () => {
     /** @type {typeof import("axe-core")} */
@@ -261,7 +283,7 @@ async function foundByAxe(page) {
   });
 }
 
-/** What axe does not measure; runs in the page. */
+/** Returns the findings that axe does not measure. It runs in the page. */
 function measure() {
   /** @type {string[]} */
   const findings = [];

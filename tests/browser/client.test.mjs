@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that hangs, and a
- * browser that stores answers late or not at all: only a sign-out ends a session, and nothing brings that session back.
+ * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that
+ * hangs, and a browser that stores answers late or not at all. Only a sign-out ends a session, and nothing restores
+ * that session.
  */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -32,7 +33,7 @@ before(
     github = await startStandIn();
     api = await startApi("client", github.url);
     gate = await startGate(api.url);
-    // What goes wrong here on purpose is reported on purpose.
+    // The failures are intended, and so are their reports.
     mock.method(console, "error", () => {});
   }),
 );
@@ -54,16 +55,26 @@ function dice(seed) {
 /** @typedef {ReturnType<typeof dice>} Roll */
 
 /** @typedef {{ get(name: string): { value: string } | undefined, set(name: string, value: string): void }} Cookies */
-/** The cookies of the request under way, as `cookies` of `next/headers` returns them. @type {AsyncLocalStorage<Cookies>} */
+/**
+ * The cookies of the current request, as `cookies` of `next/headers` returns them.
+ * @type {AsyncLocalStorage<Cookies>}
+ */
 const cookies = new AsyncLocalStorage();
-/** Whether Cambio takes each request and never answers. */
+/** True while Cambio accepts each request and never answers. */
 let isHanging = false;
 
-/** A process of the app's server; each has its own single flight. */
+/** Starts a process of the app's server; each has its own single flight. */
 function startProcess() {
   /** @type {typeof fetch} */
   const network = (url, init) => (isHanging ? new Promise((_, reject) => init?.signal?.addEventListener("abort", reject)) : fetch(url, init));
-  return cambio({ url: gate.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, fetch: network, exposeAccessToken: true, cookies: () => cookies.getStore() });
+  return cambio({
+    url: gate.url,
+    clientId: CLIENT.id,
+    clientSecret: CLIENT.secret,
+    fetch: network,
+    exposeAccessToken: true,
+    cookies: () => cookies.getStore(),
+  });
 }
 
 /** A token that is good for some minutes, and due to be refreshed. @param {any} cookie */
@@ -97,21 +108,29 @@ async function signIn() {
  */
 
 /**
- * A request with the cookies of this moment; what its answer sets is stored later.
+ * Sends a request with the current cookies; the cookies of its answer are stored later.
  * @param {Browser} browser @param {(answer: Answer, session: any) => Promise<void>} handle @returns {Promise<Answer>}
  */
 async function request({ session, ended }, handle) {
   /** @type {Answer} */
   const answer = { shown: null, waited: 0 };
   const startedAt = Date.now();
-  const store = { get: () => (ended ? { value: ended } : undefined), set: (/** @type {string} */ _, /** @type {string} */ value) => void (answer.ended = value) };
+  const store = {
+    get: () => (ended ? { value: ended } : undefined),
+    set: (/** @type {string} */ _, /** @type {string} */ value) => void (answer.ended = value),
+  };
   // next-auth calls no callback without a cookie.
   if (session) await cookies.run(store, () => handle(answer, session));
   answer.waited = Date.now() - startedAt;
   return answer;
 }
 
-/** A page of the app. @param {Browser} browser @param {ReturnType<typeof startProcess>} process @param {(cookie: any) => any} age */
+/**
+ * Opens a page of the app.
+ * @param {Browser} browser
+ * @param {ReturnType<typeof startProcess>} process
+ * @param {(cookie: any) => any} age
+ */
 function page(browser, { callbacks }, age = expired) {
   return request(browser, async (answer, session) => {
     try {
@@ -119,7 +138,7 @@ function page(browser, { callbacks }, age = expired) {
       answer.shown = await callbacks.session({ session: { user: {}, expires: "" }, token: answer.session });
     } catch (error) {
       // next-auth 4 then removes the cookie.
-      assert.match(String(error), /this session was signed out/);
+      assert.match(String(error), /session was signed out/);
       answer.session = null;
     }
   });
@@ -160,13 +179,14 @@ async function withFastClock(body) {
 
 const WEATHER = /** @type {const} */ (["fine", "fine", "answers are lost", "nothing gets through", "Cambio hangs"]);
 
-/** All that happens in a round, decided before anything happens. @param {Roll} roll */
+/** The events of a round, all of them decided before the first one. @param {Roll} roll */
 function planOf(roll) {
   const weather = WEATHER[roll(WEATHER.length)];
-  // Where Cambio hangs, it may have done what it was asked for.
+  // A hanging Cambio may still have handled the request.
   const isDone = roll(2) === 0;
   const age = roll(2) === 0 ? due : expired;
-  // A server component cannot write a cookie. A late answer comes after all others, and after a sign-out it takes any time.
+  // A server component cannot write a cookie. A late answer comes after all others, and after a sign-out it takes any
+  // time.
   const pages = Array.from({ length: 1 + roll(10) }, () => ({ process: roll(2), isStored: roll(3) > 0, isLate: roll(4) === 0 }));
   return { weather, isDone, age, pages, signsOut: roll(4) === 0, signsInAgain: roll(2) === 0, order: Array.from({ length: 30 }, () => roll(1000)) };
 }
@@ -200,11 +220,12 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
         for (const answer of late.splice(0, 1)) store(browser, answer);
         if (signsInAgain) await signInAgain(when);
       }
-      // New ones: what the last ones remember would spare the server the question.
+      // New processes, because the former ones remember the result of the refresh.
       const processes = [startProcess(), startProcess()];
       const wasSignedOut = browser.isSignedOut;
       const leaves = signsOut && !wasSignedOut;
-      const happens = () => Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
+      const happens = () =>
+        Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
 
       if (weather === "Cambio hangs" && isDone && !wasSignedOut) await startProcess().client.refresh(browser.session.cambio.refreshToken);
       gate.losesAnswers = weather === "answers are lost";
@@ -215,7 +236,7 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
         if (wasSignedOut) assert.equal(shown, null, `${when}: signed in again`);
         else if (!leaves) assert.ok(shown && shown.error !== "SessionEnded", `${when}: logged out`);
         if (age === due && !wasSignedOut && !leaves) assert.ok(shown.accessToken, `${when}: a good token is not used`);
-        // By the clock of the test: how long a busy machine takes for the other rounds says nothing.
+        // Measured with the clock of the test, so that a busy machine makes no difference.
         if (isHanging && (age === due || isSignOut)) assert.ok(waited <= 3_000, `${when}: waited for ${waited} ms`);
       }
       counts.hanging += Number(isHanging);
@@ -227,7 +248,7 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
         if (isLate) late.push(answer);
         else store(browser, answer);
       }
-      // A token is refreshed every 14 minutes, which no answer takes; after a sign-out there is no next refresh.
+      // No answer takes the 14 minutes between refreshes; after a sign-out there is no next refresh.
       if (!browser.isSignedOut) for (const answer of late.splice(0)) store(browser, answer);
     }
 
@@ -239,7 +260,7 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
     counts.refreshes += Number(session.cambio.refreshToken !== browser.session.cambio.refreshToken);
   }
   assert.equal(counts.refreshes, RUNS, "each ended with a refresh");
-  // The mishaps did happen; how many sessions came back depends on who was first at Cambio.
+  // The mishaps did happen. The number of restored cookies depends on the order of requests at Cambio.
   assert.ok(counts.signOuts > RUNS / 2 && counts.restored > RUNS / 10 && counts.hanging > RUNS / 2, JSON.stringify(counts));
 });
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** Two strict published clients, unchanged, against the API as it runs on Lambda. */
+/** Runs two strict published clients, unchanged, against the API as it runs on Lambda. */
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { createRemoteJWKSet, jwtVerify } from "jose";
@@ -34,7 +34,8 @@ for (const algorithm of /** @type {const} */ (["oidc", "oauth2"])) {
     const tokens = await exchange(cambio, await github.token(OCTOCAT.login));
 
     assert.equal(tokens.issued_token_type, ACCESS_TOKEN);
-    assert.equal(tokens.token_type, "bearer"); // openid-client compares it case-insensitively, and hands it on in lower case
+    // openid-client compares the type without regard to case and returns it in lower case.
+    assert.equal(tokens.token_type, "bearer");
     assert.equal(tokens.expires_in, 900);
     assert.equal(await name(cambio, tokens.access_token), OCTOCAT.name);
   });
@@ -88,30 +89,36 @@ scenario("a wrong client secret is refused", async () => {
 
   const token = await github.token(OCTOCAT.login);
 
-  await assert.rejects(exchange(stranger, token), /** @param {any} error */ (error) => {
-    // openid-client throws a class of its own where an answer carries WWW-Authenticate.
-    assert.ok(error instanceof client.WWWAuthenticateChallengeError);
-    assert.equal(error.status, 401);
-    assert.equal(error.cause[0].scheme, "basic");
-    return true;
-  });
+  await assert.rejects(
+    exchange(stranger, token),
+    /** @param {any} error */ (error) => {
+      // openid-client throws another class if an answer has WWW-Authenticate.
+      assert.ok(error instanceof client.WWWAuthenticateChallengeError);
+      assert.equal(error.status, 401);
+      assert.equal(error.cause[0].scheme, "basic");
+      return true;
+    },
+  );
 });
 
 scenario("an access token with another signature shows nobody's profile", async () => {
   const cambio = await discover();
   const { access_token } = await exchange(cambio, await github.token(OCTOCAT.login));
 
-  await assert.rejects(name(cambio, tampered(access_token)), /** @param {any} error */ (error) => {
-    assert.ok(error instanceof client.WWWAuthenticateChallengeError);
-    assert.equal(error.cause[0].scheme, "bearer");
-    assert.equal(error.cause[0].parameters.error, "invalid_token");
-    return true;
-  });
+  await assert.rejects(
+    name(cambio, tampered(access_token)),
+    /** @param {any} error */ (error) => {
+      assert.ok(error instanceof client.WWWAuthenticateChallengeError);
+      assert.equal(error.cause[0].scheme, "bearer");
+      assert.equal(error.cause[0].parameters.error, "invalid_token");
+      return true;
+    },
+  );
 });
 
 /** @param {client.ClientAuth} [authentication] @param {"oidc" | "oauth2"} [algorithm] */
 function discover(authentication = client.ClientSecretBasic(CLIENT.secret), algorithm = "oidc") {
-  // Plain http, because all of this is on one machine.
+  // Plain http, because everything runs on one machine.
   const options = { algorithm, execute: [client.allowInsecureRequests] };
   return client.discovery(new URL(api.url), CLIENT.id, undefined, authentication, options);
 }

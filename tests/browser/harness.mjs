@@ -1,5 +1,5 @@
 // @ts-check
-/** Starts what the tests talk to, waits until it answers, and takes all of it down again. */
+/** Starts the servers of the tests, waits until they answer, and stops them. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -17,17 +17,25 @@ import { APP } from "./stand-in.mjs";
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
 
-/** Where logs and screenshots stay. */
+/** The folder of logs and screenshots. */
 export const OUTPUT = join(ROOT, "target/browser");
-/** How the Next.js app authenticates to Cambio; `cambio services` knows it. */
+/** The credentials of the Next.js app at Cambio, as `cambio services` has them. */
 export const CLIENT = { id: "nextjs", secret: "local-client-secret-not-for-production" };
 /** Encrypts the Next.js app's session cookies. */
 export const SESSION_SECRET = "browser-tests-session-secret-of-no-use-elsewhere";
 
-/** How to start Chromium: quietly, and without calling home. */
+/** Options of Chromium, without calls to its vendor. */
 export const CHROMIUM = {
   executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
 };
 
 const MINUTE = 60_000;
@@ -36,18 +44,18 @@ const MINUTE = 60_000;
 /** @type {Process[]} */
 const processes = [];
 
-/** What `cargo lambda watch` runs, and what it needs around it. */
+/** The functions of `cargo lambda watch`, with their environment. */
 const BINARIES = ["cambio", "token-exchange", "revoke", "introspect", "me", "sessions", "identities", "discovery", "rotate-keys"];
 
 /**
- * The real Lambda binaries under `cargo lambda watch`, on a DynamoDB of their own and the given GitHub.
+ * Starts the real Lambda binaries under `cargo lambda watch`, with a DynamoDB of their own and the given GitHub.
  * @param {string} name of the test; its logs are `<name>.<process>.log`
  * @param {string} github
  * @param {Record<string, string>} [settings] of the functions, beside the usual ones
  */
 export async function startApi(name, github, settings = {}) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
-  // By --bin, as `cargo lambda watch` does it: with --package, features resolve otherwise, and it would build once more.
+  // By --bin, as in `cargo lambda watch`: with --package, features resolve differently and everything is built again.
   const bins = BINARIES.flatMap((bin) => ["--bin", bin]);
   await run(`${name}.build`, "cargo", ["build", ...bins], { timeout: 30 * MINUTE });
 
@@ -61,7 +69,7 @@ export async function startApi(name, github, settings = {}) {
       GITHUB_CLIENT_ID: APP.client_id,
       GITHUB_CLIENT_SECRET: APP.client_secret,
       GITHUB_API_URL: github,
-      // The most that the functions can log, because these logs are searched for secrets.
+      // The most verbose level, because these logs are searched for secrets.
       LOG_LEVEL: "trace",
       ...settings,
     },
@@ -78,7 +86,7 @@ export async function startApi(name, github, settings = {}) {
   let lambda = startWatch();
   await warmUp(url);
 
-  /** Starts all functions anew, as Lambda does now and then. */
+  /** Restarts all functions, as Lambda does from time to time. */
   async function restart() {
     await stop(lambda);
     processes.splice(processes.indexOf(lambda), 1);
@@ -89,7 +97,7 @@ export async function startApi(name, github, settings = {}) {
 }
 
 /**
- * `cargo run`: the API, the stand-in GitHub and the page that shows what happens.
+ * Starts `cargo run`: the API, the stand-in GitHub and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
  */
 export async function startLocal(name) {
@@ -112,8 +120,8 @@ async function warmUp(url) {
 }
 
 /**
- * Lets the next signing key sign. It was published a moment ago, which has to be longer ago for that; and the functions know of it
- * within five minutes, which starting anew makes shorter.
+ * Activates the next signing key. Moves its time of publication into the past, and restarts the functions, which would
+ * otherwise read the keys within five minutes.
  * @param {Awaited<ReturnType<typeof startApi>>} api
  */
 export async function rotateKeys(api) {
@@ -131,7 +139,7 @@ export async function rotateKeys(api) {
       "Content-Type": "application/x-amz-json-1.0",
       "X-Amz-Target": "DynamoDB_20120810.UpdateItem",
       "X-Amz-Date": "20260101T000000Z",
-      // The embedded DynamoDB wants the access key of its start, and takes any signature.
+      // The embedded DynamoDB requires the access key of its start and accepts any signature.
       Authorization: `AWS4-HMAC-SHA256 Credential=${api.env.AWS_ACCESS_KEY_ID}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
     },
     body: JSON.stringify(update),
@@ -142,13 +150,17 @@ export async function rotateKeys(api) {
     body: JSON.stringify({ rotate: "now" }),
   });
   const report = /** @type {{ changed: boolean, keys: { kid: string, state: string }[] }} */ (await invoked.json());
-  assert.deepEqual(report.keys?.map((key) => key.state), ["retired", "current", "next"], JSON.stringify(report));
+  assert.deepEqual(
+    report.keys?.map((key) => key.state),
+    ["retired", "current", "next"],
+    JSON.stringify(report),
+  );
   await api.restart();
   return report;
 }
 
 /**
- * A way to the API that can be shut, or lose what comes back.
+ * Starts a proxy of the API that can be closed, or lose answers.
  * @param {string} url
  */
 export async function startGate(url) {
@@ -169,7 +181,10 @@ export async function startGate(url) {
   return gate;
 }
 
-/** How an app keeps its sessions, by the names that next-auth, Auth.js and better-auth have for that. @param {string} url */
+/**
+ * Returns the settings of an app's sessions, under the names of next-auth, Auth.js and better-auth.
+ * @param {string} url
+ */
 export function sessionSettings(url) {
   const settings = ["NEXTAUTH", "AUTH", "BETTER_AUTH"].flatMap((name) => [
     [`${name}_URL`, url],
@@ -184,8 +199,9 @@ export function cambioSettings(api) {
 }
 
 /**
- * One of the examples, built as for production.
- * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer: string, id: string, secret: string } }} options
+ * Builds one of the examples for production and starts it.
+ * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer:
+ * string, id: string, secret: string } }} options
  */
 export async function startNextApp(name, { example = "nextjs", port, github, api, oidc }) {
   return startNext(name, join(ROOT, "examples", example), port, {
@@ -215,19 +231,21 @@ export async function startNext(name, folder, port, settings) {
 }
 
 /**
- * A browser as after its installation, in which nothing but this machine can be reached.
+ * Opens a browser with an empty profile that can reach only this machine.
  * @param {import("playwright-core").Browser} browser @param {import("playwright-core").BrowserContextOptions} [options]
  */
 export async function freshBrowser(browser, options) {
   const context = await browser.newContext(options);
   context.setDefaultTimeout(30_000);
-  await context.route("**", (route) =>
-    ["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort(),
-  );
+  await context.route("**", (route) => (["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort()));
   return context;
 }
 
-/** Like `test`, and a failure ends with what the processes last said. @param {string} name @param {() => Promise<void>} body */
+/**
+ * Registers a test whose failure ends with the last output of the processes.
+ * @param {string} name
+ * @param {() => Promise<void>} body
+ */
 export function scenario(name, body) {
   test(name, () => body().catch(fail));
 }
@@ -237,7 +255,7 @@ export function setup(body) {
   return () => body().catch(fail);
 }
 
-/** Ends every process, and all that these started. */
+/** Ends every process and its children. */
 export async function stopAll() {
   await Promise.all(processes.splice(0).map(stop));
 }
@@ -270,7 +288,7 @@ async function eventually(what, timeout, attempt) {
     try {
       return await attempt();
     } catch (error) {
-      // `cargo lambda watch` lives on when a function does not build or start, and lets the request wait.
+      // `cargo lambda watch` continues when a function does not build or start, and leaves the request waiting.
       const dead = processes.find((started) => !isRunning(started) || /^ERROR command exited/m.test(output(started)));
       if (dead) throw new Error(`${dead.name} ended while waiting for ${what}`, { cause: error });
       if (Date.now() > deadline) throw new Error(`waited ${timeout / 1000} s for ${what}`, { cause: error });
@@ -280,7 +298,13 @@ async function eventually(what, timeout, attempt) {
 
 /** @typedef {{ cwd?: string, env?: Record<string, string> }} Where */
 
-/** Runs a command to its end. @param {string} name @param {string} command @param {string[]} args @param {Where & { timeout: number }} options */
+/**
+ * Runs a command to its end.
+ * @param {string} name
+ * @param {string} command
+ * @param {string[]} args
+ * @param {Where & { timeout: number }} options
+ */
 export async function run(name, command, args, { timeout, ...where }) {
   const started = start(name, command, args, where);
   const timer = setTimeout(() => signal(started, "SIGTERM"), timeout);
@@ -290,7 +314,13 @@ export async function run(name, command, args, { timeout, ...where }) {
   assert.equal(code, 0, `${name} failed\n${tail(started)}`);
 }
 
-/** Starts a process in a group of its own. @param {string} name @param {string} command @param {string[]} args @param {Where} [where] */
+/**
+ * Starts a process in a group of its own.
+ * @param {string} name
+ * @param {string} command
+ * @param {string[]} args
+ * @param {Where} [where]
+ */
 function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
   mkdirSync(OUTPUT, { recursive: true });
   const log = join(OUTPUT, `${name}.log`);
@@ -325,12 +355,16 @@ function isRunning({ child }) {
   return child.pid !== undefined && child.exitCode === null && child.signalCode === null;
 }
 
-/** To the whole group, of which the first process may be gone already. @param {Process} started @param {NodeJS.Signals} name */
+/**
+ * Sends a signal to the whole group, whose first process may have ended already.
+ * @param {Process} started
+ * @param {NodeJS.Signals} name
+ */
 function signal({ child }, name) {
   try {
     if (child.pid) process.kill(-child.pid, name);
   } catch {
-    // Nobody is left in it.
+    // The group has no process any more.
   }
 }
 
@@ -340,7 +374,7 @@ function fail(error) {
   throw new Error([error.message, ...tails].join("\n"), { cause: error });
 }
 
-// Nothing outlives the tests, however they end.
+// No process outlives the tests, however they end.
 process.on("exit", () => {
   for (const started of processes) signal(started, "SIGTERM");
 });

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Libraries that nobody here wrote sign in, check tokens, refresh and sign out, unchanged, while the signing keys rotate: whoever
- * checks tokens has read the keys before, and goes on.
+ * Third-party libraries, unchanged, sign in, check tokens, refresh and sign out while the signing keys rotate. A
+ * library that checks tokens has read the keys before the rotation.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -24,7 +24,7 @@ const insecure = { [oauth.allowInsecureRequests]: true };
 
 /** @typedef {{ access_token: string, refresh_token: string }} Tokens */
 /**
- * What a library does as a client.
+ * The calls of a library as a client.
  * @typedef {{
  *   exchange(token: string): Promise<Tokens>,
  *   refresh(token: string): Promise<Tokens>,
@@ -205,7 +205,7 @@ async function oauth4webapi() {
 }
 
 function awsJwtVerify() {
-  // Its own fetcher speaks https only.
+  // The fetcher of the library accepts https only.
   const fetcher = { fetch: async (/** @type {string} */ uri) => (await fetch(uri)).arrayBuffer() };
   const verifier = JwtVerifier.create(
     { issuer: api.url, audience: api.env.TOKEN_AUDIENCE, jwksUri: `${api.url}/.well-known/jwks.json` },
@@ -225,7 +225,11 @@ async function verifyAll(token) {
   }
 }
 
-/** Runs the Python part, which says when it has got to the middle. @param {string} library @param {string} token of GitHub */
+/**
+ * Runs the Python part, which reports that it has reached the rotation.
+ * @param {string} library
+ * @param {string} token of GitHub
+ */
 function start(library, token) {
   const python = join(ROOT, ".venv/bin/python");
   const child = spawn(python, [join(ROOT, "tests/browser/interop.py"), library], {
@@ -239,7 +243,7 @@ function start(library, token) {
       SIGNER_KID: SIGNER.kid,
       SIGNER_KEY: pem,
       GITHUB_TOKEN: token,
-      // Both are about plain http, because all of this is on one machine.
+      // Both allow plain http, because everything runs on one machine.
       AUTHLIB_INSECURE_TRANSPORT: "1",
     },
     stdio: ["pipe", "pipe", "pipe"],

@@ -1,5 +1,7 @@
 // @ts-check
-/** Sign-in with a real OpenID provider beside GitHub: its keys rotate, it goes down, and it has other clients than us. */
+/**
+ * Tests sign-in with a real OpenID provider beside GitHub: its keys rotate, it goes down, and it has other clients.
+ */
 import assert from "node:assert/strict";
 import { after, before } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -11,7 +13,7 @@ import { OCTOCAT, startStandIn } from "./stand-in.mjs";
 
 const TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token";
-/** Where flows end that no app has begun; nobody listens there. */
+/** The redirect URI of flows without an app; no server listens there. */
 const NOWHERE = "http://localhost:9/callback";
 
 /** @type {import("./stand-in.mjs").StandIn} */
@@ -141,7 +143,7 @@ scenario("when the provider rotates its keys, sign-ins go on", async () => {
   assert.notEqual(kid(before.token), kid(rotated.token));
   const asked = provider.calls.filter((call) => call === "GET /jwks").length;
 
-  // The keys may have been read a moment ago, and are read again for an unknown one only every 30 s.
+  // After a read of the keys, an unknown key causes the next read only after 30 s.
   let answer = await exchange(rotated.token);
   for (const deadline = Date.now() + 40_000; answer.status !== 200 && Date.now() < deadline; await sleep(1000)) {
     answer = await exchange(rotated.token);
@@ -155,7 +157,7 @@ scenario("when the provider rotates its keys, sign-ins go on", async () => {
   await shows(page, "ada");
 });
 
-/** Somebody with a browser of their own, which never leaves this machine. */
+/** Opens a new browser that can reach only this machine. */
 async function visitor() {
   const context = await freshBrowser(browser);
   await context.route(`${NOWHERE}*`, (route) => route.fulfill({ body: "The end." }));
@@ -172,7 +174,11 @@ async function signIn(page, person, where = app) {
   await page.waitForURL((url) => url.origin === where);
 }
 
-/** On the provider's own pages; who is known there already is asked for nothing. @param {Page} page @param {string} person */
+/**
+ * Signs in on the provider's pages, which ask a known user for nothing.
+ * @param {Page} page
+ * @param {string} person
+ */
 async function choose(page, person) {
   const login = page.getByPlaceholder("Enter any login");
   const done = page.waitForURL((url) => url.origin !== provider.issuer && url.pathname.includes("callback")).catch(() => {});
@@ -191,7 +197,11 @@ async function shows(page, person) {
   return page.getByTestId("user-id").innerText();
 }
 
-/** The ID token of a whole flow of a client, with what it was asked for. @param {string} person @param {import("./provider.mjs").Client} [of] */
+/**
+ * Returns the ID token of a whole flow of a client, with the requested parameters.
+ * @param {string} person
+ * @param {import("./provider.mjs").Client} [of]
+ */
 async function idToken(person, of = OURS) {
   const config = await client.discovery(new URL(provider.issuer), of.id, of.secret, undefined, {
     execute: [client.allowInsecureRequests],

@@ -1,5 +1,5 @@
 // @ts-check
-/** The page that `cargo run` shows, as whoever tries Cambio sees it. */
+/** Tests the page of `cargo run`. */
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before } from "node:test";
@@ -54,8 +54,14 @@ scenario("a visitor signs in, sees the token, uses it, refreshes it and signs ou
 
   const exchange = request(page, "POST /token").last();
   await exchange.getByText(/GetItem \d+\.\d\sms, TransactWriteItems \d+\.\d\sms/).waitFor();
-  await request(page, "POST /token").first().getByText(/UpdateItem \d+\.\d\sms with GetItem/).waitFor();
-  await request(page, "GET /me").first().getByText(/GetItem \d+\.\d\sms/).waitFor();
+  await request(page, "POST /token")
+    .first()
+    .getByText(/UpdateItem \d+\.\d\sms with GetItem/)
+    .waitFor();
+  await request(page, "GET /me")
+    .first()
+    .getByText(/GetItem \d+\.\d\sms/)
+    .waitFor();
   await page.screenshot({ path: join(OUTPUT, "page.png"), fullPage: true });
 
   await page.reload();
@@ -138,7 +144,10 @@ scenario("a telephone in the dark sees all of it without scrolling sideways, by 
   await page.keyboard.press("Space");
   await says(page, "in the same session");
 
-  await request(page, "POST /token").first().getByText(/with GetItem/).waitFor();
+  await request(page, "POST /token")
+    .first()
+    .getByText(/with GetItem/)
+    .waitFor();
   await fits(page);
   await page.screenshot({ path: join(OUTPUT, "page-mobile-dark.png"), fullPage: true });
 });
@@ -173,7 +182,7 @@ scenario("a tab whose visitor signed out in another says so at its next step", a
 
   await says(page, "You are not signed in");
   await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
-  // Chromium writes down each 401.
+  // Chromium logs each 401.
   assert.match(complaints.splice(before).join(), /^Failed to load resource: .* 401/);
 });
 
@@ -182,7 +191,7 @@ scenario("without scripts, the page says what is missing", async () => {
 
   await page.goto(local.url);
 
-  // `getByText` does not look into a `noscript`.
+  // `getByText` ignores `noscript`.
   await page.locator("noscript p").waitFor();
 });
 
@@ -195,7 +204,7 @@ async function visitor(options) {
   const context = await freshBrowser(browser, { viewport: { width: 800, height: 900 }, colorScheme: "light", ...options });
   const page = await context.newPage();
   page.on("pageerror", (error) => complaints.push(error.message));
-  // A violation of the policy is an error of the console too.
+  // A violation of the policy is also an error in the console.
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(message.text());
   });

@@ -1,8 +1,8 @@
 // @ts-check
 /**
- * A real, certified OpenID provider that nobody here wrote, with the login and consent pages that it has for development.
+ * A real, certified third-party OpenID provider with its login and consent pages for development.
  *
- * It has two clients: the one that Cambio is configured for, and a foreign one, whose tokens are just as real.
+ * The provider has two clients: that of Cambio's settings, and a foreign one, whose tokens are equally valid.
  */
 import { generateKeyPairSync, randomUUID } from "node:crypto";
 import { once } from "node:events";
@@ -11,9 +11,9 @@ import { Provider } from "oidc-provider";
 
 /** @typedef {{ id: string, secret: string }} Client */
 
-/** Our own client. */
+/** The client of Cambio's settings. */
 export const OURS = { id: "our-oidc-client", secret: "our-oidc-client-secret" };
-/** Somebody else's: its ID tokens must be worth nothing to Cambio. */
+/** A foreign client, whose ID tokens Cambio must refuse. */
 export const FOREIGN = { id: "foreign-oidc-client", secret: "foreign-oidc-client-secret" };
 
 /** @param {{ redirectUris: string[] }} options of both clients */
@@ -55,13 +55,13 @@ export class OpenIdProvider {
     this.#server.closeAllConnections();
   }
 
-  /** Signs with a new key from now on, and publishes the one before for as long as tokens by it may be about. */
+  /** Signs with a new key from now on, and publishes the former one for the life of its tokens. */
   rotateKeys() {
     this.#keys = [newKey(), this.#keys[0]];
     this.#serve();
   }
 
-  /** No connection comes about, until what it returns is called. */
+  /** Refuses connections until the returned function is called. */
   async goDown() {
     const { port } = /** @type {import("node:net").AddressInfo} */ (this.#server.address());
     this.close();

@@ -1,5 +1,5 @@
 // @ts-check
-/** The main job, as a person sees it, in both examples: a sign-in in a Next.js app becomes a user of your own API. */
+/** Tests both examples in a browser: a sign-in in a Next.js app becomes a user of your own API. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { join } from "node:path";
@@ -12,11 +12,15 @@ const EXAMPLES = new URL("../../examples/", import.meta.url);
 const jwt = createRequire(new URL("nextjs/package.json", EXAMPLES))("next-auth/jwt");
 const { symmetricDecodeJWT, symmetricEncodeJWT } = await import(new URL("better-auth/node_modules/better-auth/dist/crypto/index.mjs", EXAMPLES).href);
 
-/** @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held what a cookie holds of a session */
+/**
+ * The part of a session that a cookie contains.
+ * @typedef {{ accessToken: string, expiresAt: number, refreshAt: number, refreshToken: string }} Held
+ */
 
 /**
- * What differs between the examples: where they tell the session, and how their cookie holds it.
- * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key: string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
+ * The differences between the examples: the route of the session, and the format of the cookie.
+ * @typedef {{ name: string, folder: string, url: string, session: string, errorPage: string, cookie: string, key:
+ * string, decode: (value: string) => Promise<any>, encode: (content: any) => Promise<string> }} Example
  */
 
 /** @type {Example} */
@@ -50,7 +54,7 @@ const PICTURE = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><path
 let github;
 /** Between the app and the API. @type {Awaited<ReturnType<typeof startGate>>} */
 let api;
-/** The example that a scenario is about. */
+/** The example of the current scenario. */
 let app = nextAuth;
 /** @type {import("playwright-core").Browser} */
 let browser;
@@ -81,7 +85,11 @@ function inBoth(name, body) {
   inExample(betterAuth, name, body);
 }
 
-/** One that needs what only the larger example has: its list of sessions. @param {string} name @param {() => Promise<void>} body */
+/**
+ * Registers a scenario that needs the list of sessions of the larger example.
+ * @param {string} name
+ * @param {() => Promise<void>} body
+ */
 function inNextAuth(name, body) {
   inExample(nextAuth, name, body);
 }
@@ -131,7 +139,10 @@ inBoth("a sign-in that GitHub does not confirm is refused, and leaves nobody sig
   await page.getByRole("heading", { name: "We could not accept this sign-in" }).waitFor();
   assert.equal(await page.getByRole("button", { name: "Try again" }).count(), 0);
   assert.deepEqual(await session(page), {});
-  assert.ok(github.calls.slice(asked).some((call) => call.startsWith("POST /applications/")), "GitHub was asked");
+  assert.ok(
+    github.calls.slice(asked).some((call) => call.startsWith("POST /applications/")),
+    "GitHub was asked",
+  );
 });
 
 inBoth("while GitHub is down, the page says so, and trying again works", async () => {
@@ -175,12 +186,19 @@ inBoth("the error page says nothing that its URL brings along", async () => {
   }
 });
 
-inBoth("tokens stay out of pages and URLs: only next-auth's session knows the API's, and nothing GitHub's", async () => {
+inBoth("tokens stay out of pages, URLs and sessions: only the cookie holds the API's, and nothing GitHub's", async () => {
   const page = await visitor();
   /** @type {Promise<string>[]} */
   const seen = [];
-  page.on("request", (request) => seen.push(request.allHeaders().then(({ cookie, ...headers }) => request.url() + JSON.stringify(headers) + request.postData())));
-  page.on("response", (response) => seen.push(isSession(response) ? Promise.resolve("") : response.text().catch(() => ""), response.allHeaders().then((headers) => JSON.stringify(headers))));
+  page.on("request", (request) =>
+    seen.push(request.allHeaders().then(({ cookie, ...headers }) => request.url() + JSON.stringify(headers) + request.postData())),
+  );
+  page.on("response", (response) =>
+    seen.push(
+      isSession(response) ? Promise.resolve("") : response.text().catch(() => ""),
+      response.allHeaders().then((headers) => JSON.stringify(headers)),
+    ),
+  );
 
   await signIn(page, OCTOCAT);
   await shows(page, OCTOCAT);
@@ -322,7 +340,7 @@ inNextAuth("signing out everywhere in one browser ends the other at once", async
   await here.getByRole("button", { name: "Sign out everywhere" }).click();
   await here.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
 
-  // Its access token has minutes left, and opens nothing.
+  // Its access token has not expired, and the API refuses it.
   await there.reload();
   await there.getByText("Your session has ended").waitFor();
   await expires(there);
@@ -377,7 +395,7 @@ async function visitor(userAgent) {
   // better-auth lets one address sign in three times in ten seconds.
   const extraHTTPHeaders = { "x-forwarded-for": `192.0.2.${visitors}` };
   const context = await freshBrowser(browser, { viewport: { width: 640, height: 480 }, userAgent, extraHTTPHeaders });
-  // The pictures that the stand-in names are nowhere.
+  // The pictures of the stand-in do not exist.
   await context.route(`${PUBLIC_URL}/avatars/**`, (route) => route.fulfill({ contentType: "image/svg+xml", body: PICTURE }));
   return context.newPage();
 }
@@ -391,7 +409,11 @@ async function signIn(page, user) {
   await choose(page, user);
 }
 
-/** The app says that signing in does not work for the moment; once that is mended, it does. @param {Page} page @param {() => void} mend */
+/**
+ * Checks that the app reports an outage of the sign-in, and that the sign-in works after the outage.
+ * @param {Page} page
+ * @param {() => void} mend
+ */
 async function canTryAgain(page, mend) {
   await page.getByRole("heading", { name: "Please try again in a moment" }).waitFor();
   assert.deepEqual(await session(page), {});
@@ -423,10 +445,15 @@ async function userId(page) {
   return id;
 }
 
-/** What the app tells its own scripts. @param {Page} page */
+/**
+ * Returns the session as the app shows it to scripts, and the access token of the cookie, which the session omits.
+ * @param {Page} page
+ */
 async function session(page) {
   const response = await page.request.get(`${app.url}${app.session}`);
-  return (await response.json()) ?? {};
+  const told = (await response.json()) ?? {};
+  assert.ok(!("accessToken" in told), "a browser gets no access token");
+  return told.user && !told.error ? { ...told, accessToken: (await held(page)).accessToken } : told;
 }
 
 /** Whether a response is what the app tells its own scripts. @param {import("playwright-core").Response} response */
@@ -474,7 +501,7 @@ async function expires(page) {
 
 /** Changes what the app's cookie holds of the session. @param {Page} page @param {Partial<Held>} change */
 async function holds(page, change) {
-  // What the page itself asks for would bring the old cookie back.
+  // The requests of the page itself would restore the old cookie.
   await page.waitForLoadState("networkidle");
   const content = await cookie(page);
   const value = await app.encode({ ...content, [app.key]: { ...content[app.key], ...change } });

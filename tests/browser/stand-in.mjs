@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * GitHub, as far as a sign-in sees it: the published stand-in `emulate`, which nobody here wrote, and a front that adds
- * the one endpoint that it lacks, check-a-token. Everything else passes through.
+ * GitHub for a sign-in: the published third-party stand-in `emulate`, and a proxy that adds the missing endpoint,
+ * check-a-token. The proxy passes all other requests on.
  *
  * The front sees each token response pass by, so it knows which tokens were issued, and to which app. It also gives the
  * tokens the form of GitHub's own, `gho_` and 36 letters and digits: `emulate` makes them from base64url.
@@ -18,17 +18,20 @@ import { createEmulator } from "emulate";
 
 /** The OAuth app that Cambio and the Next.js app share. */
 export const APP = { client_id: "cambio-tests", client_secret: "cambio-tests-secret", name: "Cambio's tests" };
-/** Somebody else's OAuth app: its tokens are real, and must be worth nothing to Cambio. */
+/** A foreign OAuth app. Its tokens are valid, and Cambio must refuse them. */
 export const OTHER_APP = { client_id: "other-app", client_secret: "other-app-secret", name: "Another app" };
 
-/** `emulate` takes every unknown bearer token for its first user. Nobody signs in as this one: whoever sees them, trusted such a token. */
+/**
+ * The first user, for whom `emulate` accepts every unknown bearer token. No test signs in as this user, so its
+ * appearance means that such a token was trusted.
+ */
 export const CANARY = { login: "canary", name: "Nobody Should See Me", email: "canary@example.com" };
 export const OCTOCAT = { login: "octocat", name: "Mona Lisa Octocat", email: "octocat@example.com" };
-/** Whom nobody has invited. */
+/** A user without an invitation. */
 export const STRANGER = { login: "stranger", name: "A Stranger", email: "stranger@elsewhere.example" };
 export const HUBOT = { login: "hubot", name: "Hubot", email: "hubot@example.com" };
 
-/** What `emulate` calls itself in its answers: like GitHub's, its pictures have https addresses. */
+/** The URL of `emulate` in its answers, with https like GitHub's pictures. */
 export const PUBLIC_URL = "https://github.test";
 
 /** @param {{ redirectUris?: string[] }} [options] */
@@ -120,7 +123,7 @@ export class StandIn {
   }
 
   /**
-   * Passes a request on, with the token that `emulate` knows its owner by.
+   * Passes a request on, with the token that `emulate` issued.
    * @param {Pick<http.IncomingMessage, "method" | "url" | "headers">} request
    * @param {Buffer} [body]
    * @returns {Promise<http.IncomingMessage>}
@@ -152,14 +155,16 @@ export class StandIn {
   }
 
   /**
-   * `POST /applications/{client_id}/token`: is this token one that *this* app was given?
+   * `POST /applications/{client_id}/token`: checks that *this* app got the token.
    * @param {string} clientId @param {http.IncomingHttpHeaders} headers @param {Buffer} body
    * @returns {Promise<[number, unknown]>}
    */
   async #checkToken(clientId, headers, body) {
     if (this.failWith) return problem(this.failWith, this.failWith === 404 ? "Not Found" : "Bad Gateway");
 
-    const [id, ...secret] = Buffer.from(headers.authorization?.replace(/^Basic /i, "") ?? "", "base64").toString().split(":");
+    const [id, ...secret] = Buffer.from(headers.authorization?.replace(/^Basic /i, "") ?? "", "base64")
+      .toString()
+      .split(":");
     const app = [APP, OTHER_APP].find(({ client_id, client_secret }) => client_id === id && client_secret === secret.join(":"));
     if (!app) return problem(401, "Bad credentials");
 
@@ -191,7 +196,11 @@ export class StandIn {
   }
 }
 
-/** GitHub takes an app's secret from either place, `emulate` from the form alone. @param {http.IncomingHttpHeaders} headers @param {Buffer} body */
+/**
+ * Moves an app's secret into the form: GitHub reads it from the header or the form, `emulate` from the form only.
+ * @param {http.IncomingHttpHeaders} headers
+ * @param {Buffer} body
+ */
 function withCredentials(headers, body) {
   const [, basic] = /^Basic (.+)$/i.exec(headers.authorization ?? "") ?? [];
   if (!basic) return body;
@@ -201,11 +210,12 @@ function withCredentials(headers, body) {
   return form;
 }
 
-/** GitHub answers check-a-token with its short form of a user, without name and e-mail. @param {Record<string, unknown>} profile */
+/**
+ * GitHub answers check-a-token with its short form of a user, without name and e-mail.
+ * @param {Record<string, unknown>} profile
+ */
 function simpleUser(profile) {
-  return Object.fromEntries(
-    Object.entries(profile).filter(([key]) => /url$|^(login|id|node_id|gravatar_id|type|site_admin)$/.test(key)),
-  );
+  return Object.fromEntries(Object.entries(profile).filter(([key]) => /url$|^(login|id|node_id|gravatar_id|type|site_admin)$/.test(key)));
 }
 
 /** @param {number} status @param {string} message @returns {[number, unknown]} */
@@ -214,7 +224,7 @@ function problem(status, message) {
 }
 
 /**
- * `emulate` listens on every interface, and on a port that it is told: here it gets any free one of loopback.
+ * Binds `emulate`, which listens on every interface, to a free port of the loopback address.
  * @template T @param {() => Promise<T>} create
  */
 async function onLoopback(create) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** The front of the stand-in against GitHub's published description, so that the other tests do not rest on a guess. */
+/** Checks the proxy of the stand-in against GitHub's published description. */
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";

@@ -1,14 +1,16 @@
-/** For better-auth. */
+/** The entry for better-auth. */
 import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "better-auth";
-import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx, isAPIError } from "better-auth/api";
+import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
-import { type CambioSession, exchanged, type RefreshOptions, type Refusal, report } from "./callbacks.js";
+import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { type Keeper, keeper, type Kept, state } from "./keep.js";
+import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
+
+export type { CambioEvent, Logger } from "./keep.js";
 
 /**
- * How to reach Cambio, and how sessions behave.
+ * The settings of Cambio and of its sessions.
  *
  * @example
  * ```ts
@@ -18,7 +20,10 @@ import { type Keeper, keeper, type Kept, state } from "./keep.js";
  * export const plugins = [cambio(options)];
  * ```
  */
-export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {}
+export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions, WatchOptions {
+  /** Shows `accessToken` and `expiresAt` to the browser; false by default. `auth.api.cambioSession` always has them. */
+  exposeAccessToken?: boolean;
+}
 
 /**
  * A session at Cambio, beside the one of better-auth.
@@ -31,39 +36,39 @@ export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions {
  * ```
  */
 export interface CambioSessionAnswer extends CambioSession {
-  /** The user as your API knows them; not there for a session that Cambio never knew. */
+  /** The user at Cambio; missing for a session that began without Cambio. */
   user?: User;
 }
 
-/** What a request has brought so far on its way to a session. */
+/** The state of a sign-in within one request. */
 interface SignIn {
   tokens?: ProviderTokens;
   grant?: Grant;
   createsUser?: boolean;
 }
 
-/** What a request has brought so far on the way to the end of sessions. */
+/** The state of ending sessions within one request. */
 interface Ending {
-  /** The sessions of the user before it, where better-auth runs no hooks for their end. */
+  /** The sessions of the user before the request, if better-auth runs no hooks when they end. */
   before: { id: string; token: string }[];
-  /** By the id of each session that it has ended: whether Cambio was told. */
+  /** The ended sessions by id, each with whether Cambio had a record of it. */
   told: Map<string, Promise<boolean>>;
 }
 
-/** What better-auth stores of an account at a sign-in, as far as it is looked at here. */
+/** The members that this module reads of the account that better-auth stores at a sign-in. */
 interface Account {
   providerId?: string | undefined;
   idToken?: string | null | undefined;
   accessToken?: string | null | undefined;
 }
 
-/** What our cookie holds: whoever holds another session of better-auth has no use for it. */
+/** The content of the plugin's cookie, which belongs to one session of better-auth. */
 interface Cookie {
   sessionId: string;
   kept: Kept;
 }
 
-/** What better-auth is told of a sign-in that failed; each name is the `?error=` of the page that it ends on. */
+/** The errors for better-auth if a sign-in fails; each name is the `?error=` of its error page. */
 const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>[0]; message: string }> = {
   AccessDenied: { status: "FORBIDDEN", message: "This account may not sign in here" },
   CambioRefused: { status: "UNAUTHORIZED", message: "This sign-in was not confirmed" },
@@ -72,8 +77,16 @@ const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>
 };
 const SALT = "cambio";
 
-/** Where better-auth ends sessions, and with them perhaps that of the browser that asks. */
-const ENDS_SESSIONS = ["/sign-out", "/revoke-session", "/revoke-sessions", "/revoke-other-sessions", "/change-password", "/delete-user", "/delete-user/callback"];
+/** Paths that end sessions at better-auth, including that of the browser. */
+const ENDS_SESSIONS = [
+  "/sign-out",
+  "/revoke-session",
+  "/revoke-sessions",
+  "/revoke-other-sessions",
+  "/change-password",
+  "/delete-user",
+  "/delete-user/callback",
+];
 
 /**
  * The plugin of better-auth.
@@ -92,7 +105,7 @@ export interface CambioPlugin {
   init: NonNullable<BetterAuthPlugin["init"]>;
   /** The endpoints that the plugin adds. */
   endpoints: {
-    /** `GET /cambio/session`: the session at Cambio, refreshed in time. */
+    /** `GET /cambio/session`: the session at Cambio, refreshed if necessary. */
     cambioSession: ReturnType<typeof sessionEndpoint>;
   };
   /** Ends sessions at Cambio with those of better-auth. */
@@ -100,9 +113,9 @@ export interface CambioPlugin {
 }
 
 /**
- * Trades each sign-in for a token of your own API, keeps it fresh, and gives it back at sign-out.
+ * Exchanges each sign-in for a token of your own API, refreshes the token, and revokes it at sign-out.
  *
- * The grant is in an encrypted cookie of its own, so neither a database nor a migration is needed.
+ * The plugin stores the grant in an encrypted cookie of its own, so it needs neither a database nor a migration.
  *
  * @example
  * ```ts
@@ -114,45 +127,54 @@ export interface CambioPlugin {
  */
 export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);
-  const keep = keeper(client, options.refreshBefore);
+  const watch = watcher(options);
+  const { report } = watch;
+  const keep = keeper(client, options);
+  const revoke = revoker(options);
   const signIns = new WeakMap<object, SignIn>();
   const endings = new WeakMap<object, Ending>();
 
-  /** The sign-in that a request is about; better-auth makes a context for each request. */
+  /** Returns the sign-in of a request; better-auth creates a context for each request. */
   function signInOf({ context }: GenericEndpointContext): SignIn {
     const signIn = signIns.get(context) ?? {};
     signIns.set(context, signIn);
     return signIn;
   }
 
-  /** The end of sessions that a request is about. */
+  /** Returns the sessions that a request ends. */
   function endingOf({ context }: GenericEndpointContext): Ending {
     const ending = endings.get(context) ?? { before: [], told: new Map() };
     endings.set(context, ending);
     return ending;
   }
 
-  /** Ends at Cambio a session that is over at better-auth; says whether there was a record of it. Never throws. */
+  /** Ends a session at Cambio that ended at better-auth. Returns whether it had a record. Never throws. */
   async function end(auth: AuthContext, sessionId: string): Promise<boolean> {
     try {
       const stored = await auth.internalAdapter.consumeVerificationValue(recordOf(sessionId));
       if (!stored) return false;
-      await client.revoke(await symmetricDecrypt({ key: auth.secretConfig, data: stored.value }));
+      await revoke(await symmetricDecrypt({ key: auth.secretConfig, data: stored.value }));
     } catch (error) {
       report(error);
     }
     return true;
   }
 
+  /** Ends the session at Cambio that a sign-in replaces in its browser. Never throws. */
+  async function replace(auth: AuthContext, { sessionId, kept: { refreshToken } }: Cookie, grant: Grant): Promise<void> {
+    const isSame = grant.refreshToken.startsWith(refreshToken.slice(0, OF_SESSION));
+    if (!isSame && !(await end(auth, sessionId))) await revoke(refreshToken);
+  }
+
   /** @throws APIError, which better-auth turns into its error page's URL. */
   async function exchange(signIn: SignIn, context: GenericEndpointContext): Promise<void> {
     if (!signIn.tokens || signIn.grant) return;
-    const grant = await exchanged(client, signIn.tokens, context.headers?.get("user-agent"));
+    const grant = await exchanged(client, watch, signIn.tokens, context.headers?.get("user-agent"));
     if (typeof grant === "string") throw new APIError(REFUSALS[grant].status, { code: grant, message: REFUSALS[grant].message });
     signIn.grant = grant;
   }
 
-  /** better-auth stores an account at each sign-in: that is where the provider's tokens pass by. */
+  /** Takes the provider's tokens from the account that better-auth stores at each sign-in. */
   async function passes(account: Account, context: GenericEndpointContext | null): Promise<void> {
     if (!context || !account.providerId || !(account.idToken || account.accessToken)) return;
     const signIn = signInOf(context);
@@ -160,7 +182,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     let access_token = account.accessToken ?? null;
     if (access_token && options.account?.encryptOAuthTokens) access_token = await symmetricDecrypt({ key: secretConfig, data: access_token });
     signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token };
-    // In the transaction that creates the user: who is refused leaves nothing behind.
+    // Within the transaction that creates the user, so that a refused sign-in stores nothing.
     if (signIn.createsUser) await exchange(signIn, context);
   }
 
@@ -190,8 +212,10 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
                 async after({ id, expiresAt }, context) {
                   const grant = context && signInOf(context).grant;
                   if (!grant) return;
+                  const former = await read(context);
                   await store(context, { sessionId: id, kept: keep.opened(grant) });
                   await record(auth, id, grant.refreshToken, expiresAt).catch(report);
+                  if (former) await auth.runInBackgroundOrAwait(replace(auth, former, grant));
                 },
               },
               update: {
@@ -202,7 +226,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
               delete: {
                 async after({ id }, context) {
                   const told = end(auth, id);
-                  // The next session does not wait for this one: the answer waits for all.
+                  // Sessions end in parallel; the answer waits for all of them.
                   if (context) endingOf(context).told.set(id, told);
                   else await told;
                 },
@@ -212,7 +236,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
         },
       };
     },
-    endpoints: { cambioSession: sessionEndpoint(keep) },
+    endpoints: { cambioSession: sessionEndpoint(keep, options.exposeAccessToken) },
     hooks: {
       before: [
         {
@@ -232,12 +256,12 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
             const { before, told } = endingOf(context);
             const isOver = await Promise.all(before.map(async ({ token }) => !(await internalAdapter.findSession(token))));
             for (const { id } of before.filter((_, nth) => isOver[nth])) told.set(id, end(context.context, id));
-            // Without a store, better-auth only knows that the session of this browser is over: it takes its cookie away.
+            // Without a store, the removed cookie is the only sign that the session of this browser ended.
             const cookies = responseHeaders?.getSetCookie() ?? [];
             if (cookies.some((cookie) => cookie.startsWith(`${authCookies.sessionToken.name}=;`))) {
               const held = await read(context);
               clear(context);
-              if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await client.revoke(held.kept.refreshToken).catch(report);
+              if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await revoke(held.kept.refreshToken);
             }
             await Promise.all(told.values());
           }),
@@ -251,33 +275,40 @@ function endsSessions(path: string | undefined): boolean {
   return path !== undefined && ENDS_SESSIONS.includes(path);
 }
 
-/** So many milliseconds after its session, a record expires: who comes back to an expired session ends it at Cambio. */
+/**
+ * The time from the end of a session to that of its record, so that the return to an expired session ends it at
+ * Cambio.
+ */
 const OUTLIVES = 30 * 24 * 60 * 60 * 1000;
 
 function expiryOf(session: Date): Date {
   return new Date(session.getTime() + OUTLIVES);
 }
 
-/** What better-auth's table of verifications calls the record by which a session is ended at Cambio. */
+/** Returns the identifier of a session's record in better-auth's table of verifications. */
 function recordOf(sessionId: string): string {
   return `cambio-session-${sessionId}`;
 }
 
-/** Any refresh token that a session had ends it at Cambio, so the one in the record need not follow those after it. */
+/**
+ * Stores a refresh token of a session. Any refresh token of a session ends it at Cambio, so a refresh does not update
+ * the record.
+ */
 async function record({ internalAdapter, secretConfig }: AuthContext, sessionId: string, refreshToken: string, expiresAt: Date): Promise<void> {
   const value = await symmetricEncrypt({ key: secretConfig, data: refreshToken });
   await internalAdapter.createVerificationValue({ identifier: recordOf(sessionId), value, expiresAt: expiryOf(expiresAt) });
 }
 
-/** A session that is used lives on, and its record with it. */
+/** Extends the record of a session with the session. */
 async function prolong({ internalAdapter }: AuthContext, sessionId: string, expiresAt: Date): Promise<void> {
   const identifier = recordOf(sessionId);
-  // Not every adapter takes an update of what is not there.
-  if (await internalAdapter.findVerificationValue(identifier)) await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
+  // Not every adapter accepts an update of a missing record.
+  if (await internalAdapter.findVerificationValue(identifier))
+    await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
 }
 
-/** The session at Cambio, refreshed in time; `null` for who is not signed in. */
-function sessionEndpoint(keep: Keeper) {
+/** Returns the endpoint of the session at Cambio, which is `null` if the user is not signed in. */
+function sessionEndpoint(keep: Keeper, exposeAccessToken = false) {
   return createAuthEndpoint(
     "/cambio/session",
     { method: "GET", requireHeaders: true, metadata: { noStore: true } },
@@ -285,11 +316,13 @@ function sessionEndpoint(keep: Keeper) {
       const current = await getSessionFromCtx(context);
       if (!current) return null;
       const held = await read(context);
-      // Signed in before Cambio was there, or without a provider.
+      // The session began before the app had Cambio, or without a provider.
       if (held?.sessionId !== current.session.id) return { error: "SessionEnded" };
       const next = await keep.fresh(held.kept);
       if (next !== held.kept) await store(context, { ...held, kept: next });
-      return { ...state(next), user: next.user };
+      const shown = state(next);
+      // A call from the app's own server has no request.
+      return { ...(exposeAccessToken || !context.request || "error" in shown ? shown : {}), user: next.user };
     },
   );
 }

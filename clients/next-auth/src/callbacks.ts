@@ -1,33 +1,35 @@
+import { AsyncLocalStorage } from "node:async_hooks";
+import type { AccessToken, AccessTokenOptions } from "./fetch.js";
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, report, type SessionProblem, state, within } from "./keep.js";
+import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
-export { report };
-
-/** When sessions are refreshed. */
-export interface RefreshOptions {
-  /** So many milliseconds before the access token expires, it is refreshed; 60,000 unless set, and at most a quarter of its life. */
-  refreshBefore?: number;
-}
-
-/** How to reach Cambio, and how sign-ins and sessions behave. */
-export interface SessionOptions extends CambioOptions, RefreshOptions {
+/** Options of sign-ins and sessions. */
+export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /**
-   * The page for a sign-in that failed, `/api/auth/error` unless set. It gets `?error=AccessDenied` where the user is not let in, and
-   * `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
+   * The page for a failed sign-in; `/api/auth/error` by default. Its `?error=` is `AccessDenied` if the user is not
+   * admitted, or `CambioRefused`, `CambioUnavailable` (try again) or `CambioMisconfigured`.
    */
   errorPage?: string;
-  /** The browser of whoever signs in, for their list of sessions: `async () => (await headers()).get("user-agent")`. */
+  /** Returns the user agent for the user's list of sessions: `async () => (await headers()).get("user-agent")`. */
   userAgent?: () => string | null | undefined | Promise<string | null | undefined>;
-  /** Whether your own `jwt` callback gets the provider's tokens in `account`; false by default, so that none ends in a session. */
+  /**
+   * Shows `accessToken` and `expiresAt` in the session, for calls of your own scripts; false by default, so that the
+   * browser gets no token.
+   */
+  exposeAccessToken?: boolean;
+  /**
+   * Passes the provider's tokens to your own `jwt` callback in `account`; false by default, so that no session
+   * contains one.
+   */
   providerTokens?: boolean;
   /**
-   * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform. Without it, a
-   * sign-out waits for Cambio, for 2 seconds at most.
+   * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform.
+   * Without it, a sign-out waits for Cambio, for 2 seconds at most.
    */
   after?: (task: Promise<void>) => void;
   /**
-   * `cookies` of `next/headers`. A cookie of its own then names the sessions that were signed out within the last day, so that an
-   * answer that was under way at the sign-out does not sign the user in again.
+   * `cookies` of `next/headers`. With it, a cookie lists the sessions that were signed out within the last day, so
+   * that an answer that was under way at the sign-out does not sign the user in again.
    */
   cookies?: () => CookieStore | Promise<CookieStore>;
 }
@@ -38,71 +40,133 @@ export interface CookieStore {
   set(name: string, value: string, options: { httpOnly: true; sameSite: "lax"; path: "/"; maxAge: number }): unknown;
 }
 
-/** What Cambio adds to a session. */
+/** The members that Cambio adds to a session. */
 export interface CambioSession {
-  /** For calls to your own API, while it is good. */
+  /** The access token for calls to your own API, until it expires; with `exposeAccessToken` only. */
   accessToken?: string;
-  /** `SessionEnded`: sign in again. `Unavailable`: still signed in, and Cambio cannot be reached. */
+  /** The time at which the access token expires, in milliseconds since the epoch. */
+  expiresAt?: number;
+  /** `SessionEnded`: the user has to sign in again. `Unavailable`: still signed in, but Cambio does not answer. */
   error?: SessionProblem;
 }
 
 /**
- * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of `Session` itself
- * narrows these, so they are as wide as such declarations.
+ * {@link CambioSession} as next-auth's `Session` extends it. An app that declares `error` or `accessToken` of
+ * `Session` itself narrows these, so they are as wide as such declarations.
  */
 export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "error"> {
-  /** The access token for calls to your own API, while it is good. */
+  /** The access token for calls to your own API, until it expires. */
   accessToken?: string | undefined;
   /** {@link CambioSession.error}, or an error that your own `session` callback sets. */
   error?: SessionProblem | (string & {}) | undefined;
 }
 
-/** Cambio's part of the token, as the app's own callbacks see it. */
-export type Visible = Omit<Kept, "refreshToken">;
+/**
+ * Returns the access token of the signed-in user, refreshed if necessary.
+ *
+ * A server component cannot store a refreshed session and does not have to: Cambio returns the same next refresh
+ * token for each refresh of the same session.
+ *
+ * Fails with a {@link CambioError} if there is no token: `ended` means that the user has to sign in again,
+ * `unavailable` that a later call may succeed.
+ *
+ * @example
+ * ```ts
+ * import type { GetAccessToken } from "@cambio/next-auth/v4";
+ *
+ * export async function authorization(getAccessToken: GetAccessToken): Promise<string> {
+ *   const { token } = await getAccessToken();
+ *   return `Bearer ${token}`;
+ * }
+ * ```
+ */
+export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessToken>;
 
+/** A read of the session for its tokens, passed from `accessTokenOf` to the callbacks that next-auth calls. */
+interface Reading {
+  refused?: string | undefined;
+  /** Set if a sign-in has just replaced the session, which is then not refreshed. */
+  isFormer?: true;
+  /** The content of the cookie; missing until the `session` callback ran. */
+  kept?: Kept | undefined;
+}
+
+/** Cambio's part of the token, as passed to the app's own callbacks. */
+export type Visible = Omit<Kept, "refreshToken" | "user"> & {
+  /** The user at Cambio. The picture is null if its URL is too long for a cookie; `client.me()` returns it. */
+  user: Profile;
+};
+
+/** A user without the identities. */
+type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
-/** What may be kept of next-auth's `account`: everything else may be, or contain, a token of the provider. */
+/** The members of next-auth's `account` that are kept. Any other may be, or contain, a token of the provider. */
 const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope", "token_type", "expires_at"];
 
-/** The cookie that names the sessions which were signed out, and how many it names. */
+/** The cookie that lists the sessions which were signed out, and the length of the list. */
 const ENDED = "cambio.ended";
 const ENDED_SESSIONS = 4;
 
-/** What each callback does, whatever the version of next-auth calls its parameters. */
+/** Returns the callbacks that both versions of next-auth share. */
 export function steps(options: SessionOptions) {
-  const { refreshBefore, errorPage = "/api/auth/error", userAgent, providerTokens, after, cookies } = options;
+  const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
-  const keep = keeper(client, refreshBefore);
+  const watch = watcher(options);
+  const { tried, emit } = watch;
+  const keep = keeper(client, options);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
   const grants = new WeakMap<object, Grant>();
+  const readings = new AsyncLocalStorage<Reading>();
+  /** Reads the session of the app; missing in an app that does not call `accessTokenOf`. */
+  let readSession: () => Promise<unknown>;
 
   async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
-    let browser: string | null | undefined;
-    try {
-      browser = await userAgent?.();
-    } catch (error) {
-      report(error);
-    }
-    return exchanged(client, account, browser);
+    return exchanged(client, watch, account, await tried(() => userAgent?.()));
   }
 
-  /** The sessions that this browser signed out, the last one first. */
-  async function ended(): Promise<{ ids: string[]; store: CookieStore | undefined }> {
+  /** Returns the sessions that this browser signed out, the last one first. */
+  async function ended(): Promise<{ ids: string[]; store?: CookieStore | undefined }> {
     try {
       const store = await cookies?.();
       return { ids: store?.get(ENDED)?.value.split(".") ?? [], store };
     } catch {
-      // Not inside a request of the `app` folder.
-      return { ids: [], store: undefined };
+      // The call is outside a request of the `app` folder.
+      return { ids: [] };
     }
+  }
+
+  /** Ends a session at Cambio and in this browser. Never fails. */
+  async function end({ id, refreshToken }: Kept): Promise<void> {
+    if (id) {
+      const { ids, store } = await ended();
+      const value = [id, ...ids].slice(0, ENDED_SESSIONS).join(".");
+      await tried(() => store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 }));
+    }
+    if (!refreshToken) return;
+    const isDone = revoke(refreshToken);
+    const isLeft = after && (await tried(() => [after(isDone)]));
+    if (!isLeft) await isDone;
+  }
+
+  /** Ends the session of this browser that a sign-in replaces. Never fails. */
+  async function replace({ refreshToken }: Kept): Promise<void> {
+    const reading: Reading = { isFormer: true };
+    try {
+      await readings.run(reading, readSession);
+    } catch {
+      // There is no `readSession`, or no request of the `app` folder.
+    }
+    const { kept } = reading;
+    // The same token of the provider, sent again, opens the same session.
+    if (kept && !refreshToken.startsWith(kept.refreshToken.slice(0, OF_SESSION))) await end(kept);
   }
 
   return {
     client,
 
-    /** Cambio decides who this is. A refusal is a page, because next-auth puts the message of an exception into the URL. */
+    /** Exchanges the sign-in. A refusal is a page, because next-auth puts the message of an exception into the URL. */
     async signIn(account: ProviderTokens | null | undefined): Promise<true | string> {
       const grant = await exchange(account);
       if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
@@ -110,125 +174,169 @@ export function steps(options: SessionOptions) {
       return true;
     },
 
-    /** `account` is there at sign-in only; from then on, the encrypted session cookie holds the grant. */
-    async jwt<P extends { token: Token; account?: ProviderTokens | null }, T extends Token | null>(
+    /** Stores the grant in the encrypted cookie. `account` is present at sign-in only. */
+    async jwt<P extends { token: Token; account?: ProviderTokens | null; trigger?: string | undefined }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
     ): Promise<P["token"] | T | null> {
-      const { account } = parameters;
-      // The cookie was written below: it has the refresh token that the app's callbacks do not see.
-      const held = parameters.token.cambio as Kept | undefined;
+      const { account, trigger } = parameters;
+      const reading = readings.getStore();
+      if (reading?.isFormer) return parameters.token;
+      // The cookie contains the refresh token, which the app's callbacks do not get.
+      const held = unpacked(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
-      // If another `account` comes than in `signIn`: the same exchange within a minute opens the same session.
+      // For an `account` unknown to `signIn`, the same exchange within a minute opens the same session.
       const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
-      if (account) grants.delete(account);
       const cambio: Kept | undefined =
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID() }
-          : held && { ...(await keep.fresh(held)), ...(held.id && { id: held.id }) };
+          : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
+      if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
-      // At a sign-in, a callback that begins a token of its own loses nothing; later, one that removes `cambio` means it.
-      return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
+      if (account && cambio) await replace(cambio);
+      // At a sign-in, a callback that returns a new token keeps the grant; later, a callback may remove `cambio`.
+      return next && cambio && (account || next.cambio) ? packed(next, cambio) : next;
     },
 
     async session<P extends { session: { user?: object | undefined }; token?: Token }, S extends object>(
       parameters: P,
       own?: (parameters: P) => S | PromiseLike<S>,
     ): Promise<P["session"] | S> {
-      const kept = parameters.token?.cambio as Kept | undefined;
-      let session = parameters.session;
+      const kept = unpacked(parameters.token);
+      const reading = readings.getStore();
+      if (reading) reading.kept = kept;
+      let { session } = parameters;
+      let mine = parameters;
       if (kept) {
         const { id, name, email, picture } = kept.user;
-        session = { ...session, ...state(kept), user: { ...session.user, id, name, email, image: picture } };
-        // In place: where a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
-        parameters.token = { ...parameters.token, cambio: visible(kept) };
+        const shown = state(kept);
+        session = { ...session, ...(exposeAccessToken || "error" in shown ? shown : {}), user: { ...session.user, id, name, email, image: picture } };
+        const { cambio, ...token } = parameters.token as Token;
+        mine = { ...parameters, token: { ...token, cambio: visible(kept) } };
+        // In place: if a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
+        parameters.token = token;
       }
-      return own ? withoutOurs((await own({ ...parameters, session })) ?? session) : session;
+      return own ? withoutOurs((await own({ ...mine, session })) ?? session) : session;
+    },
+
+    accessTokenOf(session: () => Promise<unknown>): GetAccessToken {
+      readSession = session;
+      return async ({ refused } = {}) => {
+        const reading: Reading = { refused };
+        const found = await readings.run(reading, session);
+        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf: the session is cached");
+        const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
+        if (token) return { token, expiresAt: expiresAt as number };
+        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+      };
     },
 
     async signOut(token: object | null | undefined): Promise<void> {
-      const kept = (token as { cambio?: Kept } | null | undefined)?.cambio;
-      if (kept?.id && cookies) {
-        const { ids, store } = await ended();
-        try {
-          const value = [kept.id, ...ids].slice(0, ENDED_SESSIONS).join(".");
-          store?.set(ENDED, value, { httpOnly: true, sameSite: "lax", path: "/", maxAge: 86_400 });
-        } catch (error) {
-          report(error);
-        }
-      }
-      if (!kept?.refreshToken) return;
-      const isDone = revoke(kept.refreshToken);
-      try {
-        if (after) return after(isDone);
-      } catch (error) {
-        report(error);
-      }
-      await isDone;
+      const kept = unpacked(token);
+      if (!kept) return;
+      emit({ type: "signOut", userId: kept.user.id });
+      await end(kept);
     },
   };
 }
+
+/** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
+export const OF_SESSION = 48;
 
 function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;
 }
 
-function withoutTokens(account: object): object {
-  return Object.fromEntries(Object.entries(account).filter(([name]) => OPEN_MEMBERS.includes(name)));
+/**
+ * The bytes that the two tokens, the name, the address and the picture may have together, in a cookie of at most
+ * 4,000 bytes.
+ */
+const ROOM = 2_300;
+
+/** Returns the user without the identities, and without a picture that does not fit into a cookie. */
+function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
+  const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
+  if (length > ROOM) user.picture = null;
+  return user as User;
 }
 
-/** What an app's callback made of a session, without Cambio's part of the token and without refresh tokens, wherever they were copied to. */
+/** Returns the claims of a user in next-auth's token. */
+function claims({ id, name, email, picture }: User) {
+  return { sub: id, name, email, picture };
+}
+
+/** Returns the members of a user that a token has claims for. */
+function claimed({ sub, name, email, picture }: Record<string, unknown>) {
+  return { id: sub, name, email, picture };
+}
+
+/** Returns the token to store, with each member of the user once. */
+function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
+  const rest: Partial<User> = { ...user };
+  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>)))
+    if (user[name as keyof User] === value) delete rest[name as keyof User];
+  return { ...token, cambio: { ...kept, user: rest as User } };
+}
+
+/** Returns Cambio's part of a stored token. */
+function unpacked(token: Token | null | undefined): Kept | undefined {
+  const kept = token?.cambio as Kept | undefined;
+  return kept && { ...kept, user: { ...claimed(token as Record<string, unknown>), ...kept.user } as User };
+}
+
+function withoutTokens(account: object): object {
+  return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
+}
+
+/** Returns a session of the app without any copy of Cambio's part of the token or of a refresh token. */
 function withoutOurs<S extends object>(session: S): S {
-  let isFound = false;
-  const json = JSON.stringify(session, (name, value: unknown) => {
-    const isOurs = name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
-    isFound ||= isOurs;
-    return isOurs ? undefined : value;
-  });
-  return isFound ? JSON.parse(json) : session;
+  const isOurs = (name: string, value: unknown) => name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
+  const json = JSON.stringify(session, (name, value: unknown) => (isOurs(name, value) ? undefined : value));
+  return json === JSON.stringify(session) ? session : JSON.parse(json);
 }
 
 /** The longest time that a sign-out waits for Cambio, in milliseconds. */
 const SIGN_OUT = 2_000;
 
-/** Ends sessions at Cambio within 2 seconds. Never fails: the user is signed out here in any case. */
-export function revoker(options: CambioOptions): (refreshToken: string) => Promise<void> {
+/** Ends sessions at Cambio within 2 seconds. Never fails, because the user is signed out of the app in any case. */
+export function revoker(options: CambioOptions & WatchOptions): (refreshToken: string) => Promise<void> {
+  const { tried } = watcher(options);
   const client = createClient({ ...options, timeout: Math.min(options.timeout ?? SIGN_OUT, SIGN_OUT) });
-  return async (refreshToken) => {
-    const answer = client.revoke(refreshToken).then(() => true);
-    try {
-      if (!(await within(SIGN_OUT, answer))) report("a session was not ended: Cambio does not answer /revoke");
-    } catch (error) {
-      report(error, "a session was not ended: ");
-    }
-  };
+  return (refreshToken) =>
+    tried(async () => {
+      const answer = client.revoke(refreshToken).then(() => true);
+      if (!(await within(SIGN_OUT, answer))) throw new Error("Cambio does not answer /revoke");
+    }, "a session was not ended: ");
 }
 
-function claims({ id, name, email, picture }: User) {
-  return { sub: id, name, email, picture };
-}
+/** By error code, or by kind; `CambioMisconfigured` for all others. */
+const REFUSALS: Record<string, Refusal> = {
+  unauthorized_client: "AccessDenied",
+  denied: "AccessDenied",
+  refused: "CambioRefused",
+  ended: "CambioRefused",
+  unavailable: "CambioUnavailable",
+};
 
-/** Why a sign-in failed, in the word that its error page gets. */
-export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
-
-/** The grant, or the name of the error page's error. */
-export async function exchanged(client: CambioClient, account: ProviderTokens | null | undefined, userAgent?: string | null): Promise<Grant | Refusal> {
+/** Returns the grant, or the name of the error page's error. */
+export async function exchanged(
+  client: CambioClient,
+  { report, emit }: ReturnType<typeof watcher>,
+  account: ProviderTokens | null | undefined,
+  userAgent?: string | null,
+): Promise<Grant | Refusal> {
   if (!account) return "CambioMisconfigured";
+  const { provider } = account;
   try {
-    return await client.exchange(account, userAgent ? { userAgent } : {});
-  } catch (error) {
-    report(error);
-    switch (error instanceof CambioError ? error.kind : "misconfigured") {
-      case "denied":
-        return "AccessDenied";
-      case "unavailable":
-        return "CambioUnavailable";
-      case "refused":
-      case "ended":
-        return "CambioRefused";
-      case "misconfigured":
-        return "CambioMisconfigured";
-    }
+    const grant = await client.exchange(account, { userAgent });
+    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    return grant;
+  } catch (failure) {
+    const error = failure as CambioError;
+    const page = REFUSALS[error.code as string] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
+    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : undefined);
+    emit({ type: "signInFailed", provider, page, error });
+    return page;
   }
 }

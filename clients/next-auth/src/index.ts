@@ -23,15 +23,34 @@ export interface CambioOptions {
   clientId?: string | undefined;
   /** The client secret of this app; the environment variable `CAMBIO_CLIENT_SECRET` by default. */
   clientSecret?: string | undefined;
+  /** Another way to authenticate this app than its secret: `privateKey()` of `@cambio/next-auth/private-key`. */
+  clientAuth?: ClientAuth | undefined;
   /** The longest time that a call takes, with its repetition, in milliseconds; 10,000 by default. */
   timeout?: number;
   /** Another `fetch`. By default, each call looks up the global one. */
   fetch?: typeof globalThis.fetch;
-  /** The scope that each sign-in asks for, as scope-tokens with spaces between them; all that the app may have by default. */
+  /**
+   * The scope that each sign-in asks for, as scope-tokens with spaces between them; all that the app may have by
+   * default.
+   */
   scope?: string | undefined;
   /** The API that each sign-in asks for a token for; the app's first audience at Cambio by default. */
   audience?: string | undefined;
 }
+
+/**
+ * Returns the form parameters that authenticate a client at an endpoint. It is called for each attempt of a request
+ * and fails with a {@link CambioError}.
+ *
+ * @example
+ * ```ts
+ * import { type ClientAuth, createClient } from "@cambio/next-auth";
+ *
+ * const clientAuth: ClientAuth = async (clientId) => ({ client_id: clientId, client_secret: clientSecret });
+ * export const client = createClient({ clientAuth });
+ * ```
+ */
+export type ClientAuth = (clientId: string, endpoint: string) => Promise<Record<string, string>>;
 
 /**
  * Options of one call.
@@ -44,7 +63,10 @@ export interface CambioOptions {
  * ```
  */
 export interface CallOptions {
-  /** Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's reason. */
+  /**
+   * Ends the call early. The call then fails with an `unavailable` {@link CambioError} whose `cause` is the signal's
+   * reason.
+   */
   signal?: AbortSignal | undefined;
 }
 
@@ -101,17 +123,17 @@ export type Account = Schemas["Account"];
 export interface Grant {
   /** The access token for calls to your own API. */
   accessToken: string;
-  /** When the access token expires, in milliseconds since the epoch by the clock of this machine. */
+  /** The time at which the access token expires, in milliseconds since the epoch by the clock of this machine. */
   expiresAt: number;
   /** The refresh token, which belongs on a server only. */
   refreshToken: string;
-  /** The scope of the access token, where it has one. */
-  scope?: string;
+  /** The scope of the access token, if it has one. */
+  scope?: string | undefined;
   /** The user of the session. */
   user: User;
-  /** Whether this sign-in created the user; only after a sign-in. */
-  isNewUser?: boolean;
-  /** Whether another user has the same verified address; only after a sign-in. */
+  /** Set to true if this sign-in created the user; only after a sign-in. */
+  isNewUser?: boolean | undefined;
+  /** Set to true if another user has the same verified address; only after a sign-in. */
   emailInUse?: boolean;
 }
 
@@ -139,10 +161,10 @@ export interface ProviderTokens {
  * The reason why a call failed:
  *
  * - `refused`: Cambio did not accept the provider's token; another sign-in may succeed.
- * - `denied`: this user is not let in.
- * - `ended`: the session is over, or the access token is not valid any more.
+ * - `denied`: this user is not admitted.
+ * - `ended`: the session is over, or the access token is no longer valid.
  * - `unavailable`: Cambio or the provider does not answer; the same call may succeed later.
- * - `misconfigured`: the settings of Cambio and of this app do not fit.
+ * - `misconfigured`: the settings of Cambio and of this app do not match.
  *
  * @example
  * ```ts
@@ -182,7 +204,8 @@ export interface CambioErrorDetails {
  *
  * @example
  * ```ts
- * import { cambioFetch, isCambioError } from "@cambio/next-auth";
+ * import { isCambioError } from "@cambio/next-auth";
+ * import { cambioFetch } from "@cambio/next-auth/fetch";
  *
  * const failure: unknown = await cambioFetch(session, "https://api.example.com")("/orders").catch((error) => error);
  * if (isCambioError(failure)) console.error(failure.kind, failure.status, failure.requestId);
@@ -197,27 +220,24 @@ export class CambioError extends Error {
   readonly code: string | undefined;
   /** The id of the request in Cambio's logs. */
   readonly requestId: string | undefined;
-  /** How long Cambio asks to wait before the next attempt (`Retry-After`), in milliseconds. */
+  /** The time to wait before the next attempt (`Retry-After`), in milliseconds. */
   readonly retryAfter: number | undefined;
 
   constructor(
     /** The reason why the call failed. */
     readonly kind: CambioErrorKind,
     message: string,
-    { status, code, requestId, retryAfter, cause }: CambioErrorDetails = {},
+    { cause, ...details }: CambioErrorDetails = {},
   ) {
     super(message, cause === undefined ? {} : { cause });
-    this.status = status;
-    this.code = code;
-    this.requestId = requestId;
-    this.retryAfter = retryAfter;
+    Object.assign(this, details);
   }
 }
 
 /**
  * Returns whether a value is a {@link CambioError}.
  *
- * `instanceof` fails where an app loads this package twice: once by `import` and once by `require`, or in two versions.
+ * `instanceof` fails if an app loads this package twice: once by `import` and once by `require`, or in two versions.
  *
  * @example
  * ```ts
@@ -232,7 +252,8 @@ export class CambioError extends Error {
  * ```
  */
 export function isCambioError(error: unknown): error is CambioError {
-  return typeof error === "object" && error !== null && "kind" in error && "name" in error && error.name === "CambioError";
+  const { kind, name } = Object(error);
+  return !!kind && name === "CambioError";
 }
 
 /**
@@ -249,10 +270,10 @@ export function isCambioError(error: unknown): error is CambioError {
  */
 export interface CambioClient {
   /** Exchanges the provider's token of a sign-in for a grant (RFC 8693). */
-  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string }): Promise<Grant>;
+  exchange(tokens: ProviderTokens, options?: GrantOptions & { userAgent?: string | null | undefined }): Promise<Grant>;
   /**
-   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh token, at the
-   * same time or again after a lost answer: all of them get the same next refresh token.
+   * Exchanges a refresh token for the next grant (RFC 6749, section 6). Several requests may send the same refresh
+   * token, at the same time or again after a lost answer: all of them get the same next refresh token.
    */
   refresh(refreshToken: string, options?: GrantOptions): Promise<Grant>;
   /** Ends the session of a token (RFC 7009). */
@@ -260,6 +281,11 @@ export interface CambioClient {
   /** Returns the account of the user of an access token. */
   me(accessToken: string, options?: CallOptions): Promise<Account>;
 }
+
+/** The parameters of a request, without those that are undefined. */
+type Form = Record<string, string | undefined>;
+/** Returns the request of one attempt. */
+type Builder = (endpoint: string) => RequestInit | Promise<RequestInit>;
 
 const GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const TOKEN_TYPE = "urn:ietf:params:oauth:token-type:";
@@ -279,10 +305,10 @@ const KINDS: Record<string, CambioErrorKind> = {
   server_error: "unavailable",
 };
 
-/** Missing in some runtimes, which then have no environment variables. */
+/** The environment; missing in some runtimes. */
 declare const process: { env: Record<string, string | undefined> } | undefined;
 
-/** Returns a setting. A call reads it, not `createClient`: a build often has no settings. */
+/** Returns a setting. Each call reads it, because a build often has no settings. */
 function setting(option: string | undefined, variable: string): string {
   const value = option || (typeof process === "object" && process.env[variable]);
   if (!value) throw new CambioError("misconfigured", `${variable} is not set`);
@@ -292,8 +318,8 @@ function setting(option: string | undefined, variable: string): string {
 /**
  * Returns a client of Cambio.
  *
- * Each call that fails as `unavailable` is repeated once, because the same call is safe to repeat. Both attempts and the wait
- * between them end within `timeout`.
+ * Each call that fails as `unavailable` is repeated once, because the same call is safe to repeat. Both attempts and
+ * the wait between them end within `timeout`.
  *
  * @example
  * ```ts
@@ -305,30 +331,40 @@ function setting(option: string | undefined, variable: string): string {
  */
 export function createClient({ timeout = 10_000, ...options }: CambioOptions = {}): CambioClient {
   if (!(timeout >= 1 && timeout <= LONGEST_TIMEOUT)) {
-    const wanted = `write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}, for example 10000`;
-    throw new CambioError("misconfigured", `timeout is ${timeout}: ${wanted}`);
+    throw new CambioError("misconfigured", `timeout is ${timeout}: write a number of milliseconds from 1 to ${LONGEST_TIMEOUT}`);
   }
 
-  function authorization(): string {
-    const credentials = [setting(options.clientId, "CAMBIO_CLIENT_ID"), setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
-    // RFC 6749, section 2.3.1: each is form-urlencoded first.
-    const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
-    return `Basic ${btoa(encoded.join(":"))}`;
+  /** Returns a request with a form, and with the credentials of this app. */
+  async function withForm(endpoint: string, form: Form, userAgent?: string | null): Promise<RequestInit> {
+    const clientId = setting(options.clientId, "CAMBIO_CLIENT_ID");
+    const proof = await options.clientAuth?.(clientId, endpoint);
+    const headers: Record<string, string> = userAgent ? { "User-Agent": userAgent } : {};
+    if (!proof) {
+      const credentials = [clientId, setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
+      // RFC 6749, section 2.3.1: each is form-urlencoded first.
+      const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+      headers.Authorization = `Basic ${btoa(encoded.join(":"))}`;
+    }
+    const body = new URLSearchParams();
+    for (const [name, value] of Object.entries({ ...form, ...proof })) if (value) body.set(name, value);
+    return { method: "POST", headers, body };
   }
 
-  async function attempt<T>(path: string, init: RequestInit, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function attempt<T>(path: string, request: Builder, signal: AbortSignal, read: (answer: Response) => Promise<T>): Promise<T> {
     const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
     if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
+    const url = `${base}${path}`;
+    const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
-    const cache: RequestInit = typeof Request === "function" && "cache" in Request.prototype ? { cache: "no-store" } : {};
+    const cache: RequestInit = "cache" in Object(globalThis.Request?.prototype) ? { cache: "no-store" } : {};
     let answer: Response;
     try {
       // Cloudflare Workers have no `redirect: "error"`.
-      answer = await (options.fetch ?? globalThis.fetch)(`${base}${path}`, { ...init, ...cache, redirect: "manual" });
+      answer = await (options.fetch ?? globalThis.fetch)(url, { ...init, ...cache, signal, redirect: "manual" });
     } catch (cause) {
       throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
     }
-    if (!answer.ok) throw await failureOf(path, answer, base);
+    if (!answer.ok) throw await failureOf(path, answer);
     try {
       return await read(answer);
     } catch (cause) {
@@ -336,7 +372,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  async function call<T>(path: string, init: RequestInit, { signal }: CallOptions, read: (answer: Response) => Promise<T>): Promise<T> {
+  async function call<T>(path: string, request: Builder, read: (answer: Response) => Promise<T>, { signal }: CallOptions = {}): Promise<T> {
     // React Native has neither AbortSignal.timeout nor AbortSignal.any.
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
@@ -344,7 +380,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     signal?.addEventListener("abort", abort);
     const endsAt = Date.now() + timeout;
     const timer = setTimeout(() => controller.abort(new Error(`no answer within ${timeout} ms`)), timeout);
-    const once = () => attempt(path, { ...init, signal: controller.signal }, read);
+    const once = () => attempt(path, request, controller.signal, read);
     try {
       return await once().catch(async (failure: CambioError) => {
         const wait = Math.max(failure.retryAfter ?? 0, SHORTEST_WAIT);
@@ -359,30 +395,17 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     }
   }
 
-  function post<T>(
-    path: string,
-    form: Record<string, string | undefined>,
-    options: CallOptions & { userAgent?: string | undefined },
-    read: (answer: Response) => Promise<T>,
-  ): Promise<T> {
-    const headers: Record<string, string> = { Authorization: authorization() };
-    if (options.userAgent) headers["User-Agent"] = options.userAgent;
-    const body = new URLSearchParams();
-    for (const [name, value] of Object.entries(form)) if (value) body.set(name, value);
-    return call(path, { method: "POST", headers, body }, options, read);
-  }
-
-  async function grant(form: Record<string, string | undefined>, options: GrantOptions & { userAgent?: string }): Promise<Grant> {
+  async function grant(form: Form, options: GrantOptions & { userAgent?: string | null | undefined } = {}): Promise<Grant> {
     const askedAt = Date.now();
     const { scope, audience } = options;
-    const answer = await post<Schemas["Grant"]>("/token", { ...form, scope, audience }, options, (answer) => answer.json());
+    const answer = await call<Schemas["Grant"]>("/token", (endpoint) => withForm(endpoint, { ...form, scope, audience }, options.userAgent), json, options);
     return {
       accessToken: answer.access_token,
       expiresAt: askedAt + answer.expires_in * 1000,
       refreshToken: answer.refresh_token,
       user: answer.user,
-      ...(answer.scope && { scope: answer.scope }),
-      ...(answer.is_new_user !== undefined && { isNewUser: answer.is_new_user }),
+      scope: answer.scope,
+      isNewUser: answer.is_new_user,
       ...(answer.email_in_use && { emailInUse: true }),
     };
   }
@@ -393,101 +416,56 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       const subject = id_token
         ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
         : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
-      if (!subject.subject_token) throw new CambioError("misconfigured", `next-auth has no token of ${provider}`);
+      if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;
       return grant({ grant_type: GRANT_TYPE, ...subject }, { scope, audience, ...more });
     },
-    async refresh(refreshToken, more = {}) {
+    async refresh(refreshToken, more) {
       return grant({ grant_type: "refresh_token", refresh_token: refreshToken }, more);
     },
-    async revoke(token, more = {}) {
-      await post("/revoke", { token }, more, async () => {});
+    async revoke(token, more) {
+      await call(
+        "/revoke",
+        (endpoint) => withForm(endpoint, { token }),
+        async () => {},
+        more,
+      );
     },
-    async me(accessToken, more = {}) {
+    async me(accessToken, more) {
       const headers = { Authorization: `Bearer ${accessToken}` };
-      return call<Account>("/me", { headers }, more, (answer) => answer.json());
+      return call<Account>("/me", () => ({ headers }), json, more);
     },
   };
 }
 
-/**
- * Returns a `fetch` for your own API at `url`, which sends the session's access token. It fits openapi-fetch, ofetch and ky.
- *
- * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call fails with a
- * `misconfigured` {@link CambioError}. For the same reason a redirect is not followed unless the call itself sets `redirect`.
- *
- * A call fails with a {@link CambioError} where the session has no token: `ended` means that the user signs in again,
- * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
- *
- * @example
- * ```ts
- * import { cambioFetch } from "@cambio/next-auth";
- *
- * const api = cambioFetch(session, "https://api.example.com/v1");
- * const answer = await api("/orders"); // GET https://api.example.com/v1/orders
- * ```
- *
- * @example
- * ```ts
- * import { cambioFetch, type paths } from "@cambio/next-auth";
- * import createClient from "openapi-fetch";
- *
- * const baseUrl = "https://auth.example.com";
- * const api = createClient<paths>({ baseUrl, fetch: cambioFetch(session, baseUrl) });
- * const { data } = await api.GET("/me");
- * ```
- */
-export function cambioFetch(
-  session: { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
-  url: string,
-  fetch?: typeof globalThis.fetch,
-): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
-  return async (input, init) => {
-    const request = typeof input === "object" && "url" in input ? input : undefined;
-    const target = within(url, request ? request.url : String(input));
-    const token = session?.accessToken;
-    if (!token) throw new CambioError(session?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
-    const headers = new Headers(init?.headers ?? request?.headers);
-    headers.set("Authorization", `Bearer ${token}`);
-    return (fetch ?? globalThis.fetch)(request ?? target, { redirect: "manual", ...init, headers });
-  };
-}
-
-/** Returns the URL of a path below `url`, or of an absolute URL that is `url` or below it. */
-function within(url: string, path: string): string {
-  const base = parsed(url);
-  if (!base || !/^https?:$/.test(base.protocol)) throw new CambioError("misconfigured", `"${url}" is not an http(s) URL`);
-  const root = base.origin + base.pathname.replace(/\/+$/, "");
-  const isAbsolute = /^([a-z][a-z\d+.-]*:)?\/\//i.test(path);
-  // The text after the host begins with one of these, so no path can extend the host.
-  const target = isAbsolute ? parsed(path, root) : parsed(root + (/^([/?#]|$)/.test(path) ? path : `/${path}`));
-  if (!target || !`${target.origin}${target.pathname}/`.startsWith(`${root}/`)) {
-    throw new CambioError("misconfigured", `the call is not for the API at ${root}`);
-  }
-  return target.href;
-}
+const json = (answer: Response) => answer.json();
 
 /** Resolves after `wait` milliseconds, and earlier when the signal aborts. */
 function pause(wait: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, wait);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
+    signal.addEventListener("abort", () => resolve(clearTimeout(timer)));
   });
 }
 
-/** Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in between. */
-async function failureOf(path: string, answer: Response, base: string): Promise<CambioError> {
+/**
+ * Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in
+ * between.
+ */
+async function failureOf(path: string, answer: Response): Promise<CambioError> {
   const details = detailsOf(answer);
   const where = details.requestId ? ` (request ${details.requestId})` : "";
   // A browser hides the status of a redirect.
   if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
-    const location = answer.headers.get("Location");
-    const target = location && parsed(location, base);
-    const hint = "set CAMBIO_URL to an address that does not redirect";
-    return new CambioError("misconfigured", `Cambio answers ${path} with a redirect${target ? ` to ${target.origin}` : ""}: ${hint}${where}`, details);
+    let target = "";
+    try {
+      // The origin only, because the rest of the address may contain a secret.
+      target = ` to ${new URL(answer.headers.get("Location") ?? "").origin}`;
+    } catch {
+      // The header is missing, hidden by a browser, or a path.
+    }
+    const what = `Cambio answers ${path} with a redirect${target}`;
+    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to the final address${where}`, details);
   }
   const body = await answer.json().catch(() => undefined);
   const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
@@ -495,17 +473,9 @@ async function failureOf(path: string, answer: Response, base: string): Promise<
   // At the token endpoint, 401 is about the client; here it is about the access token.
   const isEnded = path === "/me" && answer.status === 401;
   const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
-  const detail = typeof body?.error_description === "string" ? `: ${body.error_description}` : "";
-  const message = isEnded ? "the access token is not valid any more" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
+  const detail = body?.error_description ? `: ${body.error_description}` : "";
+  const message = isEnded ? "the access token is not valid" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
   return new CambioError(kind, `${message}${where}`, { ...details, code });
-}
-
-function parsed(url: string, base?: string): URL | undefined {
-  try {
-    return new URL(url, base);
-  } catch {
-    return undefined;
-  }
 }
 
 function detailsOf({ status, headers }: Response): CambioErrorDetails {

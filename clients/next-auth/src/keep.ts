@@ -1,65 +1,144 @@
-import { type CambioClient, CambioError, type Grant, type User } from "./index.js";
+import type { CambioClient, CambioError, Grant, User } from "./index.js";
 
-/** What an encrypted session cookie holds of a grant. */
+/** Options of the refresh of sessions. */
+export interface RefreshOptions {
+  /**
+   * The time between a refresh and the expiry of the token, in milliseconds; 60,000 by default, at most a quarter of
+   * its life.
+   */
+  refreshBefore?: number;
+}
+
+/** Options of the log and of events. */
+export interface WatchOptions {
+  /**
+   * The log: `console` by default, or for example pino. A refused sign-in is `info`; a failure of Cambio or of the
+   * settings is `error`.
+   */
+  logger?: Logger;
+  /** Called for each event. Events contain no token. The package does not wait for the call, and logs its errors. */
+  onEvent?: (event: CambioEvent) => unknown;
+}
+
+/**
+ * The part of a logger that the package uses.
+ *
+ * @example
+ * ```ts
+ * import { cambio, type Logger } from "@cambio/next-auth/v4";
+ *
+ * const logger: Logger = { error: (message) => console.error(message), info: () => {} };
+ * export const { options } = cambio({ logger });
+ * ```
+ */
+export interface Logger {
+  /** Logs a failure of Cambio or of the settings. */
+  error(message: string): void;
+  /** Logs a refused sign-in. */
+  info(message: string): void;
+}
+
+/**
+ * An event of a sign-in or of a session.
+ *
+ * @example
+ * ```ts
+ * import type { CambioEvent } from "@cambio/next-auth/v4";
+ *
+ * export function onEvent(event: CambioEvent): void {
+ *   if (event.type === "signInFailed") console.warn(event.provider, event.page, event.error.code);
+ * }
+ * ```
+ */
+export type CambioEvent =
+  /** Cambio accepted a sign-in. */
+  | { type: "signIn"; userId: string; provider: string; isNewUser: boolean | undefined }
+  /** A sign-in failed; `page` is the `?error=` of the error page. */
+  | { type: "signInFailed"; provider: string; page: Refusal; error: CambioError }
+  /** A session has new tokens. */
+  | { type: "refresh"; userId: string }
+  /** A refresh failed; the session continues, and a later request tries again. */
+  | { type: "refreshFailed"; userId: string; error: CambioError }
+  /** Cambio ended the session: the user has to sign in again. */
+  | { type: "sessionEnded"; userId: string }
+  /** The user signed out. */
+  | { type: "signOut"; userId: string };
+
+/** The reason why a sign-in failed, as its error page gets it. */
+export type Refusal = "AccessDenied" | "CambioRefused" | "CambioUnavailable" | "CambioMisconfigured";
+
+/** The part of a grant that an encrypted session cookie contains. */
 export interface Kept {
   accessToken: string;
   expiresAt: number;
-  /** From when on it is refreshed. */
+  /** The time of the next refresh, in milliseconds since the epoch. */
   refreshAt: number;
   refreshToken: string;
   user: User;
-  /** The session is over: Cambio itself said so. */
+  /** Set if Cambio ended the session. */
   hasEnded?: true;
-  /** Names this sign-in, for next-auth; not known to Cambio. */
-  id?: string;
+  /** A random id of this sign-in, for next-auth; unknown to Cambio. */
+  id?: string | undefined;
 }
 
-/** What is wrong with a session: it is over, and the user signs in again; or it cannot be gone on with right now. */
+/** The problem of a session: it is over and the user has to sign in again, or Cambio does not answer. */
 export type SessionProblem = "SessionEnded" | "Unavailable";
 
-/** The access token, while it is good; or why there is none. */
-export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken: string } | { error: SessionProblem } {
+/** Returns the access token until it expires, or the reason why there is none. */
+export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken: string; expiresAt: number } | { error: SessionProblem } {
   if (hasEnded) return { error: "SessionEnded" };
-  return Date.now() < expiresAt ? { accessToken } : { error: "Unavailable" };
+  return Date.now() < expiresAt ? { accessToken, expiresAt } : { error: "Unavailable" };
 }
 
-/** How long the outcome of a refresh is known to the requests that come next, in milliseconds. */
+/** The time for which later requests share the result of a refresh, in milliseconds. */
 const REMEMBERED = 5_000;
 /** The longest time that a request waits for a refresh while its token is good, in milliseconds. */
 const PATIENCE = 1_000;
 
 /** Keeps sessions fresh. */
 export interface Keeper {
-  /** What to keep of a grant. */
+  /** Returns the part of a grant that the cookie contains. */
   opened(grant: Grant): Kept;
   /**
-   * The session as it goes on. Requests that come at the same time with the same refresh token share one call; what other
-   * processes do is made safe by Cambio, which gives all of them the same successor.
+   * Returns the session, refreshed if necessary. Simultaneous requests with the same refresh token share one call.
+   * Cambio returns the same successor to all processes.
    *
-   * Only Cambio's own word ends a session: when it cannot be reached, all stays as it is, and a later request tries again. While
-   * the token is good, a request waits for a second at most, the refresh goes on in the background, and a failure is repeated
-   * after some seconds. With an expired token, the next request tries again.
+   * Only an answer of Cambio ends a session. If Cambio does not answer, the session stays as it is, and a later
+   * request tries again. Until the token expires, a request waits for at most one second, the refresh continues in
+   * the background, and a failed refresh is repeated after some seconds. With an expired token, the next request
+   * tries again.
+   *
+   * @param refused An access token that the API refused. It is refreshed although it has not expired.
    */
-  fresh(session: Kept): Promise<Kept>;
+  fresh(session: Kept, refused?: string): Promise<Kept>;
 }
 
-export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
-  /** By the refresh token that they go on from. */
+export function keeper(client: CambioClient, { refreshBefore = 60_000, ...options }: RefreshOptions & WatchOptions): Keeper {
+  const { report, emit } = watcher(options);
+  /** Refreshes by the refresh token that they send. */
   const runs = new Map<string, Run>();
 
   function opened({ accessToken, expiresAt, refreshToken, user }: Grant): Kept {
-    // Of a short life, at most a quarter: who refreshed at each request would run ahead of those who are still on their way.
+    // At most a quarter of a short life: a refresh at each request would invalidate the tokens of requests under way.
     const early = Math.min(refreshBefore, (expiresAt - Date.now()) / 4);
     return { accessToken, expiresAt, refreshAt: expiresAt - early, refreshToken, user };
   }
 
-  /** `undefined` when there is no answer. */
+  /** Returns the next session, or `undefined` if Cambio does not answer. */
   async function refreshed(session: Kept): Promise<Kept | undefined> {
+    const userId = session.user.id;
     try {
-      return opened(await client.refresh(session.refreshToken));
-    } catch (error) {
-      if (error instanceof CambioError && error.kind === "ended") return { ...session, accessToken: "", refreshToken: "", hasEnded: true };
+      const grant = await client.refresh(session.refreshToken);
+      emit({ type: "refresh", userId });
+      return opened(grant);
+    } catch (failure) {
+      const error = failure as CambioError;
+      if (error.kind === "ended") {
+        emit({ type: "sessionEnded", userId });
+        return { ...session, accessToken: "", refreshToken: "", hasEnded: true };
+      }
       report(error, "the session was not refreshed: ");
+      emit({ type: "refreshFailed", userId, error });
       return undefined;
     }
   }
@@ -71,6 +150,7 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
       next: refreshed(session).then((next) => {
         run.forgottenAt = Date.now() + REMEMBERED;
         run.hasFailed = !next;
+        run.accessToken = next?.accessToken;
         return next;
       }),
     };
@@ -78,14 +158,15 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
     return run;
   }
 
-  async function fresh(session: Kept): Promise<Kept> {
+  async function fresh(session: Kept, refused = ""): Promise<Kept> {
     const now = Date.now();
-    if (session.hasEnded || now < session.refreshAt) return session;
+    if (session.hasEnded || (now < session.refreshAt && session.accessToken !== refused)) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
     const known = runs.get(session.refreshToken);
-    const { startedAt, next } = !known || (known.hasFailed && session.expiresAt <= now) ? started(session) : known;
+    const isOfUse = known && !(known.hasFailed && session.expiresAt <= now) && known.accessToken !== refused;
+    const { startedAt, next } = isOfUse ? known : started(session);
     const patience = Math.max(startedAt + PATIENCE - now, 0);
-    // A token that expires meanwhile is of no use: the request needs the next one.
+    // If the token expires while the request waits, the request needs the next token.
     const isGood = now + patience < session.expiresAt;
     return (await (isGood ? within(patience, next) : next)) ?? session;
   }
@@ -93,15 +174,16 @@ export function keeper(client: CambioClient, refreshBefore = 60_000): Keeper {
   return { opened, fresh };
 }
 
-/** A refresh: under way, or over and remembered. */
+/** A refresh that is under way or whose result is remembered. */
 interface Run {
   startedAt: number;
   forgottenAt: number;
   hasFailed?: boolean;
+  accessToken?: string | undefined;
   next: Promise<Kept | undefined>;
 }
 
-/** What comes of a promise within so many milliseconds. */
+/** Returns the result of a promise, or `undefined` after a number of milliseconds. */
 export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T | undefined> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const timeout = new Promise<undefined>((resolve) => {
@@ -110,7 +192,7 @@ export function within<T>(milliseconds: number, promise: Promise<T>): Promise<T 
   return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }
 
-/** As far as a log may show an error. */
+/** The members of an error that a log may show. */
 interface Cause {
   message?: string;
   cause?: unknown;
@@ -122,12 +204,32 @@ interface Cause {
   port?: number;
 }
 
-/** Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of the request. */
-export function report(error: unknown, what = ""): void {
-  let first = error as Cause | null | undefined;
-  for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;
-  const { name, code = name, hostname, address, port } = first ?? {};
-  const host = [hostname ?? address, port].filter(Boolean).join(":");
-  const cause = first === error ? "" : ` (${[typeof code === "string" ? code : name, host].filter(Boolean).join(" ")})`;
-  console.error("[cambio]", `${what}${error instanceof Error ? error.message : String(error)}${cause}`);
+/** Returns functions that log failures and emit events. None of them throws. */
+export function watcher({ logger = console, onEvent }: WatchOptions) {
+  /**
+   * Logs a failure with the code and the host of its first cause, like `ECONNREFUSED 127.0.0.1:3001`, and nothing of
+   * the request.
+   */
+  function report(error: unknown, what = "", level: keyof Logger = "error"): void {
+    let first = error as Cause | null | undefined;
+    for (let next: unknown = first; next; next = first?.errors?.[0] ?? first?.cause) first = next as Cause;
+    const { name, code = name, hostname, address, port } = first ?? {};
+    const host = [hostname ?? address, port].filter(Boolean).join(":");
+    const cause = first === error ? "" : ` (${[typeof code === "string" ? code : name, host].filter(Boolean).join(" ")})`;
+    logger[level](`[cambio] ${what}${(error as Cause | undefined)?.message ?? error}${cause}`);
+  }
+
+  /** Returns the result of a task. Logs its failure and returns nothing in that case. */
+  async function tried<T>(task: () => T | PromiseLike<T>, what?: string): Promise<T | undefined> {
+    try {
+      return await task();
+    } catch (error) {
+      report(error, what);
+      return undefined;
+    }
+  }
+
+  const emit = (event: CambioEvent) => tried(() => onEvent?.(event), "onEvent: ");
+
+  return { report, tried, emit };
 }

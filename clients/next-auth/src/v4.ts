@@ -1,7 +1,11 @@
 /** For next-auth 4. */
 import type { DefaultSession, NextAuthOptions } from "next-auth";
-import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import type { CambioClient } from "./index.js";
+
+export type { GetAccessToken } from "./callbacks.js";
+export type { AccessToken } from "./fetch.js";
+export type { CambioEvent, Logger } from "./keep.js";
 
 declare module "next-auth" {
   interface Session extends DeclaredSession {
@@ -11,13 +15,13 @@ declare module "next-auth" {
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    /** Cambio's part, without the refresh token, which only the encrypted cookie contains. */
     cambio?: Visible;
   }
 }
 
 /**
- * How to reach Cambio, and what your app does beside it.
+ * The settings of Cambio, and the callbacks and events of your app.
  *
  * @example
  * ```ts
@@ -30,14 +34,17 @@ declare module "next-auth/jwt" {
  * ```
  */
 export interface NextAuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
+  /**
+   * Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get the package's result and can
+   * change it.
+   */
   callbacks?: NextAuthOptions["callbacks"];
   /** Your own events, after these. */
   events?: NextAuthOptions["events"];
 }
 
 /**
- * The parts of `NextAuthOptions` that Cambio brings.
+ * The parts of `NextAuthOptions` that Cambio provides.
  *
  * @example
  * ```ts
@@ -47,18 +54,31 @@ export interface NextAuthCambioOptions extends SessionOptions {
  * ```
  */
 export interface NextAuthCambio {
-  /** Both of the parts below, to be spread into yours. */
+  /** Both parts below, to spread into your options. */
   options: Pick<NextAuthCambio, "callbacks" | "events">;
   /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthOptions["events"]>;
-  /** The calls themselves, for the rest of your server. */
+  /**
+   * Returns `getAccessToken` of your app.
+   *
+   * ```ts
+   * export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+   * // elsewhere on your server
+   * const { token, expiresAt } = await getAccessToken();
+   * ```
+   *
+   * @param session Reads the session of the current request. The function is called each time, so it must not return
+   * a cached copy.
+   */
+  accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
+  /** The client, for the rest of your server. */
   client: CambioClient;
 }
 
 /**
- * Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out.
+ * Returns callbacks that exchange each sign-in for a token of your own API, refresh it, and revoke it at sign-out.
  *
  * @example
  * ```ts
@@ -86,7 +106,7 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       async jwt(parameters) {
         const token = await step.jwt(parameters, own.jwt);
         // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
-        if (!token) throw new Error("this session was signed out");
+        if (!token) throw new Error("the session was signed out");
         return token;
       },
       session: (parameters) => step.session(parameters, own.session),
@@ -99,5 +119,5 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts };
+  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
 }

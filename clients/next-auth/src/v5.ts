@@ -1,9 +1,17 @@
 /** For Auth.js 5: `next-auth@5`. */
 import type { NextAuthConfig, NextAuthResult } from "next-auth";
-import { type DeclaredSession, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
+import { cambioHandler } from "./handler.js";
 import type { CambioClient } from "./index.js";
 
-/** The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that is unused. */
+export type { GetAccessToken } from "./callbacks.js";
+export type { AccessToken } from "./fetch.js";
+export type { CambioEvent, Logger } from "./keep.js";
+
+/**
+ * The token with `cambio` in it. The declaration below needs an export of the module: TypeScript drops an import that
+ * is unused.
+ */
 export type { JWT } from "next-auth/jwt";
 
 declare module "next-auth" {
@@ -11,13 +19,13 @@ declare module "next-auth" {
 }
 declare module "next-auth/jwt" {
   interface JWT {
-    /** Cambio's part, without the refresh token: only the encrypted cookie holds that. */
+    /** Cambio's part, without the refresh token, which only the encrypted cookie contains. */
     cambio?: Visible;
   }
 }
 
 /**
- * How to reach Cambio, and what your app does beside it.
+ * The settings of Cambio, and the callbacks and events of your app.
  *
  * @example
  * ```ts
@@ -30,14 +38,17 @@ declare module "next-auth/jwt" {
  * ```
  */
 export interface AuthCambioOptions extends SessionOptions {
-  /** Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get what the package made, and can change it. */
+  /**
+   * Your own callbacks. `signIn` is called first and can refuse; `jwt` and `session` get the package's result and can
+   * change it.
+   */
   callbacks?: NonNullable<NextAuthConfig["callbacks"]>;
   /** Your own events, after these. */
   events?: NonNullable<NextAuthConfig["events"]>;
 }
 
 /**
- * The parts of `NextAuthConfig` that Cambio brings.
+ * The parts of `NextAuthConfig` that Cambio provides.
  *
  * @example
  * ```ts
@@ -47,18 +58,31 @@ export interface AuthCambioOptions extends SessionOptions {
  * ```
  */
 export interface AuthCambio {
-  /** Both of the parts below, to be spread into yours. */
+  /** Both parts below, to spread into your options. */
   options: Pick<AuthCambio, "callbacks" | "events">;
   /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthConfig["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthConfig["events"]>;
-  /** The calls themselves, for the rest of your server. */
+  /**
+   * Returns `getAccessToken` of your app.
+   *
+   * ```ts
+   * export const getAccessToken = accessTokenOf(auth);
+   * // elsewhere on your server
+   * const { token, expiresAt } = await getAccessToken();
+   * ```
+   *
+   * @param session Reads the session of the current request. The function is called each time, so it must not return
+   * a cached copy.
+   */
+  accessTokenOf(session: () => Promise<unknown>): GetAccessToken;
+  /** The client, for the rest of your server. */
   client: CambioClient;
 }
 
 /**
- * Callbacks that trade each sign-in for a token of your own API, keep it fresh, and give it back at sign-out.
+ * Returns callbacks that exchange each sign-in for a token of your own API, refresh it, and revoke it at sign-out.
  *
  * @example
  * ```ts
@@ -92,7 +116,7 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts };
+  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
 }
 
 /**
@@ -110,7 +134,8 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
 export type Proxy = (request: Request, event?: unknown) => Promise<Response>;
 
 /**
- * `auth` as the proxy of an app. It stores what was refreshed, and no cache stores an answer that sets the session's cookie.
+ * `auth` as the proxy of an app. It stores what was refreshed, and no cache stores an answer that sets the session's
+ * cookie.
  *
  * @param auth `auth` of Auth.js, or what it makes of a proxy of your own: `auth((request) => ...)`.
  *
@@ -123,10 +148,5 @@ export type Proxy = (request: Request, event?: unknown) => Promise<Response>;
  * ```
  */
 export function cambioProxy(auth: NextAuthResult["auth"] | ReturnType<NextAuthResult["auth"]>): Proxy {
-  return async (request, event) => {
-    const response = await (auth as Proxy)(request, event);
-    // A page that is rendered at build time is public otherwise.
-    if (response.headers.has("Set-Cookie")) response.headers.set("Cache-Control", "private, no-store");
-    return response;
-  };
+  return cambioHandler(auth as Proxy);
 }

@@ -1,5 +1,6 @@
 // Only compiled: what an app with better-auth can rely on without declaring anything.
-import { cambioFetch, type User } from "@cambio/next-auth";
+import type { User } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio } from "@cambio/next-auth/better-auth";
 import { cambioClient } from "@cambio/next-auth/better-auth/client";
 import { betterAuth } from "better-auth";

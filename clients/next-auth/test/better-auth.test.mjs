@@ -1,5 +1,5 @@
 // @ts-check
-/** The plugin in a real better-auth, whose provider answers from here. */
+/** Tests the plugin in a real better-auth with a provider in this file. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
 import { cambio } from "@cambio/next-auth/better-auth";
@@ -16,7 +16,11 @@ beforeEach(() => {
   mock.timers.enable({ apis: ["Date"], now: Date.now() });
 });
 
-/** @param {Record<string, any>} [options] @param {object} [tokens] that the provider gives out @param {object} [more] of the plugin's options */
+/**
+ * @param {Record<string, any>} [options]
+ * @param {object} [tokens] that the provider gives out
+ * @param {object} [more] of the plugin's options
+ */
 function start(options, tokens = { accessToken: "gho_1" }, more) {
   const github = {
     providerId: "github",
@@ -32,11 +36,14 @@ function start(options, tokens = { accessToken: "gho_1" }, more) {
     logger: { disabled: true },
     emailAndPassword: { enabled: true },
     ...options,
-    plugins: [cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, ...more }), genericOAuth({ config: [github] })],
+    plugins: [
+      cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", timeout: 500, exposeAccessToken: true, ...more }),
+      genericOAuth({ config: [github] }),
+    ],
   });
 }
 
-/** A browser: it stores cookies, and sends them. */
+/** Returns a browser, which stores and sends cookies. */
 class Browser {
   /** @type {Map<string, string>} */
   cookies = new Map();
@@ -75,14 +82,14 @@ class Browser {
     return new URL(answer.headers.get("location") ?? "", APP);
   }
 
-  /** As the app's own scripts ask. */
+  /** Requests the session as a script of the app does. */
   async session() {
     const answer = await this.ask("cambio/session");
     assert.equal(answer.headers.get("cache-control"), "no-store");
     return answer.json();
   }
 
-  /** As a server component asks, which cannot store what was refreshed. */
+  /** Requests the session as a server component does, which cannot store a refreshed session. */
   async rendering() {
     const session = await this.auth.api.cambioSession({ headers: this.headers });
     assert.ok(session);
@@ -90,7 +97,11 @@ class Browser {
   }
 }
 
-/** Somebody who has signed in, with what the API gave. @param {ReturnType<typeof start>} auth @param {object} [given] */
+/**
+ * Returns a browser that has signed in, with the answer of the API.
+ * @param {ReturnType<typeof start>} auth
+ * @param {object} [given]
+ */
 async function signedIn(auth, given) {
   server.answer = () => ({ body: grant(1, given) });
   const browser = new Browser(auth);
@@ -108,7 +119,7 @@ test("a sign-in is traded, and the session shows the user of the API", async () 
 
   const session = await browser.session();
 
-  assert.deepEqual(session, { accessToken: "access-1", user: USER });
+  assert.deepEqual(session, { accessToken: "access-1", expiresAt: Date.now() + 900_000, user: USER });
   assert.deepEqual(await browser.rendering(), session);
   const [{ form, headers }] = server.requests;
   assert.deepEqual([form.subject_issuer, form.subject_token, headers["user-agent"]], ["github", "gho_1", "Firefox"]);
@@ -132,7 +143,11 @@ test("who signs in again has a new session, with the tokens of that sign-in", as
 
   assert.equal((await second.session()).accessToken, "access-2");
   assert.equal((await first.session()).accessToken, "access-1");
-  assert.deepEqual(server.requests.map(({ form }) => form.subject_token), ["gho_1", "gho_1"], "although they are encrypted where they are stored");
+  assert.deepEqual(
+    server.requests.map(({ form }) => form.subject_token),
+    ["gho_1", "gho_1"],
+    "although they are encrypted where they are stored",
+  );
 });
 
 for (const [error, page] of [
@@ -172,7 +187,7 @@ test("a minute before it expires, ten requests at once refresh it once", async (
 
   assert.equal(server.requests.length, 2);
   for (const session of sessions) assert.equal(session.accessToken, "access-2");
-  // None of them could store it: some time later the next one asks again, with the same token, and stores what it gets.
+  // None of them could store the session. A later request sends the same token again and stores the answer.
   assert.equal((await browser.rendering()).accessToken, "access-2");
   assert.equal(server.requests.length, 2);
   later(6);
@@ -218,7 +233,10 @@ test("signing out gives the token back, and works while Cambio is down", async (
   }
 });
 
-/** Where better-auth keeps sessions; without any of these it knows those of its own process. @type {Record<string, () => { options: object, content: () => unknown }>} */
+/**
+ * The stores of better-auth; without any of them it knows the sessions of its own process.
+ * @type {Record<string, () => { options: object, content: () => unknown }>}
+ */
 const STORES = {
   "a database": () => {
     const tables = { user: [], session: [], account: [], verification: [] };
@@ -236,7 +254,7 @@ const STORES = {
   },
 };
 
-/** As Redis would be. */
+/** A secondary storage, such as Redis. */
 function storage() {
   /** @type {Map<string, string>} */
   const values = new Map();
@@ -253,7 +271,10 @@ function storage() {
   return { secondaryStorage, values };
 }
 
-/** One user in three browsers, whose refresh tokens are `refresh-1` to `refresh-3`. @param {ReturnType<typeof start>} auth */
+/**
+ * Signs one user in with three browsers, whose refresh tokens are `refresh-1` to `refresh-3`.
+ * @param {ReturnType<typeof start>} auth
+ */
 async function inThreeBrowsers(auth) {
   const browsers = [];
   for (const nth of [1, 2, 3]) {
@@ -272,9 +293,12 @@ async function sessionToken(browser) {
   return (await (await browser.ask("get-session")).json()).session.token;
 }
 
-/** What Cambio was given back. */
+/** Returns the tokens that were revoked. */
 function revoked() {
-  assert.ok(server.requests.every(({ path }) => path === "/revoke"), JSON.stringify(server.requests));
+  assert.ok(
+    server.requests.every(({ path }) => path === "/revoke"),
+    JSON.stringify(server.requests),
+  );
   return server.requests.map(({ form }) => form.token).sort();
 }
 

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { CambioError, cambioFetch, createClient, isCambioError } from "@cambio/next-auth";
+import { CambioError, createClient, isCambioError } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import createApi from "openapi-fetch";
 import { grant, serverOfTests, USER } from "./server.mjs";
 
@@ -10,7 +11,7 @@ const server = await serverOfTests();
 const client = createClient({ url: `${server.url}/`, clientId: "next js", clientSecret: "a:b+c", timeout: 500 });
 
 /**
- * When a call to a Cambio that hangs ends, in milliseconds by a clock of the test, and how often Cambio was called.
+ * Returns the time at which a call to a hanging Cambio ends, in milliseconds of a test clock, and the request count.
  * @param {import("node:test").TestContext} t @param {number} timeout
  */
 async function endOfSilence(t, timeout) {
@@ -47,7 +48,11 @@ async function failsWith(call, kind) {
   });
 }
 
-/** A client whose `fetch` is a function of the test. @param {(init: RequestInit) => Response | Promise<Response>} answer @param {import("@cambio/next-auth").CambioOptions} [options] */
+/**
+ * Returns a client whose `fetch` is a function of the test.
+ * @param {(init: RequestInit) => Response | Promise<Response>} answer
+ * @param {import("@cambio/next-auth").CambioOptions} [options]
+ */
 function injected(answer = () => Response.json(grant(1)), options) {
   /** @type {{ url: string, init: RequestInit }[]} */
   const calls = [];
@@ -159,7 +164,10 @@ test("a redirect is a mistake in the settings, and is not followed with the clie
   await failsWith(client.refresh("refresh-1"), "misconfigured");
   await failsWith(client.me("access-1"), "misconfigured");
   await assert.rejects(client.refresh("refresh-1"), /answers \/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/token", "/me", "/token"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/token", "/me", "/token"],
+  );
 });
 
 test("a redirect that fetch hides is a mistake in the settings too", async () => {
@@ -167,7 +175,10 @@ test("a redirect that fetch hides is a mistake in the settings too", async () =>
   const { client, calls } = injected(() => opaque);
   await failsWith(client.refresh("refresh-1"), "misconfigured");
   await assert.rejects(client.me("access-1"), /answers \/me with a redirect: set CAMBIO_URL/);
-  assert.deepEqual(calls.map(({ init }) => init.redirect), ["manual", "manual"]);
+  assert.deepEqual(
+    calls.map(({ init }) => init.redirect),
+    ["manual", "manual"],
+  );
 });
 
 test("where fetch has no cache, none is asked for", async () => {
@@ -180,7 +191,10 @@ test("where fetch has no cache, none is asked for", async () => {
   } finally {
     globalThis.Request = Standard;
   }
-  assert.deepEqual(calls.map(({ init }) => init.cache), ["no-store", undefined]);
+  assert.deepEqual(
+    calls.map(({ init }) => init.cache),
+    ["no-store", undefined],
+  );
 });
 
 test("without AbortSignal.timeout and AbortSignal.any, a call ends in time all the same", async (t) => {
@@ -213,7 +227,10 @@ test("Retry-After is waited for up to 10 s, if the timeout has room for it", asy
     const headers = { "Retry-After": retryAfter };
     let isDone = false;
     const { client, calls } = injected(() => (calls.length > 1 ? Response.json(grant(2)) : new Response(null, { status: 503, headers })), { timeout });
-    const call = client.refresh("refresh-1").catch(() => {}).then(() => (isDone = true));
+    const call = client
+      .refresh("refresh-1")
+      .catch(() => {})
+      .then(() => (isDone = true));
     while (!isDone && Date.now() < 20_000) {
       await new Promise(setImmediate);
       t.mock.timers.tick(100);
@@ -233,10 +250,14 @@ test("a call that its caller gives up ends at once, and is not repeated", async 
   server.answer = () => ({ hang: true });
   const patient = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
   for (const call of [
-    /** @param {AbortSignal} signal */ (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.refresh("refresh-1", { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.revoke("refresh-1", { signal }),
-    /** @param {AbortSignal} signal */ (signal) => patient.me("access-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.exchange({ provider: "github", access_token: "gho_1" }, { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.refresh("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.revoke("refresh-1", { signal }),
+    /** @param {AbortSignal} signal */
+    (signal) => patient.me("access-1", { signal }),
   ]) {
     server.requests.length = 0;
     const reason = new Error("navigated away");
@@ -256,7 +277,7 @@ test("a timeout that is no number of milliseconds is refused when the client is 
     assert.throws(() => createClient({ timeout }), {
       name: "CambioError",
       kind: "misconfigured",
-      message: `timeout is ${timeout}: write a number of milliseconds from 1 to 2147483647, for example 10000`,
+      message: `timeout is ${timeout}: write a number of milliseconds from 1 to 2147483647`,
     });
   }
   createClient({ timeout: 1 });
@@ -274,7 +295,9 @@ test("fetch is looked up at each call", async (t) => {
 
 test("an error of the other copy of this package is recognised", async () => {
   const { createClient: required, CambioError: Other } = createRequire(import.meta.url)("@cambio/next-auth");
-  const error = await required({ url: "x" }).me("access-1").catch((/** @type {unknown} */ error) => error);
+  const error = await required({ url: "x" })
+    .me("access-1")
+    .catch((/** @type {unknown} */ error) => error);
   assert.ok(!(error instanceof CambioError) && error instanceof Other);
   assert.ok(isCambioError(error) && error.kind === "misconfigured");
   assert.ok(isCambioError(new CambioError("ended", "over")));
@@ -301,7 +324,9 @@ test("an error names the request, the status and the cause", async () => {
   const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;
   await assert.rejects(broken.refresh("refresh-1"), { kind: "unavailable", status: 200, requestId: "r2" });
   const cause = new TypeError("fetch failed");
-  const silent = injected(() => { throw cause; }).client;
+  const silent = injected(() => {
+    throw cause;
+  }).client;
   await assert.rejects(silent.me("access-1"), { kind: "unavailable", status: undefined, requestId: undefined, cause });
 });
 
@@ -309,17 +334,20 @@ test("scope and audience are sent as they are asked for", async () => {
   const app = createClient({ url: server.url, clientId: "a", clientSecret: "b", scope: "orders:read", audience: "https://api.example.com" });
   await app.exchange({ provider: "github", access_token: "gho_1" });
   await app.exchange({ provider: "github", access_token: "gho_1" }, { scope: "orders:write", audience: "https://other.example.com" });
-  // A session keeps both, so a refresh sends only what this one token is to differ in.
+  // A session keeps both, so a refresh sends only the differences of this token.
   await app.refresh("refresh-1");
   await app.refresh("refresh-1", { scope: "orders:write", audience: "https://other.example.com" });
   await client.exchange({ provider: "github", access_token: "gho_1" });
-  assert.deepEqual(server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })), [
-    { scope: "orders:read", audience: "https://api.example.com" },
-    { scope: "orders:write", audience: "https://other.example.com" },
-    { scope: undefined, audience: undefined },
-    { scope: "orders:write", audience: "https://other.example.com" },
-    { scope: undefined, audience: undefined },
-  ]);
+  assert.deepEqual(
+    server.requests.map(({ form: { scope, audience } }) => ({ scope, audience })),
+    [
+      { scope: "orders:read", audience: "https://api.example.com" },
+      { scope: "orders:write", audience: "https://other.example.com" },
+      { scope: undefined, audience: undefined },
+      { scope: "orders:write", audience: "https://other.example.com" },
+      { scope: undefined, audience: undefined },
+    ],
+  );
 });
 
 test("each call is repeated once when the same call may succeed", async () => {
@@ -382,7 +410,11 @@ test("a call to the API keeps the base path", async () => {
   ]) {
     server.requests.length = 0;
     await cambioFetch({ accessToken: "access-1" }, `${server.url}${base}`)(path);
-    assert.deepEqual(server.requests.map(({ path }) => path), [expected], `${base} + ${path}`);
+    assert.deepEqual(
+      server.requests.map(({ path }) => path),
+      [expected],
+      `${base} + ${path}`,
+    );
     assert.equal(server.requests[0].headers.authorization, "Bearer access-1");
   }
 });
@@ -421,7 +453,10 @@ test("a redirect of the API is the answer, and the token does not follow it", as
 
   assert.equal((await call("/orders")).status, 307);
   assert.equal((await call(new Request(`${server.url}/v1/orders`))).status, 307);
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/v1/orders", "/v1/orders"],
+  );
 
   assert.equal(await (await call("/orders", { redirect: "follow" })).json(), "followed");
 });
@@ -466,8 +501,11 @@ test("openapi-fetch calls the API with the types of this package", async () => {
   assert.equal((await api.GET("/me")).data?.name, "Ada");
   await api.DELETE("/me/sessions/{session_id}", { params: { path: { session_id: "s 1" } } });
 
-  assert.deepEqual(server.requests.map(({ path, headers }) => [path, headers.authorization]), [
-    ["/v1/me", "Bearer access-1"],
-    ["/v1/me/sessions/s%201", "Bearer access-1"],
-  ]);
+  assert.deepEqual(
+    server.requests.map(({ path, headers }) => [path, headers.authorization]),
+    [
+      ["/v1/me", "Bearer access-1"],
+      ["/v1/me/sessions/s%201", "Bearer access-1"],
+    ],
+  );
 });

@@ -2,7 +2,7 @@
 /** `cambioFetch` as the `fetch` of published clients. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { cambioFetch } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import ky from "ky";
 import { createFetch } from "ofetch";
 import { serverOfTests, USER } from "./server.mjs";
@@ -59,13 +59,19 @@ for (const [name, client] of Object.entries(CLIENTS)) {
     server.answer = () => ({ status: 404, body: { error: "not_found" } });
     const api = apiOf({ accessToken: "access-1" });
 
-    await assert.rejects(async () => void (await api.read()), (/** @type {unknown} */ error) => api.statusOf(error) === 404);
+    await assert.rejects(
+      async () => void (await api.read()),
+      (/** @type {unknown} */ error) => api.statusOf(error) === 404,
+    );
   });
 
   test(`${name} fails with the error of the session where that has no token`, async () => {
     const api = apiOf({ error: "Unavailable" });
 
-    await assert.rejects(async () => void (await api.read()), (/** @type {unknown} */ error) => api.causeOf(error).kind === "unavailable");
+    await assert.rejects(
+      async () => void (await api.read()),
+      (/** @type {unknown} */ error) => api.causeOf(error).kind === "unavailable",
+    );
     assert.equal(server.requests.length, 0);
   });
 
@@ -73,7 +79,10 @@ for (const [name, client] of Object.entries(CLIENTS)) {
     const api = apiOf({ accessToken: "access-1" });
 
     for (const target of [`${server.url}/v2/orders`, "http://127.0.0.1:9/v1/orders"]) {
-      await assert.rejects(async () => void (await api.ask(target)), (/** @type {unknown} */ error) => api.causeOf(error).kind === "misconfigured");
+      await assert.rejects(
+        async () => void (await api.ask(target)),
+        (/** @type {unknown} */ error) => api.causeOf(error).kind === "misconfigured",
+      );
     }
     assert.equal(server.requests.length, 0);
   });

@@ -1,14 +1,20 @@
 // @ts-check
-/** The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio of server.mjs. */
+/**
+ * The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio
+ * of server.mjs.
+ */
 import { createRequire, register } from "node:module";
 
 // Next.js has no `exports`, so that Node finds its modules by their file names only.
-const resolve = 'export const resolve = (name, context, next) => next(/^next\\/\\w+$/.test(name) ? `${name}.js` : name, context);';
+const resolve = "export const resolve = (name, context, next) => next(/^next\\/\\w+$/.test(name) ? `${name}.js` : name, context);";
 register(`data:text/javascript,${encodeURIComponent(resolve)}`);
 const { default: NextAuth5 } = await import("next-auth-5");
 const { NextRequest } = await import("next/server.js");
 const require = createRequire(import.meta.url);
-/** Each is called with no more of a request than it looks at. @type {(request: object, response: object, options: object) => Promise<unknown>} */
+/**
+ * Each call passes only the members of a request that the handler reads.
+ * @type {(request: object, response: object, options: object) => Promise<unknown>}
+ */
 const NextAuth4 = require("next-auth").default;
 /** @type {(request: object, response: object, options: object) => Promise<unknown>} */
 const getServerSession = require("next-auth/next").getServerSession;
@@ -16,7 +22,7 @@ const getServerSession = require("next-auth/next").getServerSession;
 const APP = "http://localhost:3000";
 Object.assign(process.env, { NEXTAUTH_URL: APP, NEXTAUTH_SECRET: "s".repeat(32), AUTH_SECRET: "s".repeat(32), AUTH_TRUST_HOST: "true" });
 
-/** What the provider gives out at a sign-in; none of it is for browsers. */
+/** The tokens that the provider issues at a sign-in; no browser may get them. */
 export const PROVIDER_TOKENS = { access_token: "gho_secret", refresh_token: "ghr_secret", token_type: "bearer", scope: "read:user" };
 
 /** What the provider answers. @param {string} path */
@@ -54,7 +60,12 @@ function provider(url) {
  * }} App
  */
 
-/** An app with next-auth 4, in the `pages` folder. @param {string} url @param {{ options: object }} cambio @returns {App} */
+/**
+ * Starts an app with next-auth 4 in the `pages` folder.
+ * @param {string} url
+ * @param {{ options: object }} cambio
+ * @returns {App}
+ */
 export function appWith4(url, { options: ours }) {
   const options = { providers: [provider(url)], ...ours };
   const browser = cookieJar();
@@ -77,15 +88,23 @@ export function appWith4(url, { options: ours }) {
   };
 }
 
-/** An app with Auth.js 5. @param {string} url @param {{ options: object }} cambio @returns {App} */
-export function appWith5(url, { options: ours }) {
+/**
+ * Starts an app with Auth.js 5.
+ * @param {string} url
+ * @param {{ options: object }} cambio
+ * @param {(handler: any) => any} [wrap] of its handlers
+ * @returns {App}
+ */
+export function appWith5(url, { options: ours }, wrap = (handler) => handler) {
   const { handlers, auth } = NextAuth5(/** @type {any} */ ({ providers: [provider(url)], trustHost: true, logger: { error() {}, warn() {} }, ...ours }));
   const browser = cookieJar();
   /** @param {string} path */
   const request = (path, init = {}) => new NextRequest(new URL(path, APP), { ...init, headers: { cookie: browser.header(), host: "localhost:3000" } });
   /** @param {string} path @param {Record<string, string>} [form] */
   async function ask(path, form) {
-    const answer = form ? await handlers.POST(request(path, { method: "POST", body: new URLSearchParams(form) })) : await handlers.GET(request(path));
+    const answer = form
+      ? await wrap(handlers.POST)(request(path, { method: "POST", body: new URLSearchParams(form) }))
+      : await wrap(handlers.GET)(request(path));
     browser.store(answer.headers);
     return { body: await answer.text(), headers: answer.headers, status: answer.status };
   }
@@ -94,7 +113,7 @@ export function appWith5(url, { options: ours }) {
     get: ask,
     post: ask,
     signIn: () => ask("/api/auth/callback/github?code=1"),
-    /** What `auth()` is in a server component, as a handler sees it. */
+    /** Calls `auth()` as in a server component. */
     async onServer() {
       let session;
       const seen = /** @type {any} */ (auth)((/** @type {any} */ request) => void (session = request.auth));
@@ -109,7 +128,8 @@ export function appWith5(url, { options: ours }) {
   };
 }
 
-function cookieJar() {
+/** Returns the cookies that a browser keeps. */
+export function cookieJar() {
   /** @type {Map<string, string>} */
   const cookies = new Map();
   return {
@@ -126,7 +146,7 @@ function cookieJar() {
   };
 }
 
-/** As far as next-auth 4 looks at it. */
+/** The members of a response that next-auth 4 uses. */
 function pagesResponse() {
   const seen = { body: "", headers: new Headers(), status: 200 };
   const response = {

@@ -1,5 +1,8 @@
 // @ts-check
-/** What a browser gets to see, whatever callbacks an app brings along: through the real handlers of next-auth 4 and Auth.js 5. */
+/**
+ * Tests that no token reaches a browser through the callbacks of an app, with the real handlers of next-auth 4 and
+ * Auth.js 5.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as v4 from "@cambio/next-auth/v4";
@@ -9,10 +12,13 @@ import { grant, serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
 
-/** Cambio's refresh token, and both of the provider's. */
-const SECRETS = /cbr_|gho_|ghr_/;
+/** Cambio's tokens, and both of the provider's. */
+const SECRETS = /cbr_|access-1|gho_|ghr_/;
 
-/** The callbacks that most apps copy from somewhere. @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>} */
+/**
+ * Common callbacks of apps.
+ * @type {Record<string, { jwt?: (parameters: any) => any, session?: (parameters: any) => any }>}
+ */
 const IDIOMS = {
   "no callbacks": {},
   "the user is spread into the token, which becomes the session's user": {
@@ -29,9 +35,7 @@ const IDIOMS = {
   },
   "the rotation of the documentation starts a token of its own": {
     jwt: ({ token, user, account }) =>
-      account && user
-        ? { accessToken: account.access_token, expiresAt: account.expires_at, refreshToken: account.refresh_token, user }
-        : token,
+      account && user ? { accessToken: account.access_token, expiresAt: account.expires_at, refreshToken: account.refresh_token, user } : token,
     session: ({ session, token }) => ({ ...session, user: token.user, refreshToken: token.refreshToken, error: token.error }),
   },
   "the user is kept in the token": {
@@ -78,7 +82,10 @@ for (const [version, start] of /** @type {const} */ ([
       const rendered = JSON.stringify(await onServer());
 
       assert.equal(signedIn.headers.get("Location"), "http://localhost:3000");
-      assert.ok([...cookies.keys()].some((name) => name.endsWith("session-token")), "signed in");
+      assert.ok(
+        [...cookies.keys()].some((name) => name.endsWith("session-token")),
+        "signed in",
+      );
       assert.equal(server.requests.filter(({ path }) => path === "/token").length, 1);
       for (const { body } of shown) {
         assert.match(body, /Ada|Octocat/);
@@ -107,6 +114,7 @@ for (const [version, start] of /** @type {const} */ ([
   test(`${version}: what an app's callbacks see of the grant is the user, and no refresh token`, async () => {
     server.answer = ({ path }) => providerAnswer(path) ?? { body: grant(1, { user: { ...USER, roles: ["admin"] }, refresh_token: "cbr_secret" }) };
     const { signIn, get } = start({
+      exposeAccessToken: true,
       callbacks: {
         jwt: (/** @type {any} */ { token }) => ({ ...token, seen: JSON.stringify(token) }),
         session: (/** @type {any} */ { session, token }) => ({ ...session, user: { ...session.user, roles: token.cambio.user.roles }, seen: token.seen }),

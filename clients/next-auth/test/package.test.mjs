@@ -1,5 +1,5 @@
 // @ts-check
-/** What npm publishes: packed, unpacked into the folder of an app, and compiled there. */
+/** Tests the published package: packed, unpacked into the folder of an app, and compiled there. */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -47,12 +47,13 @@ test("each file of the package has a source map that leads to its source", () =>
   }
 });
 
-for (const kind of ["esm", "cjs"]) {
-  test(`the source map of ${kind} leads from a line to the line that it was made of`, () => {
-    const file = join(unpacked, "dist", kind, "index.js");
+const TEXTS = { index: ["is not an http(s) URL", "Cambio does not answer"], fetch: ["is not an http(s) URL", "the session has no access token"] };
+for (const [kind, name, texts] of ["esm", "cjs"].flatMap((kind) => Object.entries(TEXTS).map(([name, texts]) => [kind, name, texts]))) {
+  test(`the source map of ${name} for ${kind} leads from a line to its line in the source`, () => {
+    const file = join(unpacked, "dist", `${kind}`, `${name}.js`);
     const map = new SourceMap(JSON.parse(readFileSync(`${file}.map`, "utf8")));
     const lines = readFileSync(file, "utf8").split("\n");
-    for (const text of ["is not an http(s) URL", "the session has no access token", "Cambio does not answer"]) {
+    for (const text of texts) {
       const line = lines.findIndex((candidate) => candidate.includes(text));
       const entry = map.findEntry(line, lines[line].search(/\S/));
       assert.ok("originalSource" in entry, text);
@@ -83,7 +84,17 @@ test("nobody publishes the package without the address of its repository", () =>
 
 test("the next major of a peer is not taken for one that was tried", () => {
   for (const [peer, versions] of Object.entries({
-    "next-auth": { "4.23.0": false, "4.24.0": true, "4.24.15": true, "5.0.0-beta.29": false, "5.0.0-beta.32": true, "5.0.0": true, "5.9.0": true, "6.0.0-beta.1": false, "6.0.0": false },
+    "next-auth": {
+      "4.23.0": false,
+      "4.24.0": true,
+      "4.24.15": true,
+      "5.0.0-beta.29": false,
+      "5.0.0-beta.32": true,
+      "5.0.0": true,
+      "5.9.0": true,
+      "6.0.0-beta.1": false,
+      "6.0.0": false,
+    },
     "better-auth": { "1.6.9": false, "1.7.0": true, "1.7.25": true, "1.8.0": false, "2.0.0": false },
   })) {
     for (const [version, isTried] of Object.entries(versions)) {
@@ -94,7 +105,8 @@ test("the next major of a peer is not taken for one that was tried", () => {
 });
 
 const V4 = `
-import { CambioError, cambioFetch, createClient, isCambioError, type paths } from "@cambio/next-auth";
+import { CambioError, createClient, isCambioError, type paths } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio } from "@cambio/next-auth/v4";
 import type { NextAuthOptions, Session } from "next-auth";
 import type { JWT } from "next-auth/jwt";
@@ -134,7 +146,10 @@ declare module "next-auth" {
 }
 export {};
 `;
-/** Declarations of apps that refresh tokens themselves, as in the documentation of next-auth and of Auth.js, and an error of each. */
+/**
+ * Declarations of apps that refresh tokens themselves, as in the documentation of next-auth and of Auth.js, and an
+ * error of each.
+ */
 const OWN_ERRORS = {
   'error?: "RefreshTokenError"': "RefreshTokenError",
   "error?: string": "SessionEnded",
@@ -175,13 +190,37 @@ export function id(session: Session): string | undefined {
   return session.user?.id;
 }
 `;
+/** The module of the app from which the README's other files import. */
+const AUTH_4 = `
+import { cambio } from "@cambio/next-auth/v4";
+import { getServerSession, type NextAuthOptions } from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const authOptions: NextAuthOptions = { providers: [], ...options };
+export const getAccessToken = accessTokenOf(() => getServerSession(authOptions));
+`;
+const AUTH_5 = `
+import { cambioHandler } from "@cambio/next-auth/handler";
+import { cambio } from "@cambio/next-auth/v5";
+import NextAuth from "next-auth";
+
+const { options, accessTokenOf } = cambio();
+export const { handlers, auth, signIn, signOut } = NextAuth({ providers: [], ...options });
+export const getAccessToken = accessTokenOf(auth);
+export const GET = cambioHandler(handlers.GET);
+
+export async function both(): Promise<[string, number]> {
+  const { token, expiresAt } = await getAccessToken();
+  return [token, expiresAt];
+}
+`;
 const BETTER_AUTH = readFileSync(new URL("better-auth-types.ts", import.meta.url), "utf8");
-/** The block of the README with this text. @param {string} text */
+/** Returns the block of the README with this text. @param {string} text */
 function inReadme(text) {
   const blocks = [...readme.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code);
   return blocks.find((code) => code.includes(text)) ?? assert.fail(`README.md has no code with ${text}`);
 }
-const OPENAPI_FETCH = inReadme('"openapi-fetch"');
+const OPENAPI_FETCH = inReadme('"openapi-fetch"').replace("@/auth", "./auth.js");
 const ROLES = inReadme("roles: string[]");
 
 const RESOLUTIONS = {
@@ -192,9 +231,9 @@ const RESOLUTIONS = {
 const COMPILERS = { "TypeScript 5": compile, "TypeScript 7": compileWith7 };
 
 for (const [version, nextAuth, files] of /** @type {const} */ ([
-  ["next-auth 4", "next-auth", { "v4.ts": V4, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES, "required.cts": V4 }],
+  ["next-auth 4", "next-auth", { "v4.ts": V4, "auth.ts": AUTH_4, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES, "required.cts": V4 }],
   ["next-auth 4 and types of its own", "next-auth", { "idiom.ts": IDIOM, "v4.ts": V4 }],
-  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES.replaceAll("/v4", "/v5") }],
+  ["Auth.js 5", "next-auth-5", { "v5.ts": V5, "auth.ts": AUTH_5, "openapi.ts": OPENAPI_FETCH, "roles.ts": ROLES.replaceAll("/v4", "/v5") }],
   ["better-auth", "next-auth", { "better-auth.ts": BETTER_AUTH }],
 ])) {
   for (const [compiler, compiled] of Object.entries(COMPILERS)) {
@@ -217,7 +256,8 @@ for (const [compiler, compiled] of Object.entries(COMPILERS)) {
   });
 }
 
-// TypeScript 5 reports a conflict in the types of next-auth, where most apps do not look; TypeScript 7 in those of the app.
+// TypeScript 5 reports a conflict in the types of next-auth, where most apps do not look; TypeScript 7 in those of
+// the app.
 for (const [version, nextAuth, entry] of [
   ["next-auth 4", "next-auth", V4],
   ["Auth.js 5", "next-auth-5", V5],
@@ -230,12 +270,15 @@ for (const [version, nextAuth, entry] of [
   }
 }
 
-/** What the examples of the documentation take from the app around them. */
+/** Names that the examples of the documentation expect in the app. */
 const AROUND = {
   "around.d.ts": `
     declare const accessToken: string;
     declare const refreshToken: string;
     declare const idToken: string;
+    declare const clientSecret: string;
+    declare const jwk: string;
+    declare const getAccessToken: import("@cambio/next-auth/fetch").TokenSource;
     declare const session: { accessToken?: string; error?: string } | null;
   `,
   "auth.ts": 'import NextAuth from "next-auth"; export const { auth } = NextAuth({ providers: [] });',
@@ -244,8 +287,13 @@ for (const [name, entry] of Object.entries(manifest.exports).filter(([, entry]) 
   test(`each export of "${name}" has an example, and all of them compile`, () => {
     const isV5 = name === "./v5";
     const examples = Object.entries(examplesOf(join(unpacked, (entry.import ?? entry).types)));
-    assert.deepEqual(examples.filter(([, found]) => found.length === 0).map(([name]) => name), []);
-    const files = Object.fromEntries(examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, code])));
+    assert.deepEqual(
+      examples.filter(([, found]) => found.length === 0).map(([name]) => name),
+      [],
+    );
+    const files = Object.fromEntries(
+      examples.flatMap(([name, found]) => found.map((code, nth) => [`${name}${nth || ""}.ts`, isV5 ? code.replaceAll("/v4", "/v5") : code])),
+    );
     const { "auth.ts": auth, ...around } = AROUND;
     const app = appWith({ ...files, ...around, ...(isV5 && { "auth.ts": auth }) }, isV5 ? "next-auth-5" : "next-auth");
     assert.deepEqual(compileWith7(app, ["around.d.ts", ...Object.keys(files)], RESOLUTIONS.bundler), []);
@@ -260,13 +308,19 @@ test('the resolution "node10" does not find the package, and the README says so'
   assert.match(readme.replaceAll("\n", " "), /`"node10"` is not supported/);
 });
 
-/** The examples of each export; those of other packages and of openapi.yaml have none. @param {string} file @returns {Record<string, string[]>} */
+/**
+ * Returns the examples of each export, except exports of other packages and of openapi.yaml.
+ * @param {string} file
+ * @returns {Record<string, string[]>}
+ */
 function examplesOf(file) {
   const program = ts.createProgram([file], { ...RESOLUTIONS.bundler, types: [], noLib: true });
   const checker = program.getTypeChecker();
   const module = checker.getSymbolAtLocation(/** @type {ts.SourceFile} */ (program.getSourceFile(file))) ?? assert.fail(file);
   const declared = checker.getExportsOfModule(module).map((symbol) => (symbol.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(symbol) : symbol));
-  const own = declared.filter(({ declarations }) => declarations?.some((declaration) => /package\/dist\/esm\/(?!openapi)/.test(declaration.getSourceFile().fileName)));
+  const own = declared.filter(({ declarations }) =>
+    declarations?.some((declaration) => /package\/dist\/esm\/(?!openapi)/.test(declaration.getSourceFile().fileName)),
+  );
   assert.ok(own.length > 0, file);
   return Object.fromEntries(
     own.map((symbol) => {
@@ -289,23 +343,35 @@ function appWith(files, nextAuth = "next-auth") {
   return app;
 }
 
-/** What the compiler says about the app and about this package. @param {string} app @param {string[]} names @param {ts.CompilerOptions} resolution */
+/**
+ * Returns the compiler's messages about the app and about this package.
+ * @param {string} app
+ * @param {string[]} names
+ * @param {ts.CompilerOptions} resolution
+ */
 function compile(app, names, resolution) {
-  const program = ts.createProgram(names.map((name) => join(app, name)), {
-    ...resolution,
-    target: ts.ScriptTarget.ES2022,
-    lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
-    types: ["node"],
-    typeRoots: [join(app, "node_modules/@types")],
-    strict: true,
-    exactOptionalPropertyTypes: true,
-    noEmit: true,
-  });
-  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(app));
-  assert.ok(ours.some(({ fileName }) => fileName.endsWith("/index.d.ts")), "the package is not compiled");
-  return [...program.getOptionsDiagnostics(), ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)])].map(
-    ({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`,
+  const program = ts.createProgram(
+    names.map((name) => join(app, name)),
+    {
+      ...resolution,
+      target: ts.ScriptTarget.ES2022,
+      lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
+      types: ["node"],
+      typeRoots: [join(app, "node_modules/@types")],
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      noEmit: true,
+    },
   );
+  const ours = program.getSourceFiles().filter(({ fileName }) => fileName.startsWith(app));
+  assert.ok(
+    ours.some(({ fileName }) => fileName.endsWith("/index.d.ts")),
+    "the package is not compiled",
+  );
+  return [
+    ...program.getOptionsDiagnostics(),
+    ...ours.flatMap((file) => [...program.getSyntacticDiagnostics(file), ...program.getSemanticDiagnostics(file)]),
+  ].map(({ file, messageText }) => `${file?.fileName.slice(app.length + 1)}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
 }
 
 /** The same by TypeScript 7, which has no API for JavaScript. @type {typeof compile} */
@@ -319,7 +385,7 @@ function compileWith7(app, names, { moduleResolution }) {
   writeFileSync(join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files: names }));
   const tsc = join(ROOT, "node_modules/typescript-7/bin/tsc");
   const { stdout } = spawnSync("node", [tsc, "--pretty", "false", "--listFiles"], { cwd: app, encoding: "utf8" });
-  assert.match(stdout, /@cambio\/next-auth\/dist\/.*\/index\.d\.c?ts$/m, "the package is not compiled");
+  assert.match(stdout, /@cambio\/next-auth\/dist\/.*\.d\.c?ts$/m, "the package is not compiled");
   const errors = [...stdout.matchAll(/^((?:node_modules\/@cambio\/|[\w-]+\.c?ts)[^(]*)\([\d,]+\): error TS\d+: (.*)$/gm)];
   return errors.map(([, file, message]) => `${file}: ${message}`);
 }

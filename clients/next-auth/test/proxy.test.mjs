@@ -1,5 +1,5 @@
 // @ts-check
-/** The README's proxy.ts: which requests it runs for, and what a shared cache may store of its answers. */
+/** Tests the README's proxy.ts: the requests that it matches, and the caching of its answers. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -15,7 +15,7 @@ const server = await serverOfTests();
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 const [, proxy] = /** @type {RegExpExecArray} */ (/```ts\n(\/\/ proxy\.ts[^]*?)```/.exec(readme));
 
-/** Next.js reads it from the file as it is. */
+/** The matcher, which Next.js reads from the file without running it. */
 function config() {
   const literal = /export const config = ([^]*?);\n/.exec(proxy);
   assert.ok(literal, "proxy.ts has a matcher");
@@ -23,8 +23,7 @@ function config() {
 }
 
 /** @param {string} path @param {Record<string, string>} [headers] */
-const runsFor = (path, headers = {}) =>
-  unstable_doesMiddlewareMatch({ config: config(), nextConfig: {}, url: `http://localhost:3000${path}`, headers });
+const runsFor = (path, headers = {}) => unstable_doesMiddlewareMatch({ config: config(), nextConfig: {}, url: `http://localhost:3000${path}`, headers });
 
 test("the README's proxy runs for pages and for the app's own API", () => {
   for (const path of ["/", "/orders", "/orders/1?page=2", "/v1.2/orders", "/api/orders", "/nothing-here", "/authors", "/_nextdoor"]) {

@@ -1,16 +1,23 @@
 // @ts-check
 /**
- * What runs on React Native: `cambioFetch`, and the calls with an access token. It has no AbortSignal.timeout, no AbortSignal.any
- * and no `cache` of a Request; this `URL` is the one that Expo brings.
+ * `cambioFetch` and the calls with an access token on React Native, which has no AbortSignal.timeout, no
+ * AbortSignal.any and no `cache` of a Request. The `URL` is that of Expo.
  */
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { cambioFetch, createClient } from "@cambio/next-auth";
+import { createClient } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { URL as ExpoUrl, URLSearchParams as ExpoUrlSearchParams } from "whatwg-url-minimum";
 import { serverOfTests, USER } from "./server.mjs";
 
 const server = await serverOfTests();
-const standard = { URL, URLSearchParams, timeout: AbortSignal.timeout, any: AbortSignal.any, cache: Object.getOwnPropertyDescriptor(Request.prototype, "cache") };
+const standard = {
+  URL,
+  URLSearchParams,
+  timeout: AbortSignal.timeout,
+  any: AbortSignal.any,
+  cache: Object.getOwnPropertyDescriptor(Request.prototype, "cache"),
+};
 
 before(() => {
   Object.assign(globalThis, { URL: ExpoUrl, URLSearchParams: ExpoUrlSearchParams });
@@ -34,7 +41,10 @@ test("with the URL of Expo, cambioFetch calls the API and nothing outside of it"
     await assert.rejects(api(target), { kind: "misconfigured" }, target);
   }
 
-  assert.deepEqual(server.requests.map(({ path }) => path), ["/v1/orders", "/v1/orders", "/v1/orders"]);
+  assert.deepEqual(
+    server.requests.map(({ path }) => path),
+    ["/v1/orders", "/v1/orders", "/v1/orders"],
+  );
 });
 
 test("with the URL of Expo, the calls to Cambio work and name a redirect", async () => {

@@ -28,7 +28,14 @@ for (const [name, [command, ...args]] of Object.entries(RUNTIMES)) {
       return { body: grant(form.grant_type === "refresh_token" ? 2 : 1) };
     };
     /** @type {NodeJS.ProcessEnv} */
-    const env = { NODE_ENV: "test", PATH: process.env.PATH, HOME: process.env.HOME, CAMBIO_URL: server.url, CAMBIO_CLIENT_ID: "app", CAMBIO_CLIENT_SECRET: "secret" };
+    const env = {
+      NODE_ENV: "test",
+      PATH: process.env.PATH,
+      HOME: process.env.HOME,
+      CAMBIO_URL: server.url,
+      CAMBIO_CLIENT_ID: "app",
+      CAMBIO_CLIENT_SECRET: "secret",
+    };
 
     const cwd = fileURLToPath(new URL("..", import.meta.url));
     const { stdout } = await promisify(execFile)(command, args, { cwd, env, timeout: 60_000 });

@@ -1,10 +1,18 @@
 // @ts-check
-/** A Cambio of one's own: it answers as it is told, and remembers what it was asked. */
+/** A stand-in for Cambio, with answers from the test and a record of its requests. */
 import { once } from "node:events";
 import http from "node:http";
 import { after, before, beforeEach, mock } from "node:test";
 
-export const USER = { id: "01a20d4b-4851-7307-bbca-e78d2750008b", name: "Ada", email: "ada@example.com", email_verified: true, picture: null, roles: [], identities: [] };
+export const USER = {
+  id: "01a20d4b-4851-7307-bbca-e78d2750008b",
+  name: "Ada",
+  email: "ada@example.com",
+  email_verified: true,
+  picture: null,
+  roles: [],
+  identities: [],
+};
 
 /** A grant as Cambio answers it. @param {number} nth @param {object} [more] */
 export function grant(nth, more) {
@@ -21,14 +29,17 @@ export function grant(nth, more) {
 }
 
 /**
- * @typedef {{ path: string, headers: http.IncomingHttpHeaders, form: Record<string, string> }} Request
+ * @typedef {{ method: string, path: string, headers: http.IncomingHttpHeaders, form: Record<string, string> }} Request
  * @typedef {{ status?: number, body?: unknown, headers?: Record<string, string>, raw?: string, hang?: boolean }} Answer
  */
 
-/** One for all tests of a file, which begin with no requests and with a Cambio that grants. @returns {Promise<Server>} */
+/**
+ * Starts one server for all tests of a file; each test begins without requests and with a server that grants.
+ * @returns {Promise<Server>}
+ */
 export function serverOfTests() {
   const server = startServer();
-  // What goes wrong here on purpose is reported on purpose.
+  // The failures are intended, and so are their reports.
   before(() => void mock.method(console, "error", () => {}));
   after(async () => (await server).close());
   beforeEach(async () => {
@@ -58,7 +69,7 @@ async function startServer() {
     const chunks = [];
     for await (const chunk of message) chunks.push(chunk);
     const form = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString()));
-    const request = { path: message.url ?? "", headers: message.headers, form };
+    const request = { method: message.method ?? "", path: message.url ?? "", headers: message.headers, form };
     requests.push(request);
     const { status = 200, body, headers, raw, hang } = state.answer(request);
     if (hang) return;

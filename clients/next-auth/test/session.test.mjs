@@ -20,8 +20,8 @@ const account = { provider: "github", type: "oauth", providerAccountId: "1", acc
 
 /** @param {typeof v4.cambio} cambio @param {Partial<Parameters<typeof v4.cambio>[0]>} [options] */
 function startWith(cambio, options) {
-  const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", ...options });
-  // What next-auth passes to callbacks, as far as these look at it.
+  const { callbacks, events, client } = cambio({ url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken: true, ...options });
+  // The members that the callbacks read of next-auth's parameters.
   /** @type {Record<"signIn" | "jwt" | "session", (parameters: object) => any>} */
   const call = /** @type {any} */ (callbacks);
   return {
@@ -31,7 +31,7 @@ function startWith(cambio, options) {
       const user = { id: "random" };
       return { user, allowed: await call.signIn({ user, account }) };
     },
-    /** The cookie after a sign-in. */
+    /** Returns the cookie after a sign-in. */
     async cookie() {
       const { user } = await this.signIn();
       return call.jwt({ token: { sub: "random", mine: 1 }, user, account });
@@ -64,13 +64,14 @@ function cookieStore() {
   };
 }
 
-/** Lets everything go on that waits for nothing. */
+/** Runs all pending promise callbacks. */
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 /**
- * An app that signed in before its Cambio began to hang, and what ends each call.
+ * Returns an app that signed in before Cambio began to hang, and functions that end each call.
  *
- * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds of its token
+ * @param {(options: Parameters<typeof startWith>[1]) => ReturnType<typeof startWith>} start @param {number} seconds
+ * of its token
  * @param {Parameters<typeof startWith>[1]} [options]
  */
 async function hanging(start, seconds, options) {
@@ -83,7 +84,7 @@ async function hanging(start, seconds, options) {
   return { app, token, hung };
 }
 
-// Both have the same callbacks, and callbacks of both are called with the same, as far as these look at it.
+// The callbacks of both versions read the same members of their parameters.
 for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
   ["v4", v4.cambio],
   ["v5", v5.cambio],
@@ -181,7 +182,8 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
 
     assert.equal(server.requests.length, 2);
     for (const one of next) assert.equal(one.cambio.accessToken, "access-2");
-    // A server component could not store it: who comes a moment later gets the same, and later asks again, with the same token.
+    // A server component could not store the session: the next request gets the same one, and a later request sends the
+    // same token again.
     assert.equal((await app.jwt(token)).cambio.accessToken, "access-2");
     assert.equal(server.requests.length, 2);
     mock.timers.enable({ apis: ["Date"], now: Date.now() + 6_000 });
@@ -357,7 +359,7 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     const late = app.jwt(with_left(first, 50));
     await app.signOut(first);
 
-    // The late answer stores the session's cookie again, in whichever process, before or after it was refreshed.
+    // The late answer sets the session's cookie again, in any process, before or after a refresh.
     for (const cookie of [first, await late, with_left(first, -1)]) {
       const asked = server.requests.length;
       const other = start({ cookies });
@@ -393,7 +395,7 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     const seen = [];
     const app = start({
       callbacks: {
-        signIn: ({ user }) => (user.name === "nobody" ? false : true),
+        signIn: ({ user }) => user.name !== "nobody",
         jwt: ({ token }) => ({ ...token, theme: token.cambio ? "dark" : "none" }),
         session: ({ session, token }) => Object.assign(session, { theme: token.theme }),
         redirect: ({ baseUrl }) => baseUrl,
@@ -421,7 +423,7 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
 test("it is there for require as well, and small", async () => {
   const require = createRequire(import.meta.url);
   for (const version of ["v4", "v5"]) assert.equal(typeof require(`@cambio/next-auth/${version}`).cambio, "function");
-  // As a bundler ships it: minified, by the copy of terser that comes with Next.js.
+  // Minified as in a bundle, with the copy of terser that Next.js contains.
   const terser = /** @type {string} */ ("next/dist/compiled/terser");
   /** @type {{ minify: (code: string, options: object) => Promise<{ code: string }> }} */
   const { minify } = require(terser);

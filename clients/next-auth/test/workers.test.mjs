@@ -6,7 +6,8 @@ import { Miniflare, Response } from "miniflare";
 import { grant } from "./server.mjs";
 
 const WORKER = `
-  import { cambioFetch, createClient } from "./index.js";
+  import { cambioFetch } from "./fetch.js";
+  import { createClient } from "./index.js";
   export default {
     async fetch(request) {
       const client = createClient({ url: "https://auth.example.com", clientId: "worker", clientSecret: "secret" });
@@ -19,7 +20,10 @@ const WORKER = `
     },
   };
 `;
-const contents = readFileSync(new URL("../dist/esm/index.js", import.meta.url), "utf8");
+const modules = ["fetch.js", "index.js"].map((path) => {
+  const contents = readFileSync(new URL(`../dist/esm/${path}`, import.meta.url), "utf8");
+  return { type: /** @type {const} */ ("ESModule"), path, contents };
+});
 
 // Before 2024-11-11, Cloudflare Workers refuse each `cache`; `redirect: "error"` is refused up to now.
 for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
@@ -28,10 +32,7 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
   /** @type {{ url: string, authorization: string | null }[]} */
   const requests = [];
   const workers = new Miniflare({
-    modules: [
-      { type: "ESModule", path: "worker.js", contents: WORKER },
-      { type: "ESModule", path: "index.js", contents },
-    ],
+    modules: [{ type: "ESModule", path: "worker.js", contents: WORKER }, ...modules],
     compatibilityDate,
     cf: false,
     /** @param {import("miniflare").Request} request */
@@ -58,6 +59,9 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
     const refused = await workers.dispatchFetch("http://worker/refresh");
 
     assert.equal(/** @type {{ kind: string }} */ (await refused.json()).kind, "misconfigured");
-    assert.deepEqual(requests.map(({ url }) => url), ["https://auth.example.com/token"]);
+    assert.deepEqual(
+      requests.map(({ url }) => url),
+      ["https://auth.example.com/token"],
+    );
   });
 }

@@ -1,19 +1,19 @@
 "use server";
 
-import { cambioFetch } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { revalidatePath } from "next/cache";
 import { headers } from "next/headers";
 import { auth } from "@/lib/auth";
 
-/** Ends one of the user's own sessions: the API knows no others by their access token. Says whether that is done. */
+/** Ends one session of the signed-in user. Returns whether it ended. */
 export async function end(id: string): Promise<boolean> {
-  // A name with a dot or a slash in it would lead to another route.
+  // An id with a dot or a slash would lead to another route.
   const isDone = /^[\w-]+$/.test(id) && (await remove(`/me/sessions/${id}`));
   if (isDone) revalidatePath("/");
   return isDone;
 }
 
-/** Ends all of the user's sessions, this one too. Says whether that is done. */
+/** Ends all of the user's sessions, including this one. Returns whether they ended. */
 export async function signOutEverywhere(): Promise<boolean> {
   return remove("/me/sessions");
 }

@@ -54,7 +54,7 @@ export function EndButton({ id, device }: { id: string; device: string }) {
   );
 }
 
-/** A button that says so when its action did not work. */
+/** A button that shows a message if its action fails. */
 function ActionButton({ action, label, children }: { action: () => Promise<boolean>; label?: string; children: string }) {
   const [failed, setFailed] = useState(false);
   const act = async () => setFailed(!(await action().catch(() => false)));

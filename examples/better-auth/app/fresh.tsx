@@ -3,7 +3,7 @@
 import { useEffect } from "react";
 import { authClient } from "@/lib/auth-client";
 
-/** Asks for the session when a page opens: that stores what was refreshed, which a server component cannot. */
+/** Requests the session when a page opens, which stores a refreshed session; a server component cannot store it. */
 export function Fresh() {
   useEffect(() => void authClient.cambio.session(), []);
   return null;

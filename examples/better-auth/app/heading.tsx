@@ -1,4 +1,4 @@
-/** The heading of a page is the title of its window too. */
+/** The heading of a page, which is also the title of its window. */
 export function Heading({ children }: { children: string }) {
   return (
     <>

@@ -1,4 +1,5 @@
-import { type Account, CambioError, cambioFetch, type components } from "@cambio/next-auth";
+import { type Account, CambioError, type components } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import type { CambioSessionAnswer } from "@cambio/next-auth/better-auth";
 import { headers } from "next/headers";
 import { api, auth } from "@/lib/auth";
@@ -21,7 +22,7 @@ export default async function Home() {
   );
 }
 
-/** What the API says of the user at this moment. */
+/** The user's account at the API. */
 async function account(session: CambioSessionAnswer): Promise<{ user: Account; devices: Sessions["sessions"] } | "SessionEnded" | "Unavailable"> {
   try {
     const [user, answer] = await Promise.all([

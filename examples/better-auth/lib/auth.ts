@@ -9,16 +9,16 @@ const DAY = 24 * 60 * 60;
 
 export const auth = betterAuth({
   plugins: [cambio(), genericOAuth({ config: [github(), ...openId()] })],
-  // Who two accounts belong to is for the API to say.
+  // The API decides which accounts belong to one user.
   account: { accountLinking: { enabled: false } },
   session: { expiresIn: 30 * DAY },
   onAPIError: { errorURL: "/error" },
 });
 
-/** Calls to the API as a user. */
+/** The client of Cambio. */
 export const api = createClient();
 
-/** better-auth's own provider knows github.com alone; this one also reaches GitHub Enterprise and a local stand-in. */
+/** GitHub, GitHub Enterprise or a local stand-in; the provider of better-auth supports github.com only. */
 function github(): GenericOAuthConfig {
   return {
     providerId: "github",
@@ -29,16 +29,14 @@ function github(): GenericOAuthConfig {
     scopes: ["read:user", "user:email"],
     async getUserInfo({ accessToken }) {
       const headers = { Authorization: `Bearer ${accessToken}`, "User-Agent": "cambio-example" };
-      const [profile, emails] = await Promise.all(
-        ["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()),
-      );
+      const [profile, emails] = await Promise.all(["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()));
       const primary = emails.find((email: { primary: boolean }) => email.primary);
       return { id: profile.id, name: profile.name ?? profile.login, email: primary?.email, emailVerified: primary?.verified === true };
     },
   };
 }
 
-/** Any OpenID provider; better-auth's own (Google, Microsoft, ...) work the same. */
+/** Any OpenID provider; those of better-auth (Google, Microsoft, ...) work in the same way. */
 function openId(): GenericOAuthConfig[] {
   if (!OIDC_ISSUER) return [];
   return [
@@ -48,7 +46,7 @@ function openId(): GenericOAuthConfig[] {
       clientId: process.env.OIDC_CLIENT_ID ?? "",
       clientSecret: process.env.OIDC_CLIENT_SECRET,
       scopes: ["openid", "profile", "email"],
-      // Who signs out of this app stays signed in at the provider, as with GitHub.
+      // A sign-out of this app does not sign the user out at the provider, as with GitHub.
       disableProviderLogout: true,
     },
   ];

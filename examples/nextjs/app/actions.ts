@@ -1,20 +1,16 @@
 "use server";
 
-import { getServerSession } from "next-auth";
 import { revalidatePath } from "next/cache";
 import { endAllSessions, endSession } from "@/lib/api";
-import { authOptions } from "@/lib/auth";
 
-/** Ends one of the user's own sessions: the API knows no others by their access token. Says whether that is done. */
+/** Ends one session of the signed-in user. Returns whether it ended. */
 export async function end(id: string): Promise<boolean> {
-  const session = await getServerSession(authOptions());
-  const isDone = session ? await endSession(session, id) : false;
+  const isDone = await endSession(id);
   if (isDone) revalidatePath("/");
   return isDone;
 }
 
-/** Ends all of the user's sessions, this one too. Says whether that is done. */
+/** Ends all of the user's sessions, including this one. Returns whether they ended. */
 export async function signOutEverywhere(): Promise<boolean> {
-  const session = await getServerSession(authOptions());
-  return session ? endAllSessions(session) : false;
+  return endAllSessions();
 }

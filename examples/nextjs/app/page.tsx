@@ -12,14 +12,14 @@ export default async function Home({ searchParams }: PageProps<"/">) {
   const session = await getServerSession(authOptions());
   if (session?.error === "SessionEnded") return <SignedOut notice="Your session has ended. Please sign in again." />;
   if (session?.error === "Unavailable") return <Unavailable />;
-  if (!session?.accessToken) {
-    // next-auth comes back here with `error` when GitHub's side of a sign-in failed or was cancelled.
+  if (!session) {
+    // next-auth returns here with `error` if a sign-in failed or was cancelled at GitHub.
     const { error } = await searchParams;
     return error ? <SignedOut notice="Signing in did not complete. Please try again." /> : <SignedOut />;
   }
 
-  const [user, devices] = await Promise.all([me(session), sessions(session)]);
-  // Signed out on another device a moment ago: the API refuses the access token before it expires.
+  const [user, devices] = await Promise.all([me(), sessions()]);
+  // After a sign-out on another device, the API refuses the access token before it expires.
   if (user === "signed-out" || devices === "signed-out") return <SignedOut notice="Your session has ended. Please sign in again." />;
   if (user === "unavailable" || devices === "unavailable") return <Unavailable />;
   return <Profile user={user} devices={devices} />;

@@ -1,39 +1,40 @@
-import { type Account, CambioError, cambioFetch, type components } from "@cambio/next-auth";
-import type { Session as SignedIn } from "next-auth";
+import { type Account, CambioError, type components } from "@cambio/next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
+import { getAccessToken } from "@/lib/auth";
 import { env } from "@/lib/env";
 
 type Sessions = components["schemas"]["Sessions"];
 /** A sign-in on some device, as the API lists it. */
 export type Session = Sessions["sessions"][number];
 
-/** Why there is no answer: the session is over, or the API does not answer. */
+/** The reason for a missing answer: the session is over, or the API does not answer. */
 export type Problem = "signed-out" | "unavailable";
 
-/** The signed-in user, or why there is none. Never throws. */
-export async function me(session: SignedIn): Promise<Account | Problem> {
-  return ask<Account>(session, "GET", "/me");
+/** Returns the signed-in user, or the reason why there is none. Never throws. */
+export async function me(): Promise<Account | Problem> {
+  return ask<Account>("GET", "/me");
 }
 
-/** Where the user is signed in, the last used session first. Never throws. */
-export async function sessions(session: SignedIn): Promise<Session[] | Problem> {
-  const list = await ask<Sessions>(session, "GET", "/me/sessions");
+/** Returns the user's sessions, the last used one first. Never throws. */
+export async function sessions(): Promise<Session[] | Problem> {
+  const list = await ask<Sessions>("GET", "/me/sessions");
   return typeof list === "string" ? list : list.sessions;
 }
 
-/** Ends one session of the user; says whether that is done. Never throws. */
-export async function endSession(session: SignedIn, id: string): Promise<boolean> {
-  // A name with a dot or a slash in it would lead to another route.
-  return /^[\w-]+$/.test(id) && typeof (await ask(session, "DELETE", `/me/sessions/${id}`)) !== "string";
+/** Ends one session of the user. Returns whether it ended. Never throws. */
+export async function endSession(id: string): Promise<boolean> {
+  // An id with a dot or a slash would lead to another route.
+  return /^[\w-]+$/.test(id) && typeof (await ask("DELETE", `/me/sessions/${id}`)) !== "string";
 }
 
-/** Ends all sessions of the user; says whether that is done. Never throws. */
-export async function endAllSessions(session: SignedIn): Promise<boolean> {
-  return typeof (await ask(session, "DELETE", "/me/sessions")) !== "string";
+/** Ends all sessions of the user. Returns whether they ended. Never throws. */
+export async function endAllSessions(): Promise<boolean> {
+  return typeof (await ask("DELETE", "/me/sessions")) !== "string";
 }
 
-async function ask<T>(session: SignedIn, method: string, path: string): Promise<T | Problem> {
+async function ask<T>(method: string, path: string): Promise<T | Problem> {
   try {
-    const api = cambioFetch(session, env().CAMBIO_URL);
+    const api = cambioFetch(getAccessToken, env().CAMBIO_URL);
     const answer = await api(path, { method, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(10_000) });
     if (answer.ok) return answer.status === 204 ? (undefined as T) : await answer.json();
     if (answer.status === 401) return "signed-out";

@@ -1,18 +1,21 @@
 import { cambio } from "@cambio/next-auth/v4";
-import type { NextAuthOptions } from "next-auth";
+import { getServerSession, type NextAuthOptions } from "next-auth";
 import GitHubProvider from "next-auth/providers/github";
 import type { OAuthConfig } from "next-auth/providers/oauth";
 import { cookies, headers } from "next/headers";
 import { env } from "@/lib/env";
 
-/** Once for the whole process: requests that refresh at the same time share one call. */
-const { options } = cambio({
+/** Cambio's part, once for the whole process, so that simultaneous refreshes share one call. */
+const { options, accessTokenOf } = cambio({
   cookies,
   errorPage: "/auth/error",
   userAgent: async () => (await headers()).get("user-agent"),
 });
 
-/** A function, so that building the app needs no settings. */
+/** Returns the user's access token, refreshed if necessary. No browser gets it. */
+export const getAccessToken = accessTokenOf(() => getServerSession(authOptions()));
+
+/** Returns the options. It is a function so that the build needs no settings. */
 export function authOptions(): NextAuthOptions {
   const { GITHUB_ID, GITHUB_SECRET, GITHUB_URL, GITHUB_API_URL } = env();
   return {
@@ -22,7 +25,7 @@ export function authOptions(): NextAuthOptions {
         clientId: GITHUB_ID,
         clientSecret: GITHUB_SECRET,
         client: { token_endpoint_auth_method: "client_secret_post" },
-        // The provider's own URLs are github.com's; these also reach GitHub Enterprise and a local stand-in.
+        // The URLs of GitHub, GitHub Enterprise or a local stand-in; those of the provider are github.com's.
         issuer: `${GITHUB_URL}/login/oauth`,
         authorization: {
           url: `${GITHUB_URL}/login/oauth/authorize`,
@@ -31,7 +34,7 @@ export function authOptions(): NextAuthOptions {
         token: `${GITHUB_URL}/login/oauth/access_token`,
         userinfo: {
           url: `${GITHUB_API_URL}/user`,
-          // Without the provider's extra call for the e-mail address: Cambio finds the verified one itself.
+          // Without the provider's extra call for the e-mail address, because Cambio reads the verified one itself.
           request: ({ client, tokens }) => client.userinfo(tokens.access_token ?? ""),
         },
       }),
@@ -41,7 +44,7 @@ export function authOptions(): NextAuthOptions {
   };
 }
 
-/** Any OpenID provider; next-auth's own (Google, Auth0, ...) work the same. */
+/** Any OpenID provider; those of next-auth (Google, Auth0, ...) work in the same way. */
 function openIdProviders(): OAuthConfig<{ sub: string; name?: string; email?: string }>[] {
   const { openId } = env();
   if (!openId) return [];

@@ -1,4 +1,4 @@
-/** The settings of this app; `.env.example` says what each is for. */
+/** The settings of this app; `.env.example` describes each. */
 export function env() {
   return {
     NEXTAUTH_URL: required("NEXTAUTH_URL"),
@@ -14,7 +14,7 @@ export function env() {
   };
 }
 
-/** An OpenID provider beside GitHub, if there is one. */
+/** An OpenID provider beside GitHub, if configured. */
 function openId() {
   if (!process.env.OIDC_ISSUER) return undefined;
   return { issuer: url("OIDC_ISSUER", ""), clientId: required("OIDC_CLIENT_ID"), clientSecret: required("OIDC_CLIENT_SECRET") };

@@ -1,14 +1,23 @@
 // @ts-check
-// What the server answers is shown as text, whatever it is: nothing here makes HTML of it.
+// Answers of the server are shown as text and never become HTML.
+// biome-ignore lint/suspicious/noRedundantUseStrict: the page loads this file as a classic script
 "use strict";
 
 /** @typedef {{ request: string, status: number, body: any }} Answer */
-/** @typedef {{ user: any, is_new_user: boolean | null, refresh_token_expires_in: number, header: any, claims: Record<string, any> }} Grant */
+/**
+ * @typedef {{
+ *   user: any, is_new_user: boolean | null, refresh_token_expires_in: number, header: any, claims: Record<string, any>
+ * }} Grant
+ */
 /** @typedef {{ no_sign_in: string | null, words: string | null, answer: Answer | null, grant: Grant | null }} View */
 /** @typedef {{ operation: string, started_us: number, duration_us: number }} Call */
-/** @typedef {{ number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[] }} Answered */
+/**
+ * @typedef {{
+ *   number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[]
+ * }} Answered
+ */
 
-/** How often the list of requests is looked at, while somebody sees it. */
+/** The interval between reads of the list of requests while the page is visible. */
 const POLL_MS = 3000;
 
 /** A window as narrow as a telephone's; page.css has the same width. */
@@ -17,7 +26,7 @@ const narrow = matchMedia("(max-width: 36rem)");
 /** As many requests as most people want to see. */
 const few = () => (narrow.matches ? 5 : 10);
 
-/** What a claim is, in the order in which they are shown. @type {Record<string, string>} */
+/** Descriptions of the claims, in the order of the page. @type {Record<string, string>} */
 const CLAIMS = {
   iss: "who issued it: this API",
   aud: "the API that it is for",
@@ -136,11 +145,13 @@ function showSessions(sessions) {
     const item = element("li", {}, element("div", {}, title, element("p", { class: "quiet" }, used, " · ", element("code", {}, session.id))));
     if (!session.current) {
       const end = element("button", { "aria-label": `End the session ${session.id} of ${agent}` }, "End");
-      end.addEventListener("click", () => act(end, async () => {
-        show(await post(`sessions/${encodeURIComponent(session.id)}/end`));
-        await loadSessions();
-        find("reload-sessions").focus();
-      }));
+      end.addEventListener("click", () =>
+        act(end, async () => {
+          show(await post(`sessions/${encodeURIComponent(session.id)}/end`));
+          await loadSessions();
+          find("reload-sessions").focus();
+        }),
+      );
       item.append(end);
     }
     return item;
@@ -166,36 +177,43 @@ function showRows() {
   find("all-requests").hidden = areAllShown || requests.length <= few();
   find("all-requests").textContent = `Show all ${requests.length}`;
   const shown = areAllShown ? requests : requests.slice(0, few());
-  find("requests").replaceChildren(...shown.map((request) => {
-    const cells = [
-      clock(request.at),
-      element("code", {}, `${request.method} ${request.route}`),
-      element("span", { class: statusClass(request.status) }, `${request.status}`),
-      milliseconds(request.duration_us),
-      request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
-    ];
-    return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
-  }));
+  find("requests").replaceChildren(
+    ...shown.map((request) => {
+      const cells = [
+        clock(request.at),
+        element("code", {}, `${request.method} ${request.route}`),
+        element("span", { class: statusClass(request.status) }, `${request.status}`),
+        milliseconds(request.duration_us),
+        request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
+      ];
+      return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
+    }),
+  );
 }
 
 /** Calls that overlap ran in parallel; a comma means one after the other. @param {Call[]} calls */
 function callsInWords(calls) {
   let end = 0;
-  return calls.map((call, nth) => {
-    const joint = nth === 0 ? "" : call.started_us < end ? " with " : ", ";
-    end = Math.max(end, call.started_us + call.duration_us);
-    return `${joint}${call.operation} ${milliseconds(call.duration_us)}`;
-  }).join("");
+  return calls
+    .map((call, nth) => {
+      const joint = nth === 0 ? "" : call.started_us < end ? " with " : ", ";
+      end = Math.max(end, call.started_us + call.duration_us);
+      return `${joint}${call.operation} ${milliseconds(call.duration_us)}`;
+    })
+    .join("");
 }
 
-/** When within the request DynamoDB was asked: what the words beside it say, for the eye. @param {Answered} request */
+/**
+ * Draws the calls to DynamoDB within the time of a request; the text beside it says the same.
+ * @param {Answered} request
+ */
 function picture({ duration_us, calls }) {
   const svg = (/** @type {string} */ tag, /** @type {Record<string, string | number>} */ attributes) => {
     const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, `${value}`);
     return made;
   };
-  /** Where the last call of each lane ends. @type {number[]} */
+  /** The end of the last call of each lane. @type {number[]} */
   const lanes = [];
   const bars = calls.map(({ started_us, duration_us: took }) => {
     let lane = lanes.findIndex((end) => end <= started_us);
@@ -254,21 +272,28 @@ function post(path) {
   return ask(path, { method: "POST" });
 }
 
-/** What is under way, and what waits for it. */
+/** The action under way; the next one waits for it. */
 let queue = Promise.resolve();
 
-/** Does one thing at a time, and says where it fails. @param {HTMLElement | null} button @param {() => Promise<void>} action */
+/**
+ * Does one thing at a time, and says where it fails.
+ * @param {HTMLElement | null} button
+ * @param {() => Promise<void>} action
+ */
 function act(button, action) {
   // A second click while the first is under way is a slip.
   if (button?.hasAttribute("aria-disabled")) return;
   // Not `disabled`, which would take the focus away.
   button?.setAttribute("aria-disabled", "true");
-  queue = queue.then(action).catch((error) => {
-    find(grant ? "words" : "notice").textContent = error instanceof Error ? error.message : `${error}`;
-  }).then(() => {
-    button?.removeAttribute("aria-disabled");
-    return loadRequests();
-  });
+  queue = queue
+    .then(action)
+    .catch((error) => {
+      find(grant ? "words" : "notice").textContent = error instanceof Error ? error.message : `${error}`;
+    })
+    .then(() => {
+      button?.removeAttribute("aria-disabled");
+      return loadRequests();
+    });
 }
 
 async function loadSessions() {
@@ -284,16 +309,20 @@ async function loadRequests() {
 
 for (const path of ["me", "refresh", "sign-out", "sign-out-everywhere"]) {
   const button = find(path);
-  button.addEventListener("click", () => act(button, async () => {
-    show(await post(path));
-    if (path === "refresh" && grant) await loadSessions();
-  }));
+  button.addEventListener("click", () =>
+    act(button, async () => {
+      show(await post(path));
+      if (path === "refresh" && grant) await loadSessions();
+    }),
+  );
 }
-find("reload-sessions").addEventListener("click", () => act(find("reload-sessions"), async () => {
-  const view = await post("sessions");
-  show(view);
-  if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
-}));
+find("reload-sessions").addEventListener("click", () =>
+  act(find("reload-sessions"), async () => {
+    const view = await post("sessions");
+    show(view);
+    if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
+  }),
+);
 
 find("all-requests").addEventListener("click", () => {
   areAllShown = true;

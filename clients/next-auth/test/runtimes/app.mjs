@@ -1,7 +1,8 @@
 // @ts-check
-/** What the server of an app does with a session, from the sign-in to the sign-out; `CAMBIO_URL` is in the environment. */
+/** A session on the server of an app, from the sign-in to the sign-out; `CAMBIO_URL` is in the environment. */
 import { createRequire } from "node:module";
-import { CambioError, cambioFetch, isCambioError } from "../../dist/esm/index.js";
+import { cambioFetch } from "../../dist/esm/fetch.js";
+import { CambioError, isCambioError } from "../../dist/esm/index.js";
 import { cambio } from "../../dist/esm/v4.js";
 
 /** @type {object} */

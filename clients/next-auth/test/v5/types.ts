@@ -1,8 +1,9 @@
 // Only compiled: what an app with Auth.js 5 can rely on without declaring anything.
 import NextAuth, { type NextAuthConfig, type Session } from "next-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { cambio, cambioProxy } from "@cambio/next-auth/v5";
 
-const { options } = cambio({ url: "https://auth.example.com", clientId: "nextjs", clientSecret: "secret" });
+const { options, accessTokenOf } = cambio({ url: "https://auth.example.com", clientId: "nextjs", clientSecret: "secret" });
 export const config: NextAuthConfig = { providers: [], ...options };
 
 export function header(session: Session): string {
@@ -14,6 +15,8 @@ export function header(session: Session): string {
 }
 
 const { auth } = NextAuth(config);
+export const getAccessToken = accessTokenOf(auth);
+export const api = cambioFetch(getAccessToken, "https://api.example.com");
 export const proxy = cambioProxy(auth);
 export const ownProxy = cambioProxy(auth((request) => (request.auth ? undefined : Response.redirect("https://app.example.com/"))));
 

@@ -2,7 +2,7 @@ import Link from "next/link";
 import { SignInButton } from "../buttons";
 import { Heading } from "../heading";
 
-/** The URL chooses between these texts, and can bring none of its own. */
+/** The texts of the page. The URL selects one of them and cannot add another. */
 const TEXTS = {
   AccessDenied: { title: "This account may not sign in here", text: "Another account of yours may. Who runs this app decides who may sign in." },
   CambioRefused: { title: "We could not accept this sign-in", text: "It was not confirmed where you signed in." },

@@ -4,7 +4,7 @@ import { Heading } from "@/app/heading";
 
 type Failure = "denied" | "refused" | "unavailable" | "misconfigured";
 
-/** The URL chooses between these texts, and can bring none of its own. */
+/** The texts of the page. The URL selects one of them and cannot add another. */
 const TEXTS: Record<Failure, { title: string; text: string; retry: boolean }> = {
   denied: {
     title: "This account may not sign in here",
@@ -28,7 +28,7 @@ const TEXTS: Record<Failure, { title: string; text: string; retry: boolean }> = 
   },
 };
 
-/** The package's words, and of next-auth's own the one that trying again cannot help. */
+/** The errors of the package, and the one of next-auth that another try cannot solve. */
 const FAILURES = new Map<unknown, Failure>([
   ["AccessDenied", "denied"],
   ["CambioRefused", "refused"],

@@ -1,9 +1,10 @@
+import { cambioHandler } from "@cambio/next-auth/handler";
 import NextAuth from "next-auth";
 import type { NextRequest } from "next/server";
 import { authOptions } from "@/lib/auth";
 
-function handler(request: NextRequest, context: RouteContext<"/api/auth/[...nextauth]">) {
-  return NextAuth(request, context, authOptions());
-}
+const handler = cambioHandler(
+  (request: NextRequest, context: RouteContext<"/api/auth/[...nextauth]">): Promise<Response> => NextAuth(request, context, authOptions()),
+);
 
 export { handler as GET, handler as POST };
