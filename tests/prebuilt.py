@@ -13,10 +13,10 @@ def packages(root: Path, files: list[str]) -> set[str]:
 
 
 def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
-    """Copies the dependencies in the folder `built` to a new target folder. Returns whether there was anything to do.
+    """Copies the dependencies in the folder `built` to a new target folder. Returns whether it copied any.
 
-    The packages `own` are left out: cargo knows them by their place in the workspace, and would take those of the tree for
-    those of the copy.
+    The packages `own` are left out: cargo knows them by their place in the workspace, and would take those of the tree
+    for those of the copy.
     """
     if target.exists() or not (built / "debug" / "deps").is_dir():
         return False

@@ -3,8 +3,8 @@
 
 A guard is a condition that a guarantee rests on. guards.toml lists them. The sources of the product contain no switch:
 the script copies the tree to target/guards/tree, makes each guard switchable in the copy, builds the copy once, and
-runs the named tests with the environment variable CAMBIO_GUARD_OFF set to the name of one guard. A named test that still
-passes is a survivor: it does not prove its claim.
+runs the named tests with the environment variable CAMBIO_GUARD_OFF set to the name of one guard. A named test that
+still passes is a survivor: it does not prove its claim.
 
 The exit code is 0 if every guard was killed or its survival is explained, 1 if not, 2 if the list itself is wrong.
 """
