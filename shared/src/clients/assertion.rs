@@ -160,7 +160,7 @@ impl Assertions {
         let Some(key) = key else {
             return rejected(NO_KEY);
         };
-        let verified = jws::verify(assertion, header, &key);
+        let verified = jws::verify(assertion, header, key);
         let claims: Claims = verified.or(rejected(NO_KEY))?;
         self.check(&claims, &client.client_id)?;
         self.use_up(&claims).await
