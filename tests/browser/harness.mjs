@@ -103,6 +103,8 @@ export async function startApi(name, github, settings = {}) {
 export async function startLocal(name) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
+  // Built first, because a first build takes longer than the wait for the port.
+  await run(`${name}.build`, "cargo", ["build", "--bin", "cambio"], { timeout: 30 * MINUTE });
   start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
   await answers(url, 200);
   return { url, github };
