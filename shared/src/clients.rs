@@ -6,3 +6,4 @@ mod registered;
 
 pub use assertion::{ALGORITHMS, Assertions};
 pub use authenticate::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
+pub use registered::GrantType;

@@ -14,7 +14,7 @@ mod sign_up;
 
 pub use aws::{DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
-pub use issuer::{Issuer, api_url, issuer_url};
+pub use issuer::{Issuer, api_url, audiences, issuer_url};
 pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
 pub use oauth::{OAuthProvider, UserInfo, oauth_providers};
 pub use oidc::{OidcProvider, oidc_providers};

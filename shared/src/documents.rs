@@ -87,6 +87,9 @@ impl Documents {
     }
 
     /// The members for features that exist only: RFC 8414 §3.2 forbids empty lists.
+    ///
+    /// RFC 8414 §2 and OpenID Connect Discovery 1.0 §3 require `response_types_supported`, also of a server without an
+    /// authorization endpoint. `none` is the registered response type that returns neither a code nor a token.
     fn metadata(&self) -> Value {
         let Self {
             issuer_url,
@@ -104,6 +107,7 @@ impl Documents {
             "introspection_endpoint_auth_methods_supported": CLIENT_AUTHENTICATION,
             "introspection_endpoint_auth_signing_alg_values_supported": ALGORITHMS,
             "grant_types_supported": [GRANT_TYPE_TOKEN_EXCHANGE, GRANT_TYPE_REFRESH_TOKEN],
+            "response_types_supported": ["none"],
             "jwks_uri": format!("{issuer_url}{}", Document::Jwks.path()),
             "subject_types_supported": ["public"],
         })

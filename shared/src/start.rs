@@ -19,7 +19,7 @@ use crate::{
 /// The parts of a function, built from its settings around one DynamoDB client.
 ///
 /// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. Only
-/// [`Self::keys`] and [`Self::verifier`] call DynamoDB, which opens the connection that requests go on with. Call
+/// [`Self::keys`] and the verifiers call DynamoDB, which opens the connection that requests go on with. Call
 /// them last, so that a function with a wrong setting stops before it calls anything.
 pub struct Start<'a> {
     env: &'a Environment,
@@ -73,11 +73,26 @@ impl<'a> Start<'a> {
         Ok(Keys::start(self.key_store()?, self.clock(), self.env.is_local()).await?)
     }
 
-    /// Reads the public keys, to verify access tokens with them.
+    /// Reads the public keys, to verify access tokens for Cambio's own routes: those for `TOKEN_AUDIENCE`.
     pub async fn verifier(&self) -> Result<TokenVerifier, StartError> {
         let issuer = Issuer::from_env(self.env)?;
+        self.verifier_for(vec![issuer.audience.to_string()]).await
+    }
+
+    /// Reads the public keys, to verify access tokens for an API of your own: those for one of `AUDIENCES`.
+    pub async fn api_verifier(&self) -> Result<TokenVerifier, StartError> {
+        self.verifier_for(config::audiences(self.env)?).await
+    }
+
+    async fn verifier_for(&self, audiences: Vec<String>) -> Result<TokenVerifier, StartError> {
+        let issuer_url = config::issuer_url(self.env)?.into();
         let keys = self.keys().await?;
-        Ok(TokenVerifier::new(keys, issuer, self.clock()))
+        Ok(TokenVerifier::new(
+            keys,
+            issuer_url,
+            audiences,
+            self.clock(),
+        ))
     }
 }
 

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use crate::{
     clock::Timestamp,
-    ids::{SessionId, UserId},
+    ids::{SessionId, SessionRef, UserId},
     jws::Malformed,
     keys::KeysError,
 };
@@ -60,6 +60,16 @@ pub struct Claims {
     /// The operator's additional claims, under names other than those above.
     #[serde(flatten)]
     pub own: Map<String, Value>,
+}
+
+impl Claims {
+    /// Returns the session of the token.
+    pub fn session(&self) -> SessionRef {
+        SessionRef {
+            id: self.sid,
+            version: self.session_version,
+        }
+    }
 }
 
 /// Deserializes an optional claim: it may be absent, but not `null`.

@@ -66,7 +66,9 @@ SETTINGS = {
         "OAUTH_PROVIDERS", "OIDC_PROVIDERS", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL", "TABLE_NAME", "TOKEN_AUDIENCE",
     },
     "discovery": {"API_URL", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL"},
-    "authorizer": {"ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "ROUTE_SCOPES", "TOKEN_AUDIENCE"},
+    "authorizer": {
+        "AUDIENCES", "ISSUER_URL", "KEYS_TABLE_NAME", "LIVE", "LOG_LEVEL", "ROUTE_SCOPES", "TABLE_NAME", "TOKEN_AUDIENCE",
+    },
     "rotate-keys": {
         "API_URL", "DOCUMENTS_BUCKET", "ISSUER_URL", "KEYS_TABLE_NAME", "LOG_LEVEL", "SIGNING_KEY_TTL", "SIGNING_KEY_TYPE",
     },
@@ -79,9 +81,11 @@ DEFAULTS = {
     "DOCUMENTS_BUCKET": "",
     "ACCESS_TOKEN_TTL": "900",
     "ALLOWED_SIGNUPS": "everyone",
+    "AUDIENCES": "",
     "GITHUB_API_URL": "https://api.github.com",
     "LINK_BY_VERIFIED_EMAIL": "off",
     "LINK_EMAIL_PROVIDERS": "",
+    "LIVE": "false",
     "LOG_LEVEL": "info",
     "OAUTH_PROVIDERS": "",
     "OIDC_PROVIDERS": "",

@@ -1,11 +1,17 @@
 //! The Lambda authorizer with events of API Gateway.
 
+use ::admin::{Admin, Cli};
 use authorizer::Authorizer;
+use clap::Parser as _;
 use serde_json::{Value, json};
-use shared::config::Environment;
+use shared::{
+    clock::Clock,
+    config::{self, Environment},
+};
 use tests::{
-    Service,
+    Service, TOKEN_EXCHANGE,
     forge::Forge,
+    oidc::{Issuer, Key},
     proxy::{Fault, When},
 };
 
@@ -17,18 +23,23 @@ struct Scene {
 
 impl Scene {
     async fn start(settings: &[(&str, &str)]) -> Self {
-        let service = Service::start().await;
-        let mut variables = service.variables.clone();
-        for (name, value) in settings {
-            variables.insert((*name).to_owned(), (*value).to_owned());
-        }
-        let env = Environment::of(variables);
-        let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+        let service = Service::start_with(settings).await;
+        let authorizer = Self::authorizer_of(&service, settings).await;
         service.dynamodb.clear();
         Self {
             service,
             authorizer,
         }
+    }
+
+    /// Starts another authorizer for the same service.
+    async fn authorizer_of(service: &Service, settings: &[(&str, &str)]) -> Authorizer {
+        let mut variables = service.variables.clone();
+        for (name, value) in settings {
+            variables.insert((*name).to_owned(), (*value).to_owned());
+        }
+        let env = Environment::of(variables);
+        Authorizer::start(&env, service.time.clock()).await.unwrap()
     }
 
     /// Returns the authorizer's answer as JSON; `None` for a failure, for which API Gateway answers 500.
@@ -41,6 +52,16 @@ impl Scene {
         }
         let response = self.authorizer.authorize(&event).await.ok()?;
         Some(serde_json::to_value(response).unwrap())
+    }
+
+    /// Runs `cambio-admin users …`.
+    async fn operate(&self, arguments: &[&str]) {
+        let env = Environment::of(self.service.variables.clone());
+        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+        let admin = Admin::new(client, local::dynamodb::TABLE.to_owned());
+        let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
+        let done = admin.run(cli.command, cli.json, &mut Vec::new()).await;
+        done.unwrap();
     }
 
     async fn passes(&self, route: &str, token: &str) -> bool {
@@ -96,10 +117,165 @@ async fn a_good_token_passes_and_says_whose_it_is() {
             "sid": claims.sid.to_string(),
             "client_id": "nextjs",
             "scope": "orders:read orders:write",
+            "auth_time": claims.auth_time,
             "exp": claims.exp,
         },
     });
     assert_eq!(answer, expected);
+}
+
+#[tokio::test]
+async fn the_context_has_the_roles_the_operators_claims_and_the_time_of_the_sign_in() {
+    let key = Key::new("one");
+    let issuer = Issuer::start(&key).await;
+    let scene = Scene::start(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
+    let now = scene.service.time.now();
+    let exchanged = scene
+        .service
+        .token(&[
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", &key.sign(&issuer.claims("ada", now))),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:id_token",
+            ),
+        ])
+        .await;
+    let id = exchanged.text("/user/id");
+    scene.operate(&["roles", id, "--add", "support"]).await;
+    let claims = ["claims", id, "--set", "plan=pro", "--set", "seats=5"];
+    scene.operate(&claims).await;
+    let refreshed = scene
+        .service
+        .refresh(exchanged.text("/refresh_token"))
+        .await;
+    let token = refreshed.text("/access_token");
+
+    let answer = scene
+        .ask("GET /orders", Some(&format!("Bearer {token}")))
+        .await
+        .unwrap();
+
+    let context = &answer["context"];
+    assert_eq!(context["roles"], json!(["support"]), "{answer}");
+    assert_eq!(context["claims"], json!({ "plan": "pro", "seats": 5 }));
+    assert_eq!(context["auth_time"], now);
+    assert_eq!(context["scope"], "orders:read orders:write");
+}
+
+/// Returns the settings of a client with two APIs besides the usual client.
+fn client_of_two_apis() -> String {
+    let clients = tests::clients(&[tests::CLIENT, tests::OTHER_CLIENT]);
+    let mut clients: Value = serde_json::from_str(&clients).unwrap();
+    clients[1]["audiences"] = json!(["https://shop.example.com", "https://stock.example.com"]);
+    clients.to_string()
+}
+
+#[tokio::test]
+async fn t28_a_token_for_one_of_several_audiences_passes_and_for_another_does_not() {
+    let service = Service::start_with(&[("CLIENTS", &client_of_two_apis())]).await;
+    let token_for = async |audience: &str| {
+        let subject_token = service.github_token("octocat");
+        let mut form = tests::exchange_of(&subject_token).to_vec();
+        form.push(("audience", audience));
+        let (id, secret) = tests::OTHER_CLIENT;
+        let request = service.request("POST", "/token").form(&form);
+        let answer = service.send(request.basic_auth(id, Some(secret))).await;
+        answer.text("/access_token").to_owned()
+    };
+    let usual = service.access_token("octocat").await;
+    let shop = token_for("https://shop.example.com").await;
+    let stock = token_for("https://stock.example.com").await;
+
+    let passes = async |audiences: &str| {
+        let authorizer = Scene::authorizer_of(&service, &[("AUDIENCES", audiences)]).await;
+        let mut passing = Vec::new();
+        for token in [&usual, &shop, &stock] {
+            let mut event: Value = serde_json::from_str(EVENT).unwrap();
+            event["headers"]["authorization"] = format!("Bearer {token}").into();
+            passing.push(authorizer.authorize(&event).await.unwrap().is_authorized);
+        }
+        passing
+    };
+    assert_eq!(passes("").await, [true, false, false]);
+    assert_eq!(
+        passes("https://shop.example.com").await,
+        [false, true, false]
+    );
+    assert_eq!(
+        passes("https://stock.example.com,https://shop.example.com").await,
+        [false, true, true]
+    );
+}
+
+#[tokio::test]
+async fn t81_with_live_a_user_who_is_disabled_deleted_or_signed_out_is_denied_at_once() {
+    let scene = Scene::start(&[("LIVE", "true")]).await;
+    let trusting = Scene::authorizer_of(&scene.service, &[("LIVE", "false")]).await;
+    let service = &scene.service;
+    let hubot = service.access_token("hubot").await;
+    let denied = json!({ "isAuthorized": false, "context": {} });
+
+    for how in ["revoke", "sign out", "disable", "delete"] {
+        let signed_in = service.sign_in("octocat").await;
+        let other = service.access_token("octocat").await;
+        let (id, token) = (
+            signed_in.text("/user/id"),
+            signed_in.text("/access_token").to_owned(),
+        );
+        assert!(scene.passes("GET /orders", &token).await, "{how}");
+
+        match how {
+            "revoke" => drop(service.revoke(&token).await),
+            "sign out" => drop(service.delete_as_user(&token, "/me/sessions").await),
+            "disable" => scene.operate(&["disable", id]).await,
+            _ => drop(service.delete_as_user(&token, "/me").await),
+        }
+
+        let bearer = format!("Bearer {token}");
+        let answer = scene.ask("GET /orders", Some(&bearer)).await;
+        assert_eq!(answer.unwrap(), denied, "{how}");
+        let others = scene.passes("GET /orders", &other).await;
+        assert_eq!(others, how == "revoke", "{how}");
+        assert!(scene.passes("GET /orders", &hubot).await, "{how}");
+        let mut event: Value = serde_json::from_str(EVENT).unwrap();
+        event["headers"]["authorization"] = bearer.into();
+        let until_it_expires = trusting.authorize(&event).await.unwrap();
+        assert!(until_it_expires.is_authorized, "{how}");
+        if how == "disable" {
+            scene.operate(&["enable", id]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn t84_with_live_the_table_must_be_named() {
+    let mut variables = Service::start().await.variables.clone();
+    variables.remove("TABLE_NAME");
+    variables.insert("LIVE".to_owned(), "true".to_owned());
+    let env = Environment::of(variables);
+
+    let refused = Authorizer::start(&env, Clock::system()).await;
+
+    let said = refused.unwrap_err().to_string();
+    assert!(said.starts_with("TABLE_NAME is not set"), "{said}");
+}
+
+#[tokio::test]
+async fn t81_with_live_an_outage_of_the_table_is_an_error_and_never_a_denial_or_a_pass() {
+    let scene = Scene::start(&[("LIVE", "true")]).await;
+    let token = scene.service.access_token("octocat").await;
+    let bearer = format!("Bearer {token}");
+    assert!(scene.passes("GET /orders", &token).await);
+
+    scene.service.dynamodb.down().await;
+    let during = scene.ask("GET /orders", Some(&bearer)).await;
+    let bad = scene.ask("GET /orders", Some("Bearer nonsense")).await;
+    scene.service.dynamodb.heal();
+
+    assert_eq!(during, None);
+    assert_eq!(bad.unwrap()["isAuthorized"], false, "known without a read");
+    assert!(scene.passes("GET /orders", &token).await);
 }
 
 #[tokio::test]

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use authorizer::Authorizer;
 use reqwest::StatusCode;
+use shared::config::Environment;
 use tests::{
     Service,
     proxy::{Fault, When},
@@ -162,6 +164,23 @@ async fn introspection_is_one_round_trip_and_an_assertion_one_more() {
 
     assert_eq!(answer.body["active"], true, "{:?}", answer.body);
     assert_within(&service, 2, 1.0, 2.0);
+}
+
+#[tokio::test]
+async fn a_live_authorizer_reads_user_and_session_in_one_round_trip() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let mut variables = service.variables.clone();
+    variables.insert("LIVE".to_owned(), "true".to_owned());
+    let env = Environment::of(variables);
+    let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+    let mut event: serde_json::Value = serde_json::from_str(crate::authorizer::EVENT).unwrap();
+    event["headers"]["authorization"] = format!("Bearer {token}").into();
+    slow_down(&service);
+
+    assert!(authorizer.authorize(&event).await.unwrap().is_authorized);
+
+    assert_within(&service, 1, 0.0, 2.0);
 }
 
 #[tokio::test]

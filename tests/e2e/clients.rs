@@ -624,6 +624,94 @@ fn audience(answer: &Answer) -> String {
     claims["aud"].as_str().unwrap().to_owned()
 }
 
+#[tokio::test]
+async fn t96_a_client_uses_only_the_grants_that_it_has() {
+    let mut clients: Value =
+        serde_json::from_str(&tests::clients(&[CLIENT, tests::OTHER_CLIENT])).unwrap();
+    let key = Key::new("one");
+    for (client_id, members) in [
+        ("api", json!({ "introspects": true })),
+        (
+            "exchanges",
+            json!({ "introspects": true, "grants": ["token-exchange"] }),
+        ),
+        ("refreshes", json!({ "grants": ["refresh_token"] })),
+        ("nothing", json!({ "grants": [] })),
+    ] {
+        let mut client = members;
+        client["client_id"] = client_id.into();
+        client["jwks"] = json!({ "keys": [key.jwk] });
+        clients.as_array_mut().unwrap().push(client);
+    }
+    let service = Service::start_with(&[("CLIENTS", &clients.to_string())]).await;
+    let subject_token = service.github_token("octocat");
+    let github_before = service.github.calls().len();
+    let post = async |client_id: &str, jti: &str, path: &str, form: &[(&str, &str)]| {
+        let now = service.time.now();
+        let assertion = key.sign(&json!({
+            "iss": client_id, "sub": client_id, "aud": ISSUER, "exp": now + 60, "jti": jti,
+        }));
+        let mut form = form.to_vec();
+        form.push(("client_assertion_type", ASSERTION_TYPE));
+        form.push(("client_assertion", &assertion));
+        service
+            .send(service.request("POST", path).form(&form))
+            .await
+    };
+    let exchange = tests::exchange_of(&subject_token);
+    let unknown = format!("cbr_{}", "A".repeat(119));
+    let refresh = tests::refresh_of(&unknown);
+
+    for (client_id, may_exchange, may_refresh) in [
+        ("api", false, false),
+        ("nothing", false, false),
+        ("refreshes", false, true),
+        ("exchanges", true, false),
+    ] {
+        for (jti, form, may) in [
+            ("exchange", &exchange[..], may_exchange),
+            ("refresh", &refresh[..], may_refresh),
+        ] {
+            if may {
+                continue;
+            }
+            let before = service.items().len();
+            let calls = service.dynamodb.calls().len();
+
+            let refused = post(client_id, jti, "/token", form).await;
+
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{client_id} {jti}");
+            assert_eq!(refused.body["error"], "unauthorized_client");
+            // One call and one item: the use of the assertion.
+            assert_eq!(service.dynamodb.calls().len(), calls + 1);
+            assert_eq!(service.items().len(), before + 1);
+            let replayed = post(client_id, jti, "/token", form).await;
+            assert_eq!(
+                replayed.body["error"], "invalid_client",
+                "{client_id} {jti}"
+            );
+        }
+    }
+    assert_eq!(
+        service.github.calls().len(),
+        github_before,
+        "nothing was called"
+    );
+
+    let other = post("refreshes", "a", "/token", &refresh).await;
+    assert_eq!(other.body["error"], "invalid_grant");
+    let opened = post("exchanges", "b", "/token", &exchange).await;
+    assert_eq!(opened.status, StatusCode::OK, "{:?}", opened.body);
+    let token = opened.text("/access_token");
+    for client_id in ["api", "exchanges"] {
+        let state = post(client_id, "c", "/introspect", &[("token", token)]).await;
+        assert_eq!(state.body["active"], true, "{client_id}");
+    }
+    // An unknown grant type is the same for each client.
+    let unsupported = post("api", "d", "/token", &[("grant_type", "none")]).await;
+    assert_eq!(unsupported.body["error"], "unsupported_grant_type");
+}
+
 /// A client of a public standard library needs no special treatment.
 #[tokio::test]
 async fn an_id_token_is_refused_before_its_provider_is_asked_where_the_client_may_not() {

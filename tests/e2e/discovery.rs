@@ -34,6 +34,9 @@ async fn the_metadata_says_what_there_is_and_nothing_empty() {
                 "refresh_token"
             ])
         );
+        // Required, and a type that returns neither a code nor a token.
+        assert_eq!(answer.body["response_types_supported"], json!(["none"]));
+        assert_eq!(answer.body.get("authorization_endpoint"), None);
         for (name, value) in answer.body.as_object().unwrap() {
             assert_ne!(*value, json!([]), "{name}");
         }

@@ -25,6 +25,7 @@ mod logs;
 mod me;
 mod oidc;
 mod opaque;
+mod own_routes;
 mod permissions;
 mod provider;
 mod random;

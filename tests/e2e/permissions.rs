@@ -97,6 +97,7 @@ impl Scene {
         let settings = [
             ("CLIENTS", &*clients.to_string()),
             ("OIDC_PROVIDERS", &issuer.settings()),
+            ("LIVE", "true"),
             // Who has an account at the other provider only, joins by address or not at all.
             (
                 "ALLOWED_SIGNUPS",

@@ -657,6 +657,21 @@ async fn an_outage_is_no_answer_to_whoever_gives_a_token_back() {
     device.is_over(&service).await;
 }
 
+#[tokio::test]
+async fn a_revocation_is_answered_with_json_for_libraries_that_parse_it() {
+    let service = Service::start().await;
+    let token = service.refresh_token("octocat").await;
+    for token in [&*token, "nonsense"] {
+        let request = service.revocation(CLIENT, token);
+
+        let answer = request.send().await.unwrap();
+
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        assert_eq!(answer.text().await.unwrap(), "{}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t43_after_a_revocation_is_answered_no_refresh_succeeds() {
     let service = Service::start().await;

@@ -346,7 +346,12 @@ impl Service {
         let env = Environment::of(self.variables.clone());
         let issuer = config::Issuer::from_env(&env).expect("an issuer");
         let keys = Keys::start(self.key_store(), self.time.clock(), true).await;
-        let verifier = TokenVerifier::new(keys.expect("keys"), issuer, self.time.clock());
+        let verifier = TokenVerifier::new(
+            keys.expect("keys"),
+            issuer.url,
+            vec![issuer.audience.to_string()],
+            self.time.clock(),
+        );
         verifier.verify(access_token).await
     }
 

@@ -157,6 +157,20 @@ def a_function_has_its_verbs_on_its_items_and_no_more(template):
 
 
 @check
+def the_authorizer_reads_users_only_where_it_is_live(template):
+    live = {"Fn::Equals": [{"Ref": "AuthorizerLive"}, "true"]}
+    assert template["Conditions"]["AuthorizerIsLive"] == live
+    assert template["Parameters"]["AuthorizerLive"]["Default"] == "false"
+    assert functions(template)["authorizer"][1]["Environment"]["Variables"]["LIVE"] == {"Ref": "AuthorizerLive"}
+    document = template["Resources"]["AuthorizerRole"]["Properties"]["Policies"][0]["PolicyDocument"]
+    for statement in document["Statement"]:
+        on_users = {"Fn::GetAtt": ["Table", "Arn"]} in walk(statement)
+        if on_users:
+            condition, _, otherwise = statement["Fn::If"]
+            assert (condition, otherwise) == ("AuthorizerIsLive", {"Ref": "AWS::NoValue"})
+
+
+@check
 def leading_keys_are_the_prefixes_of_the_code(template):
     used = {"Table": set(), "KeysTable": set()}
     for _, properties in functions(template).values():
@@ -542,6 +556,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
+        "AuthorizerAudiences": (["", "api", "https://a.example.com,https://b.example.com"], ["a b", "a,", "a, b"]),
         "LinkEmailProviders": (["", "google", "google,github"], ["Google", "google,", "google github"]),
     }
     assert set(examples) == {n for n, p in template["Parameters"].items() if "AllowedPattern" in p}
@@ -715,6 +730,15 @@ BREAKS = [
         put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
     ),
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
+    (
+        the_authorizer_reads_users_only_where_it_is_live,
+        put(statement("AuthorizerRole", 1) + "/Fn::If/0", "HasIssuerUrl"),
+    ),
+    (
+        the_authorizer_reads_users_only_where_it_is_live,
+        put(statement("AuthorizerRole", 0) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+    ),
+    (the_authorizer_reads_users_only_where_it_is_live, put("/Conditions/AuthorizerIsLive/Fn::Equals/1", "false")),
     (leading_keys_are_the_prefixes_of_the_code, put(statement("RevokeRole", 0) + f"/{LEADING}", ["USERS#*"])),
     (leading_keys_are_the_prefixes_of_the_code, put(statement("DiscoveryRole", 0) + f"/{LEADING}", ["KEY#*", "KEYSET#*"])),
     (no_permission_is_broader_than_one_resource, put(statement("MeRole", 3) + "/Resource", "*")),

@@ -25,7 +25,7 @@ impl Function {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         Ok(Self {
-            tokens: Start::new(env, clock)?.verifier().await?,
+            tokens: Start::new(env, clock)?.api_verifier().await?,
         })
     }
 }

@@ -7,14 +7,16 @@ use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use shared::{
     clock::{Clock, Timestamp},
-    config::Environment,
+    config::{ConfigError, Environment},
+    dynamodb::StoreError,
     http::bearer_token,
     keys::KeysError,
     start::{Start, StartError},
     token::{Claims, TokenError, TokenVerifier},
+    users::Users,
 };
 
 use route_scopes::RouteScopes;
@@ -24,6 +26,8 @@ use route_scopes::RouteScopes;
 pub struct Authorizer {
     tokens: TokenVerifier,
     scopes: RouteScopes,
+    /// The users and their sessions, which each request reads with `LIVE`.
+    live: Option<Users>,
 }
 
 /// The members of an event (payload format 2.0) that the answer depends on.
@@ -82,6 +86,9 @@ pub enum AuthorizeError {
     /// The keys cannot be read, so the token can be neither accepted nor refused.
     #[error("the keys cannot be read")]
     Keys(#[source] KeysError),
+    /// With `LIVE`, the user and the session cannot be read.
+    #[error("the user cannot be read")]
+    User(#[source] StoreError),
 }
 
 /// The context of an allowed request, which your function gets as `requestContext.authorizer.lambda`.
@@ -102,6 +109,13 @@ pub struct Context {
     /// The roles of the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The operator's claims about the user.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub claims: Map<String, Value>,
+    /// The time of the sign-in at the provider, in seconds since the epoch; absent if the provider does not report
+    /// it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<Timestamp>,
     /// The time at which the token expires, in seconds since the epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exp: Option<Timestamp>,
@@ -115,6 +129,8 @@ impl From<Claims> for Context {
             client_id: claims.client_id,
             scope: claims.scope.unwrap_or_default(),
             roles: claims.roles,
+            claims: claims.own,
+            auth_time: claims.auth_time,
             exp: Some(claims.exp),
         }
     }
@@ -126,16 +142,18 @@ impl Authorizer {
     /// # Errors
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let start = Start::new(env, clock)?;
         Ok(Self {
             scopes: RouteScopes::from_env(env)?,
-            tokens: Start::new(env, clock)?.verifier().await?,
+            live: is_live(env)?.then(|| start.users()).transpose()?,
+            tokens: start.api_verifier().await?,
         })
     }
 
     /// Decides whether the request of `event` may pass.
     ///
     /// # Errors
-    /// The event has another format, or the keys cannot be read.
+    /// The event has another format, or the keys or the user cannot be read.
     pub async fn authorize(&self, event: &Value) -> Result<Response, AuthorizeError> {
         let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
         let mut response = Response::default();
@@ -148,6 +166,10 @@ impl Authorizer {
                 tracing::error!(error.cause = %error, "the keys cannot be read");
                 return Err(AuthorizeError::Keys(error));
             }
+            Err(Denied::Unknown(error)) => {
+                tracing::error!(error.cause = %error, "the user cannot be read");
+                return Err(AuthorizeError::User(error));
+            }
             Err(denied) => tracing::info!(error.cause = %denied, "denied"),
         }
         Ok(response)
@@ -158,15 +180,27 @@ impl Authorizer {
         let token = bearer_token(&headers).ok_or(Denied::NoToken)?;
         let claims = self.tokens.verify(token).await?;
         let route = event.route_key.as_deref().unwrap_or_default();
-        if self.scopes.admit(route, claims.scope.as_deref()) {
-            Ok(claims)
-        } else {
-            Err(Denied::Scope)
+        if !self.scopes.admit(route, claims.scope.as_deref()) {
+            return Err(Denied::Scope);
         }
+        if let Some(users) = &self.live {
+            let user = users.find_signed_in(claims.sub, claims.session()).await?;
+            user.ok_or(Denied::SignedOut)?;
+        }
+        Ok(claims)
     }
 }
 
-/// Reasons that a request is denied, for the log.
+/// Reads `LIVE`: whether each request reads the user and the session, so that a sign-out applies at once.
+fn is_live(env: &Environment) -> Result<bool, ConfigError> {
+    match env.optional("LIVE").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(ConfigError::value("LIVE", other, "true or false")),
+    }
+}
+
+/// Reasons that a request is not allowed, for the log.
 #[derive(Debug, thiserror::Error)]
 enum Denied {
     #[error("no token")]
@@ -175,4 +209,8 @@ enum Denied {
     Token(#[from] TokenError),
     #[error("the token lacks a scope of the route")]
     Scope,
+    #[error("the user is deleted, disabled or signed out")]
+    SignedOut,
+    #[error("{0}")]
+    Unknown(#[from] StoreError),
 }

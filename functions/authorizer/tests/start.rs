@@ -15,6 +15,11 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("ISSUER_URL", "http://api.example.com"),
             ("ROUTE_SCOPES", r#"{"GET /orders":"two\nlines"}"#),
             ("ROUTE_SCOPES", r#"{"get /orders":"orders:read"}"#),
+            (
+                "AUDIENCES",
+                "https://api.example.com, https://orders.example.com",
+            ),
+            ("LIVE", "yes"),
             ("LOG_LEVEL", "loud"),
         ],
     );

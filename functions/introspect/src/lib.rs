@@ -127,10 +127,7 @@ impl Introspect {
             Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
             Ok(_) | Err(_) => return Ok(INACTIVE),
         };
-        let session = SessionRef {
-            id: claims.sid,
-            version: claims.session_version,
-        };
+        let session = claims.session();
         let user = self.users.find_signed_in(claims.sub, session).await?;
         if user.is_none() {
             return Ok(INACTIVE);

@@ -1,6 +1,11 @@
 //! `POST /revoke`: ends the session of a token (RFC 7009).
 
-use axum::{Router, extract::State, routing::post};
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderName, header::CONTENT_TYPE},
+    routing::post,
+};
 use secrecy::{ExposeSecret, SecretString};
 use shared::{
     clients::{Client, Clients},
@@ -47,15 +52,25 @@ pub fn router(revoke: Revoke) -> Router {
     oauth_surface(routes, "revoke")
 }
 
+/// A response of JSON text.
+type JsonText = ([(HeaderName, &'static str); 1], &'static str);
+
+/// The response, an empty object: a client ignores it (RFC 7009 §2.2), but some libraries parse it as JSON first.
+const REVOKED: JsonText = ([(CONTENT_TYPE, "application/json")], "{}");
+
 /// Revokes a token. An unknown or expired token, or one of another client, gets the same answer (RFC 7009 §2.2).
-async fn revoke_token(State(revoke): State<Revoke>, mut form: Form) -> Result<(), OAuthError> {
+async fn revoke_token(
+    State(revoke): State<Revoke>,
+    mut form: Form,
+) -> Result<JsonText, OAuthError> {
     let client = revoke.clients.authenticate(&mut form).await?;
     let revoked = async {
         // `token_type_hint` is ignored: the form of a token shows its type (RFC 7009 §2.1).
         let token = form.require("token")?;
         revoke.end_session_of(&token, &client).await
     };
-    Ok(client.outcome(revoked).await?)
+    client.outcome(revoked).await?;
+    Ok(REVOKED)
 }
 
 impl Revoke {

@@ -4,12 +4,12 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
-    clients::{Client, Clients},
+    clients::{Client, Clients, GrantType},
     clock::Clock,
     config::{AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     http::{
-        ACCESS_TOKEN_TYPE, ApiError, Form, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE,
-        OAuthError, Profile, Subject, UserAgent, method_not_allowed, oauth_surface,
+        ACCESS_TOKEN_TYPE, ApiError, Form, OAuthError, Profile, Subject, UserAgent,
+        method_not_allowed, oauth_surface,
     },
     keys::Signer,
     provider::{Providers, SubjectToken},
@@ -129,10 +129,11 @@ impl TokenExchange {
     ) -> Result<Json<TokenResponse>, ApiError> {
         let client = self.clients.authenticate(&mut form).await?;
         let granted = async {
-            match form.require_plain("grant_type")?.as_str() {
-                GRANT_TYPE_TOKEN_EXCHANGE => self.exchange(&client, user_agent, form).await,
-                GRANT_TYPE_REFRESH_TOKEN => self.refresh(&client, form).await,
-                _ => Err(ApiError::UnsupportedGrantType),
+            let grant_type = GrantType::parse(&form.require_plain("grant_type")?)?;
+            client.check_grant(grant_type)?;
+            match grant_type {
+                GrantType::TokenExchange => self.exchange(&client, user_agent, form).await,
+                GrantType::RefreshToken => self.refresh(&client, form).await,
             }
         };
         client.outcome(granted).await

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     assertion::{self, AssertionError, Assertions, Used},
-    registered::{self, Registered},
+    registered::{self, GrantType, Registered},
 };
 use crate::{
     config::{ConfigError, Environment},
@@ -199,6 +199,18 @@ impl Client<'_> {
     /// Returns whether the client may introspect tokens of other clients (RFC 7662 §4).
     pub fn introspects(&self) -> bool {
         self.settings.introspects
+    }
+
+    /// Checks that the client may use `grant` (RFC 6749 §5.2).
+    ///
+    /// # Errors
+    /// [`ApiError::UnauthorizedGrant`].
+    pub fn check_grant(&self, grant: GrantType) -> Result<(), ApiError> {
+        if self.settings.may_grant(grant) {
+            Ok(())
+        } else {
+            Err(ApiError::UnauthorizedGrant)
+        }
     }
 
     /// Checks that the client may sign users in with `provider`.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     config::{ConfigError, Environment},
-    http::is_vschar,
+    http::{ApiError, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, is_vschar},
     jwk::{self, PublicKey},
     scope::{Scope, is_scope_token},
 };
@@ -37,6 +37,42 @@ pub(super) struct Registered {
     /// Whether the client may introspect tokens of other clients, as an API does (RFC 7662 §4).
     #[serde(default)]
     pub(super) introspects: bool,
+    /// The grant types that the client may use, by [`GrantType::name`]; by default all, and none with `introspects`.
+    #[serde(default)]
+    pub(super) grants: Option<Vec<String>>,
+}
+
+/// The grant types of `POST /token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantType {
+    /// RFC 8693 §2.1.
+    TokenExchange,
+    /// RFC 6749 §6.
+    RefreshToken,
+}
+
+impl GrantType {
+    const ALL: [Self; 2] = [Self::TokenExchange, Self::RefreshToken];
+
+    /// Parses the `grant_type` of a request.
+    ///
+    /// # Errors
+    /// [`ApiError::UnsupportedGrantType`].
+    pub fn parse(grant_type: &str) -> Result<Self, ApiError> {
+        match grant_type {
+            GRANT_TYPE_TOKEN_EXCHANGE => Ok(Self::TokenExchange),
+            GRANT_TYPE_REFRESH_TOKEN => Ok(Self::RefreshToken),
+            _ => Err(ApiError::UnsupportedGrantType),
+        }
+    }
+
+    /// Returns the name in `grants`: the last part of the grant type.
+    fn name(self) -> &'static str {
+        match self {
+            Self::TokenExchange => "token-exchange",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
 }
 
 /// A JWK Set (RFC 7517 §5) of usable keys only.
@@ -70,7 +106,7 @@ impl ClientKeys {
 /// The condition of a refresh contains all audiences or providers of a client, and DynamoDB limits it to 4 KB.
 const MAX_NAMES: usize = 50;
 
-const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences" and "introspects""#;
+const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences", "introspects" and "grants" (of token-exchange and refresh_token)"#;
 
 /// Reads `CLIENTS`: the registered clients, as JSON.
 ///
@@ -110,6 +146,14 @@ impl Registered {
         allowed.is_none_or(|allowed| allowed.iter().any(|name| name == provider))
     }
 
+    /// Returns whether the client may use `grant`.
+    pub(super) fn may_grant(&self, grant: GrantType) -> bool {
+        match &self.grants {
+            Some(grants) => grants.iter().any(|name| name == grant.name()),
+            None => !self.introspects,
+        }
+    }
+
     fn problem(&self) -> Option<&'static str> {
         let is_text = |text: &String| !text.is_empty() && text.bytes().all(is_vschar);
         if !is_text(&self.client_id) {
@@ -132,6 +176,10 @@ impl Registered {
         let providers = self.providers.as_ref().map_or(0, Vec::len);
         if self.audiences.len() > MAX_NAMES || providers > MAX_NAMES {
             return Some("has more than 50 audiences or providers");
+        }
+        let is_grant = |name: &String| GrantType::ALL.iter().any(|grant| grant.name() == name);
+        if !self.grants.iter().flatten().all(is_grant) {
+            return Some("has a name in grants that is neither token-exchange nor refresh_token");
         }
         None
     }
@@ -235,6 +283,62 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn t84_a_wrong_grant_is_refused_by_the_name_of_the_member_without_showing_it() {
+        let of = |grants: &str| {
+            clients_of(&format!(
+                r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"],"grants":{grants}}}]"#
+            ))
+        };
+        for grants in [
+            "null",
+            "[]",
+            r#"["refresh_token"]"#,
+            r#"["token-exchange","refresh_token"]"#,
+        ] {
+            assert!(of(grants).is_ok(), "{grants}");
+        }
+        for grants in [
+            r#"["hunter2"]"#,
+            r#"["token-exchange","hunter2"]"#,
+            r#"["urn:ietf:params:oauth:grant-type:token-exchange"]"#,
+            r#"["refresh-token"]"#,
+            r#"["Refresh_token"]"#,
+            r#"["refresh_token "]"#,
+            r#"[""]"#,
+            r#""token-exchange""#,
+            "[1]",
+            "true",
+        ] {
+            let error = of(grants).unwrap_err().to_string();
+            assert!(error.starts_with("CLIENTS "), "{error}");
+            assert!(error.contains("grants"), "{error}");
+            assert!(
+                !error.contains("hunter2") && !error.contains(A_HASH),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_that_introspects_has_no_grant_unless_it_is_named() {
+        let granted = |members: &str| {
+            let json = format!(r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"]{members}}}]"#);
+            let clients = clients_of(&json).unwrap();
+            GrantType::ALL.map(|grant| clients[0].may_grant(grant))
+        };
+        assert_eq!(granted(""), [true, true]);
+        assert_eq!(granted(r#","introspects":false"#), [true, true]);
+        assert_eq!(granted(r#","introspects":true"#), [false, false]);
+        assert_eq!(
+            granted(r#","introspects":true,"grants":["token-exchange","refresh_token"]"#),
+            [true, true]
+        );
+        assert_eq!(granted(r#","grants":["token-exchange"]"#), [true, false]);
+        assert_eq!(granted(r#","grants":["refresh_token"]"#), [false, true]);
+        assert_eq!(granted(r#","grants":[]"#), [false, false]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `ISSUER_URL`, `TOKEN_AUDIENCE` and `API_URL`: the names and addresses of this API.
+//! `ISSUER_URL`, `TOKEN_AUDIENCE`, `AUDIENCES` and `API_URL`: the names and addresses of this API.
 
 use std::sync::Arc;
 
@@ -20,15 +20,35 @@ impl Issuer {
     /// # Errors
     /// Names the variable that is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        let audience = env.required(
-            "TOKEN_AUDIENCE",
-            "the name of the API that access tokens are for, like https://api.example.com",
-        );
         Ok(Self {
             url: issuer_url(env)?.into(),
-            audience: audience?.into(),
+            audience: token_audience(env)?.into(),
         })
     }
+}
+
+fn token_audience(env: &Environment) -> Result<String, ConfigError> {
+    env.required(
+        "TOKEN_AUDIENCE",
+        "the name of the API that access tokens are for, like https://api.example.com",
+    )
+}
+
+/// Reads `AUDIENCES`: the audiences whose access tokens an API of your own accepts; by default `TOKEN_AUDIENCE`.
+///
+/// # Errors
+/// The variable is wrong, or neither variable is set.
+pub fn audiences(env: &Environment) -> Result<Vec<String>, ConfigError> {
+    const AUDIENCES: &str = "names of APIs separated by commas, without spaces, like \
+                             https://orders.example.com,https://stock.example.com";
+    let Some(value) = env.optional("AUDIENCES") else {
+        return Ok(vec![token_audience(env)?]);
+    };
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    if !value.split(',').all(is_name) {
+        return Err(ConfigError::value("AUDIENCES", value, AUDIENCES));
+    }
+    Ok(value.split(',').map(str::to_owned).collect())
 }
 
 /// Reads `ISSUER_URL` alone, for functions that neither issue nor verify tokens.
@@ -56,4 +76,42 @@ pub fn api_url(env: &Environment) -> Result<String, ConfigError> {
     };
     env.base_url("API_URL", &url, URL)?;
     Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audiences_of(value: &str) -> Result<Vec<String>, ConfigError> {
+        let settings = [("AUDIENCES", value), ("TOKEN_AUDIENCE", "api")];
+        audiences(&Environment::of(settings))
+    }
+
+    #[test]
+    fn the_accepted_audiences_are_those_named_or_else_the_usual_one() {
+        assert_eq!(audiences_of("").unwrap(), ["api"]);
+        assert_eq!(audiences_of("orders").unwrap(), ["orders"]);
+        assert_eq!(audiences_of("orders,stock").unwrap(), ["orders", "stock"]);
+        let alone = Environment::of([("AUDIENCES", "orders")]);
+        assert_eq!(audiences(&alone).unwrap(), ["orders"]);
+        let neither = audiences(&Environment::of([("AUDIENCES", "")])).unwrap_err();
+        assert!(neither.to_string().starts_with("TOKEN_AUDIENCE is not set"));
+    }
+
+    #[test]
+    fn t84_audiences_that_no_token_can_have_are_refused() {
+        for value in [
+            ",",
+            "orders,",
+            ",orders",
+            "orders,,stock",
+            "orders, stock",
+            "orders stock",
+            "orders\nstock",
+            "\u{f6}rders",
+        ] {
+            let error = audiences_of(value).unwrap_err().to_string();
+            assert!(error.starts_with("AUDIENCES is "), "{error}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use serde_json::{Map, Value};
 
 use super::ApiError;
 use crate::{
@@ -31,6 +32,8 @@ pub struct Caller {
     pub scope: Option<String>,
     /// The roles of the user.
     pub roles: Vec<String>,
+    /// The operator's claims about the user.
+    pub claims: Map<String, Value>,
 }
 
 /// A signed-in user with a sign-in at a provider within the last five minutes (RFC 9470).
@@ -84,14 +87,12 @@ where
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
         Ok(Self {
             user_id: claims.sub,
+            session: claims.session(),
             client_id: claims.client_id,
             signed_in_at: claims.auth_time,
             scope: claims.scope,
             roles: claims.roles,
-            session: SessionRef {
-                id: claims.sid,
-                version: claims.session_version,
-            },
+            claims: claims.own,
         })
     }
 }

@@ -37,6 +37,9 @@ pub enum ApiError {
     /// The client may not sign users in with this provider (RFC 6749 §5.2).
     #[error("this client may not sign users in with this provider")]
     UnauthorizedClient,
+    /// The client may not use this grant type (RFC 6749 §5.2).
+    #[error("this client may not use this grant_type")]
+    UnauthorizedGrant,
     /// The grant type is not supported (RFC 6749 §5.2).
     #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
     UnsupportedGrantType,
@@ -135,6 +138,7 @@ impl ApiError {
         match self {
             Self::InvalidRequest(_)
             | Self::UnauthorizedClient
+            | Self::UnauthorizedGrant
             | Self::UnsupportedGrantType
             | Self::InvalidScope
             | Self::InvalidTarget
@@ -191,7 +195,7 @@ impl ApiError {
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
-            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnauthorizedClient | Self::UnauthorizedGrant => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
 use crate::{
     clock::{Clock, Timestamp},
-    config::{AccessTokenTtl, Issuer},
+    config::AccessTokenTtl,
     jws::{self, Refused},
     keys::Keys,
 };
@@ -19,26 +19,27 @@ const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct TokenVerifier {
     keys: Keys,
-    issuer: Issuer,
-    /// Further accepted audiences.
+    issuer_url: Arc<str>,
+    /// The accepted audiences.
     audiences: Arc<[String]>,
     clock: Clock,
 }
 
 impl TokenVerifier {
-    /// Makes a verifier for tokens of `issuer` and its audience, signed by one of `keys`.
-    pub fn new(keys: Keys, issuer: Issuer, clock: Clock) -> Self {
+    /// Makes a verifier for tokens of the issuer that are for one of `audiences`, signed by one of `keys`.
+    pub fn new(keys: Keys, issuer_url: Arc<str>, audiences: Vec<String>, clock: Clock) -> Self {
         Self {
             keys,
-            issuer,
-            audiences: Arc::default(),
+            issuer_url,
+            audiences: audiences.into(),
             clock,
         }
     }
 
     /// Adds accepted audiences, for functions that handle tokens of other APIs.
     pub fn with_audiences<'a>(mut self, audiences: impl Iterator<Item = &'a str>) -> Self {
-        self.audiences = audiences.map(str::to_owned).collect();
+        let more = audiences.map(str::to_owned);
+        self.audiences = self.audiences.iter().cloned().chain(more).collect();
         self
     }
 
@@ -60,11 +61,10 @@ impl TokenVerifier {
             Refused::Signature => TokenError::Forged("signature"),
             Refused::Claims => TokenError::Forged("claims"),
         })?;
-        let is_for_us = claims.aud == *self.issuer.audience || self.audiences.contains(&claims.aud);
-        if !is_for_us {
+        if !self.audiences.contains(&claims.aud) {
             return Err(TokenError::Foreign("aud"));
         }
-        check(&claims, &self.issuer.url, self.clock.now())?;
+        check(&claims, &self.issuer_url, self.clock.now())?;
         Ok(claims)
     }
 }
