@@ -139,9 +139,11 @@ async fn a_time_of_the_sign_in_with_a_fraction_counts_without_it() {
     let then = scene.now() - 20;
     let fraction = f64::from(u32::try_from(then).unwrap()) + 0.5;
 
-    let signed_in = scene.sign_in_with(&scene.id_token("ada", &json!(fraction)));
+    let signed_in = scene
+        .sign_in_with(&scene.id_token("ada", &json!(fraction)))
+        .await;
 
-    assert_eq!(auth_time(&signed_in.await), then);
+    assert_eq!(auth_time(&signed_in), then);
 }
 
 #[tokio::test]
