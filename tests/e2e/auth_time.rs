@@ -214,9 +214,9 @@ async fn t56_where_the_provider_does_not_say_when_no_sign_in_is_recent() {
         assert_eq!(auth_time(signed_in), json!(null));
         assert_eq!(scene.service.me(token).await.status, StatusCode::OK);
         let refused = scene.link(signed_in).await;
-        assert_needs_sign_in(&refused, "does not say when you signed in");
+        assert_needs_sign_in(&refused, "does not report the time of a sign-in");
         let unlink = scene.service.delete_as_user(token, "/me/identities/acme");
-        assert_needs_sign_in(&unlink.await, "does not say when you signed in");
+        assert_needs_sign_in(&unlink.await, "does not report the time of a sign-in");
         let introspected = scene.introspect(token).await;
         assert_eq!(introspected.body["active"], true);
         assert_eq!(introspected.body.get("auth_time"), None);
@@ -307,5 +307,5 @@ async fn t56_a_session_without_the_time_of_its_sign_in_goes_on_and_is_no_recent_
     let token = refreshed.text("/access_token");
     assert_eq!(scene.service.me(token).await.status, StatusCode::OK);
     let unlink = scene.service.delete_as_user(token, "/me/identities/github");
-    assert_needs_sign_in(&unlink.await, "does not say when you signed in");
+    assert_needs_sign_in(&unlink.await, "does not report the time of a sign-in");
 }
