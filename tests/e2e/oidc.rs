@@ -933,18 +933,25 @@ async fn t53_keys_under_a_rate_limit_are_asked_for_once() {
 
 #[tokio::test]
 async fn an_id_token_opens_one_session_however_its_signature_is_spelled() {
-    let scene = Scene::start().await;
-    let token = scene.key.sign(&scene.claims());
-    assert_eq!(scene.exchange(&token).await.status, StatusCode::OK);
-    // The holder of the key can make another ECDSA signature, and any party can mirror one.
-    let again = scene.key.sign(&scene.claims());
-    assert_ne!(token, again);
+    for header in [
+        json!({ "alg": "ES256", "kid": "one", "typ": "JWT" }),
+        json!({ "alg": "ES256", "x5t": "AA" }),
+    ] {
+        let scene = Scene::start().await;
+        let claims = scene.claims();
+        let sign = || scene.key.sign_with_header(&header, &claims);
+        let token = sign();
+        assert_eq!(scene.exchange(&token).await.status, StatusCode::OK);
+        // The holder of the key can make another ECDSA signature, and any party can mirror one.
+        let again = sign();
+        assert_ne!(token, again);
 
-    let answers = [scene.exchange(&token).await, scene.exchange(&again).await];
+        let answers = [scene.exchange(&token).await, scene.exchange(&again).await];
 
-    assert_eq!(answers[0].status, StatusCode::OK, "a lost answer");
-    assert_refused(&answers[1], "the same, signed anew");
-    assert_eq!(scene.service.sessions().len(), 1);
-    scene.service.time.pass(61);
-    scene.refuses(&token, "replayed").await;
+        assert_eq!(answers[0].status, StatusCode::OK, "a lost answer");
+        assert_refused(&answers[1], "the same, signed anew");
+        assert_eq!(scene.service.sessions().len(), 1);
+        scene.service.time.pass(61);
+        scene.refuses(&token, "replayed").await;
+    }
 }
