@@ -85,6 +85,7 @@ impl JoseHeader for ForeignHeader {
     };
 }
 
+/// Further members of a header, none of them [`FORBIDDEN`].
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "BTreeMap<String, IgnoredAny>")]
 struct Ignored;
@@ -438,11 +439,11 @@ mod tests {
         let foreign = |token: &str| super::inspect::<ForeignHeader, IgnoredAny>(token).is_ok();
         let of_size = |size: usize| {
             let token = token(HEADER, "{}");
-            // Four characters are three bytes of the signature.
             let (message, _) = token.rsplit_once('.').unwrap();
             let rest = size - message.len() - 1;
             format!("{message}.{}", "A".repeat(rest))
         };
+        // No text in base64url has 4n + 1 characters, so one of two lengths is malformed.
         assert!(foreign(&of_size(64 * 1024)) || foreign(&of_size(64 * 1024 - 1)));
         assert!(!foreign(&of_size(64 * 1024 + 1)) && !foreign(&of_size(64 * 1024 + 2)));
         let nested = |depth| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
