@@ -1,12 +1,7 @@
 //! Public keys (RFC 7517), and those of others: of a provider that signs ID tokens, or of a client that signs its
 //! assertions.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    ops::RangeInclusive,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, ops::RangeInclusive, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
@@ -44,8 +39,34 @@ impl PublicKey {
     }
 }
 
-/// Returns the keys that can verify, by `kid`. Unusable keys and keys with a repeated `kid` are left out.
-pub(crate) fn usable(keys: &[Value]) -> BTreeMap<String, Arc<PublicKey>> {
+/// The keys of a JWK Set that can verify, each with its `kid`, if it has one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeySet(Vec<(Option<String>, Arc<PublicKey>)>);
+
+impl KeySet {
+    /// Returns the key named `kid`. Without a `kid`, returns the only key that signs with `alg`, if there is only one
+    /// (OpenID Connect Core 1.0 §10.1).
+    pub(crate) fn find(&self, kid: Option<&str>, alg: Algorithm) -> Option<&Arc<PublicKey>> {
+        let mut fitting = self.0.iter().filter(|(name, key)| match kid {
+            Some(kid) => name.as_deref() == Some(kid),
+            None => key.signs_with(alg),
+        });
+        let (_, key) = fitting.next()?;
+        fitting.next().is_none().then_some(key)
+    }
+
+    /// Returns the `kid` of each key that has one.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|(kid, _)| kid.as_deref())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Returns the keys that can verify. Unusable keys and keys with a repeated `kid` are left out.
+pub(crate) fn usable(keys: &[Value]) -> KeySet {
     let kid = |key: &Value| key["kid"].as_str().map(str::to_owned);
     let mut seen = BTreeSet::new();
     let mut ambiguous = BTreeSet::new();
@@ -54,10 +75,12 @@ pub(crate) fn usable(keys: &[Value]) -> BTreeMap<String, Arc<PublicKey>> {
             ambiguous.insert(name);
         }
     }
-    keys.iter()
-        .filter_map(|key| Some((kid(key)?, Arc::new(read(key)?))))
-        .filter(|(kid, _)| kid.len() <= MAX_KID && !ambiguous.contains(kid))
-        .collect()
+    let is_sound = |kid: &String| kid.len() <= MAX_KID && !ambiguous.contains(kid);
+    let usable = keys.iter().filter_map(|key| match kid(key) {
+        None if !key["kid"].is_null() => None,
+        kid => Some((kid, Arc::new(read(key)?))),
+    });
+    KeySet(usable.filter(|(kid, _)| kid.iter().all(is_sound)).collect())
 }
 
 fn read(key: &Value) -> Option<PublicKey> {
@@ -250,7 +273,11 @@ mod tests {
     #[test]
     fn t15_a_key_signs_with_the_algorithm_of_its_curve_or_the_one_that_it_names() {
         use Algorithm::{ES256, ES384, EdDSA, HS256, PS256, RS256, RS512};
-        let key = |key: &Value| usable(std::slice::from_ref(key)).remove("k");
+        let key = |key: &Value| {
+            usable(std::slice::from_ref(key))
+                .find(Some("k"), ES256)
+                .cloned()
+        };
         let all = [ES256, ES384, EdDSA, HS256, PS256, RS256, RS512];
         let named = |alg: &str| with(rsa(2048), "alg", json!(alg));
         let ed = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": bytes(32, 1) });
@@ -273,6 +300,30 @@ mod tests {
         assert_usable(&on_p256("ES256"), true);
         assert_usable(&on_p256("ES384"), false);
         assert_usable(&with(rsa(2048), "alg", json!(1)), false);
+    }
+
+    #[test]
+    fn t16_without_a_kid_only_the_only_key_for_the_algorithm_is_found() {
+        use Algorithm::{ES256, ES384, RS256};
+        let nameless = |mut key: Value| {
+            key.as_object_mut().unwrap().remove("kid");
+            key
+        };
+        let (es256, es384) = (ec("P-256", 32, 32), ec("P-384", 48, 48));
+        let set = usable(&[
+            with(es256.clone(), "kid", json!("one")),
+            es384,
+            nameless(rsa(2048)),
+        ]);
+        for alg in [ES256, ES384, RS256] {
+            assert!(set.find(None, alg).is_some_and(|key| key.signs_with(alg)));
+        }
+        assert!(set.find(None, Algorithm::EdDSA).is_none());
+        assert!(set.find(Some(""), RS256).is_none());
+        assert!(set.find(Some("two"), ES256).is_none());
+        let two = usable(&[es256.clone(), nameless(es256)]);
+        assert!(two.find(None, ES256).is_none());
+        assert!(two.find(Some("k"), ES256).is_some());
     }
 
     #[test]

@@ -1,24 +1,22 @@
 //! Strict checks of a token's form before the JWT library reads it.
 //!
-//! The library verifies signatures and parses claims, but tolerates much that RFC 8725 warns of: unknown critical
-//! headers, any `typ`, repeated members, tokens of any size. The checks here trust no value of the token, and cost
-//! less than one hash.
+//! JSON and signature libraries tolerate much that RFC 8725 warns of: unknown critical headers, any `typ`, repeated
+//! members, tokens of any size. The checks here trust no value of the token, and cost less than one hash.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, Validation, errors::ErrorKind};
+use jsonwebtoken::{Algorithm, crypto};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
+use serde_json::Number;
 
-use crate::jwk::PublicKey;
+use crate::{clock::Timestamp, jwk::PublicKey};
 
-/// The longest token, in bytes. Cambio's have about 800; API Gateway allows 10,240 for all headers together.
-const MAX_TOKEN: usize = 8 * 1024;
-const MAX_DEPTH: usize = 16;
-const MAX_MEMBERS: usize = 64;
+/// Members of a header that bring a key, or change what is signed (RFC 8725 §3.10).
+const FORBIDDEN: [&str; 8] = ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
 
 /// A text is not a plain compact JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,14 +34,100 @@ pub(crate) enum Refused {
     Claims,
 }
 
-/// The unverified header of a JWT: these members and no others, and so no `crit`, `jwk`, `jku`, `x5u`, `x5c`, `zip`,
-/// `enc` or `b64` (RFC 8725 §3.10).
+/// The limits of a token.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    bytes: usize,
+    depth: usize,
+    members: usize,
+}
+
+/// A kind of header, with the limits of the tokens that have it.
+pub(crate) trait JoseHeader: DeserializeOwned {
+    const LIMITS: Limits;
+}
+
+/// The unverified header of one of Cambio's tokens: these members and no others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
     pub(crate) alg: Algorithm,
     pub(crate) kid: String,
     pub(crate) typ: Option<String>,
+}
+
+impl JoseHeader for Header {
+    /// Cambio's tokens have about 800 bytes; API Gateway allows 10,240 for all headers together.
+    const LIMITS: Limits = Limits {
+        bytes: 8 * 1024,
+        depth: 16,
+        members: 64,
+    };
+}
+
+/// The unverified header of a JWT of another issuer. OpenID Connect and RFC 7515 §4 allow further members, which are
+/// ignored, except [`FORBIDDEN`] ones.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ForeignHeader {
+    pub(crate) alg: Algorithm,
+    pub(crate) kid: Option<String>,
+    pub(crate) typ: Option<String>,
+    #[serde(flatten)]
+    _others: Ignored,
+}
+
+impl JoseHeader for ForeignHeader {
+    /// The body of a request has at most 64 KiB, and some providers list all groups of a person.
+    const LIMITS: Limits = Limits {
+        bytes: 64 * 1024,
+        depth: 64,
+        members: 200,
+    };
+}
+
+/// Further members of a header, none of them [`FORBIDDEN`].
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "BTreeMap<String, IgnoredAny>")]
+struct Ignored;
+
+impl TryFrom<BTreeMap<String, IgnoredAny>> for Ignored {
+    type Error = &'static str;
+
+    fn try_from(members: BTreeMap<String, IgnoredAny>) -> Result<Self, Self::Error> {
+        let is_forbidden = |name: &String| FORBIDDEN.contains(&name.as_str());
+        if members.keys().any(is_forbidden) {
+            return Err("a forbidden member");
+        }
+        Ok(Self)
+    }
+}
+
+/// A time as a JSON number, which may have a fraction or an exponent (RFC 7519 §2), without its fraction.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "Number")]
+pub(crate) struct NumericDate(pub(crate) Timestamp);
+
+impl TryFrom<Number> for NumericDate {
+    type Error = &'static str;
+
+    fn try_from(number: Number) -> Result<Self, Self::Error> {
+        let whole = || Duration::try_from_secs_f64(number.as_f64()?).ok();
+        let seconds = number.as_u64().or_else(|| Some(whole()?.as_secs()));
+        seconds.map(Self).ok_or("not a time since 1970")
+    }
+}
+
+/// Deserializes a [`NumericDate`].
+pub(crate) fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    NumericDate::deserialize(deserializer).map(|NumericDate(time)| time)
+}
+
+/// Deserializes an optional [`NumericDate`].
+pub(crate) fn optional_date<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Timestamp>, D::Error> {
+    let date = Option::<NumericDate>::deserialize(deserializer)?;
+    Ok(date.map(|NumericDate(time)| time))
 }
 
 /// The `aud` claim, a text or a list (RFC 7519 §4.1.3).
@@ -55,9 +139,11 @@ pub(crate) enum Audience {
 }
 
 /// Checks the form of `token` and returns its header and payload, both unverified.
-pub(crate) fn inspect<P: DeserializeOwned>(token: &str) -> Result<(Header, P), Malformed> {
-    if token.len() > MAX_TOKEN {
-        return Err(Malformed("larger than 8 KiB"));
+pub(crate) fn inspect<H: JoseHeader, P: DeserializeOwned>(
+    token: &str,
+) -> Result<(H, P), Malformed> {
+    if token.len() > H::LIMITS.bytes {
+        return Err(Malformed("too large"));
     }
     let mut parts = token.split('.');
     let (Some(header), Some(payload), Some(signature), None) =
@@ -68,35 +154,34 @@ pub(crate) fn inspect<P: DeserializeOwned>(token: &str) -> Result<(Header, P), M
     let header = decode(header)?;
     let payload = decode(payload)?;
     decode(signature)?;
-    reject_ambiguous_json(&header)?;
-    reject_ambiguous_json(&payload)?;
+    reject_ambiguous_json(&header, H::LIMITS)?;
+    reject_ambiguous_json(&payload, H::LIMITS)?;
     let header = serde_json::from_slice(&header).map_err(|_| Malformed("unexpected header"))?;
     let payload = serde_json::from_slice(&payload).map_err(|_| Malformed("unexpected payload"))?;
     Ok((header, payload))
 }
 
-/// Verifies the signature of `token`, which was inspected and whose header is `header`, with `key` and the one
+/// Verifies the signature of `token`, which was inspected and whose header names `alg`, with `key` and the one
 /// algorithm that both name, and returns the claims.
 ///
-/// `exp`, `iss`, `aud` and `sub` must be there. Their values are for the caller to check, against its own clock.
+/// Their values are for the caller to check, against its own clock.
 pub(crate) fn verify<C: DeserializeOwned>(
     token: &str,
-    header: &Header,
+    alg: Algorithm,
     key: &PublicKey,
 ) -> Result<C, Refused> {
-    if !key.signs_with(header.alg) {
+    if !key.signs_with(alg) {
         return Err(Refused::Algorithm);
     }
-    let mut validation = Validation::new(header.alg);
-    validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-    validation.validate_exp = false;
-    validation.validate_aud = false;
-    // The library's message may quote the token, so only the kind of the error is kept.
-    match jsonwebtoken::decode::<C>(token, &key.key, &validation) {
-        Ok(decoded) => Ok(decoded.claims),
-        Err(error) if *error.kind() == ErrorKind::InvalidSignature => Err(Refused::Signature),
-        Err(_) => Err(Refused::Claims),
+    let (message, signature) = token.rsplit_once('.').ok_or(Refused::Signature)?;
+    let is_signed = crypto::verify(signature, message.as_bytes(), &key.key, alg);
+    if !is_signed.unwrap_or(false) {
+        return Err(Refused::Signature);
     }
+    let (_, payload) = message.split_once('.').ok_or(Refused::Claims)?;
+    let payload = decode(payload).map_err(|_| Refused::Claims)?;
+    // The error may quote the token.
+    serde_json::from_slice(&payload).map_err(|_| Refused::Claims)
 }
 
 /// Decodes base64url without padding (RFC 7515 §2), and refuses unused trailing bits.
@@ -111,12 +196,12 @@ fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
 
 /// Refuses JSON that two parsers could read differently: repeated members (RFC 8725 §2.4), invalid Unicode, deep
 /// nesting.
-fn reject_ambiguous_json(json: &[u8]) -> Result<(), Malformed> {
+fn reject_ambiguous_json(json: &[u8], limits: Limits) -> Result<(), Malformed> {
     if json.first() != Some(&b'{') {
         return Err(Malformed("not a JSON object"));
     }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
-    Unambiguous { depth: 0 }
+    Unambiguous { depth: 0, limits }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())
         .map_err(|_| Malformed("not plain JSON"))
@@ -126,15 +211,17 @@ fn reject_ambiguous_json(json: &[u8]) -> Result<(), Malformed> {
 #[derive(Clone, Copy)]
 struct Unambiguous {
     depth: usize,
+    limits: Limits,
 }
 
 impl Unambiguous {
     fn deeper<E: Error>(self) -> Result<Self, E> {
-        if self.depth == MAX_DEPTH {
+        if self.depth == self.limits.depth {
             return Err(E::custom("nested too deeply"));
         }
         Ok(Self {
             depth: self.depth + 1,
+            ..self
         })
     }
 }
@@ -188,7 +275,7 @@ impl<'de> Visitor<'de> for Unambiguous {
         let inner = self.deeper()?;
         let mut names: Vec<String> = Vec::new();
         while let Some(name) = members.next_key::<String>()? {
-            if names.len() == MAX_MEMBERS || names.contains(&name) {
+            if names.len() == self.limits.members || names.contains(&name) {
                 return Err(A::Error::custom("too many members, or one twice"));
             }
             names.push(name);
@@ -204,12 +291,14 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use serde::de::IgnoredAny;
-
     use super::*;
 
+    const MAX_TOKEN: usize = Header::LIMITS.bytes;
+    const MAX_DEPTH: usize = Header::LIMITS.depth;
+    const MAX_MEMBERS: usize = Header::LIMITS.members;
+
     fn inspect(token: &str) -> Result<Header, Malformed> {
-        super::inspect::<IgnoredAny>(token).map(|(header, _)| header)
+        super::inspect::<Header, IgnoredAny>(token).map(|(header, _)| header)
     }
 
     const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#;
@@ -255,7 +344,8 @@ mod tests {
         let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let verifying = sources.iter().filter(|(_, text)| {
             let mut words = text.split(|c: char| !c.is_alphanumeric());
-            words.any(|word| word == "Validation") || text.contains("jsonwebtoken::decode")
+            let mut calls = ["jsonwebtoken::decode", "crypto::verify"].iter();
+            words.any(|word| word == "Validation") || calls.any(|call| text.contains(call))
         });
         let names: Vec<&str> = verifying.map(|(name, _)| name.as_str()).collect();
         assert!(
@@ -311,6 +401,63 @@ mod tests {
     }
 
     #[test]
+    fn t17_t18_t20_a_foreign_header_brings_no_key_and_no_extension_and_others_are_ignored() {
+        let foreign = |member: &str| {
+            let header = format!(r#"{{"alg":"RS256",{member}}}"#);
+            super::inspect::<ForeignHeader, IgnoredAny>(&token(header, "{}")).is_ok()
+        };
+        for name in FORBIDDEN {
+            for value in ["null", "false", "[]", "{}", r#""AA""#] {
+                assert!(!foreign(&format!(r#""{name}":{value}"#)), "{name} {value}");
+            }
+        }
+        // The name with an escaped letter is the same name.
+        assert!(!foreign(r#""\u0063rit":["exp"]"#));
+        for member in [
+            r#""x5t":"AA""#,
+            r#""x5t":5"#,
+            r#""x5t#S256":"AA""#,
+            r#""cty":"JWT""#,
+            r#""nonce":{}"#,
+            r#""typ":"JWT""#,
+            r#""kid":"k""#,
+        ] {
+            assert!(foreign(member), "{member}");
+        }
+        for member in [
+            r#""kid":5"#,
+            r#""typ":[]"#,
+            r#""alg":"none""#,
+            r#""x5t":"a","x5t":"b""#,
+        ] {
+            assert!(!foreign(member), "{member}");
+        }
+    }
+
+    #[test]
+    fn t23_t24_a_foreign_token_is_as_large_as_a_form_and_no_larger() {
+        let foreign = |token: &str| super::inspect::<ForeignHeader, IgnoredAny>(token).is_ok();
+        let of_size = |size: usize| {
+            let token = token(HEADER, "{}");
+            let (message, _) = token.rsplit_once('.').unwrap();
+            let rest = size - message.len() - 1;
+            format!("{message}.{}", "A".repeat(rest))
+        };
+        // No text in base64url has 4n + 1 characters, so one of two lengths is malformed.
+        assert!(foreign(&of_size(64 * 1024)) || foreign(&of_size(64 * 1024 - 1)));
+        assert!(!foreign(&of_size(64 * 1024 + 1)) && !foreign(&of_size(64 * 1024 + 2)));
+        let nested = |depth| format!("{{\"a\":{}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(foreign(&token(HEADER, nested(63))));
+        assert!(!foreign(&token(HEADER, nested(64))));
+        let members = |count: usize| {
+            let members: Vec<_> = (0..count).map(|n| format!("\"m{n}\":1")).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        assert!(foreign(&token(HEADER, members(200))));
+        assert!(!foreign(&token(HEADER, members(201))));
+    }
+
+    #[test]
     fn t20_t21_other_serialisations_are_refused() {
         let plain = token(HEADER, "{}");
         for text in [
@@ -346,7 +493,7 @@ mod tests {
             let plain = token(HEADER, "{}");
             format!("{plain}{}", "A".repeat(size - plain.len()))
         };
-        let refused = |size| matches!(inspect(&of_size(size)), Err(Malformed("larger than 8 KiB")));
+        let refused = |size| matches!(inspect(&of_size(size)), Err(Malformed("too large")));
         assert!(!refused(MAX_TOKEN));
         assert!(refused(MAX_TOKEN + 1));
         assert!(inspect(&format!("{}.", token(HEADER, "{}")).repeat(20_000)).is_err());

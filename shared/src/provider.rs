@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::{
     clock::Clock,
     config::{self, ConfigError, Environment, OAuthProvider, SignUps},
-    jws::Header,
+    jws::ForeignHeader,
 };
 use github::GitHub;
 use hosts::{Hosts, Lookup};
@@ -163,7 +163,7 @@ pub struct UnverifiedSubject<'a> {
 #[derive(Debug)]
 enum ProviderOf<'a> {
     AccessToken(&'a dyn Provider),
-    IdToken(&'a Oidc, Header),
+    IdToken(&'a Oidc, ForeignHeader),
 }
 
 impl Providers {

@@ -134,6 +134,19 @@ async fn t56_an_id_token_whose_sign_in_was_a_week_ago_is_no_recent_sign_in() {
 }
 
 #[tokio::test]
+async fn a_time_of_the_sign_in_with_a_fraction_counts_without_it() {
+    let scene = Scene::start().await;
+    let then = scene.now() - 20;
+    let fraction = f64::from(u32::try_from(then).unwrap()) + 0.5;
+
+    let signed_in = scene
+        .sign_in_with(&scene.id_token("ada", &json!(fraction)))
+        .await;
+
+    assert_eq!(auth_time(&signed_in), then);
+}
+
+#[tokio::test]
 async fn t56_the_earlier_of_the_providers_time_and_ours_is_the_time_of_the_sign_in() {
     let scene = Scene::start().await;
     let before = scene.now() - 20;
@@ -184,7 +197,7 @@ async fn t56_where_the_provider_does_not_say_when_no_sign_in_is_recent() {
         json!(null),
         json!("yesterday"),
         json!(-1),
-        json!(1.5),
+        json!(-1.5),
         json!([scene.now()]),
         json!(scene.now() * 1000),
         json!(scene.now() + 120),

@@ -251,6 +251,45 @@ async fn t11_an_assertion_that_another_key_signed_is_refused() {
 }
 
 #[tokio::test]
+async fn an_assertion_needs_no_kid_if_one_key_of_its_client_fits() {
+    let scene = Scene::start().await;
+    let sign = |key: &Key, jti: &str, header: Value| {
+        let mut claims = scene.claims(jti);
+        let now = f64::from(u32::try_from(scene.service.time.now()).unwrap());
+        claims["iat"] = json!(now - 0.5);
+        claims["exp"] = json!(now + 59.5);
+        key.sign_with_header(&header, &claims)
+    };
+    let without_kid = json!({ "alg": "ES256", "typ": "JWT" });
+    let more = json!({ "alg": "ES256", "kid": "one", "typ": "JWT", "x5t": "AA", "cty": 5 });
+    scene
+        .accepts(&sign(&scene.key, "a", without_kid.clone()))
+        .await;
+    scene.accepts(&sign(&scene.key, "b", more)).await;
+    let stranger = sign(&Key::new("one"), "c", without_kid.clone());
+    scene.refuses(&stranger, "signature").await;
+    for member in ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"] {
+        let mut header = without_kid.clone();
+        header[member] = json!(["exp"]);
+        scene
+            .refuses(&sign(&scene.key, member, header), "no plain JWT")
+            .await;
+    }
+
+    // With two keys of one kind, the header must name one.
+    let keys = [scene.key.jwk.clone(), Key::new("two").jwk];
+    let clients = json!([{ "client_id": SIGNER, "jwks": { "keys": keys } }]);
+    let service = Service::start_with(&[("CLIENTS", &clients.to_string())]).await;
+    let two = Scene { service, ..scene };
+    two.refuses(
+        &two.key.sign_with_header(&without_kid, &two.claims("d")),
+        "has its kid and alg",
+    )
+    .await;
+    two.accepts(&two.key.sign(&two.claims("e"))).await;
+}
+
+#[tokio::test]
 async fn t67_a_failed_assertion_says_the_same_of_every_client() {
     let scene = Scene::start().await;
     let answers = async |header: Value, key: &Key| {

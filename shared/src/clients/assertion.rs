@@ -23,7 +23,7 @@ use crate::{
     config::{self, ConfigError, Environment},
     dynamodb::{Expression, Item, Outcome, StoreError, Table, number, table::assertion_key},
     http::ApiError,
-    jws::{self, Audience, Header},
+    jws::{self, Audience, ForeignHeader},
 };
 
 /// The algorithms that a client may sign with.
@@ -80,7 +80,7 @@ pub struct Assertions {
 /// A well-formed assertion that is not verified.
 pub(super) struct Claimed<'a> {
     assertion: &'a str,
-    header: Header,
+    header: ForeignHeader,
     /// The client that it claims to be of: the client is chosen by it, and then the assertion is verified.
     pub(super) client_id: String,
 }
@@ -98,8 +98,11 @@ struct Claims {
     iss: String,
     sub: String,
     aud: Audience,
+    #[serde(deserialize_with = "jws::date")]
     exp: Timestamp,
+    #[serde(default, deserialize_with = "jws::optional_date")]
     nbf: Option<Timestamp>,
+    #[serde(default, deserialize_with = "jws::optional_date")]
     iat: Option<Timestamp>,
     jti: String,
 }
@@ -110,9 +113,9 @@ fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
 
 /// Checks the form of `assertion`. The outcome does not depend on the client.
 pub(super) fn inspect(assertion: &str) -> Result<Claimed<'_>, AssertionError> {
-    let inspected = jws::inspect::<Claims>(assertion);
+    let inspected = jws::inspect::<ForeignHeader, Claims>(assertion);
     let (header, claims) = inspected.or(rejected(
-        "it is no plain JWT with alg and kid, and with iss, sub, aud, exp and jti",
+        "it is no plain JWT with alg, and with iss, sub, aud, exp and jti",
     ))?;
     if header
         .typ
@@ -155,12 +158,12 @@ impl Assertions {
         let Claimed {
             assertion, header, ..
         } = claimed;
-        let key = client.jwks.find(&header.kid);
+        let key = client.jwks.find(header.kid.as_deref(), header.alg);
         let key = key.filter(|_| ALGORITHMS.contains(&header.alg));
         let Some(key) = key else {
             return rejected(NO_KEY);
         };
-        let verified = jws::verify(assertion, header, key);
+        let verified = jws::verify(assertion, header.alg, key);
         let claims: Claims = verified.or(rejected(NO_KEY))?;
         self.check(&claims, &client.client_id)?;
         self.use_up(&claims).await

@@ -1,15 +1,16 @@
 //! `CLIENTS`: the registered clients of the OAuth endpoints.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use jsonwebtoken::Algorithm;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     config::{ConfigError, Environment},
     http::{ApiError, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, is_vschar},
-    jwk::{self, PublicKey},
+    jwk::{self, KeySet, PublicKey},
     scope::{Scope, is_scope_token},
 };
 
@@ -78,7 +79,7 @@ impl GrantType {
 /// A JWK Set (RFC 7517 §5) of usable keys only.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(try_from = "JwkSet")]
-pub(super) struct ClientKeys(BTreeMap<String, Arc<PublicKey>>);
+pub(super) struct ClientKeys(KeySet);
 
 #[derive(Deserialize)]
 struct JwkSet {
@@ -90,7 +91,8 @@ impl TryFrom<JwkSet> for ClientKeys {
 
     fn try_from(set: JwkSet) -> Result<Self, Self::Error> {
         let usable = jwk::usable(&set.keys);
-        if usable.is_empty() || usable.len() != set.keys.len() {
+        let named = usable.ids().count();
+        if named == 0 || named != set.keys.len() {
             return Err("a key that is private or weak, or has no unique kid");
         }
         Ok(Self(usable))
@@ -98,8 +100,9 @@ impl TryFrom<JwkSet> for ClientKeys {
 }
 
 impl ClientKeys {
-    pub(super) fn find(&self, kid: &str) -> Option<&PublicKey> {
-        self.0.get(kid).map(Arc::as_ref)
+    /// Returns the key named `kid`, or the only key for `alg` if there is no `kid`.
+    pub(super) fn find(&self, kid: Option<&str>, alg: Algorithm) -> Option<&PublicKey> {
+        self.0.find(kid, alg).map(Arc::as_ref)
     }
 }
 
@@ -353,7 +356,7 @@ mod tests {
         assert!(
             of(&format!(r#"{{{key},"kid":"one"}}"#)).unwrap()[0]
                 .jwks
-                .find("one")
+                .find(Some("one"), Algorithm::ES256)
                 .is_some()
         );
         for keys in [

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 use thiserror::Error;
 
-use crate::jws;
+use crate::jws::{self, ForeignHeader};
 
 /// The id of a session. It identifies, and authenticates nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ impl SessionId {
 /// identified by its signed part. Any other token, such as an opaque one with dots, is identified by its whole text.
 fn identifying_part(token: &str) -> &str {
     // The form that the verification of an ID token requires.
-    let is_jwt = jws::inspect::<IgnoredAny>(token).is_ok();
+    let is_jwt = jws::inspect::<ForeignHeader, IgnoredAny>(token).is_ok();
     let signed = token.rsplit_once('.').filter(|_| is_jwt);
     signed.map_or(token, |(signed, _)| signed)
 }

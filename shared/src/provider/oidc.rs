@@ -8,14 +8,14 @@ use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use secrecy::ExposeSecret;
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
-    jws::{self, Audience, Header, Refused},
+    jws::{self, Audience, ForeignHeader, NumericDate, Refused},
 };
 use keys::ProviderKeys;
 
@@ -43,29 +43,24 @@ struct Claims {
     sub: String,
     aud: Audience,
     azp: Option<String>,
+    #[serde(deserialize_with = "jws::date")]
     exp: Timestamp,
+    #[serde(deserialize_with = "jws::date")]
     iat: Timestamp,
+    #[serde(default, deserialize_with = "jws::optional_date")]
     nbf: Option<Timestamp>,
     nonce: Option<String>,
     at_hash: Option<String>,
     tid: Option<String>,
-    /// The time of the authentication (OpenID Connect Core 1.0 §2). The claim is optional, so a value that is not a
-    /// time is ignored.
-    auth_time: Option<Value>,
-    name: Option<String>,
-    preferred_username: Option<String>,
-    email: Option<String>,
-    #[serde(default)]
-    email_verified: Flag,
-    picture: Option<String>,
+    /// All other claims. [`optional`] reads them, because a wrong one must not stop a sign-in.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// A boolean, which Apple writes as text.
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(untagged)]
 enum Flag {
-    #[default]
-    Missing,
     Bool(bool),
     Text(String),
 }
@@ -73,7 +68,6 @@ enum Flag {
 impl Flag {
     fn is_true(&self) -> bool {
         match self {
-            Self::Missing => false,
             Self::Bool(value) => *value,
             Self::Text(text) => text == "true",
         }
@@ -81,8 +75,8 @@ impl Flag {
 }
 
 /// Checks the form of an ID token and returns its header and its `iss`, both unverified.
-pub(super) fn inspect(token: &str) -> Result<(Header, String), ProviderError> {
-    let inspected = jws::inspect::<UnverifiedOrigin>(token);
+pub(super) fn inspect(token: &str) -> Result<(ForeignHeader, String), ProviderError> {
+    let inspected = jws::inspect::<ForeignHeader, UnverifiedOrigin>(token);
     let inspected = inspected.map_err(|_| ProviderError::Rejected("it is not a plain ID token"));
     inspected.map(|(header, origin)| (header, origin.iss))
 }
@@ -125,11 +119,12 @@ impl Oidc {
     /// Verifies an ID token that [`inspect`] read `header` from.
     pub(super) async fn verify(
         &self,
-        header: &Header,
+        header: &ForeignHeader,
         subject: &SubjectToken,
     ) -> Result<Identity, ProviderError> {
-        const REFUSED: ProviderError =
-            ProviderError::Rejected("its signature is not valid for the provider's keys");
+        const NO_KEY: ProviderError = ProviderError::Rejected(
+            "no key, or more than one key, of the provider fits its header",
+        );
         let token = subject.token.expose_secret();
         let typ = header.typ.as_deref();
         if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
@@ -142,11 +137,20 @@ impl Oidc {
                 "its algorithm is not configured for the provider",
             ));
         }
-        let key = self.keys.find(&header.kid).await?.ok_or(REFUSED)?;
-        let verified = jws::verify::<Claims>(token, header, &key);
-        let claims = verified.map_err(|refused| match refused {
-            Refused::Algorithm => ProviderError::Rejected("its algorithm is not that of its key"),
-            Refused::Signature | Refused::Claims => REFUSED,
+        let (kid, alg) = (header.kid.as_deref(), header.alg);
+        let key = self.keys.find(kid, alg).await?.ok_or(NO_KEY)?;
+        let mut verified = jws::verify::<Claims>(token, alg, &key);
+        if kid.is_none() && matches!(verified, Err(Refused::Signature)) {
+            // The provider may have replaced its only key.
+            let key = self.keys.find_anew(kid, alg).await?.ok_or(NO_KEY)?;
+            verified = jws::verify(token, alg, &key);
+        }
+        let claims = verified.map_err(|refused| {
+            ProviderError::Rejected(match refused {
+                Refused::Algorithm => "its algorithm is not that of its key",
+                Refused::Signature => "its signature is not valid for the provider's keys",
+                Refused::Claims => "a required claim is missing, or a claim has another type",
+            })
         })?;
         self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
         if let Some(access_token) = &subject.access_token {
@@ -209,27 +213,39 @@ impl Oidc {
         Ok(())
     }
 
-    fn identity(&self, claims: Claims) -> Identity {
+    fn identity(&self, mut claims: Claims) -> Identity {
+        let others = &mut claims.others;
         // An address that an administrator of the tenant can set is not verified by the provider.
         let vouches = self.config.tenants.is_empty();
-        let email = match claims.email {
+        let is_verified =
+            optional(others, "email_verified").is_some_and(|flag: Flag| flag.is_true());
+        let email = match optional(others, "email") {
             None => EmailAnswer::NotTold,
             Some(address) => EmailAnswer::Some(Email {
-                verified: vouches && claims.email_verified.is_true(),
+                verified: vouches && is_verified,
                 address,
             }),
         };
         let profile = Profile {
-            name: claims.name,
-            username: claims.preferred_username,
+            name: optional(others, "name"),
+            username: optional(others, "preferred_username"),
             email,
-            picture: claims.picture,
+            picture: optional(others, "picture"),
         };
         // Not `iat`, the time of issue: the sign-in at the provider may be weeks older.
-        let signed_in_at = claims.auth_time.as_ref().and_then(Value::as_u64);
+        let signed_in_at = optional(others, "auth_time").map(|NumericDate(time)| time);
         Identity::new(self.config.name.clone(), claims.iss, claims.sub, profile)
             .signed_in(signed_in_at)
     }
+}
+
+/// Takes the claim `name` out of `claims`. A claim of another type is dropped, and the log has its name only.
+fn optional<T: DeserializeOwned>(claims: &mut Map<String, Value>, name: &str) -> Option<T> {
+    let value = claims.remove(name)?;
+    serde_json::from_value(value).unwrap_or_else(|_| {
+        tracing::warn!(event = "id_token.claim_dropped", claim = name);
+        None
+    })
 }
 
 /// Returns the left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); `None` for an algorithm without a
@@ -262,7 +278,201 @@ fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+    use serde_json::json;
+
     use super::*;
+    use crate::{
+        config::{self, Environment},
+        jwk,
+        provider::{SubjectTokenType, hosts::Hosts, outbound::Timeouts},
+    };
+
+    const ISSUER: &str = "https://login.example.com";
+    const NOW: Timestamp = 1_700_000_000;
+
+    /// A provider whose one key is known, and whose hosts have no address.
+    async fn provider(public_key: &[u8]) -> Oidc {
+        let clock = Clock::new(|| NOW);
+        let settings = json!([{
+            "name": "acme", "issuer": ISSUER, "client_ids": ["app"], "algorithms": ["EdDSA", "ES256", "RS256"],
+        }]);
+        let settings = settings.to_string();
+        let env = Environment::of([("OIDC_PROVIDERS", settings.as_str())]);
+        let config = config::oidc_providers(&env).unwrap().remove(0);
+        let lookup = |_| Box::pin(async { Err(io::Error::other("no address")) }) as _;
+        let hosts = Hosts::new(Arc::new(lookup), env.is_local());
+        let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts).unwrap();
+        let provider = Oidc::new(config, &outbound, clock);
+        let x = URL_SAFE_NO_PAD.encode(public_key);
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x });
+        provider.keys.publish(jwk::usable(&[key])).await;
+        provider
+    }
+
+    async fn verify(provider: &Oidc, token: &str) -> Result<Identity, ProviderError> {
+        let (header, _) = inspect(token)?;
+        let subject = SubjectToken {
+            token: token.into(),
+            kind: SubjectTokenType::IdToken,
+            issuer: None,
+            nonce: None,
+            access_token: None,
+        };
+        provider.verify(&header, &subject).await
+    }
+
+    /// Splits a token into its decoded parts.
+    fn decoded(token: &str) -> Option<Vec<Vec<u8>>> {
+        let parts = token
+            .split('.')
+            .map(|part| URL_SAFE_NO_PAD.decode(part).ok());
+        parts.collect()
+    }
+
+    /// Pseudo-random numbers (xorshift64), the same in each run.
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % u64::try_from(limit).unwrap()).unwrap()
+        }
+
+        fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+            &all[self.below(all.len())]
+        }
+    }
+
+    fn flip(bytes: &mut [u8], dice: &mut Dice) {
+        let at = dice.below(bytes.len());
+        bytes[at] ^= 1 << dice.below(8);
+    }
+
+    /// Writes an object with its members in another order, two values swapped, or one more member.
+    fn rewrite(json: &[u8], dice: &mut Dice) -> Vec<u8> {
+        let object: Map<String, Value> = serde_json::from_slice(json).unwrap();
+        let mut members: Vec<(String, Value)> = object.into_iter().collect();
+        let (a, b) = (dice.below(members.len()), dice.below(members.len()));
+        match dice.below(4) {
+            0 => members.swap(a, b),
+            1 => {
+                let values = (members[a].1.clone(), members[b].1.clone());
+                (members[b].1, members[a].1) = values;
+            }
+            2 => drop(members.remove(a)),
+            _ => {
+                let names = ["alg", "crit", "jku", "jwk", "kid", "sub", "x5c", "x5t", "é"];
+                let values = [
+                    json!("none"),
+                    json!("HS256"),
+                    json!("one"),
+                    json!(["exp"]),
+                    json!({ "kty": "oct", "k": "AA" }),
+                    json!(NOW),
+                    json!(null),
+                ];
+                let member = (
+                    (*dice.one_of(&names)).to_owned(),
+                    dice.one_of(&values).clone(),
+                );
+                members.insert(a, member);
+            }
+        }
+        let members = members
+            .iter()
+            .map(|(name, value)| format!("{}:{value}", json!(name)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(",")).into_bytes()
+    }
+
+    fn mutant(token: &str, dice: &mut Dice) -> Vec<u8> {
+        let mut parts = decoded(token).unwrap();
+        match dice.below(8) {
+            0 | 1 => {
+                let mut text = token.as_bytes().to_vec();
+                flip(&mut text, dice);
+                return text;
+            }
+            2 | 3 => {
+                let part = dice.below(3);
+                flip(&mut parts[part], dice);
+            }
+            4 => {
+                let (a, b) = (dice.below(3), dice.below(3));
+                parts.swap(a, b);
+            }
+            5 => {
+                let part = dice.below(3);
+                let keep = dice.below(parts[part].len());
+                parts[part].truncate(keep);
+            }
+            _ => {
+                let part = dice.below(2);
+                parts[part] = rewrite(&parts[part], dice);
+            }
+        }
+        let parts = parts.iter().map(|part| URL_SAFE_NO_PAD.encode(part));
+        parts.collect::<Vec<_>>().join(".").into_bytes()
+    }
+
+    #[tokio::test]
+    async fn t13_t22_t29_of_twenty_thousand_mutants_of_an_id_token_none_is_accepted() {
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let provider = provider(key.public_key().as_ref()).await;
+        let sign = |header: Value| {
+            let claims = json!({
+                "iss": ISSUER, "aud": "app", "sub": "ada", "iat": NOW, "exp": NOW + 300, "name": "Ada",
+            });
+            let parts = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+            let message = parts.join(".");
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()));
+            format!("{message}.{signature}")
+        };
+        let tokens = [
+            sign(json!({ "alg": "EdDSA", "kid": "one", "typ": "JWT", "x5t": "AA" })),
+            sign(json!({ "alg": "EdDSA" })),
+        ];
+        let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+        for token in &tokens {
+            assert!(verify(&provider, token).await.is_ok());
+            for nth in 0..10_000 {
+                let mutant = mutant(token, &mut dice);
+                let Ok(mutant) = String::from_utf8(mutant) else {
+                    continue;
+                };
+                let accepted = verify(&provider, &mutant).await.is_ok();
+                let is_same = decoded(&mutant) == decoded(token);
+                assert!(!accepted || is_same, "{nth}: {mutant}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_a_number_with_or_without_a_fraction() {
+        for (json, time) in [
+            ("1700000000", Some(NOW)),
+            ("1700000000.0", Some(NOW)),
+            ("1700000000.5", Some(NOW)),
+            ("1700000000.999", Some(NOW)),
+            ("1.7e9", Some(NOW)),
+            ("17E+8", Some(NOW)),
+            ("0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("1e300", None),
+            ("-1", None),
+            ("-0.5", None),
+            ("\"1700000000\"", None),
+            ("[1700000000]", None),
+            ("null", None),
+        ] {
+            let read = serde_json::from_str::<NumericDate>(json).ok();
+            assert_eq!(read.map(|NumericDate(time)| time), time, "{json}");
+        }
+    }
 
     /// OpenID Connect Core 1.0, Appendix A.3.
     #[test]

@@ -1,8 +1,9 @@
 //! The public keys of a provider: found through its discovery document, cached as its headers say, and longer while
 //! it is down.
 
-use std::{collections::BTreeMap, fmt, ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{fmt, ops::RangeInclusive, sync::Arc, time::Duration};
 
+use jsonwebtoken::Algorithm;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::Url;
@@ -12,7 +13,7 @@ use crate::{
     cached::{Cached, FailedRecently, Lifetime},
     clock::Clock,
     config::OidcProvider,
-    jwk::{self, PublicKey},
+    jwk::{self, KeySet, PublicKey},
 };
 
 /// The bounds of the cache lifetime that the set's `Cache-Control` names.
@@ -23,13 +24,11 @@ const GRACE: Duration = Duration::from_hours(24);
 const MAX_KEYS: usize = 50;
 const MAX_JWKS: usize = 150_000;
 
-type KeysById = BTreeMap<String, Arc<PublicKey>>;
-
 /// The keys of one provider.
 pub(super) struct ProviderKeys {
     config: Arc<OidcProvider>,
     outbound: Outbound,
-    keys: Cached<KeysById>,
+    keys: Cached<KeySet>,
 }
 
 /// The used members of a discovery document (OpenID Connect Discovery 1.0 §3).
@@ -59,20 +58,44 @@ impl ProviderKeys {
         }
     }
 
-    /// Returns the key named `kid`, if the provider has one.
-    pub(super) async fn find(&self, kid: &str) -> Result<Option<Arc<PublicKey>>, ProviderError> {
-        if let Some(key) = self.keys.get(self.read()).await?.get(kid) {
+    /// Returns the key named `kid`, or the only key for `alg` if there is no `kid`.
+    pub(super) async fn find(
+        &self,
+        kid: Option<&str>,
+        alg: Algorithm,
+    ) -> Result<Option<Arc<PublicKey>>, ProviderError> {
+        if let Some(key) = self.keys.get(self.read()).await?.find(kid, alg) {
             return Ok(Some(key.clone()));
         }
-        // The key may have been published a moment ago.
-        Ok(self.keys.reload(self.read()).await?.get(kid).cloned())
+        self.find_anew(kid, alg).await
     }
 
-    async fn read(&self) -> Result<(KeysById, Lifetime), ProviderError> {
+    /// Does the same with keys that were read a moment ago, because the key may be new.
+    pub(super) async fn find_anew(
+        &self,
+        kid: Option<&str>,
+        alg: Algorithm,
+    ) -> Result<Option<Arc<PublicKey>>, ProviderError> {
+        let keys = self.keys.reload(self.read()).await?;
+        Ok(keys.find(kid, alg).cloned())
+    }
+
+    /// Caches a set, as if the provider had published it.
+    #[cfg(test)]
+    pub(super) async fn publish(&self, keys: KeySet) {
+        let lifetime = Lifetime {
+            fresh_for: GRACE,
+            usable_for: GRACE,
+        };
+        let read = async { Ok::<_, ProviderError>((keys, lifetime)) };
+        assert!(self.keys.reload(read).await.is_ok());
+    }
+
+    async fn read(&self) -> Result<(KeySet, Lifetime), ProviderError> {
         self.outbound.verification(self.load()).await
     }
 
-    async fn load(&self) -> Result<(KeysById, Lifetime), ProviderError> {
+    async fn load(&self) -> Result<(KeySet, Lifetime), ProviderError> {
         let config = &self.config;
         // For an issuer with tenants, `common` serves the document of all tenants, with the pattern as issuer.
         let base = config.issuer.replace("{tenantid}", "common");
@@ -156,7 +179,7 @@ impl fmt::Debug for ProviderKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut set = f.debug_set();
         if let Some(keys) = self.keys.last() {
-            set.entries(keys.keys());
+            set.entries(keys.ids());
         }
         set.finish()
     }
