@@ -32,6 +32,11 @@ export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOpti
    * that an answer that was under way at the sign-out does not sign the user in again.
    */
   cookies?: () => CookieStore | Promise<CookieStore>;
+  /**
+   * The `session` options of next-auth. The strategy is `jwt`, with a database adapter too, because the cookie of the
+   * session contains the tokens.
+   */
+  session?: { strategy?: "jwt" | "database" | undefined } | undefined;
 }
 
 /** The methods of `cookies` of `next/headers` that the package calls. */
@@ -108,12 +113,15 @@ const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope"
 const ENDED = "cambio.ended";
 const ENDED_SESSIONS = 4;
 
+const NOT_IN_DATABASES = 'a session in a database has no access token: set session.strategy to "jwt"';
+
 /** Returns the callbacks that both versions of next-auth share. */
 export function steps(options: SessionOptions) {
   const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const watch = watcher(options);
-  const { tried, emit } = watch;
+  const { tried, emit, report } = watch;
+  if (options.session?.strategy === "database") throw new CambioError("misconfigured", NOT_IN_DATABASES);
   const keep = keeper(client, options);
   const revoke = revoker(options);
   /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
@@ -121,8 +129,10 @@ export function steps(options: SessionOptions) {
   const readings = new AsyncLocalStorage<Reading>();
   /** Reads the session of the app; missing in an app that does not call `accessTokenOf`. */
   let readSession: () => Promise<unknown>;
+  /** Set once the log says that the sessions are in a database. */
+  let isReported = false;
 
-  async function exchange(account: ProviderTokens | null | undefined): Promise<Grant | Refusal> {
+  async function exchange(account: ProviderTokens): Promise<Grant | Refusal> {
     return exchanged(client, watch, account, await tried(() => userAgent?.()));
   }
 
@@ -151,7 +161,7 @@ export function steps(options: SessionOptions) {
   }
 
   /** Ends the session of this browser that a sign-in replaces. Never fails. */
-  async function replace({ refreshToken }: Kept): Promise<void> {
+  async function replace(refreshToken = ""): Promise<void> {
     const reading: Reading = { isFormer: true };
     try {
       await readings.run(reading, readSession);
@@ -168,9 +178,10 @@ export function steps(options: SessionOptions) {
 
     /** Exchanges the sign-in. A refusal is a page, because next-auth puts the message of an exception into the URL. */
     async signIn(account: ProviderTokens | null | undefined): Promise<true | string> {
+      if (!hasToken(account)) return true;
       const grant = await exchange(account);
       if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
-      if (account) grants.set(account, grant);
+      grants.set(account, grant);
       return true;
     },
 
@@ -183,41 +194,52 @@ export function steps(options: SessionOptions) {
       const reading = readings.getStore();
       if (reading?.isFormer) return parameters.token;
       // The cookie contains the refresh token, which the app's callbacks do not get.
-      const held = unpacked(parameters.token);
+      const held = keptIn(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
       // For an `account` unknown to `signIn`, the same exchange within a minute opens the same session.
-      const grant = account ? (grants.get(account) ?? (await exchange(account))) : undefined;
+      const grant = hasToken(account) ? (grants.get(account) ?? (await exchange(account))) : undefined;
+      if (account && !grant) report(`the sign-in has no token of ${account.provider}`, "", "info");
       const cambio: Kept | undefined =
         typeof grant === "object"
-          ? { ...keep.opened(grant), id: crypto.randomUUID() }
+          ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
           : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
       if (cambio) cambio.user = fitting(cambio);
-      const token = cambio ? { ...parameters.token, ...claims(cambio.user), cambio: visible(cambio) } : parameters.token;
+      const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
-      if (account && cambio) await replace(cambio);
+      if (account) await replace(cambio?.refreshToken);
       // At a sign-in, a callback that returns a new token keeps the grant; later, a callback may remove `cambio`.
-      return next && cambio && (account || next.cambio) ? packed(next, cambio) : next;
+      return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
     },
 
     async session<P extends { session: { user?: object | undefined }; token?: Token }, S extends object>(
       parameters: P,
       own?: (parameters: P) => S | PromiseLike<S>,
     ): Promise<P["session"] | S> {
-      const kept = unpacked(parameters.token);
+      const kept = keptIn(parameters.token);
+      if (!parameters.token && !isReported) {
+        isReported = true;
+        report(NOT_IN_DATABASES);
+      }
       const reading = readings.getStore();
       if (reading) reading.kept = kept;
-      let { session } = parameters;
       let mine = parameters;
       if (kept) {
         const { id, name, email, picture } = kept.user;
         const shown = state(kept);
-        session = { ...session, ...(exposeAccessToken || "error" in shown ? shown : {}), user: { ...session.user, id, name, email, image: picture } };
         const { cambio, ...token } = parameters.token as Token;
-        mine = { ...parameters, token: { ...token, cambio: visible(kept) } };
+        mine = {
+          ...parameters,
+          session: {
+            ...parameters.session,
+            ...(exposeAccessToken || "error" in shown ? shown : {}),
+            user: { ...parameters.session?.user, id, name, email, image: picture },
+          },
+          token: { ...token, cambio: visible(kept) },
+        };
         // In place: if a session has no `user`, the `auth` of Auth.js 5 shows the token of its own parameters.
         parameters.token = token;
       }
-      return own ? withoutOurs((await own({ ...mine, session })) ?? session) : session;
+      return own ? withoutOurs((await own(mine)) ?? mine.session) : mine.session;
     },
 
     accessTokenOf(session: () => Promise<unknown>): GetAccessToken {
@@ -228,12 +250,13 @@ export function steps(options: SessionOptions) {
         if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf: the session is cached");
         const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
         if (token) return { token, expiresAt: expiresAt as number };
-        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
+        const reason = found && !reading.kept ? "the sign-in has no token of a provider" : "the session has no access token";
+        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", reason);
       };
     },
 
     async signOut(token: object | null | undefined): Promise<void> {
-      const kept = unpacked(token);
+      const kept = keptIn(token);
       if (!kept) return;
       emit({ type: "signOut", userId: kept.user.id });
       await end(kept);
@@ -243,6 +266,11 @@ export function steps(options: SessionOptions) {
 
 /** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
 export const OF_SESSION = 48;
+
+/** Returns whether a sign-in has a token of its provider. E-mail links, credentials and passkeys have none. */
+function hasToken(account: ProviderTokens | null | undefined): account is ProviderTokens {
+  return !!(account?.id_token || account?.access_token);
+}
 
 function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;
@@ -261,28 +289,9 @@ function fitting({ accessToken, refreshToken, user: { identities, ...user } }: K
   return user as User;
 }
 
-/** Returns the claims of a user in next-auth's token. */
-function claims({ id, name, email, picture }: User) {
-  return { sub: id, name, email, picture };
-}
-
-/** Returns the members of a user that a token has claims for. */
-function claimed({ sub, name, email, picture }: Record<string, unknown>) {
-  return { id: sub, name, email, picture };
-}
-
-/** Returns the token to store, with each member of the user once. */
-function packed<T extends object>(token: T, { user, ...kept }: Kept): T & { cambio: Kept } {
-  const rest: Partial<User> = { ...user };
-  for (const [name, value] of Object.entries(claimed(token as Record<string, unknown>)))
-    if (user[name as keyof User] === value) delete rest[name as keyof User];
-  return { ...token, cambio: { ...kept, user: rest as User } };
-}
-
 /** Returns Cambio's part of a stored token. */
-function unpacked(token: Token | null | undefined): Kept | undefined {
-  const kept = token?.cambio as Kept | undefined;
-  return kept && { ...kept, user: { ...claimed(token as Record<string, unknown>), ...kept.user } as User };
+function keptIn(token: Token | null | undefined): Kept | undefined {
+  return token?.cambio as Kept | undefined;
 }
 
 function withoutTokens(account: object): object {
@@ -291,8 +300,9 @@ function withoutTokens(account: object): object {
 
 /** Returns a session of the app without any copy of Cambio's part of the token or of a refresh token. */
 function withoutOurs<S extends object>(session: S): S {
-  const isOurs = (name: string, value: unknown) => name === "cambio" || (typeof value === "string" && value.startsWith("cbr_"));
-  const json = JSON.stringify(session, (name, value: unknown) => (isOurs(name, value) ? undefined : value));
+  const json = JSON.stringify(session, (name, value: unknown) =>
+    name === "cambio" || (typeof value === "string" && value.startsWith("cbr_")) ? undefined : value,
+  );
   return json === JSON.stringify(session) ? session : JSON.parse(json);
 }
 
@@ -323,10 +333,9 @@ const REFUSALS: Record<string, Refusal> = {
 export async function exchanged(
   client: CambioClient,
   { report, emit }: ReturnType<typeof watcher>,
-  account: ProviderTokens | null | undefined,
+  account: ProviderTokens,
   userAgent?: string | null,
 ): Promise<Grant | Refusal> {
-  if (!account) return "CambioMisconfigured";
   const { provider } = account;
   try {
     const grant = await client.exchange(account, { userAgent });

@@ -229,7 +229,7 @@ export class CambioError extends Error {
     message: string,
     { cause, ...details }: CambioErrorDetails = {},
   ) {
-    super(message, cause === undefined ? {} : { cause });
+    super(message, cause ? { cause } : {});
     Object.assign(this, details);
   }
 }
@@ -342,7 +342,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     if (!proof) {
       const credentials = [clientId, setting(options.clientSecret, "CAMBIO_CLIENT_SECRET")];
       // RFC 6749, section 2.3.1: each is form-urlencoded first.
-      const encoded = credentials.map((text) => new URLSearchParams({ "": text }).toString().slice(1));
+      const encoded = credentials.map((text) => `${new URLSearchParams({ "": text })}`.slice(1));
       headers.Authorization = `Basic ${btoa(encoded.join(":"))}`;
     }
     const body = new URLSearchParams();
@@ -356,7 +356,7 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
     const url = `${base}${path}`;
     const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
-    const cache: RequestInit = "cache" in Object(globalThis.Request?.prototype) ? { cache: "no-store" } : {};
+    const cache = "cache" in Object(globalThis.Request?.prototype) && ({ cache: "no-store" } as const);
     let answer: Response;
     try {
       // Cloudflare Workers have no `redirect: "error"`.
@@ -455,8 +455,8 @@ function pause(wait: number, signal: AbortSignal): Promise<void> {
 async function failureOf(path: string, answer: Response): Promise<CambioError> {
   const details = detailsOf(answer);
   const where = details.requestId ? ` (request ${details.requestId})` : "";
-  // A browser hides the status of a redirect.
-  if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
+  // In a browser, the status of a redirect is 0.
+  if (answer.status < 400) {
     let target = "";
     try {
       // The origin only, because the rest of the address may contain a secret.
@@ -480,12 +480,11 @@ async function failureOf(path: string, answer: Response): Promise<CambioError> {
 
 function detailsOf({ status, headers }: Response): CambioErrorDetails {
   const requestId = headers.get("apigw-requestid") ?? headers.get("x-amzn-requestid") ?? undefined;
-  return { status, requestId, retryAfter: milliseconds(headers.get("Retry-After")) };
+  return { status, requestId, retryAfter: milliseconds(headers.get("Retry-After") ?? "") };
 }
 
 /** Returns how long `Retry-After` asks to wait; it holds seconds or a date (RFC 9110, section 10.2.3). */
-function milliseconds(retryAfter: string | null): number | undefined {
-  if (!retryAfter) return undefined;
+function milliseconds(retryAfter: string): number | undefined {
   const wait = /^\d+$/.test(retryAfter) ? Number(retryAfter) * 1000 : Date.parse(retryAfter) - Date.now();
   return wait >= 0 ? wait : undefined;
 }

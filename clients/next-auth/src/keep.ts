@@ -34,7 +34,7 @@ export interface WatchOptions {
 export interface Logger {
   /** Logs a failure of Cambio or of the settings. */
   error(message: string): void;
-  /** Logs a refused sign-in. */
+  /** Logs a refused sign-in, and one without a token of a provider. */
   info(message: string): void;
 }
 
@@ -77,7 +77,7 @@ export interface Kept {
   user: User;
   /** Set if Cambio ended the session. */
   hasEnded?: true;
-  /** A random id of this sign-in, for next-auth; unknown to Cambio. */
+  /** A random id of this sign-in, for next-auth; unknown to Cambio. It is unique among the few of one browser. */
   id?: string | undefined;
 }
 

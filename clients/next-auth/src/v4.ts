@@ -39,6 +39,8 @@ export interface NextAuthCambioOptions extends SessionOptions {
    * change it.
    */
   callbacks?: NextAuthOptions["callbacks"];
+  /** Your own `session` options, such as `maxAge`. The strategy is `jwt`. */
+  session?: NextAuthOptions["session"];
   /** Your own events, after these. */
   events?: NextAuthOptions["events"];
 }
@@ -54,12 +56,14 @@ export interface NextAuthCambioOptions extends SessionOptions {
  * ```
  */
 export interface NextAuthCambio {
-  /** Both parts below, to spread into your options. */
-  options: Pick<NextAuthCambio, "callbacks" | "events">;
+  /** The parts below, to spread into your options. */
+  options: Pick<NextAuthCambio, "callbacks" | "events" | "session">;
   /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthOptions["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthOptions["events"]>;
+  /** The strategy `jwt`, which works with a database adapter too, and your own `session` options. */
+  session: NonNullable<NextAuthOptions["session"]>;
   /**
    * Returns `getAccessToken` of your app.
    *
@@ -94,7 +98,7 @@ export interface NextAuthCambio {
  */
 export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
   const { callbacks: own = {}, events = {} } = options;
-  const { client, ...step } = steps(options);
+  const { client, accessTokenOf, ...step } = steps(options);
 
   const parts: NextAuthCambio["options"] = {
     callbacks: {
@@ -106,11 +110,12 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       async jwt(parameters) {
         const token = await step.jwt(parameters, own.jwt);
         // next-auth 4 has no other way to end a session: it logs this, and removes the cookie.
-        if (!token) throw new Error("the session was signed out");
+        if (token === null) throw new Error("signed out");
         return token;
       },
       session: (parameters) => step.session(parameters, own.session),
     },
+    session: { ...options.session, strategy: "jwt" },
     events: {
       ...events,
       async signOut(message) {
@@ -119,5 +124,5 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
+  return { client, accessTokenOf, options: parts, ...parts };
 }

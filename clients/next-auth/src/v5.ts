@@ -1,5 +1,5 @@
 /** For Auth.js 5: `next-auth@5`. */
-import type { NextAuthConfig, NextAuthResult } from "next-auth";
+import type { NextAuthConfig, NextAuthResult, Session } from "next-auth";
 import { type DeclaredSession, type GetAccessToken, type SessionOptions, steps, type Visible } from "./callbacks.js";
 import { cambioHandler } from "./handler.js";
 import type { CambioClient } from "./index.js";
@@ -43,6 +43,8 @@ export interface AuthCambioOptions extends SessionOptions {
    * change it.
    */
   callbacks?: NonNullable<NextAuthConfig["callbacks"]>;
+  /** Your own `session` options, such as `maxAge`. The strategy is `jwt`. */
+  session?: NextAuthConfig["session"];
   /** Your own events, after these. */
   events?: NonNullable<NextAuthConfig["events"]>;
 }
@@ -58,12 +60,14 @@ export interface AuthCambioOptions extends SessionOptions {
  * ```
  */
 export interface AuthCambio {
-  /** Both parts below, to spread into your options. */
-  options: Pick<AuthCambio, "callbacks" | "events">;
+  /** The parts below, to spread into your options. */
+  options: Pick<AuthCambio, "callbacks" | "events" | "session">;
   /** `signIn`, `jwt` and `session`, each of which calls yours. */
   callbacks: NonNullable<NextAuthConfig["callbacks"]>;
   /** `signOut`, which ends the session at Cambio and calls yours. */
   events: NonNullable<NextAuthConfig["events"]>;
+  /** The strategy `jwt`, which works with a database adapter too, and your own `session` options. */
+  session: NonNullable<NextAuthConfig["session"]>;
   /**
    * Returns `getAccessToken` of your app.
    *
@@ -95,7 +99,7 @@ export interface AuthCambio {
  */
 export function cambio(options: AuthCambioOptions = {}): AuthCambio {
   const { callbacks: own = {}, events = {} } = options;
-  const { client, ...step } = steps(options);
+  const { client, accessTokenOf, ...step } = steps(options);
 
   const parts: AuthCambio["options"] = {
     callbacks: {
@@ -105,8 +109,9 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
         return allowed === true ? step.signIn(parameters.account) : allowed;
       },
       jwt: (parameters) => step.jwt(parameters, own.jwt),
-      session: (parameters) => step.session(parameters, own.session),
+      session: (parameters) => step.session(parameters, own.session ?? (parameters.token ? undefined : shown)),
     },
+    session: { ...options.session, strategy: "jwt" },
     events: {
       ...events,
       async signOut(message) {
@@ -116,7 +121,12 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       },
     },
   };
-  return { client, options: parts, ...parts, accessTokenOf: step.accessTokenOf };
+  return { client, accessTokenOf, options: parts, ...parts };
+}
+
+/** Returns what Auth.js shows of a session in a database by default. */
+function shown({ session }: { session: Session }): Session {
+  return session && JSON.parse(JSON.stringify(session, ["user", "name", "email", "image", "expires"]));
 }
 
 /**

@@ -3,6 +3,7 @@
  * The real handlers of next-auth 4 and Auth.js 5, with a browser that keeps cookies, and a provider beside the Cambio
  * of server.mjs.
  */
+import { generateKeyPairSync, sign } from "node:crypto";
 import { createRequire, register } from "node:module";
 
 // Next.js has no `exports`, so that Node finds its modules by their file names only.
@@ -25,14 +26,26 @@ Object.assign(process.env, { NEXTAUTH_URL: APP, NEXTAUTH_SECRET: "s".repeat(32),
 /** The tokens that the provider issues at a sign-in; no browser may get them. */
 export const PROVIDER_TOKENS = { access_token: "gho_secret", refresh_token: "ghr_secret", token_type: "bearer", scope: "read:user" };
 
-/** What the provider answers. @param {string} path */
-export function providerAnswer(path) {
+const { publicKey, privateKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
+
+/** An ID token of the OIDC provider. @param {string} issuer */
+function idToken(issuer) {
+  const now = Math.floor(Date.now() / 1000);
+  const claims = { iss: issuer, aud: "id", sub: "1", name: "Octocat", email: "octocat@example.com", iat: now, exp: now + 300 };
+  const text = [{ alg: "RS256", kid: "1" }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString("base64url")).join(".");
+  return `${text}.${sign("sha256", Buffer.from(text), privateKey).toString("base64url")}`;
+}
+
+/** What the provider answers. @param {string} path @param {string} [host] of the request, for an ID token */
+export function providerAnswer(path, host) {
+  if (path === "/oidc/token") return { body: { ...PROVIDER_TOKENS, id_token: idToken(`http://${host}/oidc`) } };
+  if (path === "/oidc/jwks") return { body: { keys: [{ ...publicKey.export({ format: "jwk" }), kid: "1", alg: "RS256", use: "sig" }] } };
   if (path === "/provider/token") return { body: PROVIDER_TOKENS };
   if (path === "/provider/user") return { body: { id: 1, name: "Octocat", email: "octocat@example.com" } };
 }
 
 /** @param {string} url */
-function provider(url) {
+export function provider(url) {
   return {
     id: "github",
     name: "GitHub",
@@ -46,6 +59,14 @@ function provider(url) {
     checks: /** @type {["none"]} */ (["none"]),
     profile: (/** @type {any} */ { id, name, email }) => ({ id: String(id), name, email }),
   };
+}
+
+/** An OIDC provider, for both versions. @param {string} url @param {4 | 5} version */
+export function oidcProvider(url, version) {
+  const profile = (/** @type {any} */ { sub, name, email }) => ({ id: sub, name, email });
+  const own = version === 4 ? { type: "oauth", idToken: true, jwks_endpoint: `${url}/oidc/jwks` } : { type: "oidc" };
+  const endpoints = { issuer: `${url}/oidc`, authorization: `${url}/oidc/authorize`, token: `${url}/oidc/token`, userinfo: `${url}/oidc/user` };
+  return { ...provider(url), ...endpoints, id: "oidc", name: "OIDC", profile, ...own };
 }
 
 /**
