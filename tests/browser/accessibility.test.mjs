@@ -236,7 +236,7 @@ async function signedInLocally(options) {
     await page.getByText(who.name, { exact: true }).waitFor();
   }
   await page.getByRole("button", { name: "GET /me", exact: true }).click();
-  await page.getByText("The API took the access token").waitFor();
+  await page.getByText("The API verified the access token").waitFor();
   await page
     .getByRole("button", { name: /^End the session/ })
     .first()

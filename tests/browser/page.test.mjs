@@ -39,7 +39,7 @@ scenario("a visitor signs in, sees the token, uses it, refreshes it and signs ou
   assert.equal(first.client_id, "nextjs");
 
   await page.getByRole("button", { name: "GET /me", exact: true }).click();
-  await says(page, "The API took the access token");
+  await says(page, "The API verified the access token");
   const answer = JSON.parse(await page.getByRole("region", { name: "The last answer" }).innerText());
   assert.equal(answer.id, first.sub);
   assert.equal(answer.email, "octocat@example.com");
@@ -90,7 +90,7 @@ scenario("a browser sees the session of another, and ends it", async () => {
   const telephone = here.getByRole("listitem").filter({ hasText: "A telephone" });
   await here.getByRole("listitem").filter({ hasText: "this one" }).waitFor();
   await telephone.getByRole("button", { name: /^End the session/ }).click();
-  await says(here, "That session is over");
+  await says(here, "The session has ended and cannot be refreshed");
   await telephone.waitFor({ state: "detached" });
 
   await there.getByRole("button", { name: "Refresh" }).click();
@@ -110,7 +110,7 @@ scenario("signing out everywhere ends the other browser's token at once", async 
   await says(here, "Signed out in every browser");
 
   await there.getByRole("button", { name: "GET /me", exact: true }).click();
-  await says(there, "The access token is no longer good");
+  await says(there, "The access token is no longer valid");
   assert.equal(await there.locator("#answer-status").innerText(), "401");
 });
 
@@ -139,7 +139,7 @@ scenario("a telephone in the dark sees all of it without scrolling sideways, by 
   await page.getByText("Mona Lisa", { exact: true }).waitFor();
   await tabTo(page, "GET /me");
   await page.keyboard.press("Enter");
-  await says(page, "The API took the access token");
+  await says(page, "The API verified the access token");
   await tabTo(page, "Refresh");
   await page.keyboard.press("Space");
   await says(page, "in the same session");
