@@ -122,7 +122,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
                 env_file.display()
             );
             println!(
-                "\nStart them anew whenever this is: DynamoDB answers only who has the key of its start."
+                "\nRestart them whenever this command restarts: its DynamoDB accepts only the access key of its own start."
             );
             println!("\nCtrl-C stops.");
             until_stopped(services).await?;
