@@ -98,7 +98,7 @@ scenario("an ID token of another client of the same provider opens nothing", asy
 
   assert.equal(refused.status, 400);
   assert.equal(refused.body.error, "invalid_request");
-  assert.match(refused.body.error_description, /for another application/);
+  assert.match(refused.body.error_description, /names another application/);
   assert.equal(accepted.status, 200, JSON.stringify(accepted.body));
   assert.equal(accepted.body.is_new_user, true, "the refused one made nobody");
 });

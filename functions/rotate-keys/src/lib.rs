@@ -117,7 +117,7 @@ pub enum RotateKeysError {
     Development(String),
     /// Parallel runs changed the keys at each attempt.
     #[error(
-        "the keys were changed {MAX_ROUNDS} times by others in the meantime; nothing is half done, try again"
+        "parallel runs changed the keys {MAX_ROUNDS} times; this run changed nothing, try again"
     )]
     Overtaken,
 }

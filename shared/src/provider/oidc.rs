@@ -172,7 +172,7 @@ impl Oidc {
     ) -> Result<(), ProviderError> {
         let refuse = |why| Err(ProviderError::Rejected(why));
         match self.tenant_of(&claims.iss) {
-            None => return refuse("its iss is another issuer"),
+            None => return refuse("its iss is not that of the provider"),
             Some("") => {}
             // Both contain the tenant, which must be the same.
             Some(tenant) if claims.tid.as_deref() == Some(tenant) => {}
@@ -184,7 +184,7 @@ impl Oidc {
             Audience::Several(all) => (all.iter().any(is_ours), all.len() == 1),
         };
         if !for_us {
-            return refuse("its aud is another application");
+            return refuse("its aud names another application");
         }
         match &claims.azp {
             Some(azp) if is_ours(azp) || self.config.trusted_azp.contains(azp) => {}
