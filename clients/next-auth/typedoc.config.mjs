@@ -12,6 +12,8 @@ export default {
   // The types from openapi.yaml are documented there.
   externalPattern: ["**/openapi.ts", "**/node_modules/**"],
   excludeExternals: true,
+  // A clone without a remote has no address for links to the source.
+  disableSources: true,
   blockTags: ["@description", "@example", "@inheritDoc", "@param"],
   treatWarningsAsErrors: true,
   treatValidationWarningsAsErrors: true,
