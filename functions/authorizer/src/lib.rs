@@ -185,7 +185,9 @@ impl Authorizer {
         }
         if let Some(users) = &self.live {
             let user = users.find_signed_in(claims.sub, claims.session()).await?;
-            user.ok_or(Denied::SignedOut)?;
+            if user.is_none() {
+                return Err(Denied::SignedOut);
+            }
         }
         Ok(claims)
     }
