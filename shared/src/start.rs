@@ -1,6 +1,6 @@
 //! The start of a function.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
@@ -75,24 +75,25 @@ impl<'a> Start<'a> {
 
     /// Reads the public keys, to verify access tokens for Cambio's own routes: those for `TOKEN_AUDIENCE`.
     pub async fn verifier(&self) -> Result<TokenVerifier, StartError> {
-        let issuer = Issuer::from_env(self.env)?;
-        self.verifier_for(vec![issuer.audience.to_string()]).await
+        let Issuer { url, audience } = Issuer::from_env(self.env)?;
+        self.verifier_for(url, vec![audience.to_string()]).await
     }
 
     /// Reads the public keys, to verify access tokens for an API of your own: those for one of `AUDIENCES`.
     pub async fn api_verifier(&self) -> Result<TokenVerifier, StartError> {
-        self.verifier_for(config::audiences(self.env)?).await
+        let issuer_url = config::issuer_url(self.env)?.into();
+        let audiences = config::audiences(self.env)?;
+        self.verifier_for(issuer_url, audiences).await
     }
 
-    async fn verifier_for(&self, audiences: Vec<String>) -> Result<TokenVerifier, StartError> {
-        let issuer_url = config::issuer_url(self.env)?.into();
+    async fn verifier_for(
+        &self,
+        issuer_url: Arc<str>,
+        audiences: Vec<String>,
+    ) -> Result<TokenVerifier, StartError> {
         let keys = self.keys().await?;
-        Ok(TokenVerifier::new(
-            keys,
-            issuer_url,
-            audiences,
-            self.clock(),
-        ))
+        let clock = self.clock();
+        Ok(TokenVerifier::new(keys, issuer_url, audiences, clock))
     }
 }
 
