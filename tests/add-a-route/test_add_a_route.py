@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from prebuilt import copy_dependencies, packages  # noqa: E402
+from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
 
 TARGET = ROOT / "target/add-a-route/target"
 PAGE = ROOT / "docs/add-a-route.md"
@@ -55,18 +55,9 @@ def run(command, folder):
 @pytest.fixture(scope="module")
 def tree():
     """A copy of the files that git knows or would take. Unchanged files keep their time, so that cargo builds less."""
-    copy = ROOT / "target/add-a-route/tree"
-    listed = run("git ls-files -z --cached --others --exclude-standard", ROOT).split("\0")
-    wanted = {name for name in listed if name and (ROOT / name).is_file()}
-    for old in [path for path in copy.rglob("*") if path.is_file()]:
-        if str(old.relative_to(copy)) not in wanted:
-            old.unlink()
-    for name in wanted:
-        source, to = ROOT / name, copy / name
-        if not (to.is_file() and filecmp.cmp(source, to, shallow=False)):
-            to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(source.read_bytes())
-    copy_dependencies(ROOT / "target", TARGET, packages(ROOT, listed))
+    copy, files = ROOT / "target/add-a-route/tree", tracked_files(ROOT)
+    mirror(ROOT, copy, files)
+    copy_dependencies(ROOT / "target", TARGET, packages(ROOT, files))
     return copy
 
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from prebuilt import copy_dependencies, packages  # noqa: E402
+from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent.relative_to(ROOT)
@@ -216,7 +216,7 @@ def check_places(guards: list[Guard]) -> None:
 def check_tests_are_written(guards: list[Guard]) -> None:
     """Without a build: each named test is a function somewhere. The build then says in which binary."""
     written: set[str] = set()
-    for path in tracked_files():
+    for path in tracked_files(ROOT):
         if path.endswith(".rs"):
             written.update(re.findall(r"\bfn (\w+)\s*\(", (ROOT / path).read_text()))
     fail_on(
@@ -232,7 +232,7 @@ def check_tests_are_written(guards: list[Guard]) -> None:
 def check_sources_know_nothing() -> None:
     """The switch is in the copy alone: no build of the tree itself can have it."""
     problems = []
-    for path in tracked_files():
+    for path in tracked_files(ROOT):
         if Path(path).is_relative_to(HERE):
             continue
         content = (ROOT / path).read_bytes()
@@ -257,13 +257,6 @@ def check(guards: list[Guard]) -> None:
 
 
 # The copy
-
-
-def tracked_files() -> list[str]:
-    """The files of the working tree that git tracks, or would track once they are added."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return sorted({path for path in listed.split("\0") if path and (ROOT / path).is_file()})
 
 
 def crate_of(file: str) -> str:
@@ -297,42 +290,29 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
     for guard in guards:
         by_file.setdefault(guard.file, []).append(guard)
     crates = {crate_of(file) for file in by_file}
-    files = tracked_files()
     lines: dict[str, list[tuple[int, int, Guard]]] = {}
-    changed = 0
+
+    def content(path: str) -> bytes:
+        written = (ROOT / path).read_bytes()
+        if path not in by_file and path not in crates and not (patched and path == patched.file):
+            return written
+        source = written.decode()
+        if patched and path == patched.file:
+            for start, end, off in reversed(sorted(places_of(patched, source))):
+                source = source[:start] + off + source[end:]
+        source, lines[path] = switchable(source, by_file.get(path, []))
+        return (source + SWITCH_SOURCE if path in crates else source).encode()
+
     # What the tests of the last run logged.
     shutil.rmtree(TREE / "target", ignore_errors=True)
-    for path in files:
-        content = (ROOT / path).read_bytes()
-        if path in by_file or path in crates or (patched and path == patched.file):
-            source = content.decode()
-            if patched and path == patched.file:
-                for start, end, off in reversed(sorted(places_of(patched, source))):
-                    source = source[:start] + off + source[end:]
-            source, lines[path] = switchable(source, by_file.get(path, []))
-            if path in crates:
-                source += SWITCH_SOURCE
-            content = source.encode()
-        copy = TREE / path
-        if copy.is_file() and copy.read_bytes() == content:
-            continue
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(content)
-        shutil.copymode(ROOT / path, copy)
-        changed += 1
-    kept = set(files)
-    for copy in TREE.rglob("*"):
-        path = copy.relative_to(TREE)
-        if copy.is_file() and path.parts[0] != "target" and str(path) not in kept:
-            copy.unlink()
-            changed += 1
+    changed = mirror(ROOT, TREE, tracked_files(ROOT), content)
     say(f"copied the tree to {TREE.relative_to(ROOT)}: {changed} files changed")
     return lines
 
 
 def workspace() -> set[str]:
     """Returns the names of the workspace's packages."""
-    return packages(ROOT, tracked_files())
+    return packages(ROOT, tracked_files(ROOT))
 
 
 def prefill() -> None:

@@ -1,0 +1,68 @@
+"""A copy of the tree, and the dependencies that cargo has built for the tree, for a build of the copy."""
+
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+
+def tracked_files(root: Path) -> list[str]:
+    """Returns the files of the working tree that git tracks, or would track once they are added."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+    return sorted({path for path in listed.split("\0") if path and (root / path).is_file()})
+
+
+def mirror(root: Path, copy: Path, files: list[str], content: Callable[[str], bytes] | None = None) -> int:
+    """Makes `copy` a copy of `files`, each with its `content`. Returns the number of files that changed.
+
+    Files that stay the same are not touched, so that cargo builds no more than it must. The folder `target` stays.
+    """
+    changed = 0
+    for path in files:
+        wanted = content(path) if content else (root / path).read_bytes()
+        to = copy / path
+        if to.is_file() and to.read_bytes() == wanted:
+            continue
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.write_bytes(wanted)
+        shutil.copymode(root / path, to)
+        changed += 1
+    kept = set(files)
+    for old in copy.rglob("*"):
+        path = old.relative_to(copy)
+        if old.is_file() and path.parts[0] != "target" and str(path) not in kept:
+            old.unlink()
+            changed += 1
+    return changed
+
+
+def packages(root: Path, files: list[str]) -> set[str]:
+    """Returns the names of the workspace's packages, whose manifests are among `files`."""
+    manifests = (root / path for path in files if Path(path).name == "Cargo.toml")
+    read = (tomllib.loads(path.read_text()) for path in manifests if path.is_file())
+    return {manifest["package"]["name"] for manifest in read if "package" in manifest}
+
+
+def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
+    """Copies the dependencies in the folder `built` to a new target folder. Returns whether it copied any.
+
+    The packages `own` are left out: cargo knows them by their place in the workspace, and would take those of the tree
+    for those of the copy.
+    """
+    if target.exists() or not (built / "debug" / "deps").is_dir():
+        return False
+
+    def of_the_workspace(_: str, names: list[str]) -> list[str]:
+        crates = {name: name.rsplit("-", 1)[0] for name in names}
+        return [name for name, crate in crates.items() if {crate, crate.removeprefix("lib").replace("_", "-")} & own]
+
+    for directory in (".fingerprint", "build", "deps"):
+        try:
+            folder = Path("debug") / directory
+            shutil.copytree(built / folder, target / folder, symlinks=True, ignore=of_the_workspace)
+        except shutil.Error:
+            # Another build removed files meanwhile. Cargo builds what is missing.
+            pass
+    return True
