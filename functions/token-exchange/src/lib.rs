@@ -1,5 +1,7 @@
 //! `POST /token`: exchanges a provider's token (RFC 8693), and refreshes (RFC 6749 §6).
 
+use std::time::Duration;
+
 use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -95,7 +97,7 @@ impl TokenResponse {
     fn new(
         issued: &IssuedToken,
         refresh_token: &RefreshToken,
-        refresh_token_expires_in: u64,
+        refresh_token_expires_in: Duration,
         user: User,
     ) -> Self {
         Self {
@@ -104,7 +106,7 @@ impl TokenResponse {
             token_type: "Bearer",
             expires_in: issued.expires_in.as_secs(),
             refresh_token: refresh_token.to_text().expose_secret().to_owned(),
-            refresh_token_expires_in,
+            refresh_token_expires_in: refresh_token_expires_in.as_secs(),
             scope: None,
             is_new_user: None,
             email_in_use: None,
@@ -189,7 +191,7 @@ impl TokenExchange {
         let issued = tokens.issue(&user, &grant)?;
 
         let is_new_user = Some(session.is_new_user);
-        let expires_in = session.refresh_token_expires_in.as_secs();
+        let expires_in = session.refresh_token_expires_in;
         let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(TokenResponse {
             scope,
@@ -240,7 +242,7 @@ impl TokenExchange {
         };
         let issued = tokens.issue(&user, &grant)?;
 
-        let expires_in = session.refresh_token_expires_in.as_secs();
+        let expires_in = session.refresh_token_expires_in;
         let answer = TokenResponse::new(&issued, &session.refresh_token, expires_in, user);
         Ok(Json(TokenResponse { scope, ..answer }))
     }
