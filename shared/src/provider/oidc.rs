@@ -197,7 +197,7 @@ impl Oidc {
         }
         let latest = now + LEEWAY.as_secs();
         if claims.iat > latest || claims.nbf.is_some_and(|nbf| nbf > latest) {
-            return refuse("its iat is in the future");
+            return refuse("its iat or nbf is in the future");
         }
         if now.saturating_sub(claims.iat) > self.config.max_age.as_secs() {
             return refuse("it is too old; sign in again");
@@ -208,7 +208,7 @@ impl Oidc {
         // OpenID Connect Core 1.0 §2.
         let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
         if !fits {
-            return refuse("it has no sub");
+            return refuse("its sub is not 1 to 255 ASCII characters");
         }
         Ok(())
     }

@@ -70,7 +70,7 @@ impl ProviderKeys {
         self.find_anew(kid, alg).await
     }
 
-    /// Does the same with keys that were read a moment ago, because the key may be new.
+    /// Returns the same from a set that was read within the last 30 seconds, because the key may be new.
     pub(super) async fn find_anew(
         &self,
         kid: Option<&str>,
