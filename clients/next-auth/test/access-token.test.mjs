@@ -13,7 +13,7 @@ import * as v5 from "@cambio/next-auth/v5";
 import { betterAuth } from "better-auth";
 import { genericOAuth } from "better-auth/plugins";
 import { appWith4, appWith5, cookieJar, providerAnswer } from "./handlers.mjs";
-import { grant, serverOfTests } from "./server.mjs";
+import { genericGitHub, grant, serverOfTests } from "./server.mjs";
 
 const server = await serverOfTests();
 
@@ -190,14 +190,7 @@ test("better-auth: the app's own server gets the token, and its browsers do with
   refreshes(2);
   for (const exposeAccessToken of [false, true]) {
     const options = { url: server.url, clientId: "nextjs", clientSecret: "secret", exposeAccessToken };
-    const github = {
-      providerId: "github",
-      clientId: "id",
-      clientSecret: "secret",
-      authorizationUrl: "https://github.com/login/oauth/authorize",
-      getToken: async () => ({ accessToken: "gho_1" }),
-      getUserInfo: async () => ({ id: "1", name: "Octocat", email: "octocat@example.com", emailVerified: true }),
-    };
+    const github = genericGitHub();
     const baseURL = "http://localhost:3000";
     const auth = betterAuth({
       baseURL,

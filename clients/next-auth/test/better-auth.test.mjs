@@ -6,7 +6,7 @@ import { cambio } from "@cambio/next-auth/better-auth";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { genericOAuth } from "better-auth/plugins";
-import { grant, serverOfTests, USER } from "./server.mjs";
+import { genericGitHub, grant, serverOfTests, USER } from "./server.mjs";
 
 const APP = "http://localhost:3000";
 
@@ -22,14 +22,7 @@ beforeEach(() => {
  * @param {object} [more] of the plugin's options
  */
 function start(options, tokens = { accessToken: "gho_1" }, more) {
-  const github = {
-    providerId: "github",
-    clientId: "id",
-    clientSecret: "secret",
-    authorizationUrl: "https://github.com/login/oauth/authorize",
-    getToken: async () => tokens,
-    getUserInfo: async () => ({ id: "583231", name: "Octocat", email: "octocat@example.com", emailVerified: true }),
-  };
+  const github = genericGitHub(async () => tokens);
   return betterAuth({
     baseURL: APP,
     secret: "a secret of the unit tests, and of nothing else",

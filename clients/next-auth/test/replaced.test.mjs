@@ -9,7 +9,7 @@ import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { genericOAuth } from "better-auth/plugins";
 import { appWith4, appWith5, providerAnswer } from "./handlers.mjs";
-import { grant, serverOfTests } from "./server.mjs";
+import { genericGitHub, grant, serverOfTests } from "./server.mjs";
 
 const server = await serverOfTests();
 const settings = () => ({ url: server.url, clientId: "nextjs", clientSecret: "secret" });
@@ -213,14 +213,7 @@ for (const [kept, storage] of /** @type {const} */ ([
 
 /** A better-auth, and a browser that keeps its cookies. @param {object} options */
 function browserOf(options) {
-  const github = {
-    providerId: "github",
-    clientId: "id",
-    clientSecret: "secret",
-    authorizationUrl: "https://github.com/login/oauth/authorize",
-    getToken: async () => ({ accessToken: "gho_1" }),
-    getUserInfo: async () => ({ id: "583231", name: "Octocat", email: "octocat@example.com", emailVerified: true }),
-  };
+  const github = genericGitHub();
   const origin = "http://localhost:3000";
   const auth = betterAuth({
     baseURL: origin,

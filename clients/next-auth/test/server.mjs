@@ -80,3 +80,15 @@ async function startServer() {
   state.url = `http://127.0.0.1:${/** @type {import("node:net").AddressInfo} */ (server.address()).port}`;
   return state;
 }
+
+/** The GitHub of better-auth's tests, which answers a sign-in by itself. @param {() => Promise<object>} [getToken] */
+export function genericGitHub(getToken = async () => ({ accessToken: "gho_1" })) {
+  return {
+    providerId: "github",
+    clientId: "id",
+    clientSecret: "secret",
+    authorizationUrl: "https://github.com/login/oauth/authorize",
+    getToken,
+    getUserInfo: async () => ({ id: "583231", name: "Octocat", email: "octocat@example.com", emailVerified: true }),
+  };
+}
