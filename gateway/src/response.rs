@@ -22,7 +22,7 @@ pub struct Response {
     pub cookies: Vec<String>,
     /// The body, as text or as base64.
     pub body: String,
-    /// Whether the body is base64.
+    /// True if the body is base64.
     pub is_base64_encoded: bool,
 }
 

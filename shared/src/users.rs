@@ -39,7 +39,7 @@ use crate::{
 pub struct User {
     /// The id, which never changes.
     pub id: UserId,
-    /// Whether the user may sign in.
+    /// The status, which decides whether the user may sign in.
     pub status: Status,
     /// The profile of the provider of the last sign-in.
     pub profile: StoredProfile,
@@ -146,7 +146,7 @@ pub struct StoredProfile {
     /// The e-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// Whether the provider has verified the address.
+    /// True if the provider has verified the address.
     #[serde(default)]
     pub email_verified: bool,
     /// The key of the address, if the sign-in that reported it also verified it. Written together with the address,

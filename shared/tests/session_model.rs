@@ -75,13 +75,13 @@ struct Request {
     /// The refresh token; `None` for an exchange.
     token: Option<Secret>,
     nonce: u8,
-    /// Whether its sender still waits for the answer.
+    /// True if its sender still waits for the answer.
     is_awaited: bool,
-    /// Whether it began after a client was told that the session has ended.
+    /// True if it began after a client was told that the session has ended.
     is_late: bool,
     /// The user's session version, after its read.
     user_version: Option<u8>,
-    /// Whether its conditional write was applied without an answer and is sent again.
+    /// True if its conditional write was applied without an answer and is sent again.
     is_repeated: bool,
     outcome: Option<Outcome>,
 }
@@ -150,7 +150,7 @@ struct Walk {
     /// The largest number of requests at a time.
     at_once: usize,
     thief_sends: u8,
-    /// Whether the app uses a token only after its requests with an earlier one have reached the table or are lost.
+    /// True if the app uses a token only after its requests with an earlier one have reached the table or are lost.
     is_patient: bool,
     has_endings: bool,
     ticks: u64,

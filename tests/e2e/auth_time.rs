@@ -287,7 +287,7 @@ async fn t56_facebooks_token_counts_from_when_it_was_issued_where_facebook_says_
     assert_eq!(of_age(10).await.status, StatusCode::OK);
 }
 
-/// Whether the stored time was the provider's or that of the exchange is unknown.
+/// True if the stored time was the provider's or that of the exchange is unknown.
 #[tokio::test]
 async fn t56_a_session_without_the_time_of_its_sign_in_goes_on_and_is_no_recent_sign_in() {
     let scene = Scene::start().await;

@@ -95,7 +95,7 @@ pub struct Call {
     pub body: Value,
     /// The answer of the service, or that of a fault.
     pub status: Option<StatusCode>,
-    /// Whether the service has answered.
+    /// True if the service has answered.
     pub is_forwarded: bool,
     /// The consumed capacity, if the service is DynamoDB.
     pub consumed: Units,

@@ -67,7 +67,7 @@ impl Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Response {
-    /// Whether the request may pass.
+    /// True if the request may pass.
     pub is_authorized: bool,
     /// The context for your function.
     pub context: Context,

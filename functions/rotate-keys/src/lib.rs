@@ -49,7 +49,7 @@ pub struct Order {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum When {
-    /// When the current key has signed for its lifetime.
+    /// The next key starts when the current key has signed for its lifetime.
     #[default]
     WhenDue,
     /// As soon as every reader can know it: at once, or a day after its publication.
@@ -59,7 +59,7 @@ pub enum When {
 /// The result of a run.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// Whether this run changed the keys.
+    /// True if this run changed the keys.
     pub changed: bool,
     /// The published keys.
     pub keys: Vec<ReportedKey>,

@@ -23,7 +23,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) key_type: KeyType,
     /// The time for which each key signs.
     pub(crate) ttl: Duration,
-    /// Whether the next key starts to sign as soon as every reader can know it.
+    /// True if the next key starts to sign as soon as every reader can know it.
     pub(crate) rotate_now: bool,
     /// The key to remove at once.
     pub(crate) revoke: Option<&'a str>,

@@ -69,7 +69,7 @@ struct ListedSession {
     created_at: String,
     last_used_at: String,
     expires_at: String,
-    /// Whether it is the session of the request.
+    /// True if it is the session of the request.
     current: bool,
 }
 

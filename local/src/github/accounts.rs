@@ -51,9 +51,9 @@ pub struct Account {
 pub struct Email {
     /// The address itself.
     pub address: String,
-    /// Whether it is the primary address.
+    /// True if it is the primary address.
     pub is_primary: bool,
-    /// Whether the user has verified it.
+    /// True if the user has verified it.
     pub is_verified: bool,
 }
 

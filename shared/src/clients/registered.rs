@@ -35,7 +35,7 @@ pub(super) struct Registered {
     /// The audiences that the client may request; by default `TOKEN_AUDIENCE`. A request without one gets the first.
     #[serde(default)]
     pub(super) audiences: Vec<String>,
-    /// Whether the client may introspect tokens of other clients, as an API does (RFC 7662 §4).
+    /// True if the client may introspect tokens of other clients, as an API does (RFC 7662 §4).
     #[serde(default)]
     pub(super) introspects: bool,
     /// The grant types that the client may use, by [`GrantType::name`]; by default all, and none with `introspects`.

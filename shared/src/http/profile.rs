@@ -13,7 +13,7 @@ pub struct Profile {
     pub name: Option<String>,
     /// The e-mail address, if the provider reports one.
     pub email: Option<String>,
-    /// Whether the provider has verified the address.
+    /// True if the provider has verified the address.
     pub email_verified: bool,
     /// An `https` URL.
     pub picture: Option<String>,

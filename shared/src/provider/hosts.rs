@@ -23,7 +23,7 @@ pub(super) type Lookup =
 pub(super) struct Hosts {
     allowed: Arc<Mutex<BTreeSet<String>>>,
     lookup: Lookup,
-    /// Whether this is a developer's machine, where stand-ins of providers run as well.
+    /// True if this is a developer's machine, where stand-ins of providers run as well.
     is_local: bool,
 }
 

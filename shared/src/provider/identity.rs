@@ -57,7 +57,7 @@ pub enum EmailAnswer {
 pub struct Email {
     /// The address.
     pub address: String,
-    /// Whether the provider has verified it.
+    /// True if the provider has verified it.
     pub verified: bool,
 }
 

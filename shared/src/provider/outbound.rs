@@ -62,7 +62,7 @@ pub(super) struct Outbound {
 pub(super) struct ProviderResponse {
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
-    /// Whether its `Content-Type` is a JSON type.
+    /// True if its `Content-Type` is a JSON type.
     pub(super) is_json: bool,
     /// The time for which it may be cached (RFC 9111 §5.2.2.1).
     pub(super) max_age: Option<Duration>,

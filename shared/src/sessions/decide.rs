@@ -33,7 +33,7 @@ pub struct SessionState {
     pub idle_until: Timestamp,
     /// The time at which it ends in any case.
     pub absolute_until: Timestamp,
-    /// Whether it was ended.
+    /// True if it was ended.
     pub is_ended: bool,
 }
 

@@ -69,7 +69,7 @@ pub struct Opened {
     pub audience: Option<String>,
     /// The time of the sign-in at the provider, if the provider reports it. A repeated exchange does not change it.
     pub signed_in_at: Option<Timestamp>,
-    /// Whether this exchange created the user.
+    /// True if this exchange created the user.
     pub is_new_user: bool,
     /// The lifetime of the unused refresh token.
     pub refresh_token_expires_in: Duration,
@@ -157,7 +157,7 @@ pub(super) struct SessionItem {
     previous: Option<[u8; 32]>,
     #[serde(with = "serde_bytes")]
     nonce: [u8; 32],
-    /// Whether its exchange created the user.
+    /// True if its exchange created the user.
     #[serde(default)]
     created_user: bool,
     /// The time of the sign-in at the provider. Absent if the provider does not report it, and in sessions of earlier

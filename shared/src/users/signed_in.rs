@@ -14,9 +14,9 @@ use crate::{
 /// A user and its sessions, read at the same moment.
 pub(super) struct Seen {
     pub(super) user: Option<User>,
-    /// Whether the session of the request has neither ended nor expired.
+    /// True if the session of the request has neither ended nor expired.
     is_alive: bool,
-    /// Whether the other requested session exists, active or not.
+    /// True if the other requested session exists, active or not.
     pub(super) has_other: bool,
 }
 

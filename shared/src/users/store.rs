@@ -38,7 +38,7 @@ pub struct SignIn {
     pub user: User,
     /// The opened session.
     pub session: Opened,
-    /// Whether another user has the same verified address, if the settings report that.
+    /// True if another user has the same verified address, if the settings report that.
     pub email_in_use: bool,
 }
 
