@@ -5,10 +5,11 @@
 //! which key signs and which keys verify.
 
 mod cache;
+mod signing;
 mod store;
 
-pub(crate) use cache::SigningKey;
 pub use cache::{GOOD_FOR, Keys, KeysError, Signer};
+pub(crate) use signing::SigningKey;
 pub use store::KeyStore;
 
 use std::time::Duration;

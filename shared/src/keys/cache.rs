@@ -3,14 +3,11 @@
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwapOption;
-use jsonwebtoken::{
-    EncodingKey,
-    jwk::{Jwk, JwkSet},
-};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use thiserror::Error;
 use tokio::sync::Mutex;
 
-use super::{KeyError, KeySet, KeyStore, KeyType, PublishedKey};
+use super::{KeyError, KeySet, KeyStore, PublishedKey, SigningKey};
 use crate::{
     cached::{Cached, FailedRecently, Lifetime, Reading},
     clock::{Clock, Timestamp},
@@ -202,13 +199,6 @@ pub struct Signer {
     reading: Arc<Mutex<()>>,
 }
 
-/// The current private key.
-pub(crate) struct SigningKey {
-    pub(crate) kid: String,
-    pub(crate) key_type: KeyType,
-    pub(crate) key: EncodingKey,
-}
-
 impl Signer {
     /// Reads the current private key. As with [`Keys::start`], an unreachable table is not an error here.
     ///
@@ -280,11 +270,7 @@ impl Signer {
     async fn read(&self, published: &PublishedKey) -> Result<Arc<SigningKey>, KeysError> {
         let private = self.keys.0.store.find_private(&published.kid).await?;
         let private = private.ok_or_else(|| KeysError::PrivateMissing(published.kid.clone()))?;
-        Ok(Arc::new(SigningKey {
-            kid: private.kid.clone(),
-            key_type: private.key_type,
-            key: private.encoding_key()?,
-        }))
+        Ok(Arc::new(SigningKey::parse(&private)?))
     }
 
     fn held(&self, kid: &str) -> Option<Arc<SigningKey>> {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jsonwebtoken::Header;
 use secrecy::SecretString;
 use uuid::Uuid;
 
@@ -101,7 +100,6 @@ impl ConfirmedIssuer<'_> {
         let TokenIssuer {
             issuer, ttl, clock, ..
         } = self.issuer;
-        let signing = &self.signing;
         let now = clock.now();
         let claims = Claims {
             iss: issuer.url.to_string(),
@@ -119,12 +117,9 @@ impl ConfirmedIssuer<'_> {
             roles: user.roles.clone(),
             own: user.claims.as_map().clone(),
         };
-        let mut header = Header::new(signing.key_type.algorithm());
-        header.typ = Some(ACCESS_TOKEN_TYPE.to_owned());
-        header.kid = Some(signing.kid.clone());
-        let token = jsonwebtoken::encode(&header, &claims, &signing.key);
+        let token = self.signing.sign(ACCESS_TOKEN_TYPE, &claims);
         Ok(IssuedToken {
-            token: token.map_err(|_| TokenError::Signing)?.into(),
+            token: token.map_err(|_| TokenError::Signing)?,
             expires_in: *ttl,
         })
     }
