@@ -35,7 +35,7 @@ test: setup ## Run every test
 	done
 
 .PHONY: test-template
-test-template: ## Hold template.yaml against the routes, the permissions and the linters
+test-template: ## Check template.yaml, and walk docs/deploy.md to where AWS takes over
 	@tests/setup.sh python
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
 
