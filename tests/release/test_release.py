@@ -214,9 +214,10 @@ def test_the_tarball_installs_in_a_fresh_folder_with_the_line_of_the_readme(app)
     code, printed = run("bash", "-c", f"npm install --offline --no-audit --no-fund {TARBALL}", cwd=app)
 
     assert code == 0, printed
-    script = "import('@cambio/next-auth').then((m) => console.log(Object.keys(m).length > 0))"
-    assert run("node", "-e", script, cwd=app) == (0, "true\n")
-    assert run("node", "-e", script.replace("import(", "Promise.resolve(require(", 1).replace("').", "')).", 1), cwd=app) == (0, "true\n")
+    for load in ("await import", "createRequire(process.cwd() + '/')"):
+        script = f"import {{ createRequire }} from 'node:module';\nconst m = {load}('@cambio/next-auth');\n"
+        script += "console.log(Object.keys(m).length > 0);"
+        assert run("node", "--input-type=module", "-e", script, cwd=app) == (0, "true\n")
 
 
 def test_no_page_installs_the_package_from_npm():
