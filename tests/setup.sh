@@ -2,7 +2,7 @@
 # Installs what the tests need besides Rust, Node 20+ and Python 3.11+, and says what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, chromium)
+#     tests/setup.sh python npm          only these parts (python, npm, package, chromium)
 #
 # Everything but Chromium stays inside this folder. A stamp next to each installed tree holds the hash of the files that
 # describe it, so a second run does nothing, and a changed requirement installs again.
@@ -53,13 +53,14 @@ install_python() {
     echo "$stamp" >.venv/.stamp
 }
 
-install_npm() {
+install_npm() { # <folder>...; by default, all
     command -v npm >/dev/null || fail 'npm is missing; Node 20 or newer is needed.'
     node -e 'process.exit(process.versions.node.split(".")[0] >= 20 ? 0 : 1)' ||
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    for folder in clients/next-auth tests/browser examples/nextjs examples/better-auth; do
+    [ $# -gt 0 ] || set -- clients/next-auth tests/browser examples/nextjs examples/better-auth
+    for folder; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
             continue
@@ -72,6 +73,7 @@ install_npm() {
         npm_stamp "$folder" >"$folder/node_modules/.stamp"
     done
 }
+install_package() { install_npm clients/next-auth; }
 npm_stamp() { # <folder>
     local package=()
     case $1 in examples/*) package=(openapi.yaml clients/next-auth/{package.json,README.md,build.mjs,src/*}) ;; esac
@@ -95,7 +97,7 @@ install_chromium() {
 [ $# -gt 0 ] || set -- python npm chromium
 for part; do
     case $part in
-        python | npm | chromium) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm and chromium." ;;
+        python | npm | package | chromium) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package and chromium." ;;
     esac
 done

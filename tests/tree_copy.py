@@ -39,10 +39,11 @@ def mirror(root: Path, copy: Path, files: list[str], content: Callable[[str], by
 
 
 def packages(root: Path, files: list[str]) -> set[str]:
-    """Returns the names of the workspace's packages, whose manifests are among `files`."""
+    """Returns the names of the workspace's packages and of their libraries; their manifests are among `files`."""
     manifests = (root / path for path in files if Path(path).name == "Cargo.toml")
-    read = (tomllib.loads(path.read_text()) for path in manifests if path.is_file())
-    return {manifest["package"]["name"] for manifest in read if "package" in manifest}
+    read = [tomllib.loads(path.read_text()) for path in manifests if path.is_file()]
+    named = [manifest[table] for manifest in read for table in ("package", "lib") if table in manifest]
+    return {table["name"] for table in named if "name" in table}
 
 
 def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:

@@ -129,8 +129,8 @@ async function create(name, section, creator) {
 
   const text = readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
   const packages = /^ {4}npm install (.+)$/m.exec(text)?.[1].split(" ") ?? [];
-  assert.ok(packages.includes("@cambio/next-auth"), section);
-  const wanted = packages.map((each) => (each === "@cambio/next-auth" ? tarball : each));
+  assert.ok(packages.includes("./cambio-next-auth-*.tgz"), section);
+  const wanted = packages.map((each) => (each === "./cambio-next-auth-*.tgz" ? tarball : each));
   await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
 
   const files = [...text.matchAll(/```tsx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];

@@ -353,7 +353,8 @@ def cargo_build(options: list[str]) -> tuple[dict[str, Binary], list[dict], str]
         if not message["profile"]["test"]:
             continue
         manifest = Path(message["manifest_path"])
-        package = tomllib.loads(manifest.read_text())["package"]["name"]
+        # The folder's name, which is the package's but for shared/, whose package is `cambio`.
+        package = manifest.parent.name
         target = message["target"]
         binary = Binary(message["executable"], str(manifest.parent))
         if target["kind"] == ["test"]:

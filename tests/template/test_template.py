@@ -316,13 +316,17 @@ def secrets_are_never_echoed(template):
         n for n in template["Parameters"] if re.search("Secret|Password|Token$|PrivateKey", n) and "Sha256" not in n
     }
     assert secret and secret <= hidden
+    # SAM asks for a hidden parameter until a value is typed, so only a secret is hidden.
+    assert hidden == secret
     for name in hidden:
-        # None is no secret.
-        assert not template["Parameters"][name].get("Default"), name
+        # No default is a secret.
+        assert template["Parameters"][name].get("Default") in (None, "none"), name
     for name, properties in functions(template).values():
         for variable, value in properties["Environment"]["Variables"].items():
             if "SECRET" in variable:
-                assert value.get("Ref") in hidden, variable
+                condition, secret, otherwise = value["Fn::If"]
+                assert (condition, otherwise) == ("HasGitHub", ""), variable
+                assert secret.get("Ref") in hidden, variable
     # A secret goes to the environment of a function and nowhere else: not into a name, a description or an output.
     uses = [r for r in refs([template["Resources"], template["Outputs"], template["Globals"]]) if r in hidden]
     variables = [p["Environment"]["Variables"] for _, p in functions(template).values()]
@@ -557,6 +561,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
         "AuthorizerAudiences": (["", "api", "https://a.example.com,https://b.example.com"], ["a b", "a,", "a, b"]),
+        "OAuthProviders": (["", '[{"name":"discord"}]', "[\n]"], ['[{"client_secret":"x"}]']),
         "LinkEmailProviders": (["", "google", "google,github"], ["Google", "google,", "google github"]),
     }
     assert set(examples) == {n for n, p in template["Parameters"].items() if "AllowedPattern" in p}
@@ -565,6 +570,103 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         assert pattern[0] == "^" and pattern[-1] == "$"
         assert [v for v in good if not re.fullmatch(pattern, v)] == [], name
         assert [v for v in bad if re.fullmatch(pattern, v)] == [], name
+
+
+def holds(condition, values):
+    """The value of a condition of `Rules` or `Conditions` with these parameters."""
+    if not isinstance(condition, dict):
+        return condition
+    ((function, given),) = condition.items()
+    if function == "Ref":
+        return values[given]
+    args = [holds(argument, values) for argument in given]
+    return {
+        "Fn::And": lambda: all(args),
+        "Fn::Contains": lambda: args[1] in args[0],
+        "Fn::Equals": lambda: args[0] == args[1],
+        "Fn::Not": lambda: not args[0],
+        "Fn::Or": lambda: any(args),
+    }[function]()
+
+
+def refusals(template, given):
+    """The reasons for which CloudFormation refuses a stack with the parameters `given`, before it makes anything."""
+    parameters = template["Parameters"]
+    reasons = [f"{name} is no parameter" for name in given if name not in parameters]
+    reasons += [f"{name} is missing" for name, p in parameters.items() if "Default" not in p and name not in given]
+    values = {name: str(p.get("Default", "")) for name, p in parameters.items()} | given
+    for name, p in parameters.items():
+        if not re.fullmatch(p.get("AllowedPattern", "(?s).*"), values[name]):
+            reasons.append(f"{name} {p.get('ConstraintDescription', 'does not match AllowedPattern')}")
+        if values[name] not in [str(v) for v in p.get("AllowedValues", [values[name]])]:
+            reasons.append(f"{name} is none of AllowedValues")
+    for rule in template["Rules"].values():
+        if holds(rule.get("RuleCondition", True), values):
+            reasons += [a["AssertDescription"] for a in rule["Assertions"] if not holds(a["Assert"], values)]
+    return reasons
+
+
+APP = {"ClientSecretSha256": "0" * 64}
+GITHUB = {"GitHubClientId": "Ov23li0123456789abcd", "GitHubClientSecret": "secret"}
+GOOGLE = {"OidcProviders": '[{"name":"google","client_ids":["1"]}]'}
+CERTIFICATE = {"DocumentsCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/0a-1b"}
+
+# Parameters, with the words by which each refusal is known; none where the stack is made.
+COMBINATIONS = [
+    (APP | GITHUB, []),
+    (APP | GOOGLE, []),
+    (APP | GOOGLE | {"GitHubClientSecret": "none"}, []),
+    (APP | GOOGLE | {"GitHubClientSecret": ""}, []),
+    ({"Clients": "[...]"} | GITHUB, []),
+    (APP | GITHUB | {"LinkByVerifiedEmail": "ask", "LinkEmailProviders": "github"}, []),
+    (APP | GITHUB | CERTIFICATE | {"PublishDocuments": "true", "IssuerUrl": "https://auth.example.com"}, []),
+    ({}, ["Give ClientSecretSha256", "Give GitHubClientId"]),
+    (GITHUB, ["Give ClientSecretSha256"]),
+    (APP, ["Give GitHubClientId"]),
+    (APP | {"GitHubClientSecret": "x"}, ["Give GitHubClientId", "GitHubClientSecret is given without GitHubClientId"]),
+    (APP | GOOGLE | {"GitHubClientSecret": "x"}, ["GitHubClientSecret is given without GitHubClientId"]),
+    (APP | {"GitHubClientId": "x"}, ["GitHubClientId is given without its secret"]),
+    (APP | GITHUB | {"GitHubClientSecret": "none"}, ["GitHubClientId is given without its secret"]),
+    (APP | GITHUB | {"GitHubClientSecret": ""}, ["GitHubClientId is given without its secret"]),
+    (APP | GITHUB | {"LinkByVerifiedEmail": "link"}, ["LinkByVerifiedEmail needs LinkEmailProviders"]),
+    (APP | GITHUB | {"LinkEmailProviders": "github"}, ["LinkEmailProviders has no effect"]),
+    (APP | GITHUB | CERTIFICATE, ["DocumentsCertificateArn is given without its domain"]),
+    (APP | GITHUB | CERTIFICATE | {"PublishDocuments": "true"}, ["DocumentsCertificateArn is given without"]),
+    (APP | GITHUB | CERTIFICATE | {"IssuerUrl": "https://a.example"}, ["DocumentsCertificateArn is given without"]),
+    (APP | {"OAuthProviders": '[{"name":"facebook","client_secret":"hunter2"}]'}, ["OAuthProviders must be"]),
+]
+
+
+@check
+def parameters_that_do_not_go_together_are_refused_with_what_to_give(template):
+    for given, reasons in COMBINATIONS:
+        found = refusals(template, given)
+        assert len(found) == len(reasons), (given, found)
+        for reason, expected in zip(found, reasons, strict=True):
+            assert expected in reason, given
+    # CloudFormation evaluates a rule by its parameters alone.
+    for name, rule in template["Rules"].items():
+        assert set(refs(rule)) <= set(template["Parameters"]), name
+
+
+@check
+def a_secret_in_json_is_a_reference(template):
+    pattern = template["Parameters"]["OAuthProviders"]["AllowedPattern"]
+    reference = '"{{resolve:secretsmanager:cambio/facebook:SecretString:client_secret}}"'
+    for good in ("", '[{"name":"discord","client_id":"1"}]', f'[{{"name":"facebook","client_secret": {reference}}}]'):
+        assert re.fullmatch(pattern, good), good
+    for bad in (
+        '[{"client_secret":"hunter2"}]',
+        '[{"client_secret" : "hunter2"}]',
+        '[{"client_secret":""}]',
+        '[{"client_secret":\n"hunter2"}]',
+        '[{\n"client_secret":"hunter2"}]',
+        f'[{{"client_secret":{reference}}},{{"client_secret":"hunter2"}}]',
+        f'[{{"client_secret":"hunter2"}},{{"client_secret":{reference}}}]',
+        '[{"client_secret":"{{resolve:secretsmanager:x}}hunter2"}]',
+        '[{"client_secret":"hunter2{{resolve:secretsmanager:x}}"}]',
+    ):
+        assert not re.fullmatch(pattern, bad), bad
 
 
 @check
@@ -776,7 +878,29 @@ BREAKS = [
     (every_setting_is_one_that_the_code_reads, put(f"MeFunction/{VARIABLES}/ISUER_URL", "x")),
     (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/NoEcho", False)),
     (secrets_are_never_echoed, put("/Parameters/GitHubClientSecret/Default", "x")),
+    (secrets_are_never_echoed, put("/Parameters/OAuthProviders/NoEcho", True)),
     (secrets_are_never_echoed, put(f"TokenExchangeFunction/{VARIABLES}/GITHUB_CLIENT_SECRET", {"Ref": "ClientId"})),
+    (
+        secrets_are_never_echoed,
+        put(f"IdentitiesFunction/{VARIABLES}/GITHUB_CLIENT_SECRET/Fn::If/1", {"Ref": "ClientId"}),
+    ),
+    *(
+        (parameters_that_do_not_go_together_are_refused_with_what_to_give, drop(f"/Rules/{rule}"))
+        for rule in load()["Rules"]
+    ),
+    (
+        parameters_that_do_not_go_together_are_refused_with_what_to_give,
+        put("/Rules/SomeProvider/Assertions/0/Assert/Fn::Not/0/Fn::And/1", True),
+    ),
+    (
+        parameters_that_do_not_go_together_are_refused_with_what_to_give,
+        put("/Rules/GitHubSecretHasId/RuleCondition/Fn::Not/0/Fn::Contains/0", [""]),
+    ),
+    (parameters_that_do_not_go_together_are_refused_with_what_to_give, drop("/Parameters/GitHubClientId/Default")),
+    (
+        a_secret_in_json_is_a_reference,
+        put("/Parameters/OAuthProviders/AllowedPattern", r'^(?!.*"client_secret":\s*"(?!\{\{resolve:)).*$'),
+    ),
     (secrets_are_never_echoed, put("/Outputs/TableName/Value", {"Fn::Sub": "${GitHubClientSecret}"})),
     (secrets_are_never_echoed, put("/Globals/Function/Environment/Variables/X", {"Ref": "GitHubClientSecret"})),
     (the_routes_are_those_of_cargo_lambda_watch, drop("MeRoute")),
