@@ -59,7 +59,7 @@ install_npm() {
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    for folder in clients/next-auth tests/browser examples/nextjs examples/better-auth; do
+    for folder in clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
             continue
