@@ -128,7 +128,13 @@ export async function buildCambio(name) {
  * @param {string} name @param {string[]} args @param {Where} [where]
  */
 export function startCambio(name, args, where) {
-  return CAMBIO ? start(name, CAMBIO, args, where) : start(name, "cargo", ["run", "--quiet", "--", ...args], where);
+  const [command, ...all] = cambioCommand(args);
+  return start(name, command, all, where);
+}
+
+/** Returns the command of `startCambio`. @param {string[]} args */
+export function cambioCommand(args) {
+  return CAMBIO ? [CAMBIO, ...args] : ["cargo", "run", "--quiet", "--", ...args];
 }
 
 /** A function starts at its first request; what follows should not wait for that. @param {string} url */
