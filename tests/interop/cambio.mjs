@@ -23,10 +23,16 @@ export class Cambio {
   /** @type {ReturnType<typeof startCambio> | undefined} */
   #running;
 
-  /** @param {string} name of its logs @param {string} keyType a value of SIGNING_KEY_TYPE */
-  constructor(name, keyType) {
+  #clients;
+
+  /**
+   * @param {string} name of its logs @param {string} keyType a value of SIGNING_KEY_TYPE
+   * @param {object[]} [clients] beside `CLIENT`
+   */
+  constructor(name, keyType, clients = []) {
     this.#name = name;
     this.#keyType = keyType;
+    this.#clients = [{ client_id: CLIENT.id, secret_sha256: [secretHash(CLIENT.secret)], scopes: SCOPES }, ...clients];
   }
 
   /** Starts the API, at each start behind the same ports. */
@@ -123,8 +129,7 @@ export class Cambio {
   /** @param {"local" | "services"} what @param {string[]} args */
   #startCambio(what, args) {
     const all = ["--data-dir", this.#folder, "--github-port", `${this.#ports.github}`, ...args];
-    const clients = [{ client_id: CLIENT.id, secret_sha256: [secretHash(CLIENT.secret)], scopes: SCOPES }];
-    const env = { CLIENTS: JSON.stringify(clients), SIGNING_KEY_TYPE: this.#keyType };
+    const env = { CLIENTS: JSON.stringify(this.#clients), SIGNING_KEY_TYPE: this.#keyType };
     return startCambio(`${this.#name}.${what}`, what === "services" ? ["services", ...all] : all, { env });
   }
 }

@@ -1,11 +1,12 @@
 // @ts-check
-/** Runs the commands of "Try a program" in docs/protect-your-api.md as they are, but for the ports. */
+/** Runs commands of docs/protect-your-api.md as they are, but for the ports. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after } from "node:test";
-import { answers, buildCambio, cambioCommand, freePort, scenario, start, stopAll } from "../browser/harness.mjs";
-import { commands } from "./page.mjs";
+import { answers, buildCambio, cambioCommand, freePort, scenario, secretHash, start, stopAll } from "../browser/harness.mjs";
+import { Cambio } from "./cambio.mjs";
+import { commands, section } from "./page.mjs";
 import { PROGRAMS, STACKS, writeProgram } from "./stacks.mjs";
 
 after(stopAll);
@@ -31,4 +32,21 @@ scenario("the commands of the page start the API and a program, and call it with
 
   assert.match(output, /^HTTP\/1\.1 200 OK\r\n/);
   assert.match(output, /\r\n\r\n\{"user":"[\w-]{36}"\}$/);
+});
+
+scenario("the command of the page asks whether a session is alive", async () => {
+  const service = { client_id: "orders-api", secret_sha256: [secretHash("secret-of-the-orders-api")], introspects: true };
+  await buildCambio("interop-ask");
+  const cambio = await new Cambio("interop-ask", "RSA-2048", [service]).start();
+  const TOKEN = (await cambio.signIn()).access_token;
+  const [command] = /^ {7}curl .*introspect.*$/m.exec(section("## Ask whether a session is alive")) ?? [];
+  assert.ok(command);
+  const ask = (/** @type {string} */ token) => {
+    const env = { ...process.env, API: cambio.url, SECRET: "secret-of-the-orders-api", TOKEN: token };
+    return execFileSync("bash", ["-c", command], { encoding: "utf8", env });
+  };
+
+  assert.match(ask(TOKEN), /^\{"active":true,"token_type":"Bearer","iss":/);
+  assert.equal(ask(`${TOKEN}x`), '{"active":false}');
+  await cambio.remove();
 });
