@@ -1,4 +1,5 @@
-# `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20+ and Python 3.11+.
+# `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20.19+ and Python 3.11+,
+# and for `test-interop` Go 1.25+ and Java 17+ with Maven.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

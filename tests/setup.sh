@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust, Node 20+ and Python 3.11+, and says what goes where.
+# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop, Go and Java with Maven. Says
+# what goes where.
 #
 #     tests/setup.sh                     everything
 #     tests/setup.sh python npm          only these parts (python, npm, chromium)

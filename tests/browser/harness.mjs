@@ -365,7 +365,8 @@ export function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, detached: true, stdio: ["ignore", file, file] });
   closeSync(file);
   child.on("error", (error) => console.error(`${name}: ${error.message}`));
-  const exited = once(child, "exit").then(([code]) => /** @type {number | null} */ (code));
+  /** @type {Promise<number | null>} */
+  const exited = new Promise((resolve) => child.once("exit", resolve));
   const started = { name, log, child, exited };
   processes.push(started);
   return started;
