@@ -1,4 +1,5 @@
-# `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20+ and Python 3.11+.
+# `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20.19+ and Python 3.11+,
+# and for `test-interop` Go 1.25+ and Java 17+ with Maven.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,10 +12,10 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := clients/next-auth tests/browser examples/nextjs examples/better-auth
+NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route browser release logs
+TESTS := template client package rust route interop browser release logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -57,6 +58,11 @@ test-rust: ## Run the unit and end-to-end tests, which need only Rust
 test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree
 	@tests/setup.sh python
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/add-a-route
+
+.PHONY: test-interop
+test-interop: ## Run the programs and the tables of docs/protect-your-api.md (Java, Go, Python and Node)
+	@tests/setup.sh python npm
+	cd tests/interop && npm test
 
 .PHONY: test-browser
 test-browser: ## Sign in with Chromium through the Next.js example and the Lambdas under cargo lambda watch

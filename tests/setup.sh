@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust, Node 20+ and Python 3.11+, and says what goes where.
+# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop, Go and Java with Maven. Says
+# what goes where.
 #
 #     tests/setup.sh                     everything
 #     tests/setup.sh python npm          only these parts (python, npm, package, chromium)
@@ -59,7 +60,7 @@ install_npm() { # <folder>...; by default, all
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    [ $# -gt 0 ] || set -- clients/next-auth tests/browser examples/nextjs examples/better-auth
+    [ $# -gt 0 ] || set -- clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
     for folder; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"

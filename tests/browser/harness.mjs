@@ -16,6 +16,8 @@ import { APP } from "./stand-in.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
+/** The `cambio` to run instead of the one that cargo builds. */
+const CAMBIO = process.env.CAMBIO;
 
 /** The folder of logs and screenshots. */
 export const OUTPUT = join(ROOT, "target/browser");
@@ -40,7 +42,15 @@ export const CHROMIUM = {
 
 const MINUTE = 60_000;
 
-/** @typedef {{ name: string, log: string, child: import("node:child_process").ChildProcess }} Process */
+/**
+ * `exited` gives the exit code.
+ * @typedef {{
+ *   name: string,
+ *   log: string,
+ *   child: import("node:child_process").ChildProcess,
+ *   exited: Promise<number | null>,
+ * }} Process
+ */
 /** @type {Process[]} */
 const processes = [];
 
@@ -89,7 +99,6 @@ export async function startApi(name, github, settings = {}) {
   /** Restarts all functions, as Lambda does from time to time. */
   async function restart() {
     await stop(lambda);
-    processes.splice(processes.indexOf(lambda), 1);
     lambda = startWatch();
     await warmUp(url);
   }
@@ -103,11 +112,29 @@ export async function startApi(name, github, settings = {}) {
 export async function startLocal(name) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
-  // Built first, because a first build takes longer than the wait for the port.
-  await run(`${name}.build`, "cargo", ["build", "--bin", "cambio"], { timeout: 30 * MINUTE });
-  start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
+  await buildCambio(name);
+  startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
   await answers(url, 200);
   return { url, github };
+}
+
+/** Builds `cambio`, because a first build takes longer than the wait for its port. @param {string} name of the test */
+export async function buildCambio(name) {
+  if (!CAMBIO) await run(`${name}.build`, "cargo", ["build", "--bin", "cambio"], { timeout: 30 * MINUTE });
+}
+
+/**
+ * Runs `cambio` with these arguments, as `cargo run` does.
+ * @param {string} name @param {string[]} args @param {Where} [where]
+ */
+export function startCambio(name, args, where) {
+  const [command, ...all] = cambioCommand(args);
+  return start(name, command, all, where);
+}
+
+/** Returns the command of `startCambio`. @param {string[]} args */
+export function cambioCommand(args) {
+  return CAMBIO ? [CAMBIO, ...args] : ["cargo", "run", "--quiet", "--", ...args];
 }
 
 /** A function starts at its first request; what follows should not wait for that. @param {string} url */
@@ -119,6 +146,25 @@ async function warmUp(url) {
   await answers(`${url}/revoke`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
   await answers(`${url}/introspect`, 401, { method: "POST", body: new URLSearchParams({ token: "none" }) });
   await answers(`${url}/token`, 401, { method: "POST", body: new URLSearchParams({ grant_type: "none" }) });
+}
+
+/**
+ * Calls the embedded DynamoDB, which requires the access key of its start and accepts any signature.
+ * @param {string} url @param {string} accessKeyId @param {string} operation @param {object} input
+ */
+export async function dynamodb(url, accessKeyId, operation, input) {
+  const answer = await fetch(url, {
+    method: "POST",
+    headers: {
+      "Content-Type": "application/x-amz-json-1.0",
+      "X-Amz-Target": `DynamoDB_20120810.${operation}`,
+      "X-Amz-Date": "20260101T000000Z",
+      Authorization: `AWS4-HMAC-SHA256 Credential=${accessKeyId}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
+    },
+    body: JSON.stringify(input),
+  });
+  assert.equal(answer.status, 200, await answer.clone().text());
+  return answer.json();
 }
 
 /**
@@ -135,18 +181,7 @@ export async function rotateKeys(api) {
     ExpressionAttributeNames: { "#keys": "keys" },
     ExpressionAttributeValues: { ":yesterday": { N: `${yesterday}` } },
   };
-  const aged = await fetch(api.dynamodb, {
-    method: "POST",
-    headers: {
-      "Content-Type": "application/x-amz-json-1.0",
-      "X-Amz-Target": "DynamoDB_20120810.UpdateItem",
-      "X-Amz-Date": "20260101T000000Z",
-      // The embedded DynamoDB requires the access key of its start and accepts any signature.
-      Authorization: `AWS4-HMAC-SHA256 Credential=${api.env.AWS_ACCESS_KEY_ID}/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0`,
-    },
-    body: JSON.stringify(update),
-  });
-  assert.equal(aged.status, 200, await aged.text());
+  await dynamodb(api.dynamodb, api.env.AWS_ACCESS_KEY_ID, "UpdateItem", update);
   const invoked = await fetch(`${api.url}/2015-03-31/functions/rotate-keys/invocations`, {
     method: "POST",
     body: JSON.stringify({ rotate: "now" }),
@@ -277,7 +312,7 @@ export function secretHash(secret) {
 }
 
 /** @param {string} url @param {number} status @param {RequestInit} [init] */
-async function answers(url, status, init) {
+export async function answers(url, status, init) {
   await eventually(`${url} to answer ${status}`, 10 * MINUTE, async () => {
     const response = await fetch(url, { ...init, signal: AbortSignal.timeout(2 * MINUTE) });
     assert.equal(response.status, status, await response.text());
@@ -285,7 +320,7 @@ async function answers(url, status, init) {
 }
 
 /** @param {string} what @param {number} timeout @param {() => Promise<void>} attempt */
-async function eventually(what, timeout, attempt) {
+export async function eventually(what, timeout, attempt) {
   for (const deadline = Date.now() + timeout; ; await sleep(200)) {
     try {
       return await attempt();
@@ -323,14 +358,16 @@ export async function run(name, command, args, { timeout, ...where }) {
  * @param {string[]} args
  * @param {Where} [where]
  */
-function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
+export function start(name, command, args, { cwd = ROOT, env = {} } = {}) {
   mkdirSync(OUTPUT, { recursive: true });
   const log = join(OUTPUT, `${name}.log`);
   const file = openSync(log, "w");
   const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, detached: true, stdio: ["ignore", file, file] });
   closeSync(file);
   child.on("error", (error) => console.error(`${name}: ${error.message}`));
-  const started = { name, log, child };
+  /** @type {Promise<number | null>} */
+  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const started = { name, log, child, exited };
   processes.push(started);
   return started;
 }
@@ -341,15 +378,17 @@ function output({ log }) {
 }
 
 /** @param {Process} started */
-function tail(started) {
+export function tail(started) {
   return output(started).trimEnd().split("\n").slice(-25).join("\n");
 }
 
 /** Politely first: `cargo lambda watch` then takes its functions down. @param {Process} started */
-async function stop(started) {
+export async function stop(started) {
   signal(started, "SIGTERM");
   for (let waited = 0; isRunning(started) && waited < 10_000; waited += 50) await sleep(50);
   signal(started, "SIGKILL");
+  const nth = processes.indexOf(started);
+  if (nth >= 0) processes.splice(nth, 1);
 }
 
 /** @param {Process} started */

@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Third-party libraries, unchanged, sign in, check tokens, refresh and sign out while the signing keys rotate. A
- * library that checks tokens has read the keys before the rotation.
+ * library that checks tokens has read the keys before the rotation. The programs of docs/protect-your-api.md, for APIs
+ * that check tokens, are in tests/interop.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
