@@ -13,9 +13,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, mock } from "node:test";
 import { authenticator } from "./authenticator.mjs";
-import { CLIENT, ROOT, run, scenario, setup, startLocal, stopAll } from "./harness.mjs";
+import { CLIENT, ROOT, run, scenario, SESSION_SECRET, setup, startLocal, stopAll } from "./harness.mjs";
 import { OURS, startProvider } from "./provider.mjs";
-import { withDrizzle } from "./sqlite.mjs";
+import { withDrizzle, withKysely } from "./sqlite.mjs";
 
 const APP = "http://localhost:3000";
 /** The OAuth app at the stand-in GitHub of `cargo run`. */
@@ -326,6 +326,8 @@ for (const [library, version] of LIBRARIES) {
           await signIn(kind);
           sessions.push(await session());
           seen.push([comparable(calls), comparable(sessions), comparable(await rows())]);
+          const names = new Set(calls.map(([name]) => name));
+          for (const name of ["callbacks.signIn", "callbacks.jwt", "callbacks.session", "events.signIn", "events.signOut"]) assert.ok(names.has(name), name);
         }
         assert.deepEqual(seen[0], seen[1]);
         await assert.rejects(app.getAccessToken(), { name: "CambioError", kind: "ended" });
@@ -376,4 +378,150 @@ for (const [library, version] of LIBRARIES) {
       assert.deepEqual(seen[0], seen[1]);
     });
   }
+}
+
+/**
+ * Starts an app with better-auth.
+ * @param {{ store: string, withCambio?: boolean }} options
+ */
+async function startBetterAuth({ store, withCambio = true }) {
+  const { betterAuth, cambioPlugin, cookieJar, genericOAuth, getMigrations } = libraries;
+  const database = store === "SQLite" ? withKysely(newFile()) : undefined;
+  if (database) databases.push(database);
+  /** What the app's own hooks of the database were called with. @type {[name: string, row: unknown][]} */
+  const calls = [];
+
+  /** @param {string} name */
+  const seen = (name) => async (/** @type {unknown} */ row) => void calls.push([name, JSON.parse(JSON.stringify(row))]);
+  /** @param {string} table */
+  const hooks = (table) => {
+    const both = (/** @type {string} */ action) => ({ before: seen(`${table}.${action}.before`), after: seen(`${table}.${action}.after`) });
+    return { create: both("create"), update: both("update"), delete: both("delete") };
+  };
+  const github = {
+    providerId: "github",
+    ...GITHUB_APP,
+    authorizationUrl: `${local.github}/login/oauth/authorize`,
+    tokenUrl: `${local.github}/login/oauth/access_token`,
+    userInfoUrl: `${local.github}/user`,
+    scopes: ["read:user", "user:email"],
+    mapProfileToUser: (/** @type {any} */ { name }) => ({ name, email: "octocat@example.com" }),
+  };
+  const oidc = {
+    providerId: "oidc",
+    discoveryUrl: `${provider.issuer}/.well-known/openid-configuration`,
+    clientId: OURS.id,
+    clientSecret: OURS.secret,
+    scopes: ["openid", "profile", "email"],
+    disableProviderLogout: true,
+  };
+  const settings = { url: local.url, clientId: CLIENT.id, clientSecret: CLIENT.secret, logger: { error() {}, info() {} } };
+  const options = {
+    baseURL: APP,
+    secret: SESSION_SECRET,
+    logger: { disabled: true },
+    emailAndPassword: { enabled: true },
+    ...(database && { database: database.database }),
+    databaseHooks: { user: hooks("user"), session: hooks("session"), account: hooks("account") },
+    plugins: [...(withCambio ? [cambioPlugin(settings)] : []), genericOAuth({ config: [github, oidc] })],
+  };
+  if (database) await (await getMigrations(options)).runMigrations();
+  const auth = betterAuth(options);
+  const jar = cookieJar();
+  const headers = () => new Headers({ cookie: jar.header(), origin: APP, "user-agent": "Firefox" });
+
+  /** @param {string} path @param {object} [body] @returns {Promise<{ status: number, headers: Headers, body: any }>} */
+  async function ask(path, body) {
+    const sent = headers();
+    if (body) sent.set("content-type", "application/json");
+    const request = new Request(new URL(path, `${APP}/api/auth/`), { headers: sent, ...(body && { method: "POST", body: JSON.stringify(body) }) });
+    const answer = await auth.handler(request);
+    jar.store(answer.headers);
+    const text = await answer.text();
+    return { status: answer.status, headers: answer.headers, body: text && JSON.parse(text) };
+  }
+  return {
+    calls,
+    rows: async () => (await database?.rows()) ?? {},
+    /** @param {"github" | "oidc"} name @param {string} login */
+    async signInWith(name, login) {
+      const { body } = await ask("sign-in/social", { provider: name, callbackURL: "/", errorCallbackURL: "/error" });
+      const back = await ask((await atProvider(body.url, login)).slice("/api/auth/".length));
+      assert.deepEqual([back.status, back.headers.get("location")], [302, "/"]);
+    },
+    /** @param {"sign-up" | "sign-in"} action */
+    async withPassword(action) {
+      const { status, body } = await ask(`${action}/email`, { ...GRACE, password: "correct horse battery" });
+      assert.equal(status, 200, JSON.stringify(body));
+    },
+    signOut: async () => (await ask("sign-out", {})).status,
+    session: async () => (await ask("get-session")).body,
+    /** Returns the session at Cambio as a script in the browser gets it. */
+    cambioSession: async () => (await ask("cambio/session")).body,
+    /** Returns the same session as the app's server gets it. @returns {Promise<any>} */
+    onServer: () => /** @type {any} */ (auth.api).cambioSession({ headers: headers() }),
+  };
+}
+
+for (const store of ["no database", "SQLite"]) {
+  for (const [kind, name, login, user] of /** @type {const} */ ([
+    ["OAuth", "github", "octocat", OCTOCAT],
+    ["OIDC", "oidc", "ada", "ada Lovelace"],
+  ])) {
+    scenario(`better-auth, ${store}, ${kind}: the session has a token of the API until the sign-out`, async () => {
+      const [app, plain] = [await startBetterAuth({ store }), await startBetterAuth({ store, withCambio: false })];
+
+      await app.signInWith(name, login);
+      const first = await app.onServer();
+      const known = await me(first.accessToken);
+      assert.deepEqual([known.status, known.name], [200, user]);
+      const shown = await app.cambioSession();
+      assert.deepEqual([Object.keys(shown), shown.user.id], [["user"], known.id]);
+      await app.session();
+      await plain.signInWith(name, login);
+      await plain.session();
+      // The record by which a session that ends in another browser ends at Cambio.
+      const { verification, ...rows } = await app.rows();
+      const { verification: none, ...others } = await plain.rows();
+      assert.deepEqual(comparable([rows, app.calls]), comparable([others, plain.calls]));
+      if (store === "SQLite") assert.equal(verification.length, none.length + 1);
+
+      later(HOUR);
+      assert.deepEqual(Object.keys(await app.cambioSession()), ["user"]);
+      const second = await app.onServer();
+      assert.notEqual(second.accessToken, first.accessToken);
+      assert.equal((await me(second.accessToken)).id, known.id);
+      mock.timers.reset();
+
+      assert.equal(await app.signOut(), 200);
+      assert.deepEqual([await app.session(), await app.cambioSession()], [null, null]);
+      assert.equal((await me(second.accessToken)).status, 401);
+
+      await app.signInWith(name, login);
+      assert.equal((await me((await app.onServer()).accessToken)).id, known.id, "the same user as before");
+    });
+  }
+
+  scenario(`better-auth, ${store}, e-mail and password: hooks, sessions and rows are those of an app without Cambio`, async () => {
+    /** @type {unknown[][]} */
+    const seen = [];
+    for (const withCambio of [true, false]) {
+      const app = await startBetterAuth({ store, withCambio });
+      await app.withPassword("sign-up");
+      const sessions = [await app.session()];
+      if (withCambio) assert.equal((await app.onServer()).accessToken, undefined);
+      // better-auth extends a session after a day.
+      later(48 * HOUR);
+      sessions.push(await app.session());
+      mock.timers.reset();
+      assert.equal(sessions[1].user.email, GRACE.email);
+      assert.equal(await app.signOut(), 200);
+      sessions.push(await app.session());
+      await app.withPassword("sign-in");
+      sessions.push(await app.session());
+      assert.deepEqual(new Set(app.calls.map(([name]) => name.split(".")[0])), new Set(["user", "account", "session"]));
+      seen.push([comparable(app.calls), comparable(sessions), comparable(await app.rows())]);
+    }
+    assert.deepEqual(seen[0], seen[1]);
+  });
 }

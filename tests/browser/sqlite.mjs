@@ -2,7 +2,7 @@
 /**
  * SQLite databases with the tables of the libraries: by Drizzle for next-auth and Auth.js, by Kysely for better-auth.
  *
- * libSQL is SQLite with binaries in npm's registry; `better-sqlite3` downloads its own from elsewhere, or compiles them.
+ * libSQL is SQLite with its binaries in npm's registry. `better-sqlite3` and Prisma download theirs from elsewhere.
  */
 import { DrizzleAdapter } from "@auth/drizzle-adapter";
 import { createClient } from "@libsql/client";
