@@ -108,12 +108,13 @@ export async function startApi(name, github, settings = {}) {
 /**
  * Starts `cargo run`: the API, the stand-in GitHub and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
+ * @param {Record<string, string>} [settings] of the functions
  */
-export async function startLocal(name) {
+export async function startLocal(name, settings = {}) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
   await buildCambio(name);
-  startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
+  startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`], { env: settings });
   await answers(url, 200);
   return { url, github };
 }

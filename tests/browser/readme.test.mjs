@@ -17,6 +17,8 @@ import { APP, OCTOCAT, startStandIn } from "./stand-in.mjs";
 const PACKAGE = join(ROOT, "clients/next-auth");
 const NETWORK = fileURLToPath(new URL("github-network.cjs", import.meta.url));
 
+const IN_PAGES = "next-auth 4 in the pages folder, with JavaScript";
+
 /** Each with a section of the README. @type {{ name: string, section: string, creator: string, session: string }[]} */
 const APPS = [
   { name: "next-16-next-auth-4", section: "next-auth 4", creator: "create-next-app", session: "/api/auth/session" },
@@ -41,7 +43,7 @@ const ports = new Map();
 before(
   setup(async () => {
     tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
-    for (const { name } of APPS) ports.set(name, await freePort());
+    for (const name of [...APPS.map(({ name }) => name), "next-16-pages"]) ports.set(name, await freePort());
     github = await startStandIn({ redirectUris: [...ports.values()].map((port) => `http://localhost:${port}/api/auth/callback/github`) });
     api = await startApi("readme", github.url);
     browser = await chromium.launch(CHROMIUM);
@@ -59,12 +61,7 @@ for (const { name, section, creator, session } of APPS) {
     const port = ports.get(name) ?? 0;
     const app = await create(name, section, creator);
     const url = await startNext(`readme.${name}`, app, port, settings(port));
-    const context = await freshBrowser(browser);
-    await context.route("https://github.com/**", (route) => {
-      const { pathname, search } = new URL(route.request().url());
-      return route.fulfill({ status: 302, headers: { location: `${github.url}${pathname}${search}` } });
-    });
-    const page = await context.newPage();
+    const page = await visitor();
 
     await page.goto(url);
     // next-auth shows its own page.
@@ -88,8 +85,56 @@ for (const { name, section, creator, session } of APPS) {
     }
     await page.getByText("Sign in").first().waitFor();
     assert.equal(await page.getByText("Hello").count(), 0);
-    await context.close();
+    await page.context().close();
   });
+}
+
+scenario("next-16-pages: what the README shows of the pages folder is a whole app in JavaScript", async () => {
+  const name = "next-16-pages";
+  const port = ports.get(name) ?? 0;
+  const app = await create(name, IN_PAGES, "create-next-app", ["--js", "--no-app"]);
+  const url = await startNext(`readme.${name}`, app, port, settings(port));
+  const page = await visitor();
+
+  await page.goto(`${url}/profile`);
+  assert.equal(page.url(), `${url}/`, "without a session, there is no profile");
+  await page.getByRole("button", { name: "Sign in with GitHub" }).click();
+  await page.waitForURL((address) => address.origin === github.url);
+  const called = page.waitForRequest(`${url}/api/me`);
+  await page.getByRole("button", { name: OCTOCAT.login }).click();
+  await page.getByText(`Hello ${OCTOCAT.name}`).waitFor();
+
+  const { accessToken, expiresAt, user } = await (await page.request.get(`${url}/api/auth/session`)).json();
+  assert.equal((await called).headers().authorization, `Bearer ${accessToken}`);
+  assert.ok(expiresAt > Date.now());
+  /** Calls the API from the page, at its own origin. @param {string} token */
+  const directly = (token) =>
+    page.evaluate(
+      ([address, token]) => fetch(address, { headers: { Authorization: `Bearer ${token}` } }).then(({ status }) => status, String),
+      [`${api.url}/me`, token],
+    );
+  assert.match(`${await directly(accessToken)}`, /Failed to fetch/, "a page of another origin may not call Cambio");
+
+  await page.goto(`${url}/profile`);
+  await page.getByText(`${OCTOCAT.name} has the id ${user.id}.`).waitFor();
+  await page.goto(url);
+  await sharesNoCookie(page, url);
+
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
+  const answer = await fetch(`${api.url}/me`, { headers: { Authorization: `Bearer ${accessToken}` } });
+  assert.equal(answer.status, 401, "the session has ended at the API");
+  await page.context().close();
+});
+
+/** Opens a page of a browser in which github.com is the stand-in. */
+async function visitor() {
+  const context = await freshBrowser(browser);
+  await context.route("https://github.com/**", (route) => {
+    const { pathname, search } = new URL(route.request().url());
+    return route.fulfill({ status: 302, headers: { location: `${github.url}${pathname}${search}` } });
+  });
+  return context.newPage();
 }
 
 /**
@@ -119,11 +164,12 @@ async function sharesNoCookie(page, url) {
  * @param {string} name
  * @param {string} section
  * @param {string} creator
+ * @param {string[]} [template] options of the creator
  */
-async function create(name, section, creator) {
+async function create(name, section, creator, template = []) {
   const cli = fileURLToPath(import.meta.resolve(`${creator}/dist/index.js`));
   // Empty, because the default template downloads fonts during its build.
-  const options = ["--yes", "--empty", "--use-npm", "--disable-git", "--skip-install"];
+  const options = ["--yes", "--empty", "--use-npm", "--disable-git", "--skip-install", ...template];
   await run(`readme.${name}.create`, process.execPath, [cli, name, ...options], { cwd: folder, timeout: 60_000 });
   const app = join(folder, name);
 
@@ -133,7 +179,7 @@ async function create(name, section, creator) {
   const wanted = packages.map((each) => (each === "./cambio-next-auth-*.tgz" ? tarball : each));
   await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
 
-  const files = [...text.matchAll(/```tsx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
+  const files = [...text.matchAll(/```[jt]sx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
   assert.ok(files.length >= 3, `${section} shows ${files.length} files`);
   for (const [, path, content] of files) {
     mkdirSync(dirname(join(app, path)), { recursive: true });

@@ -106,9 +106,6 @@ export type Visible = Omit<Kept, "refreshToken" | "user"> & {
 type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
-/** The members of next-auth's `account` that are kept. Any other may be, or contain, a token of the provider. */
-const OPEN_MEMBERS = ["provider", "type", "providerAccountId", "userId", "scope", "token_type", "expires_at"];
-
 /** The cookie that lists the sessions which were signed out, and the length of the list. */
 const ENDED = "cambio.ended";
 const ENDED_SESSIONS = 4;
@@ -205,7 +202,8 @@ export function steps(options: SessionOptions) {
           : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
       if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
-      const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
+      const shown = own && account && !providerTokens && { account: (await import("./account.js")).withoutTokens(account) };
+      const next = own ? await own({ ...parameters, token, ...shown }) : token;
       if (account) await replace(cambio?.refreshToken);
       // At a sign-in, a callback that returns a new token keeps the grant; later, a callback may remove `cambio`.
       return next && cambio && (account || next.cambio) ? { ...next, cambio } : next;
@@ -292,10 +290,6 @@ function fitting({ accessToken, refreshToken, user: { identities, ...user } }: K
 /** Returns Cambio's part of a stored token. */
 function keptIn(token: Token | null | undefined): Kept | undefined {
   return token?.cambio as Kept | undefined;
-}
-
-function withoutTokens(account: object): object {
-  return JSON.parse(JSON.stringify(account, OPEN_MEMBERS));
 }
 
 /** Returns a session of the app without any copy of Cambio's part of the token or of a refresh token. */

@@ -243,6 +243,21 @@ for (const [name, version] of /** @type {const} */ ([
     assert.deepEqual(cambio().options.session, { strategy: "jwt" });
   });
 
+  test(`${name}: an own jwt callback gets the account of a passkey as it is, and no secret of another account`, async () => {
+    /** @type {any} */
+    const cambio = version === 4 ? v4.cambio : v5.cambio;
+    /** @type {any} */
+    let seen;
+    const jwt = (/** @type {any} */ { token, account }) => ((seen = account), token);
+    const { callbacks } = cambio({ callbacks: { jwt }, logger: { error() {}, info() {} }, clientId: "nextjs", clientSecret: "secret", url: server.url });
+    // A row of a database has null for each token.
+    const row = { provider: "passkey", type: "webauthn", providerAccountId: "1", userId: "2", access_token: null, id_token: null, session_state: null };
+    await callbacks.jwt({ token: {}, account: row });
+    assert.deepEqual(seen, row);
+    await callbacks.jwt({ token: {}, account: { provider: "twitter", type: "oauth", oauth_token: "secret", more: { type: "secret" } } });
+    assert.deepEqual(seen, { provider: "twitter", type: "oauth" });
+  });
+
   test(`${name}: no callback throws for what it does not get`, async () => {
     /** @type {any} */
     const cambio = version === 4 ? v4.cambio : v5.cambio;
