@@ -411,4 +411,159 @@ mod tests {
             assert!(!error.contains("hunter2"), "{error}");
         }
     }
+
+    #[test]
+    fn t119_a_described_provider_that_could_prove_nothing_is_refused_with_the_name_of_the_member() {
+        let entry = |change: &str, by: &str| {
+            let entry = r#"{"name":"acme","client_id":"1","client_secret":"hunter2",
+                "check":{"url":"https://a.example/token/info","auth":"bearer","client_id":"/app/id"},
+                "userinfo":{"url":"https://a.example/me","id":"/id","email":"/email"}}"#;
+            assert!(change.is_empty() || entry.contains(change), "{change}");
+            format!("[{}]", entry.replacen(change, by, 1))
+        };
+        assert!(read(&entry("", "")).is_ok());
+        let check_url = r#""url":"https://a.example/token/info""#;
+        let refused = [
+            (
+                r#","client_id":"/app/id""#,
+                "",
+                "acme: check.client_id is missing",
+            ),
+            (
+                "/app/id",
+                "app/id",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/app~2id",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/app~",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/aud",
+                "acme: check.client_id leads to the audience",
+            ),
+            (
+                "/app/id",
+                "/aud/0",
+                "acme: check.client_id leads to the audience",
+            ),
+            (
+                "\"id\":\"/id\"",
+                "\"id\":\"id\"",
+                "acme: userinfo.subject is not a JSON pointer",
+            ),
+            ("\"id\":\"/id\",", "", "missing field `subject`"),
+            (
+                "\"/email\"",
+                "\"email\"",
+                "acme: userinfo.email is not a JSON pointer",
+            ),
+            (
+                "https://a.example/token",
+                "http://a.example/token",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "https://a.example/token",
+                "https://localhost/token",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "/token/info",
+                "/token/info?hunter2",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "https://a.example/me",
+                "http://a.example/me",
+                "acme: userinfo.url is not an https URL",
+            ),
+            ("https://a.example/me", "/me", "acme: api_url is missing"),
+            (check_url, r#""client_id":"/id""#, "missing field `url`"),
+            (check_url, r#""url":5"#, "wrong at line"),
+            ("\"bearer\"", "\"hunter2\"", "wrong at line"),
+            (
+                "\"bearer\"",
+                "\"query\"",
+                "acme: check.query and auth do not fit",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","query":{"a":"{token}"}"#,
+                "acme: check.query and auth do not fit",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","query":{"a":"{hunter2}"}"#,
+                "acme: check.query contains a placeholder",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","active":"ok""#,
+                "acme: check.active is not a JSON pointer",
+            ),
+            (
+                "\"bearer\"",
+                r#""client_secret_post","active":"/ok""#,
+                "acme: check.active of an introspection",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","unknown_token":[200]"#,
+                "acme: check.unknown_token contains",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","unknown_token":[429]"#,
+                "acme: check.unknown_token contains",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","secret":"hunter2""#,
+                "unknown field `secret`",
+            ),
+            ("\"email\"", "\"mail\"", "unknown field `mail`"),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"Acme hunter2\"",
+                "a name is not 1 to 32",
+            ),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"acme\",\"kind\":\"gitlab\"",
+                "acme: kind and check exclude each other",
+            ),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"acme\",\"unsafe_no_app_binding\":true",
+                "acme: check and unsafe_no_app_binding exclude each other",
+            ),
+            ("\"client_id\":\"1\",", "", "acme: client_id is missing"),
+        ];
+        for (change, by, problem) in refused {
+            let error = read(&entry(change, by)).expect_err(by).to_string();
+            assert!(error.contains(problem), "{by}: {error}");
+            assert!(error.starts_with("OAUTH_PROVIDERS "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let no_secret = entry(r#","client_secret":"hunter2""#, "");
+        assert!(read(&no_secret).is_ok());
+        let introspection = no_secret.replace("\"bearer\"", "\"client_secret_basic\"");
+        let error = read(&introspection).unwrap_err().to_string();
+        assert!(error.contains("acme: client_secret is missing"), "{error}");
+        let loose = r#"[{"name":"x","unsafe_no_app_binding":true,
+            "userinfo":{"url":"https://x.example","id":"/id","email":"/e","email_verified":"/v"}}]"#;
+        let error = read(loose).unwrap_err().to_string();
+        assert!(
+            error.contains("x: userinfo.email_verified needs a check"),
+            "{error}"
+        );
+    }
 }
