@@ -9,6 +9,7 @@ mod issuer;
 mod lifetimes;
 mod oauth;
 mod oidc;
+mod presets;
 mod process;
 mod sign_up;
 
@@ -16,7 +17,7 @@ pub use aws::{DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
 pub use issuer::{Issuer, api_url, audiences, issuer_url};
 pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
-pub use oauth::{OAuthProvider, UserInfo, oauth_providers};
+pub use oauth::{Check, OAuthProvider, TokenPlace, UserInfo, oauth_providers};
 pub use oidc::{OidcProvider, oidc_providers};
 pub use process::Process;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::{
     rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair},
 };
 use axum::{
     Router,
@@ -72,6 +72,17 @@ impl Key {
             kid,
             EncodingKey::from_ec_der(der.as_ref()),
             Algorithm::ES256,
+        )
+    }
+
+    /// Makes a new key on P-384.
+    pub fn p384(kid: &'static str) -> Self {
+        let algorithm = &ECDSA_P384_SHA384_FIXED_SIGNING;
+        let der = EcdsaKeyPair::generate_pkcs8(algorithm, &SystemRandom::new()).expect("a key");
+        Self::of(
+            kid,
+            EncodingKey::from_ec_der(der.as_ref()),
+            Algorithm::ES384,
         )
     }
 

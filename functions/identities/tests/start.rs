@@ -25,6 +25,10 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("CLIENTS", r#"[{"client_id":"nextjs","secret":"CANARY"}]"#),
             ("OIDC_PROVIDERS", "[{}]"),
             ("OAUTH_PROVIDERS", r#"[{"name":"spotify"}]"#),
+            (
+                "OAUTH_PROVIDERS",
+                r#"[{"name":"acme","client_id":"1","client_secret":"CANARY","check":{"url":"https://a.example"},"userinfo":{"id":"/id"}}]"#,
+            ),
             ("ALLOWED_SIGNUPS", "some"),
         ],
     );

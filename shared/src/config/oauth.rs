@@ -1,9 +1,11 @@
 //! `OAUTH_PROVIDERS`: the providers besides GitHub whose opaque access tokens are accepted, as JSON.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_provider_name};
+use super::{ConfigError, Environment, is_provider_name, presets};
 
 const NAME: &str = "OAUTH_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"name":"facebook","client_id":"<id>","client_secret":"<secret>"}]"#;
@@ -14,9 +16,9 @@ const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"nam
 pub struct OAuthProvider {
     /// The name in identities and in `subject_issuer`: lower-case letters, digits and `-`.
     pub name: String,
-    /// The kind of verification, such as `github`; by default the name.
+    /// The kind of verification, such as `github` or a preset; by default the name.
     pub kind: Option<String>,
-    /// The client id of your app at the provider.
+    /// The client id of your app at the provider, or the other id of the app that `check` names.
     #[serde(default)]
     pub client_id: String,
     /// The secret of your app, for a provider that requires it.
@@ -27,24 +29,86 @@ pub struct OAuthProvider {
     /// of its tokens, can then sign in as its users.
     #[serde(default)]
     pub unsafe_no_app_binding: bool,
-    /// The request for the profile, for a provider that does not name the application.
+    /// The request that names the application of a token.
+    pub check: Option<Check>,
+    /// The request for the profile.
     pub userinfo: Option<UserInfo>,
+}
+
+/// The place of the token in a request to the provider.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenPlace {
+    /// `Authorization: Bearer <token>`.
+    #[default]
+    Bearer,
+    /// `Authorization: OAuth <token>`.
+    Oauth,
+    /// A parameter of the query, whose value in `query` is `{token}`.
+    Query,
+    /// The last segment of the path.
+    Path,
+    /// The form of an introspection request (RFC 7662), with the app's credentials as HTTP Basic.
+    ClientSecretBasic,
+    /// The form of an introspection request (RFC 7662), with the app's credentials in the form.
+    ClientSecretPost,
+}
+
+impl TokenPlace {
+    /// Returns whether this is an introspection request (RFC 7662).
+    pub fn is_introspection(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// The request that names the application of a token, and JSON pointers (RFC 6901) into its answer.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Check {
+    /// The URL, or a path below `api_url`.
+    pub url: String,
+    /// The place of the token in the request.
+    #[serde(default)]
+    pub auth: TokenPlace,
+    /// Parameters of the query. A value is a text, `{token}`, `{client_id}` or `{client_secret}`.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
+    /// The application that the token was issued to, which must be `client_id` of the provider: a text or an integer.
+    #[serde(default)]
+    pub client_id: String,
+    /// A member that is `true` for a valid token; `/active` for an introspection request.
+    pub active: Option<String>,
+    /// The account of the token, which must be that of the profile.
+    pub subject: Option<String>,
+    /// The statuses of an answer about an unknown token, besides 401.
+    #[serde(default)]
+    pub unknown_token: Vec<u16>,
 }
 
 /// The profile request of a provider, and JSON pointers (RFC 6901) into its answer.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UserInfo {
-    /// The URL, which is called with the token as bearer token.
+    /// The URL, or a path below `api_url`. Without one, the pointers lead into the answer to `check`.
+    #[serde(default)]
     pub url: String,
+    /// The place of the token in the request.
+    #[serde(default)]
+    pub auth: TokenPlace,
+    /// Parameters of the query. A value is a text, `{token}`, `{client_id}` or `{client_secret}`.
+    #[serde(default)]
+    pub query: BTreeMap<String, String>,
     /// The unchanging id of the account: a text or an integer.
+    #[serde(alias = "id")]
     pub subject: String,
     /// The login.
     pub username: Option<String>,
     /// The display name.
     pub name: Option<String>,
-    /// The e-mail address, which never counts as verified.
+    /// The e-mail address.
     pub email: Option<String>,
+    /// A member that is `true` if the provider has verified the address. Without it, no address counts as verified.
+    pub email_verified: Option<String>,
     /// The URL of a picture.
     pub picture: Option<String>,
 }
@@ -59,6 +123,204 @@ impl OAuthProvider {
     pub fn refused(&self, problem: &str) -> ConfigError {
         refused(format!("{}: {problem}", self.name))
     }
+
+    /// Takes the requests of the preset that `kind` names, if the entry has no `check` of its own.
+    fn with_preset(mut self) -> Result<Self, ConfigError> {
+        if self.check.is_some() && self.kind.is_some() {
+            return Err(self.refused("kind and check exclude each other; leave one of them out"));
+        }
+        if self.check.is_some() && self.unsafe_no_app_binding {
+            return Err(self.refused(
+                "check and unsafe_no_app_binding exclude each other; leave unsafe_no_app_binding out",
+            ));
+        }
+        if self.check.is_some() || self.unsafe_no_app_binding {
+            return Ok(self);
+        }
+        let Some(preset) = presets::find(self.kind()) else {
+            return Ok(self);
+        };
+        let preset: Preset = serde_json::from_str(preset)
+            .map_err(|_| self.refused("its preset cannot be read; report this as a bug"))?;
+        self.api_url = self.api_url.or(preset.api_url);
+        self.userinfo = self.userinfo.or(Some(preset.userinfo));
+        self.check = Some(preset.check);
+        Ok(self)
+    }
+
+    /// Makes full URLs of the paths below `api_url`, and checks all URLs.
+    fn with_urls(mut self, env: &Environment) -> Result<Self, ConfigError> {
+        let api_url = self.api_url.clone();
+        let checked = |member: &str, url: &str| {
+            let problem = format!(
+                "{member} is not an https URL with a host name, without a query and a slash at the end"
+            );
+            let checked = env.base_url(NAME, url, EXPECTED);
+            checked.map_err(|_| self.refused(&problem))
+        };
+        if let Some(url) = &api_url {
+            checked("api_url", url)?;
+        }
+        let full = |member: &str, url: &str| {
+            let full = match &api_url {
+                Some(api_url) if url.starts_with('/') => format!("{api_url}{url}"),
+                None if url.starts_with('/') => {
+                    return Err(self.refused(
+                        "api_url is missing; it is the URL of your server at the provider",
+                    ));
+                }
+                _ => url.to_owned(),
+            };
+            checked(member, &full)?;
+            Ok(full)
+        };
+        let check = self.check.as_ref();
+        let check = check
+            .map(|check| full("check.url", &check.url))
+            .transpose()?;
+        let userinfo = self.userinfo.as_ref().filter(|info| !info.url.is_empty());
+        let userinfo = userinfo
+            .map(|info| full("userinfo.url", &info.url))
+            .transpose()?;
+        if let (Some(check), Some(url)) = (&mut self.check, check) {
+            check.url = url;
+        }
+        if let (Some(info), Some(url)) = (&mut self.userinfo, userinfo) {
+            info.url = url;
+        }
+        Ok(self)
+    }
+
+    fn assert_usable(&self) -> Result<(), ConfigError> {
+        // The value becomes part of a path.
+        let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
+        if !self.client_id.bytes().all(plain) || self.client_id.contains("..") {
+            return Err(self.refused(
+                "client_id contains characters that are not allowed (RFC 6749, Appendix A.1)",
+            ));
+        }
+        if let Some(info) = &self.userinfo {
+            self.assert_userinfo(info)?;
+        }
+        if let Some(check) = &self.check {
+            self.assert_check(check)?;
+        }
+        Ok(())
+    }
+
+    fn assert_userinfo(&self, info: &UserInfo) -> Result<(), ConfigError> {
+        self.assert_pointers(&[
+            ("userinfo.subject", Some(&info.subject)),
+            ("userinfo.username", info.username.as_ref()),
+            ("userinfo.name", info.name.as_ref()),
+            ("userinfo.email", info.email.as_ref()),
+            ("userinfo.email_verified", info.email_verified.as_ref()),
+            ("userinfo.picture", info.picture.as_ref()),
+        ])?;
+        if info.auth.is_introspection() {
+            return Err(self.refused("userinfo.auth is not bearer, oauth, query or path"));
+        }
+        if info.url.is_empty() && self.check.is_none() {
+            return Err(self.refused("userinfo.url is missing"));
+        }
+        if self.unsafe_no_app_binding && info.email_verified.is_some() {
+            return Err(self.refused(
+                "userinfo.email_verified needs a check; with unsafe_no_app_binding, no address counts as verified",
+            ));
+        }
+        self.assert_query("userinfo.query", info.auth, &info.query)
+    }
+
+    fn assert_check(&self, check: &Check) -> Result<(), ConfigError> {
+        if check.client_id.is_empty() {
+            return Err(self.refused(
+                "check.client_id is missing; it is the JSON pointer to the application in the answer, such as /client_id",
+            ));
+        }
+        self.assert_pointers(&[
+            ("check.client_id", Some(&check.client_id)),
+            ("check.active", check.active.as_ref()),
+            ("check.subject", check.subject.as_ref()),
+        ])?;
+        if check.client_id == "/aud" || check.client_id.starts_with("/aud/") {
+            return Err(self.refused(
+                "check.client_id leads to the audience, which names an API and not the application; use /client_id",
+            ));
+        }
+        if check.auth.is_introspection()
+            && check.active.as_deref().is_some_and(|at| at != "/active")
+        {
+            return Err(
+                self.refused("check.active of an introspection request is /active; leave it out")
+            );
+        }
+        if check
+            .unknown_token
+            .iter()
+            .any(|status| !matches!(status, 400..=428 | 430..=499))
+        {
+            return Err(self.refused(
+                "check.unknown_token contains a number that is not a status from 400 to 499, or is 429",
+            ));
+        }
+        self.assert_query("check.query", check.auth, &check.query)?;
+        if self.client_id.is_empty() {
+            return Err(self.refused("client_id is missing"));
+        }
+        if self.client_secret.is_none() && check.is_for_app() {
+            return Err(self.refused("client_secret is missing; the check sends it"));
+        }
+        if self.userinfo.is_none() {
+            return Err(self.refused("userinfo is missing"));
+        }
+        Ok(())
+    }
+
+    fn assert_pointers(&self, pointers: &[(&str, Option<&String>)]) -> Result<(), ConfigError> {
+        let wrong = pointers
+            .iter()
+            .find(|(_, pointer)| pointer.is_some_and(|pointer| !is_pointer(pointer)));
+        wrong.map_or(Ok(()), |(member, _)| {
+            let problem = "is not a JSON pointer, which starts with '/' (RFC 6901)";
+            Err(self.refused(&format!("{member} {problem}")))
+        })
+    }
+
+    fn assert_query(
+        &self,
+        member: &str,
+        auth: TokenPlace,
+        query: &BTreeMap<String, String>,
+    ) -> Result<(), ConfigError> {
+        let is_known = |value: &str| {
+            ["{token}", "{client_id}", "{client_secret}"].contains(&value) || !value.contains('{')
+        };
+        let wrong = if !query.values().all(|value| is_known(value)) {
+            "contains a placeholder other than {token}, {client_id} and {client_secret}"
+        } else if (auth == TokenPlace::Query) != query.values().any(|value| value == "{token}") {
+            "and auth do not fit: a value {token} and the auth query need each other"
+        } else {
+            return Ok(());
+        };
+        Err(self.refused(&format!("{member} {wrong}")))
+    }
+}
+
+impl Check {
+    /// Returns whether the request has the secret of the app.
+    pub fn is_for_app(&self) -> bool {
+        let has_secret = |value: &String| value == "{client_secret}";
+        self.auth.is_introspection() || self.query.values().any(has_secret)
+    }
+}
+
+/// The requests of a preset.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Preset {
+    api_url: Option<String>,
+    check: Check,
+    userinfo: UserInfo,
 }
 
 /// Reads `OAUTH_PROVIDERS`: the providers besides GitHub whose opaque access tokens are accepted, as JSON; none by
@@ -70,46 +332,41 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
-    let providers: Vec<OAuthProvider> = serde_json::from_str(&value).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        refused(format!("wrong at line {line} column {column}"))
-    })?;
-    for provider in &providers {
+    let providers: Vec<OAuthProvider> =
+        serde_json::from_str(&value).map_err(|error| refused(problem_of(&error)))?;
+    let checked = providers.into_iter().map(|provider| {
         if !is_provider_name(&provider.name) {
             return Err(refused(
                 "a name is not 1 to 32 lower-case letters, digits and '-'".to_owned(),
             ));
         }
-        // The value becomes part of a path.
-        let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
-        if !provider.client_id.bytes().all(plain) || provider.client_id.contains("..") {
-            return Err(provider.refused(
-                "client_id contains characters that are not allowed (RFC 6749, Appendix A.1)",
-            ));
-        }
-        let urls = [
-            &provider.api_url,
-            &provider.userinfo.as_ref().map(|info| info.url.clone()),
-        ];
-        for url in urls.into_iter().flatten() {
-            env.base_url(NAME, url, EXPECTED)?;
-        }
-        let pointers = provider.userinfo.iter().flat_map(UserInfo::pointers);
-        if pointers
-            .into_iter()
-            .any(|pointer| !pointer.starts_with('/'))
-        {
-            return Err(provider.refused("a JSON pointer does not start with '/'"));
-        }
-    }
-    Ok(providers)
+        let provider = provider.with_preset()?.with_urls(env)?;
+        provider.assert_usable()?;
+        Ok(provider)
+    });
+    checked.collect()
 }
 
-impl UserInfo {
-    fn pointers(&self) -> impl Iterator<Item = &String> {
-        let optional = [&self.username, &self.name, &self.email, &self.picture];
-        std::iter::once(&self.subject).chain(optional.into_iter().flatten())
-    }
+/// Returns the position of an error in the JSON, with the name of a member that is unknown, missing or there twice.
+/// Other messages of serde quote values, which may be secrets.
+fn problem_of(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let named = ["unknown field `", "missing field `", "duplicate field `"];
+    let named = named.iter().find_map(|kind| {
+        let (member, _) = message.strip_prefix(kind)?.split_once('`')?;
+        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
+        let is_plain = member.len() <= 32 && member.chars().all(plain);
+        is_plain.then(|| format!("{kind}{member}`, "))
+    });
+    let (line, column) = (error.line(), error.column());
+    let named = named.unwrap_or_default();
+    format!("{named}wrong at line {line} column {column}")
+}
+
+/// Returns whether a text is a JSON pointer to a member or an element (RFC 6901).
+fn is_pointer(text: &str) -> bool {
+    let mut escapes = text.split('~').skip(1);
+    text.starts_with('/') && escapes.all(|rest| rest.starts_with(['0', '1']))
 }
 
 fn refused(problem: String) -> ConfigError {
@@ -153,5 +410,160 @@ mod tests {
             assert!(error.starts_with("OAUTH_PROVIDERS "), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn t119_a_described_provider_that_could_prove_nothing_is_refused_with_the_name_of_the_member() {
+        let entry = |change: &str, by: &str| {
+            let entry = r#"{"name":"acme","client_id":"1","client_secret":"hunter2",
+                "check":{"url":"https://a.example/token/info","auth":"bearer","client_id":"/app/id"},
+                "userinfo":{"url":"https://a.example/me","id":"/id","email":"/email"}}"#;
+            assert!(change.is_empty() || entry.contains(change), "{change}");
+            format!("[{}]", entry.replacen(change, by, 1))
+        };
+        assert!(read(&entry("", "")).is_ok());
+        let check_url = r#""url":"https://a.example/token/info""#;
+        let refused = [
+            (
+                r#","client_id":"/app/id""#,
+                "",
+                "acme: check.client_id is missing",
+            ),
+            (
+                "/app/id",
+                "app/id",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/app~2id",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/app~",
+                "acme: check.client_id is not a JSON pointer",
+            ),
+            (
+                "/app/id",
+                "/aud",
+                "acme: check.client_id leads to the audience",
+            ),
+            (
+                "/app/id",
+                "/aud/0",
+                "acme: check.client_id leads to the audience",
+            ),
+            (
+                "\"id\":\"/id\"",
+                "\"id\":\"id\"",
+                "acme: userinfo.subject is not a JSON pointer",
+            ),
+            ("\"id\":\"/id\",", "", "missing field `subject`"),
+            (
+                "\"/email\"",
+                "\"email\"",
+                "acme: userinfo.email is not a JSON pointer",
+            ),
+            (
+                "https://a.example/token",
+                "http://a.example/token",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "https://a.example/token",
+                "https://localhost/token",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "/token/info",
+                "/token/info?hunter2",
+                "acme: check.url is not an https URL",
+            ),
+            (
+                "https://a.example/me",
+                "http://a.example/me",
+                "acme: userinfo.url is not an https URL",
+            ),
+            ("https://a.example/me", "/me", "acme: api_url is missing"),
+            (check_url, r#""client_id":"/id""#, "missing field `url`"),
+            (check_url, r#""url":5"#, "wrong at line"),
+            ("\"bearer\"", "\"hunter2\"", "wrong at line"),
+            (
+                "\"bearer\"",
+                "\"query\"",
+                "acme: check.query and auth do not fit",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","query":{"a":"{token}"}"#,
+                "acme: check.query and auth do not fit",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","query":{"a":"{hunter2}"}"#,
+                "acme: check.query contains a placeholder",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","active":"ok""#,
+                "acme: check.active is not a JSON pointer",
+            ),
+            (
+                "\"bearer\"",
+                r#""client_secret_post","active":"/ok""#,
+                "acme: check.active of an introspection",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","unknown_token":[200]"#,
+                "acme: check.unknown_token contains",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","unknown_token":[429]"#,
+                "acme: check.unknown_token contains",
+            ),
+            (
+                "\"bearer\"",
+                r#""bearer","secret":"hunter2""#,
+                "unknown field `secret`",
+            ),
+            ("\"email\"", "\"mail\"", "unknown field `mail`"),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"Acme hunter2\"",
+                "a name is not 1 to 32",
+            ),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"acme\",\"kind\":\"gitlab\"",
+                "acme: kind and check exclude each other",
+            ),
+            (
+                "\"name\":\"acme\"",
+                "\"name\":\"acme\",\"unsafe_no_app_binding\":true",
+                "acme: check and unsafe_no_app_binding exclude each other",
+            ),
+            ("\"client_id\":\"1\",", "", "acme: client_id is missing"),
+        ];
+        for (change, by, problem) in refused {
+            let error = read(&entry(change, by)).expect_err(by).to_string();
+            assert!(error.contains(problem), "{by}: {error}");
+            assert!(error.starts_with("OAUTH_PROVIDERS "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let no_secret = entry(r#","client_secret":"hunter2""#, "");
+        assert!(read(&no_secret).is_ok());
+        let introspection = no_secret.replace("\"bearer\"", "\"client_secret_basic\"");
+        let error = read(&introspection).unwrap_err().to_string();
+        assert!(error.contains("acme: client_secret is missing"), "{error}");
+        let loose = r#"[{"name":"x","unsafe_no_app_binding":true,
+            "userinfo":{"url":"https://x.example","id":"/id","email":"/e","email_verified":"/v"}}]"#;
+        let error = read(loose).unwrap_err().to_string();
+        assert!(
+            error.contains("x: userinfo.email_verified needs a check"),
+            "{error}"
+        );
     }
 }

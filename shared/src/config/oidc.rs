@@ -34,6 +34,8 @@ pub struct OidcProvider {
     pub max_age: Duration,
     /// The accepted hosts of its keys besides the issuer's host.
     pub jwks_hosts: Vec<String>,
+    /// The endpoint of the provider that verifies its ID tokens, if they are signed with the app's secret.
+    pub verify_url: Option<String>,
 }
 
 /// A provider in the JSON of the setting.
@@ -51,36 +53,111 @@ struct Written {
     max_age: Option<u64>,
     #[serde(default)]
     jwks_hosts: Vec<String>,
+    verify_url: Option<String>,
 }
 
-/// The providers with one issuer for all customers, with the hosts of their keys if these differ.
-const PRESETS: [(&str, &str, &[&str]); 7] = [
-    ("apple", "https://appleid.apple.com", &[]),
-    ("gitlab", "https://gitlab.com", &[]),
+/// A provider with one issuer for all customers: its name, its issuer, the hosts of its keys if these differ, and the
+/// algorithm of its ID tokens.
+type Preset = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    Algorithm,
+);
+
+const ENTRA: &str = "https://login.microsoftonline.com/{tenantid}/v2.0";
+
+/// The providers with one issuer for all customers. The issuers are those of next-auth's providers.
+const PRESETS: [Preset; 16] = [
+    ("apple", "https://appleid.apple.com", &[], Algorithm::RS256),
+    ("azure-ad", ENTRA, &[], Algorithm::RS256),
+    (
+        "bankid-no",
+        "https://auth.bankid.no/auth/realms/prod",
+        &[],
+        Algorithm::RS256,
+    ),
+    ("gitlab", "https://gitlab.com", &[], Algorithm::RS256),
     (
         "google",
         "https://accounts.google.com",
         &["www.googleapis.com"],
+        Algorithm::RS256,
     ),
-    ("linkedin", "https://www.linkedin.com/oauth", &[]),
     (
-        "microsoft",
-        "https://login.microsoftonline.com/{tenantid}/v2.0",
+        "huggingface",
+        "https://huggingface.co",
         &[],
+        Algorithm::RS256,
     ),
-    ("slack", "https://slack.com", &[]),
-    ("twitch", "https://id.twitch.tv/oauth2", &[]),
+    ("line", "https://access.line.me", &[], Algorithm::RS256),
+    (
+        "linkedin",
+        "https://www.linkedin.com/oauth",
+        &[],
+        Algorithm::RS256,
+    ),
+    ("microsoft", ENTRA, &[], Algorithm::RS256),
+    ("microsoft-entra-id", ENTRA, &[], Algorithm::RS256),
+    // https://create.roblox.com/docs/cloud/reference/oauth2#openid-configuration
+    (
+        "roblox",
+        "https://apis.roblox.com/oauth/",
+        &[],
+        Algorithm::ES256,
+    ),
+    (
+        "salesforce",
+        "https://login.salesforce.com",
+        &[],
+        Algorithm::RS256,
+    ),
+    (
+        "simplelogin",
+        "https://app.simplelogin.io",
+        &[],
+        Algorithm::RS256,
+    ),
+    ("slack", "https://slack.com", &[], Algorithm::RS256),
+    (
+        "twitch",
+        "https://id.twitch.tv/oauth2",
+        &[],
+        Algorithm::RS256,
+    ),
+    (
+        "vipps",
+        "https://api.vipps.no/access-management-1.0/access/",
+        &[],
+        Algorithm::RS256,
+    ),
 ];
 
-/// The providers with an issuer for each customer, with an example of it: the text of next-auth's `issuer` option.
-const OWN_ISSUERS: [(&str, &str); 4] = [
-    ("auth0", "https://acme.eu.auth0.com"),
+/// LINE's endpoint for ID tokens, which it signs with the channel secret for web logins
+/// (<https://developers.line.biz/en/reference/line-login/#verify-id-token>).
+const LINE_VERIFIES: &str = "https://api.line.me/oauth2/v2.1/verify";
+
+/// The providers with an issuer for each customer, with an example of it, the text of next-auth's `issuer` option, and
+/// the algorithm of their ID tokens.
+const OWN_ISSUERS: [(&str, &str, Algorithm); 5] = [
+    ("auth0", "https://acme.eu.auth0.com", Algorithm::RS256),
     (
         "cognito",
         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEfGhI",
+        Algorithm::RS256,
     ),
-    ("keycloak", "https://login.example.com/realms/acme"),
-    ("okta", "https://acme.okta.com/oauth2/default"),
+    (
+        "keycloak",
+        "https://login.example.com/realms/acme",
+        Algorithm::RS256,
+    ),
+    // https://docs.logto.io/developers/signing-keys: an elliptic curve by default, which is P-384.
+    ("logto", "https://acme.logto.app/oidc", Algorithm::ES384),
+    (
+        "okta",
+        "https://acme.okta.com/oauth2/default",
+        Algorithm::RS256,
+    ),
 ];
 
 /// Reads `OIDC_PROVIDERS`: the OpenID providers whose ID tokens are accepted, as JSON; none by default.
@@ -120,12 +197,12 @@ impl Written {
             ));
         }
         let preset = PRESETS.iter().find(|(preset, ..)| *preset == name);
+        let own = OWN_ISSUERS.iter().find(|(own, ..)| *own == name);
         let issuer = self
             .issuer
-            .or(preset.map(|(_, issuer, _)| (*issuer).to_owned()));
+            .or(preset.map(|(_, issuer, ..)| (*issuer).to_owned()));
         let Some(mut issuer) = issuer else {
-            let like = OWN_ISSUERS.iter().find(|(own, _)| *own == name);
-            let like = like.map_or("https://login.example.com", |(_, like)| like);
+            let like = own.map_or("https://login.example.com", |(_, like, _)| like);
             return Err(wrong(&format!(
                 "its issuer is missing; it looks like {like}"
             )));
@@ -149,7 +226,10 @@ impl Written {
         let base = issuer.replace("{tenantid}", "common");
         let base = base.strip_suffix('/').unwrap_or(&base);
         env.base_url(NAME, base, EXPECTED)?;
-        let algorithms = self.algorithms.unwrap_or_else(|| vec![Algorithm::RS256]);
+        let usual = preset.map(|(.., usual)| *usual);
+        let usual = usual.or(own.map(|(.., usual)| *usual));
+        let usual = usual.unwrap_or(Algorithm::RS256);
+        let algorithms = self.algorithms.unwrap_or_else(|| vec![usual]);
         let symmetric = |algorithm: &Algorithm| algorithm.family() == AlgorithmFamily::Hmac;
         if algorithms.is_empty() || algorithms.iter().any(symmetric) {
             return Err(wrong("algorithms must be asymmetric, and at least one"));
@@ -163,11 +243,22 @@ impl Written {
         if !AGES.contains(&max_age) {
             return Err(wrong("max_age must be 60 to 3600 seconds"));
         }
+        let line = (name == "line").then(|| LINE_VERIFIES.to_owned());
+        let verify_url = self.verify_url.or(line);
+        if let Some(url) = &verify_url {
+            env.base_url(NAME, url, EXPECTED)
+                .map_err(|_| wrong("verify_url is not an https URL with a host name"))?;
+            if self.client_ids.len() != 1 {
+                return Err(wrong(
+                    "client_ids must contain one client id, which verify_url is asked about",
+                ));
+            }
+        }
         let mut jwks_hosts = self.jwks_hosts;
         jwks_hosts.extend(
             preset
                 .iter()
-                .flat_map(|(.., hosts)| hosts.iter().map(ToString::to_string)),
+                .flat_map(|(.., hosts, _)| hosts.iter().map(ToString::to_string)),
         );
         Ok(OidcProvider {
             tenants: self.tenants,
@@ -176,6 +267,7 @@ impl Written {
             algorithms,
             max_age,
             jwks_hosts,
+            verify_url,
             issuer,
             name,
         })
@@ -196,8 +288,8 @@ mod tests {
 
     #[test]
     fn one_line_is_enough_for_a_provider_that_everybody_knows() {
-        for (name, issuer, _) in PRESETS {
-            let tenants = if name == "microsoft" {
+        for (name, issuer, _, algorithm) in PRESETS {
+            let tenants = if issuer == ENTRA {
                 r#","tenants":["9188040d-6c67-4c5b-b112-36a304b66dad"]"#
             } else {
                 ""
@@ -207,7 +299,7 @@ mod tests {
             ))
             .unwrap();
             assert_eq!(read[0].issuer, issuer);
-            assert_eq!(read[0].algorithms, [Algorithm::RS256]);
+            assert_eq!(read[0].algorithms, [algorithm]);
         }
         assert!(read("").unwrap().is_empty());
     }
@@ -220,14 +312,16 @@ mod tests {
 
     #[test]
     fn what_next_auth_has_as_issuer_is_good_here_as_well() {
-        for (name, issuer) in OWN_ISSUERS {
+        for (name, issuer, algorithm) in OWN_ISSUERS {
             let config = format!(r#"[{{"name":"{name}","issuer":"{issuer}","client_ids":["a"]}}]"#);
             let expected = if name == "auth0" {
                 "https://acme.eu.auth0.com/"
             } else {
                 issuer
             };
-            assert_eq!(read(&config).unwrap()[0].issuer, expected);
+            let read_config = &read(&config).unwrap()[0];
+            assert_eq!(read_config.issuer, expected);
+            assert_eq!(read_config.algorithms, [algorithm]);
             let missing = read(&format!(r#"[{{"name":"{name}","client_ids":["a"]}}]"#));
             let missing = missing.unwrap_err().to_string();
             assert!(missing.contains(issuer), "{missing}");
@@ -270,6 +364,9 @@ mod tests {
             r#"[{"name":"google","client_ids":["a"],"algorithms":["none"]}]"#,
             r#"[{"name":"google","client_ids":["a"],"algorithms":[]}]"#,
             r#"[{"name":"google","client_ids":["a"],"unknown":1}]"#,
+            r#"[{"name":"line","client_ids":["a","b"]}]"#,
+            r#"[{"name":"line","client_ids":["a"],"verify_url":"http://api.line.me/verify"}]"#,
+            r#"[{"name":"line","client_ids":["a"],"verify_url":"https://localhost/verify"}]"#,
             r#"[{"name":"google","client_ids":["a"],"tenants":["t"]}]"#,
             r#"[{"name":"microsoft","client_ids":["a"]}]"#,
             r#"[{"name":"microsoft","client_ids":["a"],"tenants":["../x"]}]"#,

@@ -10,6 +10,7 @@ use jsonwebtoken::Algorithm;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use url::Url;
 
 use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
 use crate::{
@@ -27,6 +28,7 @@ const LEEWAY: Duration = Duration::from_mins(1);
 pub(super) struct Oidc {
     config: Arc<OidcProvider>,
     keys: ProviderKeys,
+    outbound: Outbound,
     clock: Clock,
 }
 
@@ -88,9 +90,17 @@ impl Oidc {
         for host in &config.jwks_hosts {
             outbound.allow(host);
         }
+        let verify_url = config.verify_url.as_deref().map(Url::parse);
+        if let Some(host) = verify_url
+            .as_ref()
+            .and_then(|url| url.as_ref().ok()?.host_str())
+        {
+            outbound.allow(host);
+        }
         let config = Arc::new(config);
         Self {
-            keys: ProviderKeys::new(config.clone(), outbound, clock.clone()),
+            keys: ProviderKeys::new(config.clone(), outbound.clone(), clock.clone()),
+            outbound,
             config,
             clock,
         }
@@ -122,16 +132,41 @@ impl Oidc {
         header: &ForeignHeader,
         subject: &SubjectToken,
     ) -> Result<Identity, ProviderError> {
-        const NO_KEY: ProviderError = ProviderError::Rejected(
-            "no key, or more than one key, of the provider fits its header",
-        );
-        let token = subject.token.expose_secret();
         let typ = header.typ.as_deref();
         if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(ProviderError::Rejected(
                 "its typ is not that of an ID token",
             ));
         }
+        let claims = match &self.config.verify_url {
+            Some(url) => {
+                let asked = self.verified_by_provider(url, subject);
+                self.outbound.verification(asked).await?
+            }
+            None => self.verified_by_key(header, subject).await?,
+        };
+        self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
+        if let Some(access_token) = &subject.access_token {
+            let hash = half_hash(header.alg, access_token.expose_secret());
+            if hash.is_none() || claims.at_hash != hash {
+                return Err(ProviderError::Rejected(
+                    "its at_hash does not match the access token",
+                ));
+            }
+        }
+        Ok(self.identity(claims))
+    }
+
+    /// Returns the claims of an ID token with a valid signature of a key of the provider.
+    async fn verified_by_key(
+        &self,
+        header: &ForeignHeader,
+        subject: &SubjectToken,
+    ) -> Result<Claims, ProviderError> {
+        const NO_KEY: ProviderError = ProviderError::Rejected(
+            "no key, or more than one key, of the provider fits its header",
+        );
+        let token = subject.token.expose_secret();
         if !self.config.algorithms.contains(&header.alg) {
             return Err(ProviderError::Rejected(
                 "its algorithm is not configured for the provider",
@@ -145,23 +180,35 @@ impl Oidc {
             let key = self.keys.find_anew(kid, alg).await?.ok_or(NO_KEY)?;
             verified = jws::verify(token, alg, &key);
         }
-        let claims = verified.map_err(|refused| {
+        verified.map_err(|refused| {
             ProviderError::Rejected(match refused {
                 Refused::Algorithm => "its algorithm is not that of its key",
                 Refused::Signature => "its signature is not valid for the provider's keys",
                 Refused::Claims => "a required claim is missing, or a claim has another type",
             })
-        })?;
-        self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
-        if let Some(access_token) = &subject.access_token {
-            let hash = half_hash(header.alg, access_token.expose_secret());
-            if hash.is_none() || claims.at_hash != hash {
-                return Err(ProviderError::Rejected(
-                    "its at_hash does not match the access token",
-                ));
-            }
+        })
+    }
+
+    /// Returns the claims of an ID token that the provider confirms. The token is signed with the app's secret, so
+    /// only the provider and the app can verify it.
+    async fn verified_by_provider(
+        &self,
+        url: &str,
+        subject: &SubjectToken,
+    ) -> Result<Claims, ProviderError> {
+        let token = subject.token.expose_secret();
+        let client_id = self.config.client_ids.first().map_or("", String::as_str);
+        let request = self.outbound.client().post(url);
+        let request = request.form(&[("id_token", token), ("client_id", client_id)]);
+        let request = request.header("accept", "application/json").build();
+        let request = request
+            .map_err(|_| ProviderError::unavailable("a URL of the provider is not valid"))?;
+        let answer = self.outbound.send_for_person(request).await?;
+        match answer.status.as_u16() {
+            200 => answer.json(),
+            400 | 401 => Err(ProviderError::Rejected("the provider does not confirm it")),
+            _ => Err(answer.unexpected("verify_url")),
         }
-        Ok(self.identity(claims))
     }
 
     fn check(

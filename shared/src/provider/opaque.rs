@@ -1,6 +1,6 @@
 //! Requests about opaque tokens to the API of a provider.
 
-use reqwest::{Request, StatusCode};
+use reqwest::{Client, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -34,6 +34,31 @@ impl Opaque {
             config,
             outbound: outbound.to(&api_url),
             api_url,
+        }
+    }
+
+    /// Allows the host of another URL of the provider.
+    pub(super) fn allow(&self, url: &str) {
+        let url = Url::parse(url).ok();
+        if let Some(host) = url.as_ref().and_then(Url::host_str) {
+            self.outbound.allow(host);
+        }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.outbound.client()
+    }
+
+    /// Sends a request with the application's credentials, or with a user's token, and returns the answer.
+    pub(super) async fn send(
+        &self,
+        request: Request,
+        for_app: bool,
+    ) -> Result<ProviderResponse, ProviderError> {
+        if for_app {
+            self.outbound.send_for_app(request).await
+        } else {
+            self.outbound.send_for_person(request).await
         }
     }
 
