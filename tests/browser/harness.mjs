@@ -99,13 +99,15 @@ export async function startApi(name, github, settings = {}) {
 /**
  * Starts `cargo run`: the API, the stand-in GitHub and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
+ * @param {Record<string, string>} [settings] of the functions, beside the usual ones
  */
-export async function startLocal(name) {
+export async function startLocal(name, settings = {}) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
   // Built first, because a first build takes longer than the wait for the port.
   await run(`${name}.build`, "cargo", ["build", "--bin", "cambio"], { timeout: 30 * MINUTE });
-  start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
+  const args = ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`];
+  start(`${name}.local`, "cargo", args, { env: settings });
   await answers(url, 200);
   return { url, github };
 }
