@@ -112,7 +112,10 @@ export type Visible = Omit<Kept, "refreshToken" | "user"> & {
 type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 /** A sign-in as next-auth passes it to the callbacks. */
-export type SignIn = { account?: (ProviderTokens & { type?: string | undefined; providerAccountId?: string | null | undefined }) | null | undefined; user?: object | undefined };
+export type SignIn = {
+  account?: (ProviderTokens & { type?: string | undefined; providerAccountId?: string | null | undefined }) | null | undefined;
+  user?: object | undefined;
+};
 
 /** The cookie that lists the sessions which were signed out, and the length of the list. */
 const ENDED = "cambio.ended";
@@ -192,10 +195,9 @@ export function steps(options: SessionOptions) {
       const grant = account && (await (await rare()).grantOf(parameters, options, client, watch));
       // Cambio does not admit the user.
       if (grant === null) return null;
-      const cambio: Kept | undefined =
-        grant
-          ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
-          : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
+      const cambio: Kept | undefined = grant
+        ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
+        : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
       if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
       const shown = own && account && !providerTokens && { account: (await import("./account.js")).withoutTokens(account) };

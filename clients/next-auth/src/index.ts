@@ -417,8 +417,8 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       // A JWT names its issuer. An access token is opaque, so the provider's name goes with it.
       const subject =
         jwt || id_token
-        ? { subject_token: jwt || id_token || "", subject_token_type: `${TOKEN_TYPE}${jwt ? "jwt" : "id_token"}` }
-        : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
+          ? { subject_token: jwt || id_token || "", subject_token_type: `${TOKEN_TYPE}${jwt ? "jwt" : "id_token"}` }
+          : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
       if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;
       return grant({ grant_type: GRANT_TYPE, ...subject }, { scope, audience, ...more });
