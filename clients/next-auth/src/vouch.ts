@@ -41,7 +41,10 @@ export interface VouchOptions {
  * ```
  */
 export interface VouchedUser {
-  /** The id of the user in the app, which never changes and never passes to another person: 1 to 255 characters of ASCII. */
+  /**
+   * The id of the user in the app, of 1 to 255 ASCII characters, which never changes and never passes to another
+   * person.
+   */
   id: string;
   /** The name to show. */
   name?: string | null | undefined;
