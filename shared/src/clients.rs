@@ -4,6 +4,7 @@ mod assertion;
 mod authenticate;
 mod registered;
 
-pub use assertion::{ALGORITHMS, Assertions};
+pub use crate::jws::CLIENT_ALGORITHMS as ALGORITHMS;
+pub use assertion::Assertions;
 pub use authenticate::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
 pub use registered::GrantType;

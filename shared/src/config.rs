@@ -15,7 +15,7 @@ mod sign_up;
 
 pub use aws::{DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
-pub use issuer::{Issuer, api_url, audiences, issuer_url};
+pub use issuer::{Issuer, Server, api_url, audiences, issuer_url};
 pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
 pub use oauth::{Check, OAuthProvider, TokenPlace, UserInfo, oauth_providers};
 pub use oidc::{OidcProvider, oidc_providers};
@@ -205,6 +205,23 @@ fn is_loopback(url: &Url) -> bool {
 fn is_provider_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     (1..=32).contains(&name.len()) && name.bytes().all(plain)
+}
+
+/// Returns the name of the identities that a client vouches for, `app:<client_id>`; `None` for a client id that is no
+/// path segment as it is. No provider has a name with a colon.
+pub(crate) fn app_name(client_id: &str) -> Option<String> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._~".contains(&c);
+    let fits = (1..=64).contains(&client_id.len()) && client_id.bytes().all(plain);
+    fits.then(|| format!("{APP}{client_id}"))
+}
+
+/// The prefix of the names of [`app_name`].
+const APP: &str = "app:";
+
+/// Returns whether `name` is one of [`app_name`].
+fn is_app_name(name: &str) -> bool {
+    let client_id = name.strip_prefix(APP);
+    client_id.and_then(app_name).is_some()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The DynamoDB client, requests to its tables, and their failures.
 
 mod expression;
+mod once;
 mod requests;
 mod retry;
 pub(crate) mod table;
@@ -29,6 +30,7 @@ use url::Url;
 
 use crate::{config, telemetry};
 pub(crate) use expression::Expression;
+pub(crate) use once::Use;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 use retry::RetryWhatPasses;
 

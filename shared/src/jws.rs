@@ -18,6 +18,14 @@ use crate::{clock::Timestamp, jwk::PublicKey};
 /// Members of a header that bring a key, or change what is signed (RFC 8725 §3.10).
 const FORBIDDEN: [&str; 8] = ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
 
+/// The algorithms that a client may sign with: client assertions, and the JWTs by which it vouches for its users.
+pub const CLIENT_ALGORITHMS: [Algorithm; 4] = [
+    Algorithm::RS256,
+    Algorithm::PS256,
+    Algorithm::ES256,
+    Algorithm::EdDSA,
+];
+
 /// A text is not a plain compact JWS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -136,6 +144,16 @@ pub(crate) fn optional_date<'de, D: Deserializer<'de>>(
 pub(crate) enum Audience {
     One(String),
     Several(Vec<String>),
+}
+
+impl Audience {
+    /// Returns whether each audience meets `is_us`: another one could use the token here.
+    pub(crate) fn is_only(&self, is_us: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::One(audience) => is_us(audience),
+            Self::Several(all) => !all.is_empty() && all.iter().all(|one| is_us(one)),
+        }
+    }
 }
 
 /// Checks the form of `token` and returns its header and payload, both unverified.

@@ -13,9 +13,12 @@ mod identity;
 mod oidc;
 mod opaque;
 mod outbound;
+mod person;
 mod rate_limit;
+mod vouched;
 
-pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Profile};
+pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Once, Profile};
+pub use vouched::Voucher;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -32,6 +35,7 @@ use github::GitHub;
 use hosts::{Hosts, Lookup};
 use oidc::Oidc;
 use outbound::{Outbound, Timeouts};
+use vouched::Vouched;
 
 /// The type of a subject token (RFC 8693 §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub enum SubjectTokenType {
     AccessToken,
     /// An OpenID Connect ID token.
     IdToken,
+    /// A JWT: an ID token, or one by which an app vouches for its user.
+    Jwt,
 }
 
 /// A provider's token as the caller presents it, unverified.
@@ -77,6 +83,9 @@ pub enum ProviderError {
     /// No provider of this name is configured for tokens of this type.
     #[error("no provider is configured for this subject token")]
     UnknownIssuer,
+    /// The client may not vouch for users.
+    #[error("this client may not vouch for users: it has no vouches in CLIENTS")]
+    NoVoucher,
     /// The token is invalid or issued for another app.
     #[error("the subject token was not accepted: {0}")]
     Rejected(&'static str),
@@ -152,6 +161,7 @@ const KINDS: [(&str, Make); 3] = [
 pub struct Providers {
     opaque: Arc<[Box<dyn Provider>]>,
     oidc: Arc<[Oidc]>,
+    vouched: Vouched,
 }
 
 /// A subject token and the configured provider that it is to be verified with. Nothing about the token is verified.
@@ -165,6 +175,7 @@ pub struct UnverifiedSubject<'a> {
 enum ProviderOf<'a> {
     AccessToken(&'a dyn Provider),
     IdToken(&'a Oidc, ForeignHeader),
+    App(&'a Vouched, &'a Voucher, ForeignHeader),
 }
 
 impl Providers {
@@ -208,17 +219,19 @@ impl Providers {
         Ok(Self {
             opaque: opaque.into(),
             oidc: oidc.into(),
+            vouched: Vouched::from_env(env, clock)?,
         })
     }
 
     /// Finds the provider that `token` is from. An ID token names it; where the request names one as well, by name or
-    /// `iss`, it is the same.
+    /// `iss`, it is the same. A JWT of the app itself is for `voucher`, that of the client.
     ///
     /// # Errors
     /// No provider is named, or none that is configured for tokens of this type; or the ID token is malformed.
     pub fn resolve<'a>(
         &'a self,
         token: &'a SubjectToken,
+        voucher: Option<&'a Voucher>,
     ) -> Result<UnverifiedSubject<'a>, ProviderError> {
         let named = token.issuer.as_deref();
         let provider = match token.kind {
@@ -228,8 +241,17 @@ impl Providers {
                 let found = all.find(|provider| provider.name() == named);
                 found.map(ProviderOf::AccessToken)
             }
-            SubjectTokenType::IdToken => {
+            SubjectTokenType::IdToken | SubjectTokenType::Jwt => {
                 let (header, issuer) = oidc::inspect(token.token.expose_secret())?;
+                let is_jwt = token.kind == SubjectTokenType::Jwt;
+                if is_jwt && vouched::is_vouched(&header, &issuer, voucher) {
+                    let voucher = voucher.ok_or(ProviderError::NoVoucher)?;
+                    if !voucher.is_named(named) {
+                        return Err(ProviderError::UnknownIssuer);
+                    }
+                    let provider = ProviderOf::App(&self.vouched, voucher, header);
+                    return Ok(UnverifiedSubject { token, provider });
+                }
                 let found = self.oidc.iter().find(|provider| {
                     let is_named = |named| named == provider.name() || named == issuer;
                     provider.issues(&issuer) && named.is_none_or(is_named)
@@ -248,6 +270,7 @@ impl<'a> UnverifiedSubject<'a> {
         match self.provider {
             ProviderOf::AccessToken(provider) => provider.name(),
             ProviderOf::IdToken(provider, _) => provider.name(),
+            ProviderOf::App(_, voucher, _) => voucher.name(),
         }
     }
 
@@ -259,6 +282,9 @@ impl<'a> UnverifiedSubject<'a> {
         match &self.provider {
             ProviderOf::AccessToken(provider) => provider.verify(self.token).await,
             ProviderOf::IdToken(provider, header) => provider.verify(header, self.token).await,
+            ProviderOf::App(vouched, voucher, header) => {
+                vouched.verify(voucher, header, self.token)
+            }
         }
     }
 }
@@ -292,6 +318,7 @@ mod tests {
     #[tokio::test]
     async fn t47_nothing_in_a_token_or_request_makes_anybody_but_a_configured_host_be_contacted() {
         let env = Environment::of([
+            ("ISSUER_URL", "https://api.example.com"),
             ("GITHUB_CLIENT_ID", "a"),
             ("GITHUB_CLIENT_SECRET", "b"),
             (
@@ -351,7 +378,7 @@ mod tests {
                 nonce: None,
                 access_token: None,
             };
-            let verified = async { providers.resolve(&subject)?.verify().await };
+            let verified = async { providers.resolve(&subject, None)?.verify().await };
             assert!(verified.await.is_err());
         }
 

@@ -108,7 +108,7 @@ export async function startApi(name, github, settings = {}) {
 /**
  * Starts `cargo run`: the API, the stand-in GitHub and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
- * @param {Record<string, string>} [settings] of the functions
+ * @param {Record<string, string>} [settings] of the functions, beside the usual ones
  */
 export async function startLocal(name, settings = {}) {
   const [port, githubPort] = [await freePort(), await freePort()];

@@ -39,3 +39,4 @@ mod sign_out;
 mod sign_ups;
 mod surface;
 mod token;
+mod vouched;

@@ -93,7 +93,9 @@ impl Scene {
     async fn start() -> Self {
         let key = Key::new("one");
         let issuer = Issuer::start(&key).await;
-        let clients = json!([{ "client_id": CLIENT.0, "jwks": { "keys": [key.jwk] } }]);
+        let clients = json!([{
+            "client_id": CLIENT.0, "jwks": { "keys": [key.jwk] }, "vouches": { "keys": [key.jwk] },
+        }]);
         let settings = [
             ("CLIENTS", &*clients.to_string()),
             ("OIDC_PROVIDERS", &issuer.settings()),
@@ -181,6 +183,16 @@ impl Scene {
         self.key.sign(&claims)
     }
 
+    /// Returns a JWT by which the client vouches for a user.
+    fn vouched(&self) -> String {
+        let now = self.service.time.now();
+        let jti = uuid::Uuid::new_v4().to_string();
+        let header = json!({ "alg": "ES256", "kid": "one", "typ": "vouch+jwt" });
+        let claims =
+            json!({ "iss": CLIENT.0, "sub": "17", "aud": ISSUER, "exp": now + 60, "jti": jti });
+        self.key.sign_with_header(&header, &claims)
+    }
+
     async fn rotate(&self, order: Order) {
         let env = &self.functions["rotate-keys"].env;
         let rotate_keys = RotateKeys::new(env, self.service.time.clock()).unwrap();
@@ -256,6 +268,14 @@ impl Scene {
         let id_token = self.id_token("new@example.com");
         let body = json!({
             "subject_token": id_token, "subject_token_type": "urn:ietf:params:oauth:token-type:id_token",
+        });
+        self.send(link.json(&body)).await;
+        let link = self
+            .request("identities", "POST", "/me/identities")
+            .bearer_auth(token);
+        let vouched = self.vouched();
+        let body = json!({
+            "subject_token": vouched, "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         });
         self.send(link.json(&body)).await;
 

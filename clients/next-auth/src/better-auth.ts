@@ -6,6 +6,8 @@ import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncr
 import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
+import { vouched } from "./sign-in.js";
+import type { Vouch } from "./vouch.js";
 
 export type { CambioEvent, Logger } from "./keep.js";
 
@@ -23,6 +25,12 @@ export type { CambioEvent, Logger } from "./keep.js";
 export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions, WatchOptions {
   /** Shows `accessToken` and `expiresAt` to the browser; false by default. `auth.api.cambioSession` always has them. */
   exposeAccessToken?: boolean;
+  /**
+   * Signs for the users of sign-ins without a token of a provider, such as one with a password: `vouch()` of
+   * `@cambio/next-auth/vouch`. By default, the key in the environment variable `CAMBIO_PRIVATE_KEY` does, if it is
+   * set.
+   */
+  vouch?: Vouch | undefined;
 }
 
 /**
@@ -170,8 +178,16 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   async function exchange(signIn: SignIn, context: GenericEndpointContext): Promise<void> {
     if (!signIn.tokens || signIn.grant) return;
     const grant = await exchanged(client, watch, signIn.tokens, context.headers?.get("user-agent"));
-    if (typeof grant === "string") throw new APIError(REFUSALS[grant].status, { code: grant, message: REFUSALS[grant].message });
+    if (typeof grant === "string") throw refused(grant);
     signIn.grant = grant;
+  }
+
+  /** Exchanges a sign-in without a token of a provider, if the app vouches for its users. @throws APIError */
+  async function exchangeByApp(userId: string, context: GenericEndpointContext): Promise<void> {
+    const user = { ...(await context.context.internalAdapter.findUserById(userId)), id: userId };
+    const grant = await vouched({ provider: "better-auth" }, user, options, client, watch, context.headers?.get("user-agent"));
+    if (typeof grant === "string") throw refused(grant);
+    if (grant) signInOf(context).grant = grant;
   }
 
   /** Takes the provider's tokens from the account that better-auth stores at each sign-in. */
@@ -206,8 +222,12 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
             account: { create: { before: passes }, update: { before: passes } },
             session: {
               create: {
-                async before(_, context) {
-                  if (context) await exchange(signInOf(context), context);
+                async before(session, context) {
+                  if (!context) return;
+                  const signIn = signInOf(context);
+                  await exchange(signIn, context);
+                  // The session of an administrator who acts as the user is no sign-in of the user.
+                  if (!signIn.tokens && !("impersonatedBy" in session && session.impersonatedBy)) await exchangeByApp(session.userId, context);
                 },
                 async after({ id, expiresAt }, context) {
                   const grant = context && signInOf(context).grant;
@@ -269,6 +289,11 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
       ],
     },
   };
+}
+
+function refused(refusal: Refusal): APIError {
+  const { status, message } = REFUSALS[refusal];
+  return new APIError(status, { code: refusal, message });
 }
 
 function endsSessions(path: string | undefined): boolean {

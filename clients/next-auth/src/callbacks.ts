@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import type { AccessToken, AccessTokenOptions } from "./fetch.js";
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
+import type { Vouch } from "./vouch.js";
 
 /** Options of sign-ins and sessions. */
 export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
@@ -22,6 +23,11 @@ export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOpti
    * contains one.
    */
   providerTokens?: boolean;
+  /**
+   * Signs for the users of sign-ins without a token of a provider: `vouch()` of `@cambio/next-auth/vouch`. By default,
+   * the key in the environment variable `CAMBIO_PRIVATE_KEY` does, if it is set.
+   */
+  vouch?: Vouch | undefined;
   /**
    * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform.
    * Without it, a sign-out waits for Cambio, for 2 seconds at most.
@@ -105,6 +111,11 @@ export type Visible = Omit<Kept, "refreshToken" | "user"> & {
 /** A user without the identities. */
 type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
+/** A sign-in as next-auth passes it to the callbacks. */
+export type SignIn = {
+  account?: (ProviderTokens & { type?: string | undefined; providerAccountId?: string | null | undefined }) | null | undefined;
+  user?: object | undefined;
+};
 
 /** The cookie that lists the sessions which were signed out, and the length of the list. */
 const ENDED = "cambio.ended";
@@ -114,24 +125,18 @@ const NOT_IN_DATABASES = 'a session in a database has no access token: set sessi
 
 /** Returns the callbacks that both versions of next-auth share. */
 export function steps(options: SessionOptions) {
-  const { errorPage = "/api/auth/error", userAgent, exposeAccessToken, providerTokens, after, cookies } = options;
+  const { exposeAccessToken, providerTokens, after, cookies } = options;
   const client = createClient(options);
   const watch = watcher(options);
   const { tried, emit, report } = watch;
   if (options.session?.strategy === "database") throw new CambioError("misconfigured", NOT_IN_DATABASES);
   const keep = keeper(client, options);
   const revoke = revoker(options);
-  /** The grant of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
-  const grants = new WeakMap<object, Grant>();
   const readings = new AsyncLocalStorage<Reading>();
   /** Reads the session of the app; missing in an app that does not call `accessTokenOf`. */
   let readSession: () => Promise<unknown>;
   /** Set once the log says that the sessions are in a database. */
   let isReported = false;
-
-  async function exchange(account: ProviderTokens): Promise<Grant | Refusal> {
-    return exchanged(client, watch, account, await tried(() => userAgent?.()));
-  }
 
   /** Returns the sessions that this browser signed out, the last one first. */
   async function ended(): Promise<{ ids: string[]; store?: CookieStore | undefined }> {
@@ -173,17 +178,11 @@ export function steps(options: SessionOptions) {
   return {
     client,
 
-    /** Exchanges the sign-in. A refusal is a page, because next-auth puts the message of an exception into the URL. */
-    async signIn(account: ProviderTokens | null | undefined): Promise<true | string> {
-      if (!hasToken(account)) return true;
-      const grant = await exchange(account);
-      if (typeof grant === "string") return `${errorPage}${errorPage.includes("?") ? "&" : "?"}error=${grant}`;
-      grants.set(account, grant);
-      return true;
-    },
+    /** Exchanges the sign-in. */
+    signIn: async (parameters: SignIn) => (await rare()).signIn(parameters, options, client, watch),
 
     /** Stores the grant in the encrypted cookie. `account` is present at sign-in only. */
-    async jwt<P extends { token: Token; account?: ProviderTokens | null; trigger?: string | undefined }, T extends Token | null>(
+    async jwt<P extends SignIn & { token: Token; trigger?: string | undefined }, T extends Token | null>(
       parameters: P,
       own?: (parameters: P) => T | PromiseLike<T>,
     ): Promise<P["token"] | T | null> {
@@ -193,13 +192,12 @@ export function steps(options: SessionOptions) {
       // The cookie contains the refresh token, which the app's callbacks do not get.
       const held = keptIn(parameters.token);
       if (held?.id && !account && (await ended()).ids.includes(held.id)) return null;
-      // For an `account` unknown to `signIn`, the same exchange within a minute opens the same session.
-      const grant = hasToken(account) ? (grants.get(account) ?? (await exchange(account))) : undefined;
-      if (account && !grant) report(`the sign-in has no token of ${account.provider}`, "", "info");
-      const cambio: Kept | undefined =
-        typeof grant === "object"
-          ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
-          : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
+      const grant = account && (await (await rare()).grantOf(parameters, options, client, watch));
+      // Cambio does not admit the user.
+      if (grant === null) return null;
+      const cambio: Kept | undefined = grant
+        ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
+        : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
       if (cambio) cambio.user = fitting(cambio);
       const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
       const shown = own && account && !providerTokens && { account: (await import("./account.js")).withoutTokens(account) };
@@ -265,10 +263,8 @@ export function steps(options: SessionOptions) {
 /** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
 export const OF_SESSION = 48;
 
-/** Returns whether a sign-in has a token of its provider. E-mail links, credentials and passkeys have none. */
-function hasToken(account: ProviderTokens | null | undefined): account is ProviderTokens {
-  return !!(account?.id_token || account?.access_token);
-}
+/** Returns what sign-ins alone need. */
+const rare = () => import("./sign-in.js");
 
 function visible({ refreshToken, ...rest }: Kept): Visible {
   return rest;

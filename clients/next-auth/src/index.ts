@@ -155,6 +155,8 @@ export interface ProviderTokens {
   id_token?: string | null;
   /** The provider's access token; the client sends it if there is no ID token. */
   access_token?: string | null;
+  /** A JWT of `vouch()`, by which the app vouches for the user; the client sends it before any other token. */
+  jwt?: string | null;
 }
 
 /**
@@ -411,11 +413,12 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   }
 
   return {
-    async exchange({ provider, id_token, access_token }, more) {
-      // An ID token names its issuer. An access token is opaque, so the provider's name goes with it.
-      const subject = id_token
-        ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
-        : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
+    async exchange({ provider, jwt, id_token, access_token }, more) {
+      // A JWT names its issuer. An access token is opaque, so the provider's name goes with it.
+      const subject =
+        jwt || id_token
+          ? { subject_token: jwt || id_token || "", subject_token_type: `${TOKEN_TYPE}${jwt ? "jwt" : "id_token"}` }
+          : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
       if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;
       return grant({ grant_type: GRANT_TYPE, ...subject }, { scope, audience, ...more });

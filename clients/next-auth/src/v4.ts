@@ -105,7 +105,7 @@ export function cambio(options: NextAuthCambioOptions = {}): NextAuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters) : allowed;
       },
       async jwt(parameters) {
         const token = await step.jwt(parameters, own.jwt);

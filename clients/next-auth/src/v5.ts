@@ -106,7 +106,7 @@ export function cambio(options: AuthCambioOptions = {}): AuthCambio {
       ...own,
       async signIn(parameters) {
         const allowed = (await own.signIn?.(parameters)) ?? true;
-        return allowed === true ? step.signIn(parameters.account) : allowed;
+        return allowed === true ? step.signIn(parameters) : allowed;
       },
       jwt: (parameters) => step.jwt(parameters, own.jwt),
       session: (parameters) => step.session(parameters, own.session ?? (parameters.token ? undefined : shown)),

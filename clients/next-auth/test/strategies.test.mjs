@@ -192,7 +192,8 @@ for (const [name, version] of /** @type {const} */ ([
         assert.equal(user.email, "grace@example.com");
         assert.deepEqual([error, accessToken, user.id], [undefined, undefined, undefined]);
         assert.deepEqual(await session().then(({ user }) => user), user);
-        assert.deepEqual(log, [["info", `[cambio] the sign-in has no token of ${kind}`]]);
+        const hint = ": set CAMBIO_PRIVATE_KEY, and vouches of the app at Cambio, to vouch for its user";
+        assert.deepEqual(log, [["info", `[cambio] the sign-in has no token of ${kind}${hint}`]]);
         await assert.rejects(getAccessToken(), { name: "CambioError", kind: "ended", message: WITHOUT });
         await signOut();
         assert.ok(!hasCookie(app));

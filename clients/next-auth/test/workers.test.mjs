@@ -1,5 +1,6 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { generateKeyPairSync, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { after, test } from "node:test";
 import { Miniflare, Response } from "miniflare";
@@ -8,8 +9,13 @@ import { grant } from "./server.mjs";
 const WORKER = `
   import { cambioFetch } from "./fetch.js";
   import { createClient } from "./index.js";
+  import { vouch } from "./vouch.js";
   export default {
     async fetch(request) {
+      if (request.method === "POST") {
+        const sign = vouch({ key: await request.json(), clientId: "worker", url: "https://auth.example.com" });
+        return new Response(await sign({ id: "17" }));
+      }
       const client = createClient({ url: "https://auth.example.com", clientId: "worker", clientSecret: "secret" });
       try {
         if (new URL(request.url).pathname === "/refresh") return Response.json(await client.refresh("refresh-1"));
@@ -20,7 +26,7 @@ const WORKER = `
     },
   };
 `;
-const modules = ["fetch.js", "index.js"].map((path) => {
+const modules = ["fetch.js", "index.js", "sign.js", "vouch.js"].map((path) => {
   const contents = readFileSync(new URL(`../dist/esm/${path}`, import.meta.url), "utf8");
   return { type: /** @type {const} */ ("ESModule"), path, contents };
 });
@@ -50,6 +56,17 @@ for (const compatibilityDate of ["2024-09-01", "2025-09-01"]) {
 
     assert.equal((await workers.dispatchFetch("http://worker/api")).status, 200);
     assert.deepEqual(requests.at(-1), { url: "https://api.example.com/v1/orders", authorization: "Bearer access-1" });
+  });
+
+  test(`Cloudflare Workers of ${compatibilityDate} vouch for a user`, async () => {
+    const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+    const body = JSON.stringify({ ...privateKey.export({ format: "jwk" }), kid: "one" });
+    const answer = await workers.dispatchFetch("http://worker/", { method: "POST", body });
+    const [header, claims, signature] = (await answer.text()).split(".");
+    const key = { key: publicKey, dsaEncoding: /** @type {const} */ ("ieee-p1363") };
+    assert.ok(verify("sha256", Buffer.from(`${header}.${claims}`), key, Buffer.from(signature, "base64url")));
+    const { iss, sub, aud } = JSON.parse(Buffer.from(claims, "base64url").toString());
+    assert.deepEqual([iss, sub, aud], ["worker", "17", "https://auth.example.com/token"]);
   });
 
   test(`Cloudflare Workers of ${compatibilityDate} follow no redirect with the client secret`, async () => {

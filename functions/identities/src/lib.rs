@@ -117,7 +117,8 @@ async fn link(
 impl IdentitiesOfMe {
     async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
         let token = subject.read()?;
-        let subject = self.providers.resolve(&token)?;
+        let voucher = self.clients.voucher(&caller.client_id);
+        let subject = self.providers.resolve(&token, voucher)?;
         let provider = subject.provider();
         self.clients.check(&caller.client_id, provider)?;
         let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;

@@ -23,6 +23,10 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("LOG_LEVEL", "loud"),
             ("AWS_ENDPOINT_URL_DYNAMODB", "http://dynamodb.example.com"),
             ("CLIENTS", r#"[{"client_id":"nextjs","secret":"CANARY"}]"#),
+            (
+                "CLIENTS",
+                r#"[{"client_id":"a","secret_sha256":["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],"vouches":{"keys":[{"kty":"oct","kid":"a","k":"CANARY"}]}}]"#,
+            ),
             ("OIDC_PROVIDERS", "[{}]"),
             ("OAUTH_PROVIDERS", r#"[{"name":"spotify"}]"#),
             (

@@ -151,7 +151,8 @@ impl TokenExchange {
         let exchange = Exchange::read(&mut form)?;
         let scope = client.grant_scope(exchange.scope.as_deref())?;
         client.audience(exchange.audience.as_deref(), &self.issuer.audience)?;
-        let subject = self.providers.resolve(&exchange.subject)?;
+        let voucher = client.voucher();
+        let subject = self.providers.resolve(&exchange.subject, voucher)?;
         let provider = subject.provider();
         client.check_provider(provider)?;
         let opening = Opening::new(

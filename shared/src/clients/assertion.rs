@@ -1,47 +1,31 @@
 //! Client assertions: a client authenticates by a JWT that it signs, without a shared secret (RFC 7523 §2.2,
 //! "private_key_jwt").
 //!
-//! Each assertion is valid once. Its `jti` is put into the main table on the condition that it is absent, and
-//! DynamoDB deletes the item after the assertion has expired. A request without an outcome (503) releases its
-//! assertion, so that the same request can be sent again.
+//! Each assertion is valid once ([`crate::dynamodb::Use`]). A request without an outcome (503) releases its assertion,
+//! so that the same request can be sent again.
 
 use std::time::Duration;
 
-use aws_lc_rs::{
-    digest::{SHA256, digest},
-    rand,
-};
-use aws_sdk_dynamodb::{Client, primitives::Blob, types::AttributeValue};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::Algorithm;
+use aws_lc_rs::rand;
+use aws_sdk_dynamodb::Client;
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::registered::Registered;
 use crate::{
     clock::{Clock, Timestamp},
-    config::{self, ConfigError, Environment},
-    dynamodb::{Expression, Item, Outcome, StoreError, Table, number, table::assertion_key},
+    config::{self, ConfigError, Environment, Server},
+    dynamodb::{StoreError, Table, Use},
     http::ApiError,
-    jws::{self, Audience, ForeignHeader},
+    jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader},
 };
 
-/// The algorithms that a client may sign with.
-pub const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm::RS256,
-    Algorithm::PS256,
-    Algorithm::ES256,
-    Algorithm::EdDSA,
-];
 /// The greatest accepted error of a client's clock.
 const LEEWAY: Duration = Duration::from_mins(1);
 /// The longest lifetime of an assertion, in seconds. An assertion is made for one request: most libraries give it a
 /// minute, Authlib an hour.
 const MAX_LIFETIME: Duration = Duration::from_hours(1);
 const MAX_JTI: usize = 256;
-
-/// The attribute of an assertion that a request without an outcome released.
-const GIVEN_BACK: &str = "given_back";
 
 /// The one text for an unknown client and for a wrong signature, so that the answer does not reveal which clients
 /// exist.
@@ -71,8 +55,7 @@ impl From<AssertionError> for ApiError {
 /// Verifies client assertions.
 #[derive(Clone, Debug)]
 pub struct Assertions {
-    issuer_url: String,
-    api_url: String,
+    us: Server,
     table: Table,
     clock: Clock,
 }
@@ -83,13 +66,6 @@ pub(super) struct Claimed<'a> {
     header: ForeignHeader,
     /// The client that it claims to be of: the client is chosen by it, and then the assertion is verified.
     pub(super) client_id: String,
-}
-
-/// An assertion that a request has used, and that no other request can use.
-#[derive(Debug)]
-pub(super) struct Used {
-    item: Item,
-    attempt: AttributeValue,
 }
 
 /// The claims of an assertion (RFC 7523 §3).
@@ -142,8 +118,7 @@ impl Assertions {
         clock: &Clock,
     ) -> Result<Self, ConfigError> {
         Ok(Self {
-            issuer_url: config::issuer_url(env)?,
-            api_url: config::api_url(env)?,
+            us: Server::from_env(env)?,
             table: Table::new(client.clone(), config::table_name(env)?),
             clock: clock.clone(),
         })
@@ -154,12 +129,12 @@ impl Assertions {
         &self,
         claimed: &Claimed<'_>,
         client: &Registered,
-    ) -> Result<Used, AssertionError> {
+    ) -> Result<Use, AssertionError> {
         let Claimed {
             assertion, header, ..
         } = claimed;
         let key = client.jwks.find(header.kid.as_deref(), header.alg);
-        let key = key.filter(|_| ALGORITHMS.contains(&header.alg));
+        let key = key.filter(|_| CLIENT_ALGORITHMS.contains(&header.alg));
         let Some(key) = key else {
             return rejected(NO_KEY);
         };
@@ -174,13 +149,9 @@ impl Assertions {
         if claims.iss != client_id || claims.sub != client_id {
             return rejected("its iss and sub are not both the client");
         }
-        let is_us = |audience: &String| self.is_us(audience);
-        let is_for_us = match &claims.aud {
-            Audience::One(audience) => is_us(audience),
-            // Another audience could use it here.
-            Audience::Several(all) => !all.is_empty() && all.iter().all(is_us),
-        };
-        if !is_for_us {
+        // The endpoints as well, because clients differ (RFC 7523 §3, OpenID Connect Core 1.0 §9).
+        let is_us = |audience: &str| self.us.is(audience, &["/token", "/revoke", "/introspect"]);
+        if !claims.aud.is_only(is_us) {
             return rejected("its aud is not this issuer");
         }
         if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
@@ -199,39 +170,15 @@ impl Assertions {
         Ok(())
     }
 
-    /// The accepted audiences: the issuer or the called endpoint, because clients differ (RFC 7523 §3, OpenID Connect
-    /// Core 1.0 §9).
-    fn is_us(&self, audience: &str) -> bool {
-        let path = audience.strip_prefix(&self.api_url);
-        audience == self.issuer_url
-            || path.is_some_and(|path| ["/token", "/revoke", "/introspect"].contains(&path))
-    }
-
-    async fn use_up(&self, claims: &Claims) -> Result<Used, AssertionError> {
-        let named = [claims.sub.as_bytes(), &[0], claims.jti.as_bytes()].concat();
-        let name = URL_SAFE_NO_PAD.encode(digest(&SHA256, &named));
+    async fn use_up(&self, claims: &Claims) -> Result<Use, AssertionError> {
         // Recognises this request's own write, which the SDK may have repeated after a lost answer.
         let mut attempt = [0; 16];
         rand::fill(&mut attempt).map_err(StoreError::from)?;
-        let attempt = AttributeValue::B(Blob::new(attempt));
-        let mut item = assertion_key(&name);
-        item.insert("attempt".to_owned(), attempt.clone());
-        let expires_at = number(claims.exp.saturating_add(LEEWAY.as_secs()));
-        item.insert("expires_at".to_owned(), expires_at);
-        let used = Used { item, attempt };
-        let is_unused =
-            Expression::new("attribute_not_exists(#pk) OR attribute_exists(#given_back)");
-        let put = self
-            .table
-            .put(used.item.clone(), is_unused.returning_item());
-        match put.await {
-            Ok(Outcome::Done(_)) => Ok(used),
-            Ok(Outcome::Failed(there))
-                if there.as_ref().and_then(|item| item.get("attempt")) == Some(&used.attempt) =>
-            {
-                Ok(used)
-            }
-            Ok(Outcome::Failed(_)) => rejected("it was used before: each request takes a new one"),
+        let expires_at = claims.exp.saturating_add(LEEWAY.as_secs());
+        let used = Use::new(&claims.sub, &claims.jti, attempt, expires_at);
+        match self.table.use_up(&used).await {
+            Ok(true) => Ok(used),
+            Ok(false) => rejected("it was used before: each request takes a new one"),
             Err(error) => {
                 // The write may have been applied.
                 self.give_back(&used).await;
@@ -242,17 +189,10 @@ impl Assertions {
 
     /// Releases an assertion whose request had no outcome. If this write fails, the assertion stays used and the
     /// client makes a new one.
-    pub(super) async fn give_back(&self, used: &Used) {
-        let mut item = used.item.clone();
-        item.insert(GIVEN_BACK.to_owned(), AttributeValue::Bool(true));
-        let is_its_own =
-            Expression::new("#attempt = :attempt").value(":attempt", used.attempt.clone());
-        let error = match self.table.put(item, is_its_own).await {
-            Ok(Outcome::Done(_)) => return,
-            Ok(Outcome::Failed(_)) => StoreError::Conflict("the client assertion"),
-            Err(error) => error,
-        };
-        tracing::warn!(event = "assertion.not_given_back", error.cause = %error);
+    pub(super) async fn give_back(&self, used: &Use) {
+        if let Err(error) = self.table.give_back(used).await {
+            tracing::warn!(event = "assertion.not_given_back", error.cause = %error);
+        }
     }
 }
 

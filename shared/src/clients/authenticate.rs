@@ -11,12 +11,14 @@ use http::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
-    assertion::{self, AssertionError, Assertions, Used},
+    assertion::{self, AssertionError, Assertions},
     registered::{self, GrantType, Registered},
 };
 use crate::{
     config::{ConfigError, Environment},
+    dynamodb::Use,
     http::{ApiError, Form},
+    provider::Voucher,
     scope::Scope,
     sessions::Terms,
 };
@@ -61,12 +63,19 @@ impl ClientProviders {
     /// # Errors
     /// [`ApiError::UnauthorizedClient`].
     pub fn check(&self, client_id: &str, provider: &str) -> Result<(), ApiError> {
-        let mut all = self.0.iter();
-        let client = all.find(|client| client.client_id == client_id);
-        client
+        self.find(client_id)
             .filter(|client| client.may_use(provider))
             .map(drop)
             .ok_or(ApiError::UnauthorizedClient)
+    }
+
+    /// Returns the settings by which the client vouches for its own users, if it does.
+    pub fn voucher(&self, client_id: &str) -> Option<&Voucher> {
+        self.find(client_id)?.voucher.as_ref()
+    }
+
+    fn find(&self, client_id: &str) -> Option<&Registered> {
+        self.0.iter().find(|client| client.client_id == client_id)
     }
 }
 
@@ -75,7 +84,7 @@ impl ClientProviders {
 pub struct Client<'a> {
     settings: &'a Registered,
     /// The assertion by which the client authenticated, if it used no secret.
-    used: Option<(&'a Assertions, Used)>,
+    used: Option<(&'a Assertions, Use)>,
 }
 
 /// The unverified credentials of a request.
@@ -194,6 +203,11 @@ impl Client<'_> {
     /// Returns the client id.
     pub fn id(&self) -> &str {
         &self.settings.client_id
+    }
+
+    /// Returns the settings by which the client vouches for its own users, if it does.
+    pub fn voucher(&self) -> Option<&Voucher> {
+        self.settings.voucher.as_ref()
     }
 
     /// Returns whether the client may introspect tokens of other clients (RFC 7662 §4).

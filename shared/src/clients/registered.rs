@@ -11,6 +11,7 @@ use crate::{
     config::{ConfigError, Environment},
     http::{ApiError, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, is_vschar},
     jwk::{self, KeySet, PublicKey},
+    provider::Voucher,
     scope::{Scope, is_scope_token},
 };
 
@@ -38,9 +39,25 @@ pub(super) struct Registered {
     /// True if the client may introspect tokens of other clients, as an API does (RFC 7662 §4).
     #[serde(default)]
     pub(super) introspects: bool,
+    /// The issuer and the public keys by which the client vouches for its own users.
+    #[serde(default)]
+    vouches: Option<Vouches>,
+    /// `vouches`, with usable keys.
+    #[serde(skip)]
+    pub(super) voucher: Option<Voucher>,
     /// The grant types that the client may use, by [`GrantType::name`]; by default all, and none with `introspects`.
     #[serde(default)]
     pub(super) grants: Option<Vec<String>>,
+}
+
+/// `vouches` of a client, unchecked.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vouches {
+    /// The `iss` of its tokens; by default the client id.
+    issuer: Option<String>,
+    /// The keys, as in a JWK Set (RFC 7517 §5).
+    keys: Vec<Value>,
 }
 
 /// The grant types of `POST /token`.
@@ -109,7 +126,7 @@ impl ClientKeys {
 /// The condition of a refresh contains all audiences or providers of a client, and DynamoDB limits it to 4 KB.
 const MAX_NAMES: usize = 50;
 
-const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences", "introspects" and "grants" (of token-exchange and refresh_token)"#;
+const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences", "introspects", "vouches" (with "keys") and "grants" (of token-exchange and refresh_token)"#;
 
 /// Reads `CLIENTS`: the registered clients, as JSON.
 ///
@@ -118,7 +135,7 @@ const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64
 pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError> {
     let refused = |problem: String| ConfigError::secret("CLIENTS", problem, EXPECTED);
     let value = env.required("CLIENTS", EXPECTED)?;
-    let clients: Vec<Registered> = serde_json::from_str(&value).map_err(|error| {
+    let mut clients: Vec<Registered> = serde_json::from_str(&value).map_err(|error| {
         // serde's message quotes the value, so the error has only the position.
         refused(format!(
             "{} characters, wrong at line {} column {}",
@@ -138,6 +155,11 @@ pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError>
         if others.any(|other| other.client_id == client.client_id) {
             return Err(refused(format!("client {index} repeats a client_id")));
         }
+    }
+    for (index, client) in clients.iter_mut().enumerate() {
+        client.voucher = client
+            .voucher()
+            .map_err(|problem| refused(format!("client {index} {problem}")))?;
     }
     Ok(clients)
 }
@@ -187,6 +209,17 @@ impl Registered {
             return Some("has a name in grants that is neither token-exchange nor refresh_token");
         }
         None
+    }
+
+    fn voucher(&self) -> Result<Option<Voucher>, &'static str> {
+        let Some(Vouches { issuer, keys }) = &self.vouches else {
+            return Ok(None);
+        };
+        let voucher = Voucher::new(&self.client_id, issuer.clone(), keys)?;
+        if !self.may_use(voucher.name()) {
+            return Err("has vouches, but its providers do not name app:<client_id>");
+        }
+        Ok(Some(voucher))
     }
 
     /// Returns all scopes of the client.
@@ -322,6 +355,94 @@ mod tests {
         ] {
             let error = refused(&with(grants));
             assert!(error.contains("grants"), "{error}");
+        }
+    }
+
+    #[test]
+    fn t120_t84_vouches_without_usable_keys_are_refused_by_the_name_of_the_member() {
+        let key = r#""kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0""#;
+        let one = format!(r#"{{{key},"kid":"one"}}"#);
+        let of = |id: &str, vouches: &str, more: &str| {
+            format!(
+                r#"[{{"client_id":"{id}","secret_sha256":["{A_HASH}"],"vouches":{vouches}{more}}}]"#
+            )
+        };
+        let keys = |keys: &str| format!(r#"{{"keys":[{keys}]}}"#);
+        for (id, more, name) in [
+            ("Next.js", "", "app:Next.js"),
+            ("a", r#","providers":["github","app:a"]"#, "app:a"),
+        ] {
+            let clients = clients_of(&of(id, &keys(&one), more)).unwrap();
+            assert_eq!(clients[0].voucher.as_ref().unwrap().name(), name);
+        }
+        let issued = format!(r#"{{"issuer":"https://shop.example.com","keys":[{one}]}}"#);
+        assert!(clients_of(&of("a", &issued, "")).is_ok());
+
+        let weak = "k".repeat(257);
+        for (id, vouches, more, member) in [
+            ("a", keys(""), "", "vouches"),
+            ("a", keys(&format!("{{{key}}}")), "", "keys of vouches"),
+            ("a", keys(&format!("{one},{one}")), "", "keys of vouches"),
+            (
+                "a",
+                keys(r#"{"kty":"oct","kid":"one","k":"hunter2"}"#),
+                "",
+                "symmetric",
+            ),
+            (
+                "a",
+                keys(&format!(
+                    r#"{one},{{"kty":"oct","kid":"two","k":"hunter2"}}"#
+                )),
+                "",
+                "symmetric",
+            ),
+            (
+                "a",
+                keys(&format!(r#"{{{key},"kid":"one","d":"hunter2"}}"#)),
+                "",
+                "private",
+            ),
+            (
+                "a",
+                keys(&format!(r#"{{{key},"kid":"{weak}"}}"#)),
+                "",
+                "keys of vouches",
+            ),
+            (
+                "a",
+                format!(r#"{{"issuer":"","keys":[{one}]}}"#),
+                "",
+                "issuer",
+            ),
+            (
+                "a",
+                format!(r#"{{"issuer":"two words","keys":[{one}]}}"#),
+                "",
+                "issuer",
+            ),
+            ("next js", keys(&one), "", "client_id"),
+            ("a:b", keys(&one), "", "client_id"),
+            ("a/b", keys(&one), "", "client_id"),
+            (&"a".repeat(65), keys(&one), "", "client_id"),
+            ("a", keys(&one), r#","providers":["github"]"#, "providers"),
+            (
+                "a",
+                keys(&one),
+                r#","providers":["github","app:b"]"#,
+                "providers",
+            ),
+            ("a", "{}".to_owned(), "", "vouches"),
+            ("a", "true".to_owned(), "", "vouches"),
+            (
+                "a",
+                format!(r#"{{"keys":[{one}],"secret":"hunter2"}}"#),
+                "",
+                "vouches",
+            ),
+        ] {
+            let error = refused(&of(id, &vouches, more));
+            assert!(error.contains(member), "{vouches}: {error}");
         }
     }
 

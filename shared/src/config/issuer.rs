@@ -63,6 +63,32 @@ pub fn issuer_url(env: &Environment) -> Result<String, ConfigError> {
     Ok(url)
 }
 
+/// The names of this server in tokens that are for it: `ISSUER_URL`, and the URLs of its endpoints.
+#[derive(Clone, Debug)]
+pub struct Server {
+    issuer_url: String,
+    api_url: String,
+}
+
+impl Server {
+    /// Reads `ISSUER_URL` and `API_URL`.
+    ///
+    /// # Errors
+    /// Names the variable that is missing or wrong.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        Ok(Self {
+            issuer_url: issuer_url(env)?,
+            api_url: api_url(env)?,
+        })
+    }
+
+    /// Returns whether `audience` is the issuer, or the endpoint with one of these paths.
+    pub(crate) fn is(&self, audience: &str, paths: &[&str]) -> bool {
+        let path = audience.strip_prefix(&self.api_url);
+        audience == self.issuer_url || path.is_some_and(|path| paths.contains(&path))
+    }
+}
+
 /// Reads `API_URL`: the base URL of the endpoints if it differs from `ISSUER_URL`, because the documents are
 /// published elsewhere.
 ///

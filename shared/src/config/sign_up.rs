@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_provider_name};
+use super::{ConfigError, Environment, is_app_name, is_provider_name};
 
 const ALLOWED: &str = "ALLOWED_SIGNUPS";
 const ALLOWED_EXPECTED: &str = r#"everyone, nobody, or JSON with one or more of {"email_domains":["example.com"],"emails":["ada@example.com"],"github_organizations":["acme"],"identities":["github:583231"]}"#;
@@ -93,7 +93,8 @@ fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
         .split(',')
         .map(|name| name.trim().to_owned())
         .collect();
-    if names.iter().all(|name| is_provider_name(name)) {
+    let is_name = |name: &String| is_provider_name(name) || is_app_name(name);
+    if names.iter().all(is_name) {
         Ok(names)
     } else {
         Err(ConfigError::value(PROVIDERS, value, EXPECTED))
@@ -217,7 +218,11 @@ mod tests {
             with("google, github").unwrap().email_providers,
             ["google", "github"]
         );
-        for providers in ["", "*", "google,", "Google"] {
+        assert_eq!(
+            with("app:Next.js").unwrap().email_providers,
+            ["app:Next.js"]
+        );
+        for providers in ["", "*", "google,", "Google", "app:", "app:*", "app:a:b"] {
             assert!(with(providers).is_err(), "{providers}");
         }
         assert!(read(&[(LINK, "always"), (PROVIDERS, "google")]).is_err());

@@ -39,7 +39,7 @@ pub(crate) fn email_key(email: &str) -> Item {
     single(EMAIL, email)
 }
 
-/// The key of a used client assertion.
+/// The key of a token that is good once and was used.
 pub(crate) fn assertion_key(assertion: &str) -> Item {
     single(ASSERTION, assertion)
 }

@@ -37,6 +37,9 @@ pub enum ApiError {
     /// The client may not sign users in with this provider (RFC 6749 §5.2).
     #[error("this client may not sign users in with this provider")]
     UnauthorizedClient,
+    /// The client may not vouch for users (RFC 6749 §5.2).
+    #[error("{0}")]
+    UnauthorizedVoucher(#[source] ProviderError),
     /// The client may not use this grant type (RFC 6749 §5.2).
     #[error("this client may not use this grant_type")]
     UnauthorizedGrant,
@@ -138,6 +141,7 @@ impl ApiError {
         match self {
             Self::InvalidRequest(_)
             | Self::UnauthorizedClient
+            | Self::UnauthorizedVoucher(_)
             | Self::UnauthorizedGrant
             | Self::UnsupportedGrantType
             | Self::InvalidScope
@@ -195,7 +199,9 @@ impl ApiError {
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
-            Self::UnauthorizedClient | Self::UnauthorizedGrant => "unauthorized_client",
+            Self::UnauthorizedClient | Self::UnauthorizedVoucher(_) | Self::UnauthorizedGrant => {
+                "unauthorized_client"
+            }
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
@@ -313,6 +319,7 @@ impl From<ProviderError> for ApiError {
                 cause: error,
                 retry_after,
             },
+            ProviderError::NoVoucher => Self::UnauthorizedVoucher(error),
             ProviderError::IssuerMissing
             | ProviderError::UnknownIssuer
             | ProviderError::Rejected(_) => Self::SubjectToken(error),

@@ -45,10 +45,11 @@ impl Subject {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
         let kind = match self.subject_token_type.as_str() {
             ACCESS_TOKEN_TYPE => SubjectTokenType::AccessToken,
-            ID_TOKEN_TYPE | JWT_TYPE => SubjectTokenType::IdToken,
+            ID_TOKEN_TYPE => SubjectTokenType::IdToken,
+            JWT_TYPE => SubjectTokenType::Jwt,
             _ => {
                 return invalid(
-                    "subject_token_type must be that of an access token or an ID token",
+                    "subject_token_type must be that of an access token, an ID token or a JWT",
                 );
             }
         };

@@ -23,6 +23,17 @@ pub struct Identity {
     profile: Profile,
     organizations: Vec<String>,
     signed_in_at: Option<Timestamp>,
+    once: Option<Once>,
+}
+
+/// The name of a token that proves an identity once, by its `jti`.
+#[derive(Clone, Debug)]
+pub struct Once {
+    /// The namespace of the `jti`.
+    pub(crate) issuer: String,
+    pub(crate) jti: String,
+    /// The time from which the token is refused anyway.
+    pub(crate) expires_at: Timestamp,
 }
 
 /// The provider's profile of the user, cleaned for storage and display.
@@ -88,7 +99,21 @@ impl Identity {
             profile: profile.made_fit(),
             organizations: Vec::new(),
             signed_in_at: None,
+            once: None,
         }
+    }
+
+    /// Sets the name of the token, which a sign-in or a link then uses up.
+    pub(super) fn proven_once(self, once: Once) -> Self {
+        Self {
+            once: Some(once),
+            ..self
+        }
+    }
+
+    /// Returns the name of the token, if the token has a `jti` that must be used up.
+    pub(crate) fn once(&self) -> Option<&Once> {
+        self.once.as_ref()
     }
 
     /// Sets the time of the sign-in at the provider, if the provider reports it.
@@ -136,7 +161,7 @@ impl Identity {
     pub fn key(&self) -> IdentityKey {
         let mut hash = Context::new(&SHA256);
         hash.update(self.issuer.as_bytes());
-        // An issuer is a configured URL, which contains no such byte.
+        // An issuer is a configured URL or the name of an app, which contain no such byte.
         hash.update(&[0]);
         hash.update(self.subject.as_bytes());
         let hash = URL_SAFE_NO_PAD.encode(hash.finish());

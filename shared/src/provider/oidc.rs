@@ -8,15 +8,15 @@ use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 use secrecy::ExposeSecret;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Email, EmailAnswer, Identity, Outbound, Profile, ProviderError, SubjectToken};
+use super::{Identity, Outbound, ProviderError, SubjectToken, person};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
-    jws::{self, Audience, ForeignHeader, NumericDate, Refused},
+    jws::{self, Audience, ForeignHeader, Refused},
 };
 use keys::ProviderKeys;
 
@@ -54,26 +54,9 @@ struct Claims {
     nonce: Option<String>,
     at_hash: Option<String>,
     tid: Option<String>,
-    /// All other claims. [`optional`] reads them, because a wrong one must not stop a sign-in.
+    /// All other claims. [`person`] reads them, because a wrong one must not stop a sign-in.
     #[serde(flatten)]
     others: Map<String, Value>,
-}
-
-/// A boolean, which Apple writes as text.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Flag {
-    Bool(bool),
-    Text(String),
-}
-
-impl Flag {
-    fn is_true(&self) -> bool {
-        match self {
-            Self::Bool(value) => *value,
-            Self::Text(text) => text == "true",
-        }
-    }
 }
 
 /// Checks the form of an ID token and returns its header and its `iss`, both unverified.
@@ -261,38 +244,13 @@ impl Oidc {
     }
 
     fn identity(&self, mut claims: Claims) -> Identity {
-        let others = &mut claims.others;
         // An address that an administrator of the tenant can set is not verified by the provider.
         let vouches = self.config.tenants.is_empty();
-        let is_verified =
-            optional(others, "email_verified").is_some_and(|flag: Flag| flag.is_true());
-        let email = match optional(others, "email") {
-            None => EmailAnswer::NotTold,
-            Some(address) => EmailAnswer::Some(Email {
-                verified: vouches && is_verified,
-                address,
-            }),
-        };
-        let profile = Profile {
-            name: optional(others, "name"),
-            username: optional(others, "preferred_username"),
-            email,
-            picture: optional(others, "picture"),
-        };
-        // Not `iat`, the time of issue: the sign-in at the provider may be weeks older.
-        let signed_in_at = optional(others, "auth_time").map(|NumericDate(time)| time);
+        let profile = person::profile(&mut claims.others, vouches);
+        let signed_in_at = person::signed_in_at(&mut claims.others);
         Identity::new(self.config.name.clone(), claims.iss, claims.sub, profile)
             .signed_in(signed_in_at)
     }
-}
-
-/// Takes the claim `name` out of `claims`. A claim of another type is dropped, and the log has its name only.
-fn optional<T: DeserializeOwned>(claims: &mut Map<String, Value>, name: &str) -> Option<T> {
-    let value = claims.remove(name)?;
-    serde_json::from_value(value).unwrap_or_else(|_| {
-        tracing::warn!(event = "id_token.claim_dropped", claim = name);
-        None
-    })
 }
 
 /// Returns the left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); `None` for an algorithm without a
@@ -334,6 +292,7 @@ mod tests {
     use crate::{
         config::{self, Environment},
         jwk,
+        jws::NumericDate,
         provider::{SubjectTokenType, hosts::Hosts, outbound::Timeouts},
     };
 

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_sdk_dynamodb::{
     Client,
     types::{AttributeValue, ReturnValue},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
@@ -244,6 +245,12 @@ impl Opening {
     /// Returns the id of the session, which is derived from the subject token.
     pub(crate) fn id(&self) -> SessionId {
         self.id
+    }
+
+    /// Returns the SHA-256 of the subject token.
+    pub(crate) fn hash_of_token(&self) -> Vec<u8> {
+        let token = self.subject_token.expose_secret();
+        digest(&SHA256, token.as_bytes()).as_ref().to_vec()
     }
 
     /// Sets the time of the sign-in; `None` if the provider does not report it.

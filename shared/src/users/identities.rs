@@ -210,6 +210,9 @@ impl Users {
         sessions: &Sessions,
         spent: &Opening,
     ) -> Result<User, LinkError> {
+        if !self.use_up(identity, spent).await? {
+            return Err(LinkError::AlreadyUsed);
+        }
         let (id, key) = (user.id, identity.key());
         let mut read = Some(user);
         for _ in 0..WRITE_TRIES {

@@ -69,9 +69,11 @@ impl Listed {
             of.any(|other| is(organization, other))
         };
         let name = format!("{}:{}", identity.provider(), identity.subject());
+        // An entry that begins with `app:` names the user of an app, and never one at a provider of the name `app`.
+        let is_ambiguous = identity.provider() == "app" && identity.subject().contains(':');
         by_email
             || self.github_organizations.iter().any(is_member)
-            || self.identities.contains(&name)
+            || (!is_ambiguous && self.identities.contains(&name))
     }
 }
 

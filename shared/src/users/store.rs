@@ -17,7 +17,8 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{SameEmail, SignUps},
     dynamodb::{
-        Expression, Item, Outcome, Part, StoreError, Table, Transacted, decode, number, string,
+        Expression, Item, Outcome, Part, StoreError, Table, Transacted, Use, decode, number,
+        string,
         table::{identity_key, user_key},
     },
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
@@ -125,6 +126,9 @@ impl Users {
         sessions: &Sessions,
         opening: &Opening,
     ) -> Result<SignIn, SignInError> {
+        if !self.use_up(identity, opening).await? {
+            return Err(SignInError::AlreadyExchanged);
+        }
         let key = identity.key();
         let mut proven = sign_ups.proven_email(identity);
         let mut email_in_use = false;
@@ -184,6 +188,21 @@ impl Users {
             known = self.find_identity(&key, true).await?;
         }
         Err(StoreError::Conflict("the user").into())
+    }
+
+    /// Uses up the token that proves `identity`, if it is one with a `jti`. Returns `false` if another token had the
+    /// same `jti`. The same token once more is for the session that it opened to decide.
+    pub(super) async fn use_up(
+        &self,
+        identity: &Identity,
+        opening: &Opening,
+    ) -> Result<bool, StoreError> {
+        let Some(once) = identity.once() else {
+            return Ok(true);
+        };
+        let token = opening.hash_of_token();
+        let used = Use::new(&once.issuer, &once.jti, token, once.expires_at);
+        self.table.use_up(&used).await
     }
 
     /// Opens a session of the user and updates the profile. Returns `None` if the user is deleted or the identity
