@@ -13,6 +13,7 @@ use crate::{
     github::{App, StandIn, random_characters},
     neighbours::keep_websites_out,
     next_app::NextApp,
+    openid::OpenId,
     page::{self, Page, SignIn},
     requests::RequestLog,
     settings::{self, DynamoDb, GitHub},
@@ -104,7 +105,7 @@ impl Tasks {
 }
 
 impl Services {
-    /// Starts the embedded DynamoDB. Starts the stand-in GitHub as well, except when `GITHUB_CLIENT_ID` of the shell
+    /// Starts the embedded DynamoDB. Starts the stand-in providers as well, except when `GITHUB_CLIENT_ID` of the shell
     /// names an app of the real GitHub.
     ///
     /// # Errors
@@ -130,8 +131,11 @@ impl Services {
                 settings::GITHUB_CLIENT_SECRET,
                 "Cambio on this machine",
             ));
-            tasks.serve(listener, keep_websites_out(stand_in.router(), port));
-            GitHub::StandIn(format!("http://localhost:{port}"))
+            let url = format!("http://localhost:{port}");
+            let openid = OpenId::new(&url, stand_in.clone());
+            let providers = stand_in.router().merge(openid.router());
+            tasks.serve(listener, keep_websites_out(providers, port));
+            GitHub::StandIn(url)
         };
         Ok(Self {
             dynamodb,
