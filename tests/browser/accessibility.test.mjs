@@ -57,7 +57,6 @@ before(
         GITHUB_ID: "cambio-local",
         GITHUB_SECRET: "cambio-local-secret",
         GITHUB_URL: local.github,
-        GITHUB_API_URL: local.github,
       });
     }
     browser = await chromium.launch(CHROMIUM);

@@ -97,15 +97,16 @@ export async function startApi(name, github, settings = {}) {
 }
 
 /**
- * Starts `cargo run`: the API, the stand-in GitHub and the local page.
+ * Starts `cargo run`: the API, the stand-in providers and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
+ * @param {string[]} [more] arguments
  */
-export async function startLocal(name) {
+export async function startLocal(name, more = []) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
   // Built first, because a first build takes longer than the wait for the port.
   await run(`${name}.build`, "cargo", ["build", "--bin", "cambio"], { timeout: 30 * MINUTE });
-  start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`]);
+  start(`${name}.local`, "cargo", ["run", "--quiet", "--", "--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`, ...more]);
   await answers(url, 200);
   return { url, github };
 }
@@ -211,7 +212,6 @@ export async function startNextApp(name, { example = "nextjs", port, github, api
     GITHUB_ID: APP.client_id,
     GITHUB_SECRET: APP.client_secret,
     GITHUB_URL: github,
-    GITHUB_API_URL: github,
     ...(oidc && { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: oidc.id, OIDC_CLIENT_SECRET: oidc.secret }),
     ...cambioSettings(api),
   });
@@ -219,14 +219,23 @@ export async function startNextApp(name, { example = "nextjs", port, github, api
 
 /**
  * Builds a Next.js app and starts it.
- * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} settings
+ * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} [settings]
  */
-export async function startNext(name, folder, port, settings) {
+export async function startNext(name, folder, port, settings = {}) {
   const next = join(folder, "node_modules/.bin/next");
   assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
   const env = { NEXT_TELEMETRY_DISABLED: "1", ...settings };
   await run(`${name}.next-build`, next, ["build"], { cwd: folder, env, timeout: 10 * MINUTE });
   start(`${name}.next`, next, ["start", "--hostname", "127.0.0.1", "--port", `${port}`], { cwd: folder, env });
+  const url = `http://localhost:${port}`;
+  await answers(url, 200);
+  return url;
+}
+
+/** Starts a Next.js app as `npm run dev` does. @param {string} name @param {string} folder */
+export async function startNextDev(name, folder) {
+  const [next, port] = [join(folder, "node_modules/.bin/next"), await freePort()];
+  start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], { cwd: folder, env: { NEXT_TELEMETRY_DISABLED: "1" } });
   const url = `http://localhost:${port}`;
   await answers(url, 200);
   return url;

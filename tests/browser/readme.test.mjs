@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Tests the README of the TypeScript package: a sign-in in a fresh app of create-next-app, with the packages that the
- * README names and the files that it shows, unchanged.
+ * README names, the files that it shows, unchanged, and the environment that `cargo run -- --write-env` writes. The
+ * apps get no other setting, and no request of theirs is intercepted.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -11,11 +12,9 @@ import { dirname, join } from "node:path";
 import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { cambioSettings, CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, sessionSettings, setup, startApi, startNext, stopAll } from "./harness.mjs";
-import { APP, OCTOCAT, startStandIn } from "./stand-in.mjs";
+import { CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, setup, startLocal, startNext, startNextDev, stopAll } from "./harness.mjs";
 
 const PACKAGE = join(ROOT, "clients/next-auth");
-const NETWORK = fileURLToPath(new URL("github-network.cjs", import.meta.url));
 
 /** Each with a section of the README. @type {{ name: string, section: string, creator: string, session: string }[]} */
 const APPS = [
@@ -29,54 +28,38 @@ const folder = mkdtempSync(join(tmpdir(), "cambio-readme-"));
 const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
 /** @type {string} */
 let tarball;
-/** @type {import("./stand-in.mjs").StandIn} */
-let github;
-/** @type {Awaited<ReturnType<typeof startApi>>} */
-let api;
 /** @type {import("playwright-core").Browser} */
 let browser;
-/** By the name of the app. @type {Map<string, number>} */
-const ports = new Map();
 
 before(
   setup(async () => {
     tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
-    for (const { name } of APPS) ports.set(name, await freePort());
-    github = await startStandIn({ redirectUris: [...ports.values()].map((port) => `http://localhost:${port}/api/auth/callback/github`) });
-    api = await startApi("readme", github.url);
     browser = await chromium.launch(CHROMIUM);
   }),
 );
 after(async () => {
   await browser?.close();
   await stopAll();
-  await github?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
 for (const { name, section, creator, session } of APPS) {
   scenario(`${name}: what the README shows is a whole app`, async () => {
-    const port = ports.get(name) ?? 0;
+    const port = await freePort();
     const app = await create(name, section, creator);
-    const url = await startNext(`readme.${name}`, app, port, settings(port));
+    const { github } = await startLocal(`readme.${name}`, ["--app-url", `http://localhost:${port}`, "--write-env", join(app, ".env.local")]);
+    const url = await startNext(`readme.${name}`, app, port);
     const context = await freshBrowser(browser);
-    await context.route("https://github.com/**", (route) => {
-      const { pathname, search } = new URL(route.request().url());
-      return route.fulfill({ status: 302, headers: { location: `${github.url}${pathname}${search}` } });
-    });
     const page = await context.newPage();
 
     await page.goto(url);
-    // next-auth shows its own page.
-    if (section !== "better-auth") await page.getByRole("link", { name: "Sign in" }).click();
-    await page.getByRole("button", { name: "Sign in with GitHub" }).click();
-    await page.waitForURL((address) => address.origin === github.url);
-    await page.getByRole("button", { name: OCTOCAT.login }).click();
-    await page.getByText(`Hello ${OCTOCAT.name}`).waitFor();
+    await toGitHub(page, section, github);
+    await page.getByRole("button", { name: "octocat" }).click();
+    await page.getByText("Hello The Octocat").waitFor();
 
     const answer = await page.request.get(`${url}${session}`);
     const { accessToken, user } = await answer.json();
-    assert.equal(user.name, OCTOCAT.name);
+    assert.equal(user.name, "The Octocat");
     assert.equal(accessToken, undefined, "the page's server calls the API, and the browser gets no token");
 
     await sharesNoCookie(page, url);
@@ -88,8 +71,41 @@ for (const { name, section, creator, session } of APPS) {
     }
     await page.getByText("Sign in").first().waitFor();
     assert.equal(await page.getByText("Hello").count(), 0);
+
+    // A user without a public e-mail address, whose account the stand-in makes.
+    await page.goto(url);
+    await toGitHub(page, section, github);
+    await page.getByLabel("any other login").fill("ada");
+    await page.getByRole("button", { name: "Continue with this login" }).click();
+    await page.getByText("Hello ada").waitFor();
+
+    await hasNoIssue(page, name, app);
     await context.close();
   });
+}
+
+/** @param {import("playwright-core").Page} page @param {string} section @param {string} github */
+async function toGitHub(page, section, github) {
+  // next-auth shows its own page.
+  if (section !== "better-auth") await page.getByRole("link", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in with GitHub" }).click();
+  await page.waitForURL((address) => address.origin === github);
+}
+
+/**
+ * Checks that `next dev` has no complaint of its own, which a corner of the page shows as "1 Issue".
+ *
+ * @param {import("playwright-core").Page} page @param {string} name @param {string} app
+ */
+async function hasNoIssue(page, name, app) {
+  const url = await startNextDev(`readme.${name}`, app);
+  await page.goto(url);
+  // The browser sends the cookies of `localhost` to each port.
+  await page.getByText("Hello ada").waitFor();
+  const tools = page.locator("nextjs-portal");
+  await tools.getByRole("button").first().waitFor();
+  await page.waitForTimeout(2000);
+  assert.deepEqual(await tools.getByText(/\d+ issue/i).allTextContents(), []);
 }
 
 /**
@@ -140,19 +156,4 @@ async function create(name, section, creator) {
     writeFileSync(join(app, path), content);
   }
   return app;
-}
-
-/** By the names that each section's library has for them. @param {number} port */
-function settings(port) {
-  const [id, secret] = [APP.client_id, APP.client_secret];
-  return {
-    NODE_OPTIONS: `--require ${NETWORK}`,
-    GITHUB_STAND_IN: github.url,
-    GITHUB_ID: id,
-    GITHUB_SECRET: secret,
-    AUTH_GITHUB_ID: id,
-    AUTH_GITHUB_SECRET: secret,
-    ...sessionSettings(`http://localhost:${port}`),
-    ...cambioSettings(api.url),
-  };
 }
