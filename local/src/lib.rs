@@ -9,6 +9,7 @@ pub mod github;
 mod neighbours;
 mod next_app;
 mod openid;
+pub mod operator;
 mod page;
 pub mod requests;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use local::{
     app_env::{AppEnvironment, Written},
     demo,
     dynamodb::make_private_folder,
+    operator::{self, OperatorError},
     requests::RequestLog,
     server::{Options, Services},
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
@@ -78,7 +79,19 @@ impl ServiceArgs {
 enum Command {
     /// Runs the whole flow once over HTTP, prints each step, and exits 0 only if each step gave the expected answer.
     Demo,
-    /// Starts DynamoDB and the stand-in GitHub alone, for functions that run under `cargo lambda watch`.
+    /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
+    #[command(after_help = "Example:\n  cargo run -- admin users list")]
+    Admin {
+        #[command(subcommand)]
+        command: admin::Command,
+        /// Write JSON, one line for each user.
+        #[arg(long, global = true)]
+        json: bool,
+        /// The folder of the database.
+        #[arg(long, global = true, default_value = ".cambio")]
+        data_dir: PathBuf,
+    },
+    /// Starts DynamoDB and the stand-in providers alone, for functions that run under `cargo lambda watch`.
     Services {
         #[command(flatten)]
         services: ServiceArgs,
@@ -101,7 +114,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cambio: {error}");
-            ExitCode::FAILURE
+            let operator = error.downcast_ref::<OperatorError>();
+            operator.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
         }
     }
 }
@@ -110,6 +124,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let shell = Environment::process();
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
+        Some(Command::Admin {
+            command,
+            json,
+            data_dir,
+        }) => operator::run(&data_dir, command, json).await?,
         Some(Command::Services {
             services,
             dynamodb_port,

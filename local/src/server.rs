@@ -1,6 +1,11 @@
 //! Starts and stops the servers, each on its own port.
 
-use std::{io, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::Router;
 use shared::{clock::Clock, config::Environment};
@@ -14,6 +19,7 @@ use crate::{
     neighbours::keep_websites_out,
     next_app::NextApp,
     openid::OpenId,
+    operator::RunningServer,
     page::{self, Page, SignIn},
     requests::RequestLog,
     settings::{self, DynamoDb, GitHub},
@@ -67,7 +73,46 @@ pub struct Services {
     pub dynamodb: DynamoDb,
     /// The GitHub that the functions call.
     pub github: GitHub,
+    folder: Option<PathBuf>,
     tasks: Tasks,
+}
+
+/// The embedded DynamoDB alone.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// The URL of DynamoDB and the access key of its callers.
+    pub(crate) dynamodb: DynamoDb,
+    tasks: Tasks,
+}
+
+impl Database {
+    /// Opens the database in `folder`, which no server uses.
+    pub(crate) async fn open(folder: &Path) -> Result<Self, ServerError> {
+        let mut tasks = Tasks::new();
+        let dynamodb = start_dynamodb(&mut tasks, 0, Some(folder)).await?;
+        Ok(Self { dynamodb, tasks })
+    }
+
+    /// Closes the database.
+    pub(crate) async fn close(self) {
+        self.tasks.stop().await;
+    }
+}
+
+async fn start_dynamodb(
+    tasks: &mut Tasks,
+    port: u16,
+    folder: Option<&Path>,
+) -> Result<DynamoDb, ServerError> {
+    let (listener, port) = listen(port, "--dynamodb-port").await?;
+    let database = dynamodb::open(folder)?;
+    let dynamodb = DynamoDb {
+        url: format!("http://127.0.0.1:{port}"),
+        access_key_id: format!("local-{}", random_characters(32)),
+    };
+    let router = dynamodb::router(database, dynamodb.access_key_id.clone());
+    tasks.serve(listener, keep_websites_out(router, port));
+    Ok(dynamodb)
 }
 
 /// A task that runs until it is stopped.
@@ -93,6 +138,15 @@ impl Tasks {
         }
     }
 
+    /// Waits for requests under way, and stops.
+    async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            tracing::warn!("stopped with requests under way");
+        }
+    }
+
     fn serve(&mut self, listener: TcpListener, router: Router) {
         let stopped = self.stopped();
         self.running.spawn(async move {
@@ -112,15 +166,13 @@ impl Services {
     /// A port is taken, or the database cannot be opened.
     pub async fn start(options: &Options, shell: &Environment) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
-
-        let (listener, port) = listen(options.dynamodb_port, "--dynamodb-port").await?;
-        let database = dynamodb::open(options.folder.as_deref())?;
-        let dynamodb = DynamoDb {
-            url: format!("http://127.0.0.1:{port}"),
-            access_key_id: format!("local-{}", random_characters(32)),
-        };
-        let router = dynamodb::router(database, dynamodb.access_key_id.clone());
-        tasks.serve(listener, keep_websites_out(router, port));
+        let folder = options.folder.as_deref();
+        let dynamodb = start_dynamodb(&mut tasks, options.dynamodb_port, folder).await?;
+        if let Some(folder) = folder
+            && let Err(error) = RunningServer::write(folder, &dynamodb)
+        {
+            tracing::warn!(error.cause = %error, "`cargo run -- admin` cannot find this server");
+        }
 
         let github = if shell.optional("GITHUB_CLIENT_ID").is_some() {
             GitHub::Real
@@ -140,6 +192,7 @@ impl Services {
         Ok(Self {
             dynamodb,
             github,
+            folder: options.folder.clone(),
             tasks,
         })
     }
@@ -185,12 +238,11 @@ impl Services {
     }
 
     /// Waits for requests under way, closes the database and stops.
-    pub async fn stop(mut self) {
-        self.tasks.stop.send_replace(true);
-        let all = async { while self.tasks.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, all).await.is_err() {
-            tracing::warn!("stopped with requests under way");
+    pub async fn stop(self) {
+        if let Some(folder) = &self.folder {
+            RunningServer::remove(folder, &self.dynamodb);
         }
+        self.tasks.stop().await;
     }
 }
 

@@ -49,6 +49,17 @@ pub enum GitHub {
     Real,
 }
 
+/// Returns the variables of the embedded DynamoDB.
+pub fn aws_variables(dynamodb: &DynamoDb) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        // The embedded DynamoDB compares the id of the access key and accepts any signature.
+        ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+    ]
+}
+
 /// Returns the issuer of the stand-in OpenID provider, which is at the URL of the stand-in GitHub.
 pub fn openid_issuer(github: &str) -> String {
     format!("{github}{}", openid::PATH)
@@ -72,12 +83,8 @@ pub fn variables(
             "CLIENTS",
             format!(r#"[{{"client_id":"{CLIENT_ID}","secret_sha256":["{hash}"]}}]"#),
         ),
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        // The embedded DynamoDB compares the id of the access key and accepts any signature.
-        ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];
+    variables.extend(aws_variables(dynamodb));
     match github {
         GitHub::StandIn(url) => variables.extend([
             (
