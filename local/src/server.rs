@@ -20,7 +20,7 @@ use crate::{
     next_app::NextApp,
     openid::OpenId,
     operator::RunningServer,
-    page::{self, Page, SignIn},
+    page::{self, Controls, Page, SignIn},
     requests::RequestLog,
     settings::{self, DynamoDb, GitHub},
 };
@@ -67,13 +67,13 @@ pub struct Options {
 }
 
 /// The running DynamoDB and GitHub.
-#[derive(Debug)]
 pub struct Services {
     /// The URL of DynamoDB and the access key of its callers.
     pub dynamodb: DynamoDb,
     /// The GitHub that the functions call.
     pub github: GitHub,
     folder: Option<PathBuf>,
+    database: dynoxide::Database,
     tasks: Tasks,
 }
 
@@ -89,7 +89,7 @@ impl Database {
     /// Opens the database in `folder`, which no server uses.
     pub(crate) async fn open(folder: &Path) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
-        let dynamodb = start_dynamodb(&mut tasks, 0, Some(folder)).await?;
+        let (dynamodb, _) = start_dynamodb(&mut tasks, 0, Some(folder)).await?;
         Ok(Self { dynamodb, tasks })
     }
 
@@ -103,16 +103,16 @@ async fn start_dynamodb(
     tasks: &mut Tasks,
     port: u16,
     folder: Option<&Path>,
-) -> Result<DynamoDb, ServerError> {
+) -> Result<(DynamoDb, dynoxide::Database), ServerError> {
     let (listener, port) = listen(port, "--dynamodb-port").await?;
     let database = dynamodb::open(folder)?;
     let dynamodb = DynamoDb {
         url: format!("http://127.0.0.1:{port}"),
         access_key_id: format!("local-{}", random_characters(32)),
     };
-    let router = dynamodb::router(database, dynamodb.access_key_id.clone());
+    let router = dynamodb::router(database.clone(), dynamodb.access_key_id.clone());
     tasks.serve(listener, keep_websites_out(router, port));
-    Ok(dynamodb)
+    Ok((dynamodb, database))
 }
 
 /// A task that runs until it is stopped.
@@ -167,7 +167,8 @@ impl Services {
     pub async fn start(options: &Options, shell: &Environment) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
         let folder = options.folder.as_deref();
-        let dynamodb = start_dynamodb(&mut tasks, options.dynamodb_port, folder).await?;
+        let (dynamodb, database) =
+            start_dynamodb(&mut tasks, options.dynamodb_port, folder).await?;
         if let Some(folder) = folder
             && let Err(error) = RunningServer::write(folder, &dynamodb)
         {
@@ -193,6 +194,7 @@ impl Services {
             dynamodb,
             github,
             folder: options.folder.clone(),
+            database,
             tasks,
         })
     }
@@ -224,13 +226,16 @@ impl Services {
         let (listener, port) = listen(port, "--port").await?;
         let url = format!("http://localhost:{port}");
         let variables = settings::variables(shell, &url, &self.dynamodb, &self.github);
-        let router = api::start(&Environment::of(variables), Clock::system()).await?;
+        let env = Environment::of(variables);
+        let router = api::start(&env, Clock::system()).await?;
+        let controls = Controls::start(&env, Clock::system(), self.database.clone()).await;
+        let controls = controls.map_err(ApiStartError::from)?;
         let sign_in = match &self.github {
             GitHub::Real => SignIn::REAL_GITHUB,
             GitHub::StandIn(_) if shell.optional("CLIENTS").is_some() => SignIn::OWN_CLIENTS,
             GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
         };
-        let page = page::router(Page::new(port, sign_in, requests));
+        let page = page::router(Page::new(port, sign_in, requests, controls));
         // The page has its own, stricter check with its own messages.
         let router = keep_websites_out(router, port).merge(page);
         self.tasks.serve(listener, router);

@@ -316,7 +316,7 @@ async function loadRequests() {
   await ask("requests").then(showRequests, () => {});
 }
 
-for (const path of ["me", "refresh", "sign-out", "sign-out-everywhere"]) {
+for (const path of ["me", "refresh", "expire", "rotate-keys", "disable", "enable", "sign-out", "sign-out-everywhere"]) {
   const button = find(path);
   button.addEventListener("click", () =>
     act(button, async () => {
@@ -332,6 +332,14 @@ find("reload-sessions").addEventListener("click", () =>
     if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
   }),
 );
+
+find("items-details").addEventListener("toggle", () => {
+  if (/** @type {HTMLDetailsElement} */ (find("items-details")).open)
+    act(null, async () => {
+      const items = await ask("items", { method: "POST" });
+      find("items").textContent = items.map((/** @type {any} */ item) => JSON.stringify(item, null, 2)).join("\n");
+    });
+});
 
 find("all-requests").addEventListener("click", () => {
   areAllShown = true;
