@@ -232,13 +232,19 @@ export async function startNext(name, folder, port, settings = {}) {
   return url;
 }
 
-/** Starts a Next.js app as `npm run dev` does. @param {string} name @param {string} folder */
+/**
+ * Starts a Next.js app as `npm run dev` does. Returns its URL, and a function that returns its output.
+ * @param {string} name @param {string} folder
+ */
 export async function startNextDev(name, folder) {
   const [next, port] = [join(folder, "node_modules/.bin/next"), await freePort()];
-  start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], { cwd: folder, env: { NEXT_TELEMETRY_DISABLED: "1" } });
+  const started = start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], {
+    cwd: folder,
+    env: { NEXT_TELEMETRY_DISABLED: "1" },
+  });
   const url = `http://localhost:${port}`;
   await answers(url, 200);
-  return url;
+  return { url, output: () => output(started) };
 }
 
 /**
