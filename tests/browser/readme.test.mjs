@@ -64,13 +64,17 @@ for (const { name, section, creator, session } of APPS) {
 
     await sharesNoCookie(page, url);
 
-    if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
-    else {
-      await page.getByRole("link", { name: "Sign out" }).click();
-      await page.getByRole("button", { name: "Sign out" }).click();
-    }
-    await page.getByText("Sign in").first().waitFor();
+    await signOut(page, section);
     assert.equal(await page.getByText("Hello").count(), 0);
+
+    if (section === "next-auth 4") {
+      await page.getByRole("link", { name: "Sign in" }).click();
+      await page.getByRole("button", { name: "Sign in with OpenID" }).click();
+      await page.getByText("a stand-in for an OpenID provider").waitFor();
+      await page.getByRole("button", { name: "hubot" }).click();
+      await page.getByText("Hello Hubot").waitFor();
+      await signOut(page, section);
+    }
 
     // A user without a public e-mail address, whose account the stand-in makes.
     await page.goto(url);
@@ -82,6 +86,16 @@ for (const { name, section, creator, session } of APPS) {
     await hasNoIssue(page, name, app);
     await context.close();
   });
+}
+
+/** @param {import("playwright-core").Page} page @param {string} section */
+async function signOut(page, section) {
+  if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
+  else {
+    await page.getByRole("link", { name: "Sign out" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+  }
+  await page.getByText("Sign in").first().waitFor();
 }
 
 /** @param {import("playwright-core").Page} page @param {string} section @param {string} github */
@@ -141,17 +155,33 @@ async function create(name, section, creator) {
   await run(`readme.${name}.create`, process.execPath, [cli, name, ...options], { cwd: folder, timeout: 60_000 });
   const app = join(folder, name);
 
-  const text = readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+  const text = sectionOf(section);
   const packages = /^ {4}npm install (.+)$/m.exec(text)?.[1].split(" ") ?? [];
   assert.ok(packages.includes("@cambio/next-auth"), section);
   const wanted = packages.map((each) => (each === "@cambio/next-auth" ? tarball : each));
   await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
 
-  const files = [...text.matchAll(/```tsx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
+  const files = filesOf(text);
   assert.ok(files.length >= 3, `${section} shows ${files.length} files`);
+  if (section === "next-auth 4") files.push(...filesOf(sectionOf("Another provider")));
   for (const [, path, content] of files) {
     mkdirSync(dirname(join(app, path)), { recursive: true });
     writeFileSync(join(app, path), content);
   }
+  if (section === "next-auth 4") {
+    const auth = join(app, "lib/auth.ts");
+    const withOpenId = readFileSync(auth, "utf8").replace("providers: [", "providers: [openId,");
+    writeFileSync(auth, `import { openId } from "./openid";\n${withOpenId}`);
+  }
   return app;
+}
+
+/** @param {string} section */
+function sectionOf(section) {
+  return readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+}
+
+/** Returns the paths and contents of the files that a text shows. @param {string} text */
+function filesOf(text) {
+  return [...text.matchAll(/```tsx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
 }
