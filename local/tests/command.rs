@@ -1,9 +1,8 @@
 //! The command `cambio` as a developer starts it: at a terminal, through a pipe, and beside a running server.
-#![allow(
-    clippy::expect_used,
+
+#![expect(
     clippy::unwrap_used,
-    missing_docs,
-    reason = "a test"
+    reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
 use std::{

@@ -1,9 +1,8 @@
 //! The sample events for `cargo lambda invoke`, each answered by its function.
-#![allow(
-    clippy::expect_used,
+
+#![expect(
     clippy::unwrap_used,
-    missing_docs,
-    reason = "a test"
+    reason = "clippy's allowance for tests does not reach their helpers"
 )]
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
