@@ -1,15 +1,7 @@
 //! The connection to the table, with the operator's AWS credentials as the AWS CLI finds them.
 
-use aws_config::{BehaviorVersion, Region};
-use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_dynamodb::Client;
-use aws_smithy_http_client::{
-    Builder,
-    tls::{Provider, rustls_provider::CryptoMode},
-};
 use shared::{clock::Clock, sessions::Sessions, users::Users};
-
-use crate::{AdminError, Connection};
 
 /// The operator's command, connected to the table.
 #[derive(Debug)]
@@ -25,7 +17,17 @@ impl Admin {
     ///
     /// # Errors
     /// Credentials, region or the name of the table are missing.
-    pub async fn connect(connection: &Connection) -> Result<Self, AdminError> {
+    #[cfg(feature = "aws")]
+    pub async fn connect(connection: &crate::Connection) -> Result<Self, crate::AdminError> {
+        use aws_config::{BehaviorVersion, Region};
+        use aws_credential_types::provider::ProvideCredentials as _;
+        use aws_smithy_http_client::{
+            Builder,
+            tls::{Provider, rustls_provider::CryptoMode},
+        };
+
+        use crate::AdminError;
+
         if connection.table.is_empty() {
             return Err(AdminError::NoTable);
         }

@@ -24,6 +24,9 @@ pub const TABLE: &str = "cambio";
 /// The keys table's name on this machine.
 pub const KEYS_TABLE: &str = "cambio-keys";
 
+/// The name of the database's file in its folder.
+pub const DATABASE: &str = "dynamodb.sqlite";
+
 /// Reasons that the embedded DynamoDB cannot be used.
 #[derive(Debug, Error)]
 pub enum DatabaseError {
@@ -48,7 +51,7 @@ pub fn open(folder: Option<&Path>) -> Result<Database, DatabaseError> {
         Some(folder) => {
             make_private_folder(folder)
                 .map_err(|error| DatabaseError::Folder(folder.display().to_string(), error))?;
-            Database::new(&folder.join("dynamodb.sqlite").to_string_lossy())?
+            Database::new(&folder.join(DATABASE).to_string_lossy())?
         }
     };
     create_tables(&database)?;

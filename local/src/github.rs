@@ -1,5 +1,9 @@
 //! A stand-in GitHub, so that the whole sign-in runs on this machine.
 //!
+//! Its API is at the root, as on api.github.com, and under `/api/v3`, as on a GitHub Enterprise Server: a library that
+//! takes the URL of a GitHub Enterprise Server takes that of the stand-in. A login without an account gets one at its
+//! first sign-in.
+//!
 //! It speaks GitHub's protocol with its oddities: an error of the code exchange is a 200, an API call without
 //! `User-Agent` is refused, and a missing scope looks like a missing page. So the same code runs against the stand-in
 //! and against GitHub. The stand-in keeps its state in memory and asks for no password: never expose it to a network.
@@ -21,10 +25,11 @@ use axum::{
 };
 
 use serde::Deserialize;
-use shared::clock::Clock;
+use shared::clock::{Clock, Timestamp};
 
 pub use accounts::{Account, App, Email};
-pub(crate) use oauth::{header_text, s256};
+pub(crate) use oauth::{back_to_the_app, basic, header_text, redirect_uri, refusal, s256};
+pub(crate) use pages::{Question, choose_an_account, dead_end};
 pub(crate) use tokens::random_characters;
 use tokens::{Records, Scopes};
 
@@ -95,6 +100,42 @@ impl StandIn {
         records.accounts.push(account);
     }
 
+    /// Returns the account with this login. A login that no account has gets one, if GitHub would accept the login.
+    pub(crate) fn account_for(&self, login: &str) -> Option<Account> {
+        self.records().account_for(login).cloned()
+    }
+
+    /// Returns the account with this id.
+    pub(crate) fn account(&self, id: u64) -> Option<Account> {
+        self.records().account(id).cloned()
+    }
+
+    /// Returns all accounts.
+    pub(crate) fn accounts(&self) -> Vec<Account> {
+        self.records().accounts.clone()
+    }
+
+    /// Returns the app with this client id.
+    pub(crate) fn app(&self, client_id: &str) -> Option<App> {
+        self.records().app(client_id).cloned()
+    }
+
+    /// Returns the client id of the first registered app.
+    pub(crate) fn first_app(&self) -> Option<String> {
+        let records = self.records();
+        records.apps.first().map(|app| app.client_id.clone())
+    }
+
+    /// Returns the id of the app that has these credentials.
+    pub(crate) fn client(&self, id: String, secret: String) -> Option<String> {
+        oauth::client(&self.records(), id, secret)
+    }
+
+    /// Returns the time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.records().clock.now()
+    }
+
     fn records(&self) -> MutexGuard<'_, Records> {
         // No code panics in the middle of a change, so the records behind a poisoned lock are complete.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,17 +155,16 @@ async fn token_for_a_script(
     Query(request): Query<ScriptRequest>,
 ) -> Response {
     let scope = request.scope.as_deref().unwrap_or("read:user,user:email");
-    let first_app = github
-        .records()
-        .apps
-        .first()
-        .map(|app| app.client_id.clone());
-    let token = first_app.and_then(|app| github.issue_token(&app, &request.login, scope));
+    let account = github.account_for(&request.login);
+    let app = account.as_ref().and_then(|_| github.first_app());
+    let token = app.and_then(|app| github.issue_token(&app, &request.login, scope));
     if let Some(token) = token {
         return ([(header::CACHE_CONTROL, "no-store")], token).into_response();
     }
     let logins = github.records().logins().join(", ");
-    let help = format!("No account has this login. Add ?login= with one of: {logins}\n");
+    let help = format!(
+        "Add ?login= with one of {logins}, or with any other login of letters, digits and hyphens\n"
+    );
     (StatusCode::NOT_FOUND, help).into_response()
 }
 

@@ -1,12 +1,15 @@
-//! Cambio on one machine without any set-up: the handlers of the Lambdas, an embedded DynamoDB, a stand-in GitHub,
-//! and a page that shows each request.
+//! Cambio on one machine without any set-up: the handlers of the Lambdas, an embedded DynamoDB, a stand-in GitHub, a
+//! stand-in OpenID provider, and a page that shows each request.
 
 pub mod api;
+pub mod app_env;
 pub mod demo;
 pub mod dynamodb;
 pub mod github;
 mod neighbours;
 mod next_app;
+mod openid;
+pub mod operator;
 mod page;
 pub mod requests;
 #[cfg(test)]

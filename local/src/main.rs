@@ -15,16 +15,20 @@ use std::{
 
 use clap::{Args, Parser, Subcommand};
 use local::{
+    app_env::{AppEnvironment, Written},
     demo,
     dynamodb::make_private_folder,
+    operator::{self, OperatorError},
     requests::RequestLog,
     server::{Options, Services},
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
 };
 use shared::{clock::Clock, config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
+use url::Url;
 
-/// Runs Cambio on this machine: the whole API, an embedded DynamoDB and a stand-in GitHub. Needs no set-up.
+/// Runs Cambio on this machine: the whole API, an embedded DynamoDB, a stand-in GitHub and a stand-in OpenID provider.
+/// Needs no set-up.
 ///
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
 /// The functions get these variables of the shell unchanged: ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS,
@@ -40,6 +44,12 @@ struct Cli {
     /// The port of the API.
     #[arg(long, default_value_t = 9000)]
     port: u16,
+    /// The URL of your app, for the environment that is printed.
+    #[arg(long, value_name = "URL", default_value = "http://localhost:3000")]
+    app_url: Url,
+    /// Write the environment of your app into this file, such as ../app/.env.local. Other lines of the file stay.
+    #[arg(long, value_name = "FILE")]
+    write_env: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -69,7 +79,19 @@ impl ServiceArgs {
 enum Command {
     /// Runs the whole flow once over HTTP, prints each step, and exits 0 only if each step gave the expected answer.
     Demo,
-    /// Starts DynamoDB and the stand-in GitHub alone, for functions that run under `cargo lambda watch`.
+    /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
+    #[command(after_help = "Example:\n  cargo run -- admin users list")]
+    Admin {
+        #[command(subcommand)]
+        command: admin::Command,
+        /// Write JSON, one line for each user.
+        #[arg(long, global = true)]
+        json: bool,
+        /// The folder of the database.
+        #[arg(long, global = true, default_value = ".cambio")]
+        data_dir: PathBuf,
+    },
+    /// Starts DynamoDB and the stand-in providers alone, for functions that run under `cargo lambda watch`.
     Services {
         #[command(flatten)]
         services: ServiceArgs,
@@ -92,7 +114,8 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cambio: {error}");
-            ExitCode::FAILURE
+            let operator = error.downcast_ref::<OperatorError>();
+            operator.map_or(ExitCode::FAILURE, |error| error.exit_code().into())
         }
     }
 }
@@ -101,6 +124,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let shell = Environment::process();
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
+        Some(Command::Admin {
+            command,
+            json,
+            data_dir,
+        }) => operator::run(&data_dir, command, json).await?,
         Some(Command::Services {
             services,
             dynamodb_port,
@@ -131,7 +159,13 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             let requests = RequestLog::start(&shell, Clock::system())?;
             let mut services = Services::start(&cli.services.options(0), &shell).await?;
             let url = services.start_api(cli.port, &shell, requests).await?;
+            let app = AppEnvironment::new(&url, &cli.app_url, &services.github, &shell);
+            let written = match &cli.write_env {
+                Some(file) => Some((file.as_path(), app.write(file)?)),
+                None => None,
+            };
             print_next_steps(&url, &services.github, &shell);
+            print_environment(&app, written.as_ref());
             until_stopped(services).await?;
         }
     }
@@ -156,7 +190,13 @@ fn write_env_file(file: &Path, variables: &[(&str, String)]) -> Result<(), Strin
 
 fn print_github(github: &GitHub) {
     match github {
-        GitHub::StandIn(url) => println!("GitHub       {url} (a stand-in with a few users)"),
+        GitHub::StandIn(url) => {
+            println!("GitHub       {url} (a stand-in; any login gets an account)");
+            println!(
+                "OpenID       {} (a stand-in, with the same people)",
+                settings::openid_issuer(url)
+            );
+        }
         GitHub::Real => println!("GitHub       the real GitHub, with the app of GITHUB_CLIENT_ID"),
     }
 }
@@ -190,19 +230,31 @@ Read the signed-in user:
 
   curl -s {url}/me -H "Authorization: Bearer $(echo "$ANSWER" | sed 's/.*"access_token":"\([^"]*\).*/\1/')"
 
-The environment of your Next.js app (examples/nextjs has one):
-
-  CAMBIO_URL={url}
-  CAMBIO_CLIENT_ID={id}
-  CAMBIO_CLIENT_SECRET={secret}
-  NEXTAUTH_URL=http://localhost:3000
-  NEXTAUTH_SECRET=anything-long-and-random"#
+"#
     );
-    if let GitHub::StandIn(github) = github {
+}
+
+/// Prints the app's environment, or what was written.
+fn print_environment(app: &AppEnvironment, written: Option<&(&Path, Written)>) {
+    let Some((file, written)) = written else {
+        println!("The environment of your app, each library with its own names:\n\n{app}");
+        println!("To write it into a file:  cargo run -- --write-env ../app/.env.local\n");
+        println!("Ctrl-C stops.");
+        return;
+    };
+    let file = file.display();
+    if written.is_new {
+        println!("The environment of your app is in {file}.");
+    } else {
+        println!("The environment of your app is in {file} already.");
+    }
+    if !written.changed.is_empty() {
+        println!("  changed: {}", written.changed.join(", "));
+    }
+    if !written.kept.is_empty() {
         println!(
-            "  GITHUB_ID={}\n  GITHUB_SECRET={}\n  GITHUB_URL={github}\n  GITHUB_API_URL={github}",
-            settings::GITHUB_CLIENT_ID,
-            settings::GITHUB_CLIENT_SECRET,
+            "  kept, because other lines of the file set them to another value: {}",
+            written.kept.join(", ")
         );
     }
     println!("\nCtrl-C stops.");

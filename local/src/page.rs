@@ -4,6 +4,7 @@
 //! server of an app; the browser holds only the id of its visit in a cookie. Requests are accepted only from the page
 //! itself, under a host name of this machine, because other websites in the same browser reach this port as well.
 
+mod controls;
 mod grant;
 mod view;
 mod visits;
@@ -22,6 +23,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::Deserialize;
+use serde_json::Value;
 use shared::sessions::SessionId;
 use thiserror::Error;
 
@@ -30,6 +32,7 @@ use crate::{
     next_app::{ApiResponse, NextApp},
     requests::{Answered, RequestLog},
 };
+pub(crate) use controls::Controls;
 use grant::Grant;
 use view::{ShownAnswer, View, words_for};
 use visits::{Attempt, Notice, Visits};
@@ -79,16 +82,23 @@ pub(crate) struct Page {
     sign_in: SignIn,
     visits: Arc<Mutex<Visits>>,
     requests: RequestLog,
+    controls: Controls,
 }
 
 impl Page {
-    pub(crate) fn new(port: u16, sign_in: SignIn, requests: RequestLog) -> Self {
+    pub(crate) fn new(
+        port: u16,
+        sign_in: SignIn,
+        requests: RequestLog,
+        controls: Controls,
+    ) -> Self {
         Self {
             url: format!("http://localhost:{port}"),
             port,
             sign_in,
             visits: Arc::default(),
             requests,
+            controls,
         }
     }
 
@@ -151,6 +161,11 @@ pub(crate) fn router(page: Page) -> Router {
         .route("/try/refresh", post(refresh))
         .route("/try/sessions", post(sessions))
         .route("/try/sessions/{session_id}/end", post(end_session))
+        .route("/try/expire", post(expire))
+        .route("/try/disable", post(disable))
+        .route("/try/enable", post(enable))
+        .route("/try/rotate-keys", post(rotate_keys))
+        .route("/try/items", post(items))
         .route("/try/sign-out", post(sign_out))
         .route("/try/sign-out-everywhere", post(sign_out_everywhere))
         .layer(middleware::from_fn_with_state(page.clone(), guard))
@@ -226,6 +241,8 @@ enum Problem {
     NoSuchSession,
     #[error("The answer did not arrive in time. Try again.")]
     NoAnswer,
+    #[error("The database did not do it. The terminal has the reason.")]
+    Database,
 }
 
 impl Problem {
@@ -237,6 +254,7 @@ impl Problem {
             Self::NotStarted => StatusCode::BAD_REQUEST,
             Self::NotSignedIn => StatusCode::UNAUTHORIZED,
             Self::NoAnswer => StatusCode::BAD_GATEWAY,
+            Self::Database => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 }
@@ -444,6 +462,46 @@ async fn end_session(
     let answer = visitor.call(Method::DELETE, &path).await?;
     let words = "The session has ended and cannot be refreshed. Its last access token stays valid at other APIs until it expires.";
     Ok(visitor.sees(&page, "DELETE /me/sessions/{session_id}", answer, words))
+}
+
+/// Replaces the access token by one that has expired.
+async fn expire(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let access_token = page.controls.expired(&visitor.grant.access_token).await?;
+    let presented = visitor.grant.refresh_token.clone();
+    let grant = Grant {
+        access_token,
+        ..visitor.grant
+    };
+    page.visits().renew(&visitor.visit, &presented, grant);
+    let words =
+        "The access token expired an hour ago. GET /me is refused now, until you refresh it.";
+    let view = page.view(Some(&visitor.visit));
+    Ok(Json(view.saying(words.to_owned(), None)))
+}
+
+async fn disable(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let token = &visitor.grant.access_token;
+    let answer = page.controls.enable(token, false).await?;
+    let words = "The user is disabled, as by `cargo run -- admin users disable`. GET /me and Refresh are refused now.";
+    Ok(visitor.sees(&page, "users disable", answer, words))
+}
+
+async fn enable(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let token = &visitor.grant.access_token;
+    let answer = page.controls.enable(token, true).await?;
+    let words =
+        "The user is enabled again. The sessions stay ended, so the next step is to sign in again.";
+    Ok(visitor.sees(&page, "users enable", answer, words))
+}
+
+async fn rotate_keys(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
+    let answer = page.controls.rotate().await?;
+    let words = "The next key signs now. A refresh uses it after 20 seconds at most: compare `kid` in the header. The                  retired key still verifies the earlier tokens.";
+    Ok(visitor.sees(&page, "rotate-keys", answer, words))
+}
+
+async fn items(State(page): State<Page>) -> Result<Json<Vec<Value>>, Problem> {
+    Ok(Json(page.controls.items()?))
 }
 
 async fn sign_out(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {

@@ -1,11 +1,16 @@
-//! The last requests that the API answered, each with its time and its DynamoDB calls.
+//! The last requests that the API answered, each with its time, its DynamoDB calls, its user and the reason of a
+//! refusal.
 //!
-//! A layer of `tracing` records the span of each route and the AWS SDK's span of each operation. It keeps names and
-//! durations, and no text of a client.
+//! A layer of `tracing` records the span of each route, the AWS SDK's span of each operation, and the log line of each
+//! error. It keeps names, durations, ids of users and the causes that the log contains, and no token of a client.
+//! At a terminal, each request is one readable line; otherwise the log is the JSON of the Lambdas.
+
+mod line;
 
 use std::{
     collections::VecDeque,
     fmt,
+    io::{self, IsTerminal as _, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -20,11 +25,11 @@ use tracing::{
     Event, Level, Metadata, Subscriber,
     field::{Field, Visit},
     level_filters::LevelFilter,
-    span::{Attributes, Id},
+    span::{Attributes, Id, Record},
 };
 use tracing_subscriber::{
     Layer,
-    filter::filter_fn,
+    filter::{Targets, filter_fn},
     fmt::MakeWriter,
     layer::{Context, SubscriberExt as _},
     registry::LookupSpan,
@@ -35,6 +40,8 @@ pub const KEPT: usize = 50;
 
 /// The target of the span of a request and of the event at its end.
 const SURFACE: &str = "shared::http::surface";
+/// The target of the event of an error that becomes an answer.
+const ERROR: &str = "shared::http::error";
 const REQUEST: &str = "request";
 /// The prefix of the SDK's span of an operation, such as `DynamoDB.GetItem`.
 const OPERATION: &str = "DynamoDB.";
@@ -58,6 +65,21 @@ pub struct Answered {
     pub duration_us: u64,
     /// The operations of DynamoDB, in the order of their start.
     pub calls: Vec<Call>,
+    /// The id of the user, if the request had one.
+    pub user: Option<String>,
+    /// The reason of an error.
+    pub refused: Option<Refused>,
+}
+
+/// The reason of an error, as the log has it. The client gets the message alone.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Refused {
+    /// The stable code, such as `invalid_grant`.
+    pub code: String,
+    /// The message of the answer.
+    pub message: String,
+    /// The cause, which the answer does not contain.
+    pub cause: Option<String>,
 }
 
 /// An operation of DynamoDB, with all its attempts.
@@ -76,6 +98,19 @@ pub struct Call {
 pub struct RequestLog {
     answered: Arc<Mutex<VecDeque<Answered>>>,
     clock: Clock,
+    lines: Lines,
+}
+
+/// The readable lines of requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    /// No lines, because the log has them as JSON.
+    Off,
+    /// A line for each request, with or without colours.
+    On {
+        /// True if the status has a colour.
+        is_coloured: bool,
+    },
 }
 
 impl RequestLog {
@@ -84,20 +119,65 @@ impl RequestLog {
         Self {
             answered: Arc::default(),
             clock,
+            lines: Lines::Off,
         }
     }
 
-    /// Starts the log as [`telemetry::init`] does, and records requests.
+    /// Starts the log as [`telemetry::init`] does, and records requests. At a terminal, the log is one readable line
+    /// for each request, and warnings.
     ///
     /// # Errors
     /// `LOG_LEVEL` is not a level.
     pub fn start(env: &Environment, clock: Clock) -> Result<Self, ConfigError> {
-        let requests = Self::new(clock);
+        let mut requests = Self::new(clock);
         let level = Process::from_env(env)?.log_level;
         // A process can have one global subscriber: a log that has started already stays as it is.
-        let subscriber = requests.subscriber(level, std::io::stdout);
-        let _ = tracing::subscriber::set_global_default(subscriber);
+        let _ = if io::stdout().is_terminal() {
+            let is_coloured = env.optional("NO_COLOR").is_none();
+            requests.lines = Lines::On { is_coloured };
+            tracing::subscriber::set_global_default(requests.readable(level, io::stdout))
+        } else {
+            tracing::subscriber::set_global_default(requests.subscriber(level, io::stdout))
+        };
         Ok(requests)
+    }
+
+    /// Writes readable log lines beside those of the requests: warnings and errors by default, and as much as `level`
+    /// asks for if that is more than the default `info`.
+    fn readable<W>(&self, level: Level, writer: W) -> impl Subscriber + use<W>
+    where
+        W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    {
+        let level = if level == Level::INFO {
+            Level::WARN
+        } else {
+            level
+        };
+        let ours = crate::CRATES.into_iter().chain(["shared"]);
+        let filter = Targets::new()
+            .with_default(LevelFilter::WARN)
+            .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))))
+            // The line of the request has the reason of its error.
+            .with_target(ERROR, LevelFilter::OFF);
+        let layer = tracing_subscriber::fmt::layer()
+            .compact()
+            .with_ansi(false)
+            .with_target(false)
+            .with_writer(writer)
+            .with_filter(filter);
+        tracing_subscriber::registry()
+            .with(layer)
+            .with(self.listener())
+    }
+
+    fn listener<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        // This layer has its own filter: a recorded span does not become a log line, and the level of the log does
+        // not affect the record.
+        let wanted = filter_fn(is_wanted).with_max_level_hint(LevelFilter::DEBUG);
+        Listener(self.clone()).with_filter(wanted)
     }
 
     /// Returns the last requests, the newest first.
@@ -110,11 +190,7 @@ impl RequestLog {
     where
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
-        // This layer has its own filter: a recorded span does not become a log line, and the level of the log does
-        // not affect the record.
-        let wanted = filter_fn(is_wanted).with_max_level_hint(LevelFilter::DEBUG);
-        let listener = Listener(self.clone()).with_filter(wanted);
-        telemetry::subscriber(level, &crate::CRATES, writer).with(listener)
+        telemetry::subscriber(level, &crate::CRATES, writer).with(self.listener())
     }
 
     fn remember(&self, request: &RequestUnderWay, answer: &AnswerFields) {
@@ -125,7 +201,7 @@ impl RequestLog {
         let number = answered.back().map_or(1, |last| last.number + 1);
         let mut calls = request.calls.clone();
         calls.sort_by_key(|call| call.started_us);
-        answered.push_back(Answered {
+        let answer = Answered {
             number,
             at: self.clock.now(),
             function: request.function.clone(),
@@ -134,7 +210,14 @@ impl RequestLog {
             status: answer.status.unwrap_or_default(),
             duration_us: answer.duration_us.unwrap_or_default(),
             calls,
-        });
+            user: request.user.clone(),
+            refused: request.refused.clone(),
+        };
+        if let Lines::On { is_coloured } = self.lines {
+            // A terminal that is gone ends the server by itself.
+            let _ = writeln!(io::stdout(), "{}", line::of(&answer, is_coloured));
+        }
+        answered.push_back(answer);
     }
 
     fn answered(&self) -> MutexGuard<'_, VecDeque<Answered>> {
@@ -146,9 +229,15 @@ impl RequestLog {
 fn is_wanted(metadata: &Metadata<'_>) -> bool {
     let is_ours = metadata.target() == SURFACE;
     if metadata.is_event() {
-        return is_ours;
+        // Events name the user that a request creates, signs in or refreshes.
+        return is_ours || metadata.fields().field("user_id").is_some() || is_error(metadata);
     }
     is_ours && metadata.name() == REQUEST || metadata.name().starts_with(OPERATION)
+}
+
+/// Returns whether the event is the log line of an error that becomes an answer.
+fn is_error(metadata: &Metadata<'_>) -> bool {
+    metadata.target() == ERROR
 }
 
 /// The layer that records spans and events.
@@ -193,16 +282,30 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut answer = AnswerFields::default();
         event.record(&mut answer);
-        if answer.status.is_none() || answer.duration_us.is_none() {
-            return;
-        }
         let Some(mut spans) = context.event_scope(event) else {
             return;
         };
-        if let Some(span) = spans.find(|span| span.name() == REQUEST)
-            && let Some(request) = span.extensions().get::<RequestUnderWay>()
-        {
+        let Some(span) = spans.find(|span| span.name() == REQUEST) else {
+            return;
+        };
+        let mut extensions = span.extensions_mut();
+        let Some(request) = extensions.get_mut::<RequestUnderWay>() else {
+            return;
+        };
+        if answer.user.is_some() {
+            request.user = answer.user.take();
+        }
+        if is_error(event.metadata()) {
+            request.refused = Some(answer.refused);
+        } else if answer.status.is_some() && answer.duration_us.is_some() {
             self.0.remember(request, &answer);
+        }
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(request) = span.extensions_mut().get_mut::<RequestUnderWay>() {
+            values.record(request);
         }
     }
 }
@@ -218,6 +321,8 @@ struct RequestUnderWay {
     method: String,
     route: String,
     calls: Vec<Call>,
+    user: Option<String>,
+    refused: Option<Refused>,
 }
 
 impl RequestUnderWay {
@@ -228,6 +333,8 @@ impl RequestUnderWay {
             method: String::new(),
             route: String::new(),
             calls: Vec::new(),
+            user: None,
+            refused: None,
         }
     }
 }
@@ -242,17 +349,23 @@ impl Visit for RequestUnderWay {
         }
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "user_id" {
+            self.user = Some(format!("{value:?}"));
+        }
+    }
 }
 
 /// The data of an operation's span until its end.
 struct CallUnderWay(Instant);
 
-/// The fields of the event at the end of a request.
+/// The fields of the event at the end of a request, of an error, and of an event about a user.
 #[derive(Default)]
 struct AnswerFields {
     status: Option<u64>,
     duration_us: Option<u64>,
+    user: Option<String>,
+    refused: Refused,
 }
 
 impl Visit for AnswerFields {
@@ -264,7 +377,22 @@ impl Visit for AnswerFields {
         }
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "error.code" => value.clone_into(&mut self.refused.code),
+            "error.cause" => self.refused.cause = Some(value.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "user_id" => self.user = Some(format!("{value:?}")),
+            "message" => self.refused.message = format!("{value:?}"),
+            "error.cause" => self.refused.cause = Some(format!("{value:?}")),
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,11 @@
 //! Starts and stops the servers, each on its own port.
 
-use std::{io, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    io,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use axum::Router;
 use shared::{clock::Clock, config::Environment};
@@ -13,7 +18,9 @@ use crate::{
     github::{App, StandIn, random_characters},
     neighbours::keep_websites_out,
     next_app::NextApp,
-    page::{self, Page, SignIn},
+    openid::OpenId,
+    operator::RunningServer,
+    page::{self, Controls, Page, SignIn},
     requests::RequestLog,
     settings::{self, DynamoDb, GitHub},
 };
@@ -60,13 +67,52 @@ pub struct Options {
 }
 
 /// The running DynamoDB and GitHub.
-#[derive(Debug)]
 pub struct Services {
     /// The URL of DynamoDB and the access key of its callers.
     pub dynamodb: DynamoDb,
     /// The GitHub that the functions call.
     pub github: GitHub,
+    folder: Option<PathBuf>,
+    database: dynoxide::Database,
     tasks: Tasks,
+}
+
+/// The embedded DynamoDB alone.
+#[derive(Debug)]
+pub(crate) struct Database {
+    /// The URL of DynamoDB and the access key of its callers.
+    pub(crate) dynamodb: DynamoDb,
+    tasks: Tasks,
+}
+
+impl Database {
+    /// Opens the database in `folder`, which no server uses.
+    pub(crate) async fn open(folder: &Path) -> Result<Self, ServerError> {
+        let mut tasks = Tasks::new();
+        let (dynamodb, _) = start_dynamodb(&mut tasks, 0, Some(folder)).await?;
+        Ok(Self { dynamodb, tasks })
+    }
+
+    /// Closes the database.
+    pub(crate) async fn close(self) {
+        self.tasks.stop().await;
+    }
+}
+
+async fn start_dynamodb(
+    tasks: &mut Tasks,
+    port: u16,
+    folder: Option<&Path>,
+) -> Result<(DynamoDb, dynoxide::Database), ServerError> {
+    let (listener, port) = listen(port, "--dynamodb-port").await?;
+    let database = dynamodb::open(folder)?;
+    let dynamodb = DynamoDb {
+        url: format!("http://127.0.0.1:{port}"),
+        access_key_id: format!("local-{}", random_characters(32)),
+    };
+    let router = dynamodb::router(database.clone(), dynamodb.access_key_id.clone());
+    tasks.serve(listener, keep_websites_out(router, port));
+    Ok((dynamodb, database))
 }
 
 /// A task that runs until it is stopped.
@@ -92,6 +138,15 @@ impl Tasks {
         }
     }
 
+    /// Waits for requests under way, and stops.
+    async fn stop(mut self) {
+        self.stop.send_replace(true);
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            tracing::warn!("stopped with requests under way");
+        }
+    }
+
     fn serve(&mut self, listener: TcpListener, router: Router) {
         let stopped = self.stopped();
         self.running.spawn(async move {
@@ -104,22 +159,21 @@ impl Tasks {
 }
 
 impl Services {
-    /// Starts the embedded DynamoDB. Starts the stand-in GitHub as well, except when `GITHUB_CLIENT_ID` of the shell
+    /// Starts the embedded DynamoDB. Starts the stand-in providers as well, except when `GITHUB_CLIENT_ID` of the shell
     /// names an app of the real GitHub.
     ///
     /// # Errors
     /// A port is taken, or the database cannot be opened.
     pub async fn start(options: &Options, shell: &Environment) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
-
-        let (listener, port) = listen(options.dynamodb_port, "--dynamodb-port").await?;
-        let database = dynamodb::open(options.folder.as_deref())?;
-        let dynamodb = DynamoDb {
-            url: format!("http://127.0.0.1:{port}"),
-            access_key_id: format!("local-{}", random_characters(32)),
-        };
-        let router = dynamodb::router(database, dynamodb.access_key_id.clone());
-        tasks.serve(listener, keep_websites_out(router, port));
+        let folder = options.folder.as_deref();
+        let (dynamodb, database) =
+            start_dynamodb(&mut tasks, options.dynamodb_port, folder).await?;
+        if let Some(folder) = folder
+            && let Err(error) = RunningServer::write(folder, &dynamodb)
+        {
+            tracing::warn!(error.cause = %error, "`cargo run -- admin` cannot find this server");
+        }
 
         let github = if shell.optional("GITHUB_CLIENT_ID").is_some() {
             GitHub::Real
@@ -130,12 +184,17 @@ impl Services {
                 settings::GITHUB_CLIENT_SECRET,
                 "Cambio on this machine",
             ));
-            tasks.serve(listener, keep_websites_out(stand_in.router(), port));
-            GitHub::StandIn(format!("http://localhost:{port}"))
+            let url = format!("http://localhost:{port}");
+            let openid = OpenId::new(&url, stand_in.clone());
+            let providers = stand_in.router().merge(openid.router());
+            tasks.serve(listener, keep_websites_out(providers, port));
+            GitHub::StandIn(url)
         };
         Ok(Self {
             dynamodb,
             github,
+            folder: options.folder.clone(),
+            database,
             tasks,
         })
     }
@@ -167,13 +226,16 @@ impl Services {
         let (listener, port) = listen(port, "--port").await?;
         let url = format!("http://localhost:{port}");
         let variables = settings::variables(shell, &url, &self.dynamodb, &self.github);
-        let router = api::start(&Environment::of(variables), Clock::system()).await?;
+        let env = Environment::of(variables);
+        let router = api::start(&env, Clock::system()).await?;
+        let controls = Controls::start(&env, Clock::system(), self.database.clone()).await;
+        let controls = controls.map_err(ApiStartError::from)?;
         let sign_in = match &self.github {
             GitHub::Real => SignIn::REAL_GITHUB,
             GitHub::StandIn(_) if shell.optional("CLIENTS").is_some() => SignIn::OWN_CLIENTS,
             GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
         };
-        let page = page::router(Page::new(port, sign_in, requests));
+        let page = page::router(Page::new(port, sign_in, requests, controls));
         // The page has its own, stricter check with its own messages.
         let router = keep_websites_out(router, port).merge(page);
         self.tasks.serve(listener, router);
@@ -181,12 +243,11 @@ impl Services {
     }
 
     /// Waits for requests under way, closes the database and stops.
-    pub async fn stop(mut self) {
-        self.tasks.stop.send_replace(true);
-        let all = async { while self.tasks.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(GRACE, all).await.is_err() {
-            tracing::warn!("stopped with requests under way");
+    pub async fn stop(self) {
+        if let Some(folder) = &self.folder {
+            RunningServer::remove(folder, &self.dynamodb);
         }
+        self.tasks.stop().await;
     }
 }
 
@@ -288,6 +349,9 @@ mod tests {
                 http().post(url(&scene.api, "/token")),
                 http().post(url(&scene.github, "/stand-in/tokens?login=octocat")),
                 http().get(url(&scene.github, "/login/oauth/authorize")),
+                http().get(url(&scene.github, "/api/v3/user")),
+                http().post(url(&scene.github, "/openid/stand-in/tokens?login=octocat")),
+                http().post(url(&scene.github, "/openid/token")),
                 http().request(reqwest::Method::OPTIONS, &scene.dynamodb.url),
             ]
         };

@@ -3,11 +3,13 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use shared::config::Environment;
 
+use crate::openid;
+
 /// The client id of the Next.js app on this machine.
 pub const CLIENT_ID: &str = "nextjs";
 /// The client's secret. It is of use only for a server on the loopback address of this machine.
 pub const CLIENT_SECRET: &str = "local-client-secret-not-for-production";
-/// The client id of the OAuth app that is registered at the stand-in GitHub.
+/// The client id of the OAuth app that is registered at the stand-in GitHub and at the stand-in OpenID provider.
 pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 /// The secret of that app.
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
@@ -47,6 +49,22 @@ pub enum GitHub {
     Real,
 }
 
+/// Returns the variables of the embedded DynamoDB.
+pub fn aws_variables(dynamodb: &DynamoDb) -> [(&'static str, String); 4] {
+    [
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        // The embedded DynamoDB compares the id of the access key and accepts any signature.
+        ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
+        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
+    ]
+}
+
+/// Returns the issuer of the stand-in OpenID provider, which is at the URL of the stand-in GitHub.
+pub fn openid_issuer(github: &str) -> String {
+    format!("{github}{}", openid::PATH)
+}
+
 /// Returns the environment variables of the functions as names and values.
 pub fn variables(
     shell: &Environment,
@@ -65,14 +83,17 @@ pub fn variables(
             "CLIENTS",
             format!(r#"[{{"client_id":"{CLIENT_ID}","secret_sha256":["{hash}"]}}]"#),
         ),
-        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url.clone()),
-        ("AWS_REGION", "us-east-1".to_owned()),
-        // The embedded DynamoDB compares the id of the access key and accepts any signature.
-        ("AWS_ACCESS_KEY_ID", dynamodb.access_key_id.clone()),
-        ("AWS_SECRET_ACCESS_KEY", "local".to_owned()),
     ];
+    variables.extend(aws_variables(dynamodb));
     match github {
         GitHub::StandIn(url) => variables.extend([
+            (
+                "OIDC_PROVIDERS",
+                format!(
+                    r#"[{{"name":"oidc","issuer":"{}","client_ids":["{GITHUB_CLIENT_ID}"]}}]"#,
+                    openid_issuer(url)
+                ),
+            ),
             ("GITHUB_CLIENT_ID", GITHUB_CLIENT_ID.to_owned()),
             ("GITHUB_CLIENT_SECRET", GITHUB_CLIENT_SECRET.to_owned()),
             ("GITHUB_API_URL", url.clone()),

@@ -57,7 +57,6 @@ before(
         GITHUB_ID: "cambio-local",
         GITHUB_SECRET: "cambio-local-secret",
         GITHUB_URL: local.github,
-        GITHUB_API_URL: local.github,
       });
     }
     browser = await chromium.launch(CHROMIUM);
@@ -128,6 +127,29 @@ scenario("the stand-in GitHub's sign-in", async () => {
   });
   assert.notEqual(look[0], "outset", "the buttons look as browsers make them");
   assert.ok(Number(look[2]) >= 40, `${look}`);
+});
+
+scenario("the stand-in OpenID provider's sign-in", async () => {
+  const page = await visitor();
+  const query = new URLSearchParams({ client_id: "cambio-local", redirect_uri: local.url, response_type: "code", scope: "openid email" });
+  await page.goto(`${local.github}/openid/authorize?${query}`);
+  await page.getByText("a stand-in for an OpenID provider").waitFor();
+  await isAccessible(page, "openid-sign-in");
+});
+
+scenario("the local page, with its controls, a refused request and the items", async () => {
+  const page = await signedInLocally();
+  await page.getByText("Try what goes wrong").click();
+  await page.getByRole("button", { name: "Let the token expire" }).click();
+  await page.getByText("The access token expired an hour ago").waitFor();
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+  await page
+    .getByText(/invalid_token: .*expired/)
+    .first()
+    .waitFor();
+  await page.getByText("The items in DynamoDB").first().click();
+  await page.getByText('"sk": "USER"').first().waitFor();
+  await isAccessible(page, "local-controls");
 });
 
 scenario("the stand-in GitHub's dead end", async () => {

@@ -27,7 +27,7 @@ before(
     const port = await freePort();
     gitlab = await startGitLab({ redirectUri: `http://localhost:${port}/api/auth/callback/gitlab` });
     const provider = { name: "gitlab", client_id: OURS.id, api_url: gitlab.url };
-    api = await startLocal("gitlab", { OAUTH_PROVIDERS: JSON.stringify([provider]) });
+    api = await startLocal("gitlab", { settings: { OAUTH_PROVIDERS: JSON.stringify([provider]) } });
     app = await startApp(port);
     browser = await chromium.launch(CHROMIUM);
   }),

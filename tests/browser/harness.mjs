@@ -106,15 +106,15 @@ export async function startApi(name, github, settings = {}) {
 }
 
 /**
- * Starts `cargo run`: the API, the stand-in GitHub and the local page.
+ * Starts `cargo run`: the API, the stand-in providers and the local page.
  * @param {string} name of the test; its log is `<name>.local.log`
- * @param {Record<string, string>} [settings] of the functions, beside the usual ones
+ * @param {{ args?: string[], settings?: Record<string, string> }} [more] arguments, and settings of the functions
  */
-export async function startLocal(name, settings = {}) {
+export async function startLocal(name, { args = [], settings = {} } = {}) {
   const [port, githubPort] = [await freePort(), await freePort()];
   const [url, github] = [`http://localhost:${port}`, `http://localhost:${githubPort}`];
   await buildCambio(name);
-  startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`], { env: settings });
+  startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`, ...args], { env: settings });
   await answers(url, 200);
   return { url, github };
 }
@@ -247,7 +247,6 @@ export async function startNextApp(name, { example = "nextjs", port, github, api
     GITHUB_ID: APP.client_id,
     GITHUB_SECRET: APP.client_secret,
     GITHUB_URL: github,
-    GITHUB_API_URL: github,
     ...(oidc && { OIDC_ISSUER: oidc.issuer, OIDC_CLIENT_ID: oidc.id, OIDC_CLIENT_SECRET: oidc.secret }),
     ...cambioSettings(api),
   });
@@ -255,9 +254,9 @@ export async function startNextApp(name, { example = "nextjs", port, github, api
 
 /**
  * Builds a Next.js app and starts it.
- * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} settings
+ * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} [settings]
  */
-export async function startNext(name, folder, port, settings) {
+export async function startNext(name, folder, port, settings = {}) {
   const next = join(folder, "node_modules/.bin/next");
   assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
   const env = { NEXT_TELEMETRY_DISABLED: "1", ...settings };
@@ -266,6 +265,21 @@ export async function startNext(name, folder, port, settings) {
   const url = `http://localhost:${port}`;
   await answers(url, 200);
   return url;
+}
+
+/**
+ * Starts a Next.js app as `npm run dev` does. Returns its URL, and a function that returns its output.
+ * @param {string} name @param {string} folder
+ */
+export async function startNextDev(name, folder) {
+  const [next, port] = [join(folder, "node_modules/.bin/next"), await freePort()];
+  const started = start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], {
+    cwd: folder,
+    env: { NEXT_TELEMETRY_DISABLED: "1" },
+  });
+  const url = `http://localhost:${port}`;
+  await answers(url, 200);
+  return { url, output: () => output(started) };
 }
 
 /**

@@ -41,7 +41,7 @@ before(
   setup(async () => {
     provider = await startProvider({ redirectUris: [`${APP}/api/auth/callback/oidc`] });
     const trusted = [{ name: "acme", issuer: provider.issuer, client_ids: [OURS.id] }];
-    local = await startLocal("matrix", { OIDC_PROVIDERS: JSON.stringify(trusted) });
+    local = await startLocal("matrix", { settings: { OIDC_PROVIDERS: JSON.stringify(trusted) } });
     await run("matrix.package", "npm", ["run", "--silent", "build"], { cwd: join(ROOT, "clients/next-auth"), timeout: 300_000 });
     // Auth.js finds its peer among the packages of these tests.
     const hook = `export const resolve = (name, context, next) =>

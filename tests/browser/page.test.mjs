@@ -78,6 +78,56 @@ scenario("a visitor signs in, sees the token, uses it, refreshes it and signs ou
   await page.getByRole("link", { name: "Sign in with GitHub" }).waitFor();
 });
 
+scenario("the page expires a token, says why it is refused, rotates the keys, and shows the items", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await signIn(page, "octocat");
+  await page.getByText("The Octocat", { exact: true }).waitFor();
+  await page.getByText("Try what goes wrong").click();
+
+  await page.getByRole("button", { name: "Let the token expire" }).click();
+  await says(page, "The access token expired an hour ago");
+  await page.getByText("no longer good: refresh it").waitFor();
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+  await says(page, "The access token is no longer valid");
+  await request(page, "GET /me")
+    .first()
+    .getByText(/invalid_token: .*expired/)
+    .waitFor();
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await says(page, "in the same session");
+
+  await page.getByRole("button", { name: "Rotate the keys" }).click();
+  await says(page, "The next key signs now");
+  const report = JSON.parse(await page.getByRole("region", { name: "The last answer" }).innerText());
+  const states = report.keys.map((/** @type {{ state: string }} */ key) => key.state);
+  assert.deepEqual(states, ["retired", "current", "next"]);
+
+  await page.getByText("The items in DynamoDB").first().click();
+  await page.getByRole("region", { name: "The items in DynamoDB" }).getByText('"sk": "USER"').waitFor();
+
+  await page.getByRole("button", { name: "Disable the user" }).click();
+  await says(page, "The user is disabled");
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+  await says(page, "The access token is no longer valid");
+  await page.getByRole("button", { name: "Enable the user" }).click();
+  await says(page, "The user is enabled again");
+});
+
+scenario("any other login signs in with the box of the stand-in", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await page.getByRole("link", { name: "Sign in with GitHub" }).click();
+
+  await page.getByLabel("any other login").fill("not a login");
+  await page.getByRole("button", { name: "Continue with this login" }).click();
+  assert.equal(new URL(page.url()).origin, local.github, "the browser checks the form");
+  await page.getByLabel("any other login").fill("grace-hopper");
+  await page.keyboard.press("Enter");
+
+  await page.getByText("grace-hopper", { exact: true }).waitFor();
+});
+
 scenario("a browser sees the session of another, and ends it", async () => {
   const [here, there] = [await visitor(), await visitor({ userAgent: "A telephone" })];
   for (const page of [here, there]) {

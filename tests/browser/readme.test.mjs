@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * Tests the README of the TypeScript package: a sign-in in a fresh app of create-next-app, with the packages that the
- * README names and the files that it shows, unchanged.
+ * README names, the files that it shows, unchanged, and the environment that `cargo run -- --write-env` writes. The
+ * apps get no other setting, and no request of theirs is intercepted.
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -11,11 +12,9 @@ import { dirname, join } from "node:path";
 import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { cambioSettings, CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, sessionSettings, setup, startApi, startNext, stopAll } from "./harness.mjs";
-import { APP, OCTOCAT, startStandIn } from "./stand-in.mjs";
+import { CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, setup, startLocal, startNext, startNextDev, stopAll } from "./harness.mjs";
 
 const PACKAGE = join(ROOT, "clients/next-auth");
-const NETWORK = fileURLToPath(new URL("github-network.cjs", import.meta.url));
 
 const IN_PAGES = "next-auth 4 in the pages folder, with JavaScript";
 
@@ -31,78 +30,82 @@ const folder = mkdtempSync(join(tmpdir(), "cambio-readme-"));
 const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
 /** @type {string} */
 let tarball;
-/** @type {import("./stand-in.mjs").StandIn} */
-let github;
-/** @type {Awaited<ReturnType<typeof startApi>>} */
-let api;
 /** @type {import("playwright-core").Browser} */
 let browser;
-/** By the name of the app. @type {Map<string, number>} */
-const ports = new Map();
 
 before(
   setup(async () => {
     tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
-    for (const name of [...APPS.map(({ name }) => name), "next-16-pages"]) ports.set(name, await freePort());
-    github = await startStandIn({ redirectUris: [...ports.values()].map((port) => `http://localhost:${port}/api/auth/callback/github`) });
-    api = await startApi("readme", github.url);
     browser = await chromium.launch(CHROMIUM);
   }),
 );
 after(async () => {
   await browser?.close();
   await stopAll();
-  await github?.close();
   rmSync(folder, { recursive: true, force: true });
 });
 
 for (const { name, section, creator, session } of APPS) {
   scenario(`${name}: what the README shows is a whole app`, async () => {
-    const port = ports.get(name) ?? 0;
+    const port = await freePort();
     const app = await create(name, section, creator);
-    const url = await startNext(`readme.${name}`, app, port, settings(port));
-    const page = await visitor();
+    const { github } = await startLocal(`readme.${name}`, { args: writeEnv(app, port) });
+    const url = await startNext(`readme.${name}`, app, port);
+    const context = await freshBrowser(browser);
+    const page = await context.newPage();
 
     await page.goto(url);
-    // next-auth shows its own page.
-    if (section !== "better-auth") await page.getByRole("link", { name: "Sign in" }).click();
-    await page.getByRole("button", { name: "Sign in with GitHub" }).click();
-    await page.waitForURL((address) => address.origin === github.url);
-    await page.getByRole("button", { name: OCTOCAT.login }).click();
-    await page.getByText(`Hello ${OCTOCAT.name}`).waitFor();
+    await toGitHub(page, section, github);
+    await page.getByRole("button", { name: "octocat" }).click();
+    await page.getByText("Hello The Octocat").waitFor();
 
     const answer = await page.request.get(`${url}${session}`);
     const { accessToken, user } = await answer.json();
-    assert.equal(user.name, OCTOCAT.name);
+    assert.equal(user.name, "The Octocat");
     assert.equal(accessToken, undefined, "the page's server calls the API, and the browser gets no token");
 
     await sharesNoCookie(page, url);
 
-    if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
-    else {
-      await page.getByRole("link", { name: "Sign out" }).click();
-      await page.getByRole("button", { name: "Sign out" }).click();
-    }
-    await page.getByText("Sign in").first().waitFor();
+    await signOut(page, section);
     assert.equal(await page.getByText("Hello").count(), 0);
-    await page.context().close();
+
+    if (section === "next-auth 4") {
+      await page.getByRole("link", { name: "Sign in" }).click();
+      await page.getByRole("button", { name: "Sign in with OpenID" }).click();
+      await page.getByText("a stand-in for an OpenID provider").waitFor();
+      await page.getByRole("button", { name: "hubot" }).click();
+      await page.getByText("Hello Hubot").waitFor();
+      await signOut(page, section);
+    }
+
+    // A user without a public e-mail address, whose account the stand-in makes.
+    await page.goto(url);
+    await toGitHub(page, section, github);
+    await page.getByLabel("any other login").fill("ada");
+    await page.getByRole("button", { name: "Continue with this login" }).click();
+    await page.getByText("Hello ada").waitFor();
+
+    await hasNoIssue(page, name, app);
+    await context.close();
   });
 }
 
 scenario("next-16-pages: what the README shows of the pages folder is a whole app in JavaScript", async () => {
   const name = "next-16-pages";
-  const port = ports.get(name) ?? 0;
+  const port = await freePort();
   const app = await create(name, IN_PAGES, "create-next-app", ["--js", "--no-app"]);
-  const url = await startNext(`readme.${name}`, app, port, settings(port));
-  const page = await visitor();
+  const api = await startLocal(`readme.${name}`, { args: writeEnv(app, port) });
+  const url = await startNext(`readme.${name}`, app, port);
+  const context = await freshBrowser(browser);
+  const page = await context.newPage();
 
   await page.goto(`${url}/profile`);
   assert.equal(page.url(), `${url}/`, "without a session, there is no profile");
   await page.getByRole("button", { name: "Sign in with GitHub" }).click();
-  await page.waitForURL((address) => address.origin === github.url);
+  await page.waitForURL((address) => address.origin === api.github);
   const called = page.waitForRequest(`${url}/api/me`);
-  await page.getByRole("button", { name: OCTOCAT.login }).click();
-  await page.getByText(`Hello ${OCTOCAT.name}`).waitFor();
+  await page.getByRole("button", { name: "octocat" }).click();
+  await page.getByText("Hello The Octocat").waitFor();
 
   const { accessToken, expiresAt, user } = await (await page.request.get(`${url}/api/auth/session`)).json();
   assert.equal((await called).headers().authorization, `Bearer ${accessToken}`);
@@ -116,7 +119,7 @@ scenario("next-16-pages: what the README shows of the pages folder is a whole ap
   assert.match(`${await directly(accessToken)}`, /Failed to fetch/, "a page of another origin may not call Cambio");
 
   await page.goto(`${url}/profile`);
-  await page.getByText(`${OCTOCAT.name} has the id ${user.id}.`).waitFor();
+  await page.getByText(`The Octocat has the id ${user.id}.`).waitFor();
   await page.goto(url);
   await sharesNoCookie(page, url);
 
@@ -124,17 +127,44 @@ scenario("next-16-pages: what the README shows of the pages folder is a whole ap
   await page.getByRole("button", { name: "Sign in with GitHub" }).waitFor();
   const answer = await fetch(`${api.url}/me`, { headers: { Authorization: `Bearer ${accessToken}` } });
   assert.equal(answer.status, 401, "the session has ended at the API");
-  await page.context().close();
+  await context.close();
 });
 
-/** Opens a page of a browser in which github.com is the stand-in. */
-async function visitor() {
-  const context = await freshBrowser(browser);
-  await context.route("https://github.com/**", (route) => {
-    const { pathname, search } = new URL(route.request().url());
-    return route.fulfill({ status: 302, headers: { location: `${github.url}${pathname}${search}` } });
-  });
-  return context.newPage();
+/** The arguments of `cargo run` that write the environment of an app. @param {string} app @param {number} port */
+function writeEnv(app, port) {
+  return ["--app-url", `http://localhost:${port}`, "--write-env", join(app, ".env.local")];
+}
+
+/** @param {import("playwright-core").Page} page @param {string} section */
+async function signOut(page, section) {
+  if (section === "better-auth") await page.getByRole("button", { name: "Sign out" }).click();
+  else {
+    await page.getByRole("link", { name: "Sign out" }).click();
+    await page.getByRole("button", { name: "Sign out" }).click();
+  }
+  await page.getByText("Sign in").first().waitFor();
+}
+
+/** @param {import("playwright-core").Page} page @param {string} section @param {string} github */
+async function toGitHub(page, section, github) {
+  // next-auth shows its own page.
+  if (section !== "better-auth") await page.getByRole("link", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in with GitHub" }).click();
+  await page.waitForURL((address) => address.origin === github);
+}
+
+/**
+ * Checks that `next dev` logs no error of the page, which a corner of the page shows as "1 Issue".
+ *
+ * @param {import("playwright-core").Page} page @param {string} name @param {string} app
+ */
+async function hasNoIssue(page, name, app) {
+  const { url, output } = await startNextDev(`readme.${name}`, app);
+  await page.goto(url);
+  // The browser sends the cookies of `localhost` to each port.
+  await page.getByText("Hello ada").waitFor();
+  await page.locator("nextjs-portal").getByRole("button").first().waitFor();
+  assert.doesNotMatch(output(), /^\s*(⨯|Error:)|^Learn more:/m);
 }
 
 /**
@@ -173,32 +203,33 @@ async function create(name, section, creator, template = []) {
   await run(`readme.${name}.create`, process.execPath, [cli, name, ...options], { cwd: folder, timeout: 60_000 });
   const app = join(folder, name);
 
-  const text = readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+  const text = sectionOf(section);
   const packages = /^ {4}npm install (.+)$/m.exec(text)?.[1].split(" ") ?? [];
   assert.ok(packages.includes("./cambio-next-auth-*.tgz"), section);
   const wanted = packages.map((each) => (each === "./cambio-next-auth-*.tgz" ? tarball : each));
   await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
 
-  const files = [...text.matchAll(/```[jt]sx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
+  const files = filesOf(text);
   assert.ok(files.length >= 3, `${section} shows ${files.length} files`);
+  if (section === "next-auth 4") files.push(...filesOf(sectionOf("Another provider")));
   for (const [, path, content] of files) {
     mkdirSync(dirname(join(app, path)), { recursive: true });
     writeFileSync(join(app, path), content);
   }
+  if (section === "next-auth 4") {
+    const auth = join(app, "lib/auth.ts");
+    const withOpenId = readFileSync(auth, "utf8").replace("providers: [", "providers: [openId,");
+    writeFileSync(auth, `import { openId } from "./openid";\n${withOpenId}`);
+  }
   return app;
 }
 
-/** By the names that each section's library has for them. @param {number} port */
-function settings(port) {
-  const [id, secret] = [APP.client_id, APP.client_secret];
-  return {
-    NODE_OPTIONS: `--require ${NETWORK}`,
-    GITHUB_STAND_IN: github.url,
-    GITHUB_ID: id,
-    GITHUB_SECRET: secret,
-    AUTH_GITHUB_ID: id,
-    AUTH_GITHUB_SECRET: secret,
-    ...sessionSettings(`http://localhost:${port}`),
-    ...cambioSettings(api.url),
-  };
+/** @param {string} section */
+function sectionOf(section) {
+  return readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+}
+
+/** Returns the paths and contents of the files that a text shows. @param {string} text */
+function filesOf(text) {
+  return [...text.matchAll(/```[jt]sx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)];
 }

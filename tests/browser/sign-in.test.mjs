@@ -355,7 +355,7 @@ inNextAuth("another device is in the list by its own name, and can be ended ther
     await signIn(page, HUBOT);
     await shows(page, HUBOT);
   }
-  await here.getByText("(this device)").waitFor();
+  await here.getByText(/^Chrome on (Linux|macOS) \(this device\)/).waitFor();
   const telephone = here.getByRole("listitem").filter({ hasText: "A telephone" });
 
   await telephone.getByRole("button", { name: "End" }).click();

@@ -96,6 +96,8 @@ export class StandIn {
 
   /** @param {http.IncomingMessage} request @param {http.ServerResponse} response */
   async #handle(request, response) {
+    // The paths of a GitHub Enterprise Server, which an app with `GITHUB_URL` uses.
+    request.url = request.url?.replace(/^\/api\/v3\//, "/");
     const { pathname } = new URL(request.url ?? "/", this.url);
     this.calls.push(`${request.method} ${pathname}`);
     /** @type {Buffer} */

@@ -29,7 +29,7 @@ let url;
 before(
   setup(async () => {
     process.env.CAMBIO_PRIVATE_KEY = JSON.stringify(key.jwk);
-    url = (await startLocal("vouch", { CLIENTS: JSON.stringify(CLIENTS) })).url;
+    url = (await startLocal("vouch", { settings: { CLIENTS: JSON.stringify(CLIENTS) } })).url;
   }),
 );
 after(stopAll);

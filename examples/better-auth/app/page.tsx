@@ -3,6 +3,7 @@ import { cambioFetch } from "@cambio/next-auth/fetch";
 import type { CambioSessionAnswer } from "@cambio/next-auth/better-auth";
 import { headers } from "next/headers";
 import { api, auth } from "@/lib/auth";
+import { deviceName } from "@/lib/device";
 import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 import { Fresh } from "./fresh";
 import { Heading } from "./heading";
@@ -77,12 +78,12 @@ function Profile({ user, devices }: { user: Account; devices: Sessions["sessions
         {devices.map(({ id, user_agent, last_used_at, current }) => (
           <li key={id}>
             <div>
-              {user_agent ?? "An unknown device"} {current && <strong>(this device)</strong>}
+              {deviceName(user_agent)} {current && <strong>(this device)</strong>}
               <small>
                 last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
               </small>
             </div>
-            {!current && <EndButton id={id} device={user_agent ?? "an unknown device"} />}
+            {!current && <EndButton id={id} device={deviceName(user_agent)} />}
           </li>
         ))}
       </ul>

@@ -3,7 +3,8 @@ import { cambio } from "@cambio/next-auth/better-auth";
 import { betterAuth } from "better-auth";
 import { type GenericOAuthConfig, genericOAuth } from "better-auth/plugins";
 
-const { GITHUB_URL = "https://github.com", GITHUB_API_URL = "https://api.github.com", OIDC_ISSUER } = process.env;
+const { GITHUB_URL, OIDC_ISSUER } = process.env;
+const [GITHUB, GITHUB_API] = GITHUB_URL ? [GITHUB_URL, `${GITHUB_URL}/api/v3`] : ["https://github.com", "https://api.github.com"];
 
 const DAY = 24 * 60 * 60;
 
@@ -18,18 +19,18 @@ export const auth = betterAuth({
 /** The client of Cambio. */
 export const api = createClient();
 
-/** GitHub, GitHub Enterprise or a local stand-in; the provider of better-auth supports github.com only. */
+/** GitHub, a GitHub Enterprise Server or the stand-in; the provider of better-auth supports github.com only. */
 function github(): GenericOAuthConfig {
   return {
     providerId: "github",
     clientId: process.env.GITHUB_ID ?? "",
     clientSecret: process.env.GITHUB_SECRET,
-    authorizationUrl: `${GITHUB_URL}/login/oauth/authorize`,
-    tokenUrl: `${GITHUB_URL}/login/oauth/access_token`,
+    authorizationUrl: `${GITHUB}/login/oauth/authorize`,
+    tokenUrl: `${GITHUB}/login/oauth/access_token`,
     scopes: ["read:user", "user:email"],
     async getUserInfo({ accessToken }) {
       const headers = { Authorization: `Bearer ${accessToken}`, "User-Agent": "cambio-example" };
-      const [profile, emails] = await Promise.all(["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API_URL}${path}`, { headers })).json()));
+      const [profile, emails] = await Promise.all(["/user", "/user/emails"].map(async (path) => (await fetch(`${GITHUB_API}${path}`, { headers })).json()));
       const primary = emails.find((email: { primary: boolean }) => email.primary);
       return { id: profile.id, name: profile.name ?? profile.login, email: primary?.email, emailVerified: primary?.verified === true };
     },

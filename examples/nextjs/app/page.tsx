@@ -2,6 +2,7 @@ import type { Account } from "@cambio/next-auth";
 import { getServerSession } from "next-auth";
 import { me, type Session, sessions } from "@/lib/api";
 import { authOptions } from "@/lib/auth";
+import { deviceName } from "@/lib/device";
 import { env } from "@/lib/env";
 import { EndButton, SignInButton, SignOutButton, SignOutEverywhereButton } from "./buttons";
 import { Heading } from "./heading";
@@ -65,12 +66,12 @@ function Profile({ user, devices }: { user: Account; devices: Session[] }) {
         {devices.map(({ id, user_agent, last_used_at, current }) => (
           <li key={id}>
             <div>
-              {user_agent ?? "An unknown device"} {current && <strong>(this device)</strong>}
+              {deviceName(user_agent)} {current && <strong>(this device)</strong>}
               <small>
                 last used <time dateTime={last_used_at}>{new Date(last_used_at).toUTCString()}</time>
               </small>
             </div>
-            {!current && <EndButton id={id} device={user_agent ?? "an unknown device"} />}
+            {!current && <EndButton id={id} device={deviceName(user_agent)} />}
           </li>
         ))}
       </ul>

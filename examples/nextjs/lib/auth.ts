@@ -17,26 +17,21 @@ export const getAccessToken = accessTokenOf(() => getServerSession(authOptions()
 
 /** Returns the options. It is a function so that the build needs no settings. */
 export function authOptions(): NextAuthOptions {
-  const { GITHUB_ID, GITHUB_SECRET, GITHUB_URL, GITHUB_API_URL } = env();
+  const { GITHUB_ID, GITHUB_SECRET, GITHUB_URL: github } = env();
   return {
     providers: [
       ...openIdProviders(),
       GitHubProvider({
         clientId: GITHUB_ID,
         clientSecret: GITHUB_SECRET,
-        client: { token_endpoint_auth_method: "client_secret_post" },
-        // The URLs of GitHub, GitHub Enterprise or a local stand-in; those of the provider are github.com's.
-        issuer: `${GITHUB_URL}/login/oauth`,
-        authorization: {
-          url: `${GITHUB_URL}/login/oauth/authorize`,
-          params: { scope: "read:user user:email" },
-        },
-        token: `${GITHUB_URL}/login/oauth/access_token`,
-        userinfo: {
-          url: `${GITHUB_API_URL}/user`,
-          // Without the provider's extra call for the e-mail address, because Cambio reads the verified one itself.
-          request: ({ client, tokens }) => client.userinfo(tokens.access_token ?? ""),
-        },
+        // The URLs of a GitHub Enterprise Server or of the stand-in; by default, those of the provider, github.com's.
+        ...(github && {
+          issuer: `${github}/login/oauth`,
+          authorization: `${github}/login/oauth/authorize`,
+          token: `${github}/login/oauth/access_token`,
+          // Without the provider's extra call for the e-mail address, which goes to github.com.
+          userinfo: { url: `${github}/api/v3/user`, request: ({ client, tokens }) => client.userinfo(tokens.access_token ?? "") },
+        }),
       }),
     ],
     pages: { signIn: "/", error: "/auth/error" },

@@ -1,5 +1,7 @@
 //! The accounts and the registered apps of the stand-in.
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 /// An OAuth app, as registered in GitHub's developer settings.
 #[derive(Clone)]
 pub struct App {
@@ -105,6 +107,31 @@ impl Account {
         });
         self
     }
+}
+
+/// The longest login that GitHub accepts.
+const MAX_LOGIN: usize = 39;
+/// The first id of the accounts that the stand-in makes for a login.
+const FIRST_MADE: u64 = 1_000_000_000;
+
+/// Makes the account of a login, or returns `None` if GitHub does not accept such a login.
+///
+/// The id follows from the login, so that the login belongs to the same user after a restart of the stand-in.
+pub(super) fn made_for(login: &str) -> Option<Account> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_login = (1..=MAX_LOGIN).contains(&login.len())
+        && login.bytes().all(is_plain)
+        && !login.starts_with('-')
+        && !login.ends_with('-');
+    if !is_login {
+        return None;
+    }
+    let name = login.to_ascii_lowercase();
+    let hash = digest(&SHA256, name.as_bytes());
+    let number = hash.as_ref().iter().take(5);
+    let number = number.fold(0, |number, byte| number << 8 | u64::from(*byte));
+    let account = Account::new(FIRST_MADE + number, login).named(login);
+    Some(account.reached_at(format!("{name}@example.com")))
 }
 
 /// Users that differ in what sign-in code often handles wrongly.

@@ -19,7 +19,15 @@ use super::{
     tokens::Token,
 };
 
+/// The API at both places: at the root, as on api.github.com, and under `/api/v3`, as on a GitHub Enterprise Server.
 pub(super) fn routes() -> Router<StandIn> {
+    Router::new()
+        .nest("/api/v3", endpoints())
+        .merge(endpoints())
+        .fallback(|| async { Refusal::NotFound })
+}
+
+fn endpoints() -> Router<StandIn> {
     Router::new()
         .route("/user", get(user))
         .route("/user/emails", get(emails))
@@ -29,7 +37,6 @@ pub(super) fn routes() -> Router<StandIn> {
             post(check_token).delete(delete_token),
         )
         .route_layer(middleware::from_fn(require_user_agent))
-        .fallback(|| async { Refusal::NotFound })
 }
 
 async fn user(State(github): State<StandIn>, headers: HeaderMap) -> Result<Response, Refusal> {

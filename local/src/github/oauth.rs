@@ -23,6 +23,9 @@ use super::{
 };
 use crate::neighbours::is_loopback;
 
+/// The name of this provider on its pages.
+const PROVIDER: &str = "GitHub";
+
 pub(super) fn routes() -> Router<StandIn> {
     Router::new()
         .route("/", get(front))
@@ -56,14 +59,12 @@ async fn authorize(
 ) -> Response {
     let mut records = github.records();
     let Some(app) = records.app(&request.client_id) else {
-        return pages::dead_end(
-            StatusCode::NOT_FOUND,
-            "No app is registered with this client_id.",
-        );
+        let reason = "No app is registered with this client_id.";
+        return pages::dead_end(StatusCode::NOT_FOUND, PROVIDER, reason);
     };
     let Some(redirect_uri) = redirect_uri(app, request.redirect_uri.as_deref()) else {
         let reason = "The redirect_uri is neither on this machine nor registered for this app.";
-        return pages::dead_end(StatusCode::BAD_REQUEST, reason);
+        return pages::dead_end(StatusCode::BAD_REQUEST, PROVIDER, reason);
     };
     let state = request.state.as_deref();
 
@@ -78,20 +79,24 @@ async fn authorize(
     }
     let scopes = Scopes::parse(&request.scope);
     let Some(login) = request.login.as_deref() else {
-        return pages::choose_an_account(
-            &app.name,
-            &scopes.joined(", "),
-            &request.repeated(),
-            &records.accounts,
-        );
+        return pages::choose_an_account(&pages::Question {
+            provider: PROVIDER,
+            action: "/login/oauth/authorize",
+            app: &app.name,
+            scopes: &scopes.joined(", "),
+            request: &request.repeated(),
+            accounts: &records.accounts,
+        });
     };
-    let Some(account) = records.account_named(login) else {
-        return pages::dead_end(StatusCode::NOT_FOUND, "No account has this login.");
+    let Some(account) = records.account_for(login) else {
+        let reason = "A login has 1 to 39 letters, digits and hyphens, and neither begins nor ends with a hyphen.";
+        return pages::dead_end(StatusCode::NOT_FOUND, PROVIDER, reason);
     };
+    let account_id = account.id;
 
     let code = Code {
         client_id: request.client_id.clone(),
-        account_id: account.id,
+        account_id,
         scopes,
         // Unchanged, because the exchange must repeat it exactly.
         redirect_uri: request
@@ -126,7 +131,7 @@ impl AuthorizationRequest {
 }
 
 /// Returns the redirect URI if it is on this machine or registered. Any other address would be an open redirect.
-fn redirect_uri(app: &App, requested: Option<&str>) -> Option<Url> {
+pub(crate) fn redirect_uri(app: &App, requested: Option<&str>) -> Option<Url> {
     let requested = requested.or_else(|| app.redirect_uris.first().map(String::as_str))?;
     let url = Url::parse(requested).ok()?;
     let is_web = matches!(url.scheme(), "http" | "https");
@@ -138,11 +143,15 @@ fn redirect_uri(app: &App, requested: Option<&str>) -> Option<Url> {
     is_allowed.then_some(url)
 }
 
-fn refusal<'a>(error: &'a str, description: &'a str) -> [(&'a str, &'a str); 2] {
+pub(crate) fn refusal<'a>(error: &'a str, description: &'a str) -> [(&'a str, &'a str); 2] {
     [("error", error), ("error_description", description)]
 }
 
-fn back_to_the_app(mut url: Url, answer: &[(&str, &str)], state: Option<&str>) -> Response {
+pub(crate) fn back_to_the_app(
+    mut url: Url,
+    answer: &[(&str, &str)],
+    state: Option<&str>,
+) -> Response {
     url.query_pairs_mut()
         .extend_pairs(answer)
         .extend_pairs(state.map(|state| ("state", state)));
@@ -201,7 +210,10 @@ fn exchange(
     request: &ExchangeRequest,
     now: Instant,
 ) -> Result<Grant, ExchangeError> {
-    let client_id = client(records, headers, request).ok_or(ExchangeError::IncorrectClient)?;
+    let in_body = || Some((request.client_id.clone()?, request.client_secret.clone()?));
+    let credentials = basic(headers).or_else(in_body);
+    let client_id = credentials.and_then(|(id, secret)| client(records, id, secret));
+    let client_id = client_id.ok_or(ExchangeError::IncorrectClient)?;
     // The code is removed before it is checked, so a failed attempt cannot be repeated with it.
     let code = records.take(&request.code, now);
     let code = code.filter(|code| code.client_id == client_id);
@@ -227,10 +239,8 @@ fn exchange(
     })
 }
 
-/// Returns the app that sent this request, if its secret is right.
-fn client(records: &Records, headers: &HeaderMap, request: &ExchangeRequest) -> Option<String> {
-    let in_body = || Some((request.client_id.clone()?, request.client_secret.clone()?));
-    let (id, secret) = basic(headers).or_else(in_body)?;
+/// Returns the id of the app that has these credentials.
+pub(super) fn client(records: &Records, id: String, secret: String) -> Option<String> {
     // RFC 6749 §2.3.1 requires form encoding before Basic joins the two; many clients omit it, and GitHub accepts
     // both.
     let decoded = (form_decoded(&id), form_decoded(&secret));
@@ -245,7 +255,7 @@ fn client(records: &Records, headers: &HeaderMap, request: &ExchangeRequest) -> 
 }
 
 /// Returns the user name and the password of HTTP Basic authentication (RFC 7617).
-pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+pub(crate) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let (scheme, credentials) = header_text(headers, header::AUTHORIZATION).split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

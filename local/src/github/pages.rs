@@ -7,13 +7,32 @@ use axum::{
 
 use super::Account;
 
-/// The page that asks for the account to sign in with. The form repeats the request, and each button adds a `login`.
-pub(super) fn choose_an_account(
-    app: &str,
-    scopes: &str,
-    request: &[(&str, &str)],
-    accounts: &[Account],
-) -> Response {
+/// The content of the page that asks for the account to sign in with.
+pub(crate) struct Question<'a> {
+    /// The provider that the stand-in takes the place of.
+    pub(crate) provider: &'a str,
+    /// The path that the forms are sent to.
+    pub(crate) action: &'a str,
+    /// The name of the app.
+    pub(crate) app: &'a str,
+    /// The scopes that the app asks for.
+    pub(crate) scopes: &'a str,
+    /// The parameters of the authorization request.
+    pub(crate) request: &'a [(&'a str, &'a str)],
+    /// The accounts to choose from.
+    pub(crate) accounts: &'a [Account],
+}
+
+/// The page that asks for the account to sign in with. Each form repeats the request and adds a `login`.
+pub(crate) fn choose_an_account(question: &Question<'_>) -> Response {
+    let Question {
+        provider,
+        action,
+        app,
+        scopes,
+        request,
+        accounts,
+    } = *question;
     let hidden: String = request
         .iter()
         .map(|(name, value)| {
@@ -37,10 +56,14 @@ pub(super) fn choose_an_account(
 
     let content = format!(
         "<p><strong>{app}</strong> asks for: {scopes}. Nobody here needs a password. Who are you?</p>\n\
-         <form action=\"/login/oauth/authorize\">\n{hidden}{buttons}\
-         <button name=\"cancel\" value=\"true\">Cancel</button>\n</form>"
+         <form action=\"{action}\">\n{hidden}{buttons}</form>\n\
+         <form action=\"{action}\">\n{hidden}<label for=\"login\">Or any other login; the stand-in makes the account</label>\n\
+         <input id=\"login\" name=\"login\" required maxlength=\"39\" pattern=\"[A-Za-z0-9]([A-Za-z0-9\\-]*[A-Za-z0-9])?\" \
+         title=\"Letters, digits and hyphens\" autocomplete=\"off\" autocapitalize=\"off\" spellcheck=\"false\">\n\
+         <button>Continue with this login</button>\n\
+         <button name=\"cancel\" value=\"true\" formnovalidate>Cancel</button>\n</form>"
     );
-    page(StatusCode::OK, "Sign in", &content)
+    page(StatusCode::OK, provider, "Sign in", &content)
 }
 
 /// The front page of the stand-in, which explains itself and has no sign-in.
@@ -54,9 +77,11 @@ pub(super) fn front(accounts: &[Account]) -> Response {
         .collect();
     let content = format!(
         "<p>Your app sends people here to sign in: open your app, and choose “Sign in with GitHub”. These people have an \
-         account, and none of them has a password.</p>\n<ul>\n{people}</ul>"
+         account, and none of them has a password.</p>\n<ul>\n{people}</ul>\n\
+         <p>Any other login gets an account at its first sign-in. The same people can sign in at the stand-in OpenID \
+         provider, whose <a href=\"/openid/.well-known/openid-configuration\">discovery document</a> is here as well.</p>"
     );
-    page(StatusCode::OK, "Who can sign in", &content)
+    page(StatusCode::OK, "GitHub", "Who can sign in", &content)
 }
 
 /// Returns login and name, escaped for HTML.
@@ -66,16 +91,22 @@ fn names(account: &Account) -> (String, String) {
 }
 
 /// The error page of a sign-in without a trusted address to redirect to.
-pub(super) fn dead_end(status: StatusCode, reason: &str) -> Response {
+pub(crate) fn dead_end(status: StatusCode, provider: &str, reason: &str) -> Response {
     page(
         status,
+        provider,
         "This sign-in cannot go on",
         &format!("<p>{}</p>", escape(reason)),
     )
 }
 
-fn page(status: StatusCode, title: &str, content: &str) -> Response {
-    let html = format!(include_str!("page.html"), title = title, content = content);
+fn page(status: StatusCode, provider: &str, title: &str, content: &str) -> Response {
+    let html = format!(
+        include_str!("page.html"),
+        provider = provider,
+        title = title,
+        content = content
+    );
     let headers = [
         (header::CACHE_CONTROL, "no-store"),
         // Without `form-action`, because browsers apply it to the redirect that answers the form, which leads to the

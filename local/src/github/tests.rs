@@ -14,6 +14,17 @@ use super::*;
 const CALLBACK: &str = "http://localhost:3000/api/auth/callback/github";
 const ALL_SCOPES: &str = "read:user,user:email";
 
+/// Texts that GitHub does not accept as a login.
+const NO_LOGINS: [&str; 7] = [
+    "",
+    "-ada",
+    "ada-",
+    "ada lovelace",
+    "<b>",
+    "ad\u{e4}",
+    "a-login-of-forty-characters-is-too-long-",
+];
+
 /// Two apps, so that one can present a token of the other.
 fn github() -> StandIn {
     let ours = App {
@@ -296,7 +307,7 @@ async fn what_an_app_writes_does_not_become_part_of_the_page() {
 
     assert_eq!(page.status, StatusCode::OK);
     let escaped = "value=\"&quot;&gt;&lt;script&gt;alert(&#39;{content}&#39;)&lt;/script&gt;\"";
-    assert_eq!(page.text.matches(escaped).count(), 2);
+    assert_eq!(page.text.matches(escaped).count(), 4, "in each form");
     assert!(!page.text.contains("<script") && !page.text.contains("<b>"));
     assert!(
         page.header("content-security-policy")
@@ -321,17 +332,79 @@ async fn a_user_can_say_no() {
 }
 
 #[tokio::test]
-async fn an_unknown_login_is_not_signed_in() {
-    let asked = [
-        ("client_id", "ours"),
-        ("redirect_uri", CALLBACK),
-        ("login", "nobody"),
-    ];
+async fn a_text_that_cannot_be_a_login_is_not_signed_in() {
+    for login in NO_LOGINS {
+        let asked = [
+            ("client_id", "ours"),
+            ("redirect_uri", CALLBACK),
+            ("login", login),
+        ];
+        let answer = authorize(&github(), &asked).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{login}");
+    }
+}
 
-    assert_eq!(
-        authorize(&github(), &asked).await.status,
-        StatusCode::NOT_FOUND
-    );
+#[tokio::test]
+async fn any_other_login_gets_an_account_of_its_own() {
+    let github = github();
+    let asked = |login| {
+        [
+            ("client_id", "ours"),
+            ("redirect_uri", CALLBACK),
+            ("login", login),
+        ]
+    };
+
+    let mut ids = Vec::new();
+    for login in ["Ada-L", "ada-l", "grace"] {
+        let (_, query) = authorize(&github, &asked(login)).await.redirect();
+        let granted = exchange(&github, &[("code", &query[0].1)]).await;
+        let token = granted["access_token"].as_str().unwrap();
+        let profile = get(&github, "/user", token).await.json();
+        ids.push(profile["id"].as_u64().unwrap());
+    }
+
+    assert_eq!(ids[0], ids[1], "logins are case-insensitive");
+    assert_ne!(ids[0], ids[2]);
+    let restarted = StandIn::new(Vec::new(), accounts::octocat_and_friends());
+    let same = restarted.account_for("ada-l").unwrap();
+    assert_eq!(same.id, ids[0], "the user stays the same after a restart");
+    assert_eq!(same.emails[0].address, "ada-l@example.com");
+
+    assert!(github.rename(ids[0], "eve"));
+    let other = github.account_for("ada-l").unwrap();
+    assert_ne!(other.id, ids[0], "a renamed user keeps the id");
+}
+
+#[tokio::test]
+async fn the_number_of_accounts_is_limited() {
+    let github = github();
+
+    for number in 0..2000 {
+        github.account_for(&format!("user-{number}"));
+    }
+
+    assert_eq!(github.accounts().len(), 1000);
+    assert!(github.account_for("user-1").is_some());
+    assert!(github.account_for("one-more").is_none());
+}
+
+#[tokio::test]
+async fn the_api_is_at_the_paths_of_github_enterprise_as_well() {
+    let github = github();
+    let token = github.issue_token("ours", "octocat", ALL_SCOPES).unwrap();
+
+    for path in ["/user", "/user/emails"] {
+        let at_root = get(&github, path, &token).await;
+        let enterprise = get(&github, &format!("/api/v3{path}"), &token).await;
+        assert_eq!(enterprise.status, StatusCode::OK, "{path}");
+        assert_eq!(enterprise.json(), at_root.json(), "{path}");
+        let refused = get(&github, &format!("/api/v3{path}"), "gho_made-up").await;
+        assert_eq!(refused.status, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    let other = get(&github, "/api/v3/repos", &token).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    assert_eq!(other.json()["message"], "Not Found");
 }
 
 #[tokio::test]
@@ -681,12 +754,19 @@ async fn a_script_gets_a_token_without_a_browser() {
     let checked = check(&github, &answer.text).await.json();
     assert_eq!(checked["scopes"], json!(["read:user"]));
 
-    let unknown = Request::post("/stand-in/tokens?login=nobody")
-        .body(Body::empty())
-        .unwrap();
-    let answer = send(&github, unknown).await;
-    assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert!(answer.text.contains("octocat, hubot, mona, incognito"));
+    let made = Request::post("/stand-in/tokens?login=ada").body(Body::empty());
+    let answer = send(&github, made.unwrap()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    let checked = check(&github, &answer.text).await.json();
+    assert_eq!(checked["user"]["login"], "ada");
+
+    for login in NO_LOGINS {
+        let login: String = form_urlencoded::byte_serialize(login.as_bytes()).collect();
+        let refused = Request::post(format!("/stand-in/tokens?login={login}"));
+        let answer = send(&github, refused.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{login}");
+        assert!(answer.text.contains("octocat, hubot, mona, incognito"));
+    }
 
     let linked = Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(

@@ -8,10 +8,13 @@ use std::{
 use shared::clock::{Clock, Timestamp};
 use uuid::Uuid;
 
-use super::{Account, App};
+use super::{Account, App, accounts};
 
 /// The lifetime of a code, which is that of GitHub's codes.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// The largest number of accounts. A stand-in that has them all makes no more.
+const MAX_ACCOUNTS: usize = 1000;
 
 /// The state behind the lock.
 pub(super) struct Records {
@@ -69,6 +72,20 @@ impl Records {
         self.accounts
             .iter()
             .find(|account| account.login.eq_ignore_ascii_case(login))
+    }
+
+    /// Returns the account with this login, and makes it if there is none. Returns `None` for a text that cannot be a
+    /// login.
+    pub(super) fn account_for(&mut self, login: &str) -> Option<&Account> {
+        if self.account_named(login).is_none() && self.accounts.len() < MAX_ACCOUNTS {
+            let mut made = accounts::made_for(login)?;
+            // The account that had the login before may have another login now.
+            while self.account(made.id).is_some() {
+                made.id += 1;
+            }
+            self.accounts.push(made);
+        }
+        self.account_named(login)
     }
 
     pub(super) fn logins(&self) -> Vec<&str> {

@@ -13,7 +13,8 @@
 /** @typedef {{ operation: string, started_us: number, duration_us: number }} Call */
 /**
  * @typedef {{
- *   number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[]
+ *   number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[],
+ *   user: string | null, refused: { code: string, message: string, cause: string | null } | null
  * }} Answered
  */
 
@@ -181,7 +182,7 @@ function showRows() {
     ...shown.map((request) => {
       const cells = [
         clock(request.at),
-        element("code", {}, `${request.method} ${request.route}`),
+        element("div", {}, element("code", {}, `${request.method} ${request.route}`), ...reason(request)),
         element("span", { class: statusClass(request.status) }, `${request.status}`),
         milliseconds(request.duration_us),
         request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
@@ -189,6 +190,14 @@ function showRows() {
       return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
     }),
   );
+}
+
+/** The reason of an error. The cause is in the log of this server alone. @param {Answered} request */
+function reason({ refused }) {
+  if (!refused) return [];
+  const { code, message, cause } = refused;
+  const text = cause && cause !== message ? `${code}: ${message} (${cause})` : `${code}: ${message}`;
+  return [element("p", { class: "quiet" }, text)];
 }
 
 /** Calls that overlap ran in parallel; a comma means one after the other. @param {Call[]} calls */
@@ -307,7 +316,7 @@ async function loadRequests() {
   await ask("requests").then(showRequests, () => {});
 }
 
-for (const path of ["me", "refresh", "sign-out", "sign-out-everywhere"]) {
+for (const path of ["me", "refresh", "expire", "rotate-keys", "disable", "enable", "sign-out", "sign-out-everywhere"]) {
   const button = find(path);
   button.addEventListener("click", () =>
     act(button, async () => {
@@ -323,6 +332,14 @@ find("reload-sessions").addEventListener("click", () =>
     if (view.answer?.status === 200) showSessions(view.answer.body.sessions);
   }),
 );
+
+find("items-details").addEventListener("toggle", () => {
+  if (/** @type {HTMLDetailsElement} */ (find("items-details")).open)
+    act(null, async () => {
+      const items = await ask("items", { method: "POST" });
+      find("items").textContent = items.map((/** @type {any} */ item) => JSON.stringify(item, null, 2)).join("\n");
+    });
+});
 
 find("all-requests").addEventListener("click", () => {
   areAllShown = true;

@@ -181,7 +181,16 @@ async fn neither_a_secret_nor_a_token_reaches_the_browser() {
     ] {
         assert_eq!(browser.get(path).await.status, StatusCode::OK, "{path}");
     }
-    for path in ["me", "refresh", "sessions", "sign-out"] {
+    for path in [
+        "me",
+        "refresh",
+        "sessions",
+        "expire",
+        "refresh",
+        "rotate-keys",
+        "items",
+        "sign-out",
+    ] {
         let answer = browser.post(&format!("/try/{path}")).await;
         assert_eq!(answer.status, StatusCode::OK, "{path}");
     }
@@ -195,9 +204,113 @@ async fn neither_a_secret_nor_a_token_reaches_the_browser() {
     // The page names the kinds of tokens and shows dots instead of the rest.
     let seen = seen.replace("eyJ…", "").replace("cbr_…", "");
     let seen = seen.replace("gho_…", "");
-    for secret in ["eyJ", "cbr_", "gho_", CLIENT_SECRET, GITHUB_CLIENT_SECRET] {
+    for secret in [
+        "eyJ",
+        "cbr_",
+        "gho_",
+        "PRIVATE KEY",
+        "private_key",
+        CLIENT_SECRET,
+        GITHUB_CLIENT_SECRET,
+    ] {
         assert!(!seen.contains(secret), "{secret}");
     }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused_until_it_is_refreshed_and_the_page_says_why() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    let before = browser.sign_in("octocat").await;
+
+    let expired = browser.post("/try/expire").await.json();
+
+    let (old, new) = (&before["grant"]["claims"], &expired["grant"]["claims"]);
+    for claim in ["iss", "aud", "sub", "sid", "client_id", "session_version"] {
+        assert_eq!(old[claim], new[claim], "{claim}");
+    }
+    let refused = browser.post("/try/me").await.json();
+    assert_eq!(refused["answer"]["status"], 401);
+    let requests = browser.get("/try/requests").await.json();
+    assert_eq!(requests[0]["route"], "/me");
+    assert_eq!(requests[0]["refused"]["code"], "invalid_token");
+    let cause = requests[0]["refused"]["cause"].as_str().unwrap();
+    assert!(cause.contains("expired"), "{cause}");
+
+    browser.post("/try/refresh").await;
+    let accepted = browser.post("/try/me").await.json();
+    assert_eq!(accepted["answer"]["status"], 200);
+    let requests = browser.get("/try/requests").await.json();
+    assert_eq!(requests[0]["refused"], Value::Null);
+    assert_eq!(requests[0]["user"], old["sub"]);
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_refused_and_signs_in_again_once_enabled() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+
+    let disabled = browser.post("/try/disable").await.json();
+    let refused = browser.post("/try/me").await.json();
+    let enabled = browser.post("/try/enable").await.json();
+    let still_refused = browser.post("/try/me").await.json();
+    let again = browser.sign_in("octocat").await;
+
+    assert_eq!(disabled["answer"]["body"]["status"], "disabled");
+    assert_eq!(refused["answer"]["status"], 401);
+    assert_eq!(enabled["answer"]["body"]["status"], "active");
+    assert_eq!(
+        still_refused["answer"]["status"], 401,
+        "the session stays ended"
+    );
+    assert_eq!(again["grant"]["user"]["name"], "The Octocat");
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_generations_of_keys_are_published() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    let before = browser.sign_in("octocat").await;
+
+    let rotated = browser.post("/try/rotate-keys").await.json();
+
+    let report = &rotated["answer"]["body"];
+    let keys = report["keys"].as_array().unwrap();
+    let kid_of = |state: &str| {
+        let key = keys.iter().find(|key| key["state"] == state);
+        key.unwrap_or_else(|| panic!("no {state} in {report}"))["kid"].clone()
+    };
+    assert_eq!(kid_of("retired"), before["grant"]["header"]["kid"]);
+    assert_ne!(kid_of("current"), kid_of("retired"));
+    let accepted = browser.post("/try/me").await.json();
+    assert_eq!(
+        accepted["answer"]["status"], 200,
+        "the retired key verifies"
+    );
+}
+
+#[tokio::test]
+async fn t128_the_items_are_those_of_the_main_table_and_contain_no_secret() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+
+    let items = browser.post("/try/items").await;
+
+    let list = items.json();
+    let kinds: Vec<_> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| &item["sk"])
+        .collect();
+    assert!(kinds.contains(&&Value::from("USER")), "{kinds:?}");
+    assert!(kinds.contains(&&Value::from("IDENTITY")), "{kinds:?}");
+    for token in ["eyJ", "cbr_", "gho_"] {
+        assert!(!items.text.contains(token), "{token}");
+    }
+    assert!(!items.text.contains("KEYSET") && !items.text.contains("PRIVATE"));
 }
 
 #[tokio::test]
@@ -246,6 +359,11 @@ async fn only_the_page_itself_may_post() {
             "me",
             "refresh",
             "sessions",
+            "expire",
+            "disable",
+            "enable",
+            "rotate-keys",
+            "items",
             "sign-out",
             "sign-out-everywhere",
         ] {

@@ -85,6 +85,8 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let token = bearer_token(&parts.headers).ok_or(ApiError::MissingToken)?;
         let claims = TokenVerifier::from_ref(state).verify(token).await?;
+        // For the log of the request.
+        tracing::Span::current().record("user_id", tracing::field::display(claims.sub));
         Ok(Self {
             user_id: claims.sub,
             session: claims.session(),

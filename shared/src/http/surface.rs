@@ -74,6 +74,7 @@ fn with_limit(
             version = telemetry::version(),
             route = route.map_or("", MatchedPath::as_str),
             method = known(request.method()),
+            user_id = tracing::field::Empty,
         );
         let response = async {
             let answer = tokio::time::timeout(limit, next.run(request)).await;

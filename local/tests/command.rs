@@ -1,0 +1,308 @@
+//! The command `cambio` as a developer starts it: at a terminal, through a pipe, and beside a running server.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "clippy's allowance for tests does not reach their helpers"
+)]
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+const CAMBIO: &str = env!("CARGO_BIN_EXE_cambio");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder of a test, which is removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("cambio-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running `cambio`, which is stopped with its test.
+struct Server {
+    child: Child,
+    output: Arc<Mutex<String>>,
+    url: String,
+    github: String,
+}
+
+impl Server {
+    /// Starts the server with its output at a terminal, or in a pipe.
+    fn start(arguments: &[&str], is_terminal: bool) -> Self {
+        let [port, github_port] = [free_port(), free_port()];
+        let mut command = Command::new(CAMBIO);
+        command
+            .args(arguments)
+            .args(["--port", &port.to_string()])
+            .args(["--github-port", &github_port.to_string()])
+            .env_remove("NO_COLOR")
+            .stdin(Stdio::null());
+        let (child, reader): (Child, Box<dyn Read + Send>) = if is_terminal {
+            let (reader, terminal) = terminal();
+            command.stderr(terminal.try_clone().unwrap());
+            (command.stdout(terminal).spawn().unwrap(), Box::new(reader))
+        } else {
+            let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+            let reader = child.stdout.take().unwrap();
+            (child, Box::new(reader))
+        };
+        let server = Self {
+            child,
+            output: collect(reader),
+            url: format!("http://localhost:{port}"),
+            github: format!("http://localhost:{github_port}"),
+        };
+        server.until("Ctrl-C stops.");
+        server
+    }
+
+    /// Waits for `text` in the output, and returns the output.
+    fn until(&self, text: &str) -> String {
+        let start = Instant::now();
+        loop {
+            let output = self.output.lock().unwrap().clone();
+            if output.contains(text) {
+                return output;
+            }
+            assert!(start.elapsed() < PATIENCE, "no {text:?} in\n{output}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    async fn sign_in(&self, login: &str) {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let url = format!("{}/stand-in/tokens?login={login}", self.github);
+        let token = http.post(url).send().await.unwrap().text().await.unwrap();
+        let request = http.post(format!("{}/token", self.url));
+        let request = request.basic_auth("nextjs", Some("local-client-secret-not-for-production"));
+        let answer = request.form(&[
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
+            ("subject_issuer", "github"),
+            ("subject_token", &token),
+        ]);
+        let answer = answer.send().await.unwrap();
+        assert!(answer.status().is_success());
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        for token in [answer["access_token"].as_str().unwrap(), "made-up"] {
+            let request = http.get(format!("{}/me", self.url)).bearer_auth(token);
+            request.send().await.unwrap();
+        }
+    }
+
+    fn stop(mut self) {
+        self.terminate();
+    }
+
+    fn terminate(&mut self) {
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").arg(&pid).status();
+        let start = Instant::now();
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "the server does not stop");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Both ends of a pseudo-terminal.
+fn terminal() -> (File, File) {
+    let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&controller).unwrap();
+    unlockpt(&controller).unwrap();
+    let path = ptsname(&controller, Vec::new()).unwrap();
+    let path = Path::new(path.to_str().unwrap());
+    let terminal = File::options().read(true).write(true).open(path).unwrap();
+    (File::from(controller), terminal)
+}
+
+/// Reads everything until the end, on its own thread.
+fn collect(mut reader: Box<dyn Read + Send>) -> Arc<Mutex<String>> {
+    let output = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&output);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // Reading from a terminal whose other end is closed is an error.
+        while let Ok(count @ 1..) = reader.read(&mut buffer) {
+            let text = String::from_utf8_lossy(&buffer[..count]).replace('\r', "");
+            shared.lock().unwrap().push_str(&text);
+        }
+    });
+    output
+}
+
+fn admin(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(CAMBIO);
+    command.args(["admin", "users"]).args(arguments);
+    command.arg("--data-dir").arg(folder).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn at_a_terminal_each_request_is_a_line_to_read() {
+    let server = Server::start(&["--in-memory"], true);
+
+    server.sign_in("ada").await;
+
+    let output = server.until("invalid_token");
+    let lines: Vec<_> = output
+        .lines()
+        .skip_while(|line| !line.contains("Ctrl-C"))
+        .collect();
+    let line = |of: &str| {
+        let found = lines.iter().find(|line| line.contains(of));
+        *found.unwrap_or_else(|| panic!("no {of} in {lines:#?}"))
+    };
+    let exchange = line("POST   /token");
+    assert!(exchange.contains("\u{1b}[32m200\u{1b}[0m"), "{exchange}");
+    assert!(exchange.contains(" ms  user 01"), "{exchange}");
+    assert!(
+        exchange.ends_with("GetItem, TransactWriteItems"),
+        "{exchange}"
+    );
+    let me = line("GET    /me");
+    assert!(
+        me.contains(" ms  user 01") && me.ends_with("BatchGetItem"),
+        "{me}"
+    );
+    assert!(
+        lines.iter().any(|line| line.contains("\u{1b}[33m401")),
+        "{lines:#?}"
+    );
+    let reason = line("invalid_token");
+    assert!(
+        reason.contains("(") && reason.starts_with("    "),
+        "{reason}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with('{')),
+        "{lines:#?}"
+    );
+    assert!(
+        !output.contains("eyJ") && !output.contains("gho_"),
+        "{output}"
+    );
+}
+
+#[tokio::test]
+async fn in_a_pipe_each_line_is_json() {
+    let server = Server::start(&["--in-memory"], false);
+
+    server.sign_in("ada").await;
+
+    let output = server.until("invalid_token");
+    let log = output.split_once("Ctrl-C stops.\n").unwrap().1;
+    let complete = log.rsplit_once('\n').unwrap().0;
+    let lines = complete.lines();
+    let lines: Vec<serde_json::Value> = lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.iter().any(|line| line["event"] == "user.created"));
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["spans"][0]["user_id"].is_string()
+                && line["spans"][0]["route"] == "/me")
+    );
+}
+
+#[tokio::test]
+async fn the_environment_is_written_where_the_command_says() {
+    let folder = Folder::new("environment");
+    let file = folder.0.join(".env.local");
+    let arguments = [
+        "--in-memory",
+        "--app-url",
+        "http://localhost:3100/",
+        "--write-env",
+    ];
+    let arguments: Vec<_> = arguments
+        .into_iter()
+        .chain([file.to_str().unwrap()])
+        .collect();
+
+    let server = Server::start(&arguments, false);
+
+    let output = server.until("Ctrl-C stops.");
+    assert!(
+        output.contains(&format!("is in {}", file.display())),
+        "{output}"
+    );
+    let text = fs::read_to_string(&file).unwrap();
+    for line in [
+        format!("CAMBIO_URL={}", server.url),
+        format!("GITHUB_URL={}", server.github),
+        format!("OIDC_ISSUER={}/openid", server.github),
+        "AUTH_URL=http://localhost:3100".to_owned(),
+    ] {
+        assert!(text.lines().any(|other| other == line), "{line} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_operator_s_command_works_while_the_server_runs_and_after_it() {
+    let folder = Folder::new("admin");
+    let none = admin(&folder.0, &["list"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("run `cargo run` and sign in first"));
+
+    let server = Server::start(&["--data-dir", folder.0.to_str().unwrap()], false);
+    server.sign_in("ada").await;
+    let running = admin(&folder.0, &["list"]);
+    assert!(running.status.success(), "{}", text(&running.stderr));
+    assert!(text(&running.stdout).contains("ada@example.com"));
+    server.stop();
+
+    assert!(!folder.0.join("running.json").exists());
+    let stopped = admin(&folder.0, &["find", "ada", "--json"]);
+    let user: serde_json::Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert_eq!(user["email"], "ada@example.com", "{user}");
+    fs::write(
+        folder.0.join("running.json"),
+        r#"{"url":"http://127.0.0.1:1","access_key_id":"x"}"#,
+    )
+    .unwrap();
+    let killed = admin(&folder.0, &["find", "nobody"]);
+    assert_eq!(killed.status.code(), Some(3), "{}", text(&killed.stderr));
+}
