@@ -12,11 +12,11 @@ import { buildCambio, CLIENT, ROOT, scenario, setup, stopAll } from "../browser/
 import { Cambio } from "./cambio.mjs";
 import { missing } from "./stacks.mjs";
 
-const cambio = new Cambio("interop-clients", "RSA-2048");
+const cambio = new Cambio("oauth-clients", "RSA-2048");
 
 before(
   setup(async () => {
-    await buildCambio("interop-clients");
+    await buildCambio("oauth-clients");
     await cambio.start();
   }),
 );

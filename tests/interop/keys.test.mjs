@@ -43,7 +43,7 @@ const LANGUAGES = {
   },
   Go: {
     tools: ["go"],
-    build: () => run("interop-keys.go", "go", ["build", "-o", join(PROGRAMS, "keys"), "./keys"], { cwd: join(HERE, "go"), timeout: 600_000 }),
+    build: () => run("keys.go", "go", ["build", "-o", join(PROGRAMS, "keys"), "./keys"], { cwd: join(HERE, "go"), timeout: 600_000 }),
     command: () => [join(PROGRAMS, "keys")],
     version: (library) => match(new RegExp(`/${library.replace("golang-jwt", "jwt")}/v\\d v(\\S+)`), readFileSync(join(HERE, "go/go.mod"), "utf8")),
   },
@@ -66,9 +66,9 @@ const results = new Map();
 
 before(
   setup(async () => {
-    await buildCambio("interop-keys");
+    await buildCambio("keys");
     for (const type of TYPES) {
-      const cambio = await new Cambio(`interop-keys.${type}`, type).start();
+      const cambio = await new Cambio(`keys.${type}`, type).start();
       started.push(cambio);
       const token = (await cambio.signIn()).access_token;
       const [header, payload, signature] = token.split(".");
@@ -151,7 +151,7 @@ async function buildJava() {
   rmSync(JAVA, { recursive: true, force: true });
   cpSync(join(HERE, "java"), JAVA, { recursive: true });
   const goals = ["compile", "dependency:build-classpath", "-Dmdep.outputFile=classpath"];
-  await run("interop-keys.mvn", "mvn", ["--batch-mode", "--quiet", "--strict-checksums", ...goals], { cwd: JAVA, timeout: 600_000 });
+  await run("keys.mvn", "mvn", ["--batch-mode", "--quiet", "--strict-checksums", ...goals], { cwd: JAVA, timeout: 600_000 });
 }
 
 function classpath() {

@@ -91,7 +91,7 @@ export async function startProgram({ name, heading, folder, inner = "", command 
   assert.ok(line, `${heading} has no command like ${command}`);
   const port = `${await freePort()}`;
   // The page runs express.mjs, and says that fastify.mjs is run alike.
-  const program = start(`interop.${folder}`, "bash", ["-c", line.replace("express", folder)], {
+  const program = start(`stacks.${folder}`, "bash", ["-c", line.replace("express", folder)], {
     cwd: join(PROGRAMS, folder, inner),
     env: { ...settings, PORT: port, SERVER_PORT: port },
   });

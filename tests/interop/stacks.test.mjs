@@ -18,7 +18,7 @@ const SKIPPED = STACKS.filter(({ name, tools }) => {
 });
 const RUN = STACKS.filter((stack) => !SKIPPED.includes(stack));
 
-const cambio = new Cambio("interop", "RSA-2048");
+const cambio = new Cambio("stacks", "RSA-2048");
 /** By the name of the stack. @type {Map<string, string>} */
 const urls = new Map();
 /** @type {Record<string, string>} */
@@ -30,7 +30,7 @@ let keysRead = 0;
 
 before(
   setup(async () => {
-    await buildCambio("interop");
+    await buildCambio("stacks");
     await cambio.start();
     const key = await cambio.currentKey();
     first = (await cambio.signIn()).access_token;

@@ -20,13 +20,13 @@ scenario("the commands of the page start the API and a program, and call it with
   const express = STACKS.find(({ folder }) => folder === "express");
   assert.ok(express);
   writeProgram(express);
-  await buildCambio("interop-try");
+  await buildCambio("try");
 
   const api = cambioCommand(["--in-memory", "--port", `${ports[9000]}`, "--github-port", `${ports[9001]}`]);
-  start("interop-try.local", "bash", ["-c", startApi.replace("cargo run", '"$0" "$@"'), ...api]);
+  start("try.local", "bash", ["-c", startApi.replace("cargo run", '"$0" "$@"'), ...api]);
   await answers(`http://localhost:${ports[9000]}`, 200);
   const program = `${exports}${/^node .*$/m.exec(node)?.[0]}`;
-  start("interop-try.program", "bash", ["-c", program], { cwd: join(PROGRAMS, "express"), env: { PORT: `${ports[8080]}` } });
+  start("try.program", "bash", ["-c", program], { cwd: join(PROGRAMS, "express"), env: { PORT: `${ports[8080]}` } });
   await answers(`http://localhost:${ports[8080]}/orders`, 401);
   const output = execFileSync("bash", ["-c", request], { encoding: "utf8" });
 
@@ -36,8 +36,8 @@ scenario("the commands of the page start the API and a program, and call it with
 
 scenario("the command of the page asks whether a session is alive", async () => {
   const service = { client_id: "orders-api", secret_sha256: [secretHash("secret-of-the-orders-api")], introspects: true };
-  await buildCambio("interop-ask");
-  const cambio = await new Cambio("interop-ask", "RSA-2048", [service]).start();
+  await buildCambio("ask");
+  const cambio = await new Cambio("ask", "RSA-2048", [service]).start();
   const TOKEN = (await cambio.signIn()).access_token;
   const [command] = /^ {7}curl .*introspect.*$/m.exec(section("## Ask whether a session is alive")) ?? [];
   assert.ok(command);
