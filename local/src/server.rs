@@ -349,7 +349,9 @@ mod tests {
                 http().post(url(&scene.api, "/token")),
                 http().post(url(&scene.github, "/stand-in/tokens?login=octocat")),
                 http().get(url(&scene.github, "/login/oauth/authorize")),
-                http().get(url(&scene.github, "/api/v3/user")),
+                http()
+                    .get(url(&scene.github, "/api/v3/user"))
+                    .header(header::USER_AGENT, "a test"),
                 http().post(url(&scene.github, "/openid/stand-in/tokens?login=octocat")),
                 http().post(url(&scene.github, "/openid/token")),
                 http().request(reqwest::Method::OPTIONS, &scene.dynamodb.url),
