@@ -29,6 +29,11 @@ export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOpti
    */
   vouch?: Vouch | undefined;
   /**
+   * The providers whose tokens Cambio cannot check: the app vouches for their users, who get the id
+   * `<provider>:<id at the provider>` at Cambio.
+   */
+  vouchFor?: readonly string[] | undefined;
+  /**
    * Continues a sign-out at Cambio after the app's answer: `after` of `next/server`, or `waitUntil` of your platform.
    * Without it, a sign-out waits for Cambio, for 2 seconds at most.
    */

@@ -11,21 +11,29 @@ type Account = NonNullable<SignIn["account"]>;
 /** The outcome of a sign-in on its way from `signIn` to `jwt`, by the `account` that next-auth passes to both. */
 const grants = new WeakMap<object, Grant | undefined>();
 
-/** Returns whether a sign-in has a token of its provider. E-mail links, credentials and passkeys have none. */
-function hasToken({ id_token, access_token }: Account): boolean {
-  return !!(id_token || access_token);
+/**
+ * Returns whether a sign-in has a token of its provider that Cambio can check. E-mail links, credentials and passkeys
+ * have none.
+ */
+function hasToken({ provider, id_token, access_token }: Account, { vouchFor }: SessionOptions): boolean {
+  return !!(id_token || access_token) && !vouchFor?.includes(provider);
+}
+
+/** Returns whether `signIn` knows the lasting id of the user: not before an adapter has created the user. */
+function isKnown(account: Account, options: SessionOptions): boolean {
+  return hasToken(account, options) || account.type === "credentials" || !!options.vouchFor?.includes(account.provider);
 }
 
 /** Returns nothing for a sign-in that neither its provider nor the app vouches for. */
 async function exchange(account: Account, user: object | undefined, options: SessionOptions, client: CambioClient, watch: Watch) {
   const userAgent = await watch.tried(() => options.userAgent?.());
-  return hasToken(account) ? exchanged(client, watch, account, userAgent) : vouched(account, user, options, client, watch, userAgent);
+  return hasToken(account, options) ? exchanged(client, watch, account, userAgent) : vouched(account, user, options, client, watch, userAgent);
 }
 
 /** Exchanges a sign-in. A refusal is a page, because next-auth puts the message of an exception into the URL. */
 export async function signIn({ account, user }: SignIn, options: SessionOptions, client: CambioClient, watch: Watch): Promise<true | string> {
   // By e-mail or passkey, the user may not have followed the link yet, or have no lasting id: see `grantOf`.
-  if (!account || !(hasToken(account) || account.type === "credentials")) return true;
+  if (!account || !isKnown(account, options)) return true;
   const grant = await exchange(account, user, options, client, watch);
   if (typeof grant === "string") {
     const { errorPage = "/api/auth/error" } = options;
@@ -42,11 +50,11 @@ export async function grantOf({ account, user }: SignIn, options: SessionOptions
   // For an `account` unknown to `signIn`, the same exchange within a minute opens the same session.
   const grant = await exchange(account, user, options, client, watch);
   if (typeof grant !== "string") return grant;
-  return hasToken(account) ? undefined : null;
+  return hasToken(account, options) ? undefined : null;
 }
 
 /** The options that say how the app vouches. */
-type VouchingOptions = Pick<SessionOptions, "clientId" | "url" | "vouch">;
+type VouchingOptions = Pick<SessionOptions, "clientId" | "url" | "vouch" | "vouchFor">;
 
 /** A user of next-auth or better-auth. */
 interface AppUser {
@@ -82,9 +90,16 @@ export async function vouched(
     without(isFirst ? ": set CAMBIO_PRIVATE_KEY, and vouches of the app at Cambio, to vouch for its user" : "");
     return undefined;
   }
-  const id = typeof user?.id === "number" ? `${user.id}` : text(user?.id);
-  if (!id) {
+  const { vouchFor = [] } = options;
+  const isOfProvider = vouchFor.includes(provider);
+  // Without an adapter, Auth.js 5 makes a new id at each sign-in with a provider.
+  const id = isOfProvider ? `${provider}:${account.providerAccountId}` : typeof user?.id === "number" ? `${user.id}` : text(user?.id);
+  if (!id || (isOfProvider && !account.providerAccountId)) {
     without(", and its user has no id to vouch for");
+    return undefined;
+  }
+  if (!isOfProvider && vouchFor.some((name) => id.startsWith(`${name}:`))) {
+    without(", and the id of its user is like that of a user of a provider in vouchFor");
     return undefined;
   }
   const email = text(user?.email);
@@ -101,7 +116,8 @@ export async function vouched(
         email,
         emailVerified: isProven || !!user?.emailVerified,
         image: text(user?.image),
-        signedInAt: new Date(),
+        // A provider may sign a user in whom it authenticated long ago.
+        signedInAt: isOfProvider ? undefined : new Date(),
       });
       return await client.exchange({ ...tokens, jwt }, more);
     } catch (failure) {

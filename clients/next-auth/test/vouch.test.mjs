@@ -249,6 +249,33 @@ for (const [name, version] of /** @type {const} */ ([
     assert.deepEqual(exchanges(), []);
   });
 
+  test(`${name}: the app vouches for the users of a provider in vouchFor`, async () => {
+    server.answer = ({ path, headers }) => providerAnswer(path, headers.host) ?? { body: grant(1) };
+    const { app, session } = started({ vouchFor: ["github"] });
+    await app.signIn();
+    await app.signIn();
+    assert.equal((await session()).user.id, USER.id);
+    assert.equal(exchanges().length, 2);
+    for (const { form } of exchanges()) {
+      const claims = { iss: "nextjs", sub: "github:1", aud: `${server.url}/token`, name: "Octocat" };
+      assert.deepEqual(verified(form.subject_token), { ...claims, email: "octocat@example.com", email_verified: false });
+    }
+
+    // The id of another sign-in that looks like one of the provider's.
+    const forged = started({ vouchFor: ["github"] }, { id: "github:1", name: "Eve" });
+    server.requests.length = 0;
+    await forged.byPassword();
+    assert.deepEqual(server.requests, []);
+    assert.match(forged.log.join("\n"), /like that of a user of a provider in vouchFor/);
+
+    const denied = { status: 400, body: { error: "access_denied", error_description: "the account is disabled" } };
+    server.answer = ({ path, headers }) => providerAnswer(path, headers.host) ?? denied;
+    const refused = started({ vouchFor: ["github"] });
+    const { headers } = await refused.app.signIn();
+    assert.match(headers.get("Location") ?? "", /error=AccessDenied/);
+    assert.deepEqual(await refused.session(), version === 4 ? {} : null);
+  });
+
   if (version === 4) {
     test(`${name}: a user without an id is not vouched for, and one with a number is`, async () => {
       const { byPassword, log } = started({}, { name: "Grace" });
