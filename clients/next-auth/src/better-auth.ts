@@ -3,9 +3,9 @@ import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "bett
 import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
-import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
+import { type CambioSession, exchanged, revoker } from "./callbacks.js";
 import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
+import { type Keeper, keeper, type Kept, OF_SESSION, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
 
 export type { CambioEvent, Logger } from "./keep.js";
 
@@ -181,7 +181,9 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     const { options, secretConfig } = context.context;
     let access_token = account.accessToken ?? null;
     if (access_token && options.account?.encryptOAuthTokens) access_token = await symmetricDecrypt({ key: secretConfig, data: access_token });
-    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token };
+    // A sign-in by an ID token that the app has names its nonce. That of a redirect is checked before.
+    const nonce: string | undefined = context.body?.idToken?.nonce;
+    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token, nonce };
     // Within the transaction that creates the user, so that a refused sign-in stores nothing.
     if (signIn.createsUser) await exchange(signIn, context);
   }

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { AccessToken, AccessTokenOptions } from "./fetch.js";
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
+import { keeper, type Kept, OF_SESSION, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 
 /** Options of sign-ins and sessions. */
 export interface SessionOptions extends CambioOptions, RefreshOptions, WatchOptions {
@@ -88,7 +88,7 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
 export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessToken>;
 
 /** A read of the session for its tokens, passed from `accessTokenOf` to the callbacks that next-auth calls. */
-interface Reading {
+export interface Reading {
   refused?: string | undefined;
   /** Set if a sign-in has just replaced the session, which is then not refreshed. */
   isFormer?: true;
@@ -97,7 +97,7 @@ interface Reading {
 }
 
 /** Cambio's part of the token, as passed to the app's own callbacks. */
-export type Visible = Omit<Kept, "refreshToken" | "user"> & {
+export type Visible = Omit<Kept, "refreshToken" | "former" | "user"> & {
   /** The user at Cambio. The picture is null if its URL is too long for a cookie; `client.me()` returns it. */
   user: Profile;
 };
@@ -244,14 +244,10 @@ export function steps(options: SessionOptions) {
 
     accessTokenOf(session: () => Promise<unknown>): GetAccessToken {
       readSession = session;
-      return async ({ refused } = {}) => {
-        const reading: Reading = { refused };
+      return async (asked = {}) => {
+        const reading: Reading = { refused: asked.refused };
         const found = await readings.run(reading, session);
-        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf: the session is cached");
-        const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
-        if (token) return { token, expiresAt: expiresAt as number };
-        const reason = found && !reading.kept ? "the sign-in has no token of a provider" : "the session has no access token";
-        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", reason);
+        return (await import("./access-tokens.js")).read(found, reading, asked, client, watch);
       };
     },
 
@@ -264,15 +260,12 @@ export function steps(options: SessionOptions) {
   };
 }
 
-/** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
-export const OF_SESSION = 48;
-
 /** Returns whether a sign-in has a token of its provider. E-mail links, credentials and passkeys have none. */
 function hasToken(account: ProviderTokens | null | undefined): account is ProviderTokens {
   return !!(account?.id_token || account?.access_token);
 }
 
-function visible({ refreshToken, ...rest }: Kept): Visible {
+function visible({ refreshToken, former, ...rest }: Kept): Visible {
   return rest;
 }
 
@@ -283,8 +276,8 @@ function visible({ refreshToken, ...rest }: Kept): Visible {
 const ROOM = 2_300;
 
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
-function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
-  const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
+function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): User {
+  const { length } = new TextEncoder().encode(accessToken + refreshToken + former + user.name + user.email + user.picture);
   if (length > ROOM) user.picture = null;
   return user as User;
 }
@@ -320,32 +313,20 @@ export function revoker(options: CambioOptions & WatchOptions): (refreshToken: s
     }, "a session was not ended: ");
 }
 
-/** By error code, or by kind; `CambioMisconfigured` for all others. */
-const REFUSALS: Record<string, Refusal> = {
-  unauthorized_client: "AccessDenied",
-  denied: "AccessDenied",
-  refused: "CambioRefused",
-  ended: "CambioRefused",
-  unavailable: "CambioUnavailable",
-};
-
 /** Returns the grant, or the name of the error page's error. */
 export async function exchanged(
   client: CambioClient,
-  { report, emit }: ReturnType<typeof watcher>,
+  watch: ReturnType<typeof watcher>,
   account: ProviderTokens,
   userAgent?: string | null,
 ): Promise<Grant | Refusal> {
   const { provider } = account;
   try {
     const grant = await client.exchange(account, { userAgent });
-    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    watch.emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    if (grant.isNewUser) (await import("./requests.js")).markNewUser();
     return grant;
   } catch (failure) {
-    const error = failure as CambioError;
-    const page = REFUSALS[error.code as string] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
-    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : undefined);
-    emit({ type: "signInFailed", provider, page, error });
-    return page;
+    return (await import("./refusals.js")).refusal(failure as CambioError, provider, watch);
   }
 }

@@ -155,6 +155,8 @@ export interface ProviderTokens {
   id_token?: string | null;
   /** The provider's access token; the client sends it if there is no ID token. */
   access_token?: string | null;
+  /** The nonce that the app sent to the provider. Cambio refuses an ID token with another one. */
+  nonce?: string | null | undefined;
 }
 
 /**
@@ -411,10 +413,10 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   }
 
   return {
-    async exchange({ provider, id_token, access_token }, more) {
+    async exchange({ provider, id_token, access_token, nonce }, more) {
       // An ID token names its issuer. An access token is opaque, so the provider's name goes with it.
       const subject = id_token
-        ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token` }
+        ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token`, nonce: nonce ?? "" }
         : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
       if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;

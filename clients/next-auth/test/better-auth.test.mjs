@@ -126,6 +126,19 @@ test("of an OpenID provider, the ID token is sent", async () => {
   assert.deepEqual([subject_token, subject_issuer], ["eyJ1", undefined]);
 });
 
+test("the nonce of a sign-in by an ID token that the app has goes to Cambio, and a redirect has none", async () => {
+  const getUserInfo = async () => ({ user: { id: "1", name: "Ada", email: "ada@example.com", emailVerified: true }, data: {} });
+  const google = { clientId: "id", clientSecret: "secret", verifyIdToken: async () => true, getUserInfo };
+  server.answer = () => ({ body: grant(1) });
+  const browser = new Browser(start({ socialProviders: { google } }));
+  for (const nonce of ["n-1", undefined]) {
+    server.requests.length = 0;
+    const answer = await browser.ask("sign-in/social", { provider: "google", idToken: { token: "eyJ1", nonce } });
+    assert.equal(answer.status, 200, await answer.text());
+    assert.deepEqual([server.requests[0].form.subject_token, server.requests[0].form.nonce], ["eyJ1", nonce]);
+  }
+});
+
 test("who signs in again has a new session, with the tokens of that sign-in", async () => {
   const auth = start({ account: { encryptOAuthTokens: true } });
   const first = await signedIn(auth);
