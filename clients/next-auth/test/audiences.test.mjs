@@ -158,6 +158,37 @@ for (const [version, cambio, appWith] of /** @type {[string, typeof v4.cambio, t
     assert.deepEqual([model.state.isEnded, model.state.generation], [false, 2], refreshes().join());
   });
 
+  test(`${version}: in the last seconds before a session is due, a request waits, and then sends the current refresh token`, async (t) => {
+    const { getAccessToken, session } = await start();
+    later(t, 14.5);
+    await session();
+    const due = Date.now() + 14 * MINUTE;
+    t.mock.timers.setTime(due - 3_000);
+    await getAccessToken({ audience: ORDERS });
+    t.mock.timers.reset();
+    t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: due - 1_500 });
+    const { token } = await getAccessToken();
+    const answers = Promise.all([getAccessToken({ audience: STOCK }), getAccessToken({ refused: token })]);
+    // Both come to their call: this clock is the real one.
+    for (const startedAt = performance.now(); performance.now() - startedAt < 500; ) await immediately();
+    assert.deepEqual(refreshes(), ["0 undefined", `0 ${ORDERS}`]);
+    t.mock.timers.tick(1_500);
+    await answers;
+    assert.deepEqual(refreshes().slice(2).sort(), [`1 ${STOCK}`, "1 undefined"]);
+  });
+
+  test(`${version}: update() does not change when the session is due, so that all of its cookies are due at that time`, async (t) => {
+    const { app, session } = await start();
+    later(t, 14.5);
+    await session();
+    t.mock.timers.setTime(Date.now() + 10 * MINUTE);
+    const { csrfToken } = JSON.parse((await app.get("/api/auth/csrf")).body);
+    await app.post("/api/auth/session", { csrfToken });
+    t.mock.timers.setTime(Date.now() + 4.5 * MINUTE);
+    await session();
+    assert.deepEqual(refreshes(), ["0 undefined", "0 undefined", "1 undefined"]);
+  });
+
   test(`${version}: no callback and no browser sees a part of a refresh token`, async (t) => {
     /** @type {unknown[]} */
     const seen = [];

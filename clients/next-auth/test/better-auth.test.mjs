@@ -127,15 +127,16 @@ test("of an OpenID provider, the ID token is sent", async () => {
 });
 
 test("the nonce of a sign-in by an ID token that the app has goes to Cambio, and a redirect has none", async () => {
-  const getUserInfo = async () => ({ user: { id: "1", name: "Ada", email: "ada@example.com", emailVerified: true }, data: {} });
-  const google = { clientId: "id", clientSecret: "secret", verifyIdToken: async () => true, getUserInfo };
+  const claims = { sub: "1", name: "Ada", email: "ada@example.com", email_verified: true };
+  const token = ["{}", JSON.stringify(claims), ""].map((part) => Buffer.from(part).toString("base64url")).join(".");
+  const google = { clientId: "id", clientSecret: "secret", verifyIdToken: async () => true };
   server.answer = () => ({ body: grant(1) });
   const browser = new Browser(start({ socialProviders: { google } }));
   for (const nonce of ["n-1", undefined]) {
     server.requests.length = 0;
-    const answer = await browser.ask("sign-in/social", { provider: "google", idToken: { token: "eyJ1", nonce } });
+    const answer = await browser.ask("sign-in/social", { provider: "google", idToken: { token, nonce } });
     assert.equal(answer.status, 200, await answer.text());
-    assert.deepEqual([server.requests[0].form.subject_token, server.requests[0].form.nonce], ["eyJ1", nonce]);
+    assert.deepEqual([server.requests[0].form.subject_token, server.requests[0].form.nonce], [token, nonce]);
   }
 });
 

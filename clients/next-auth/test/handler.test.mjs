@@ -126,7 +126,10 @@ for (const [version, start] of SIGN_INS) {
     const usual = ["http://localhost:3000/", "http://localhost:3000"];
 
     const found = `${await target(created, { newUserPage: "/welcome" })}`;
-    assert.ok(usual.some((page) => found === `/welcome?callbackUrl=${encodeURIComponent(page)}`), found);
+    assert.ok(
+      usual.some((page) => found === `/welcome?callbackUrl=${encodeURIComponent(page)}`),
+      found,
+    );
     assert.match(`${await target(created, { newUserPage: "/welcome?from=us" })}`, /^\/welcome\?from=us&callbackUrl=http/);
     assert.ok(usual.includes(`${await target(known, { newUserPage: "/welcome" })}`));
     assert.ok(usual.includes(`${await target(created)}`));
