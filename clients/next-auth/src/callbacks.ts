@@ -103,7 +103,7 @@ export type Visible = Omit<Kept, "refreshToken" | "former" | "user"> & {
 };
 
 /** A user without the identities. */
-type Profile = Omit<User, "identities">;
+export type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
 /** The members of next-auth's `account` that are kept. Any other may be, or contain, a token of the provider. */
@@ -276,7 +276,7 @@ function visible({ refreshToken, former, ...rest }: Kept): Visible {
 const ROOM = 2_300;
 
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
-function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): User {
+export function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): User {
   const { length } = new TextEncoder().encode(accessToken + refreshToken + former + user.name + user.email + user.picture);
   if (length > ROOM) user.picture = null;
   return user as User;
