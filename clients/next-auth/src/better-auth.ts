@@ -230,7 +230,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
                   const grant = context && signInOf(context).grant;
                   if (!grant) return;
                   const former = await read(context);
-                  await store(context, { sessionId: id, kept: shortened(keep.opened(grant)) });
+                  await store(context, { sessionId: id, kept: await shortened(keep.opened(grant)) });
                   await record(auth, id, grant.refreshToken, expiresAt).catch(report);
                   if (former) await auth.runInBackgroundOrAwait(replace(auth, former, grant));
                 },
@@ -395,7 +395,7 @@ async function current(context: GenericEndpointContext, keep: Keeper, refused?: 
   if (held?.sessionId !== session.session.id) return "without Cambio";
   const next = await keep.fresh(held.kept, refused);
   if (next === held.kept) return next;
-  const kept = shortened(next);
+  const kept = await shortened(next);
   await store(context, { ...held, kept });
   return kept;
 }
@@ -430,8 +430,8 @@ function accessTokenEndpoint(keep: Keeper, client: CambioClient, watch: ReturnTy
 }
 
 /** Returns a session as its cookie contains it. */
-function shortened(kept: Kept): Kept {
-  return { ...kept, user: fitting(kept) };
+async function shortened(kept: Kept): Promise<Kept> {
+  return { ...kept, user: await fitting(kept) };
 }
 
 /** Returns better-auth's token of the session of a request, which its cookie has before the signature. */

@@ -203,7 +203,7 @@ export function steps(options: SessionOptions) {
         typeof grant === "object"
           ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
           : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
-      if (cambio) cambio.user = fitting(cambio);
+      if (cambio) cambio.user = await fitting(cambio);
       const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
       const next = own ? await own({ ...parameters, token, ...(account && !providerTokens && { account: withoutTokens(account) }) }) : token;
       if (account) await replace(cambio?.refreshToken);
@@ -247,7 +247,7 @@ export function steps(options: SessionOptions) {
       return async (asked = {}) => {
         const reading: Reading = { refused: asked.refused };
         const found = await readings.run(reading, session);
-        return (await import("./access-tokens.js")).read(found, reading, asked, client, watch);
+        return (await import("./on-demand.js")).read(found, reading, asked, client, watch);
       };
     },
 
@@ -276,9 +276,9 @@ function visible({ refreshToken, former, ...rest }: Kept): Visible {
 const ROOM = 2_300;
 
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
-export function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): User {
+export async function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): Promise<User> {
   const { length } = new TextEncoder().encode(accessToken + refreshToken + former + user.name + user.email + user.picture);
-  if (length > ROOM) user.picture = null;
+  if (length > ROOM) (await import("./on-demand.js")).shorten(user, length);
   return user as User;
 }
 
@@ -324,9 +324,9 @@ export async function exchanged(
   try {
     const grant = await client.exchange(account, { userAgent });
     watch.emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
-    if (grant.isNewUser) (await import("./requests.js")).markNewUser();
+    if (grant.isNewUser) (await import("./on-demand.js")).markNewUser();
     return grant;
   } catch (failure) {
-    return (await import("./refusals.js")).refusal(failure as CambioError, provider, watch);
+    return (await import("./on-demand.js")).refusal(failure as CambioError, provider, watch);
   }
 }

@@ -169,7 +169,7 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
   async function fresh(session: Kept, refused = ""): Promise<Kept> {
     if (session.hasEnded || (Date.now() < session.refreshAt && session.accessToken !== refused)) return session;
     const isEarly = session.former && Date.now() < session.refreshAt;
-    const [sent, signal] = isEarly ? await (await import("./access-tokens.js")).sendable(session) : [session.refreshToken];
+    const [sent, signal] = isEarly ? await (await import("./on-demand.js")).sendable(session) : [session.refreshToken];
     const now = Date.now();
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
     const known = runs.get(sent);
