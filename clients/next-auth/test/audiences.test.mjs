@@ -276,7 +276,7 @@ for (const [version, cambio, appWith] of /** @type {[string, typeof v4.cambio, t
 test("after the most tokens that a process keeps, the one that was used least recently is requested again", async () => {
   const model = sessionModel();
   let calls = 0;
-  /** @type {typeof fetch} */
+  /** @type {typeof globalThis.fetch} */
   const fetch = async (_, init) => (calls++, Response.json(model.answer(Object.fromEntries(/** @type {any} */ (init?.body))).body));
   const { callbacks, accessTokenOf } = v4.cambio({ url: "https://auth.example.com", clientId: "nextjs", clientSecret: "secret", fetch });
   const { jwt, session } = /** @type {Record<string, (parameters: object) => any>} */ (/** @type {unknown} */ (callbacks));

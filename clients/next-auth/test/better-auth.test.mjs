@@ -503,7 +503,10 @@ for (const [kept, options] of /** @type {[string, object][]} */ ([
   ["no store", { session: { cookieCache: { enabled: true, maxAge: 3_600, strategy: "jwe" } } }],
   ["a signed cache in a cookie", { session: { cookieCache: { enabled: true, maxAge: 3_600 } } }],
 ])) {
-  /** A browser whose user signed out, and whose cookies a late answer has set again. @param {ReturnType<typeof start>} auth */
+  /**
+   * A browser whose user signed out, and whose cookies a late answer has set again.
+   * @param {ReturnType<typeof start>} auth
+   */
   async function restored(auth) {
     const browser = await signedIn(auth);
     await browser.session();

@@ -73,7 +73,8 @@ test("the handlers of Auth.js 5: the redirect of a sign-in is private", async ()
   assert.equal(headers.get("Cache-Control"), "private, no-store");
 });
 
-/** @type {[name: string, start: (options: object) => (wrap: (handler: any) => any) => Promise<Response | { headers: Headers, status: number }>][]} */
+/** @typedef {Promise<Response | { headers: Headers, status: number }>} SignedIn */
+/** @type {[name: string, start: (options: object) => (wrap: (handler: any) => any) => SignedIn][]} */
 const SIGN_INS = [
   // The handler of next-auth 4 in the `app` folder requires a running Next.js, so this calls its callbacks as it does.
   [
@@ -112,7 +113,11 @@ const SIGN_INS = [
 ];
 for (const [version, start] of SIGN_INS) {
   const signIn = start({ url: server.url, clientId: "nextjs", clientSecret: "secret", logger: { error() {}, info() {} } });
-  /** Where a sign-in ends. @param {object} answer of Cambio @param {import("@cambio/next-auth/handler").CambioHandlerOptions} [options] */
+  /**
+   * Where a sign-in ends.
+   * @param {object} answer of Cambio
+   * @param {import("@cambio/next-auth/handler").CambioHandlerOptions} [options]
+   */
   async function target(answer, options) {
     server.answer = ({ path }) => providerAnswer(path) ?? answer;
     const { status, headers } = await signIn((handler) => cambioHandler(handler, options));
