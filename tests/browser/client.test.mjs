@@ -1,8 +1,8 @@
 // @ts-check
 /**
  * The TypeScript package against the API as it runs on Lambda, with a network that loses answers, a Cambio that
- * hangs, and a browser that stores answers late or not at all. Only a sign-out ends a session, and nothing restores
- * that session.
+ * hangs, a browser that stores answers late or not at all, and access tokens for several audiences. Only a sign-out
+ * ends a session, and nothing restores that session.
  */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -10,12 +10,14 @@ import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, mock } from "node:test";
 import { setImmediate as immediately } from "node:timers/promises";
-import { CLIENT, ROOT, scenario, setup, startApi, startGate, stopAll } from "./harness.mjs";
+import { CLIENT, ROOT, scenario, secretHash, setup, startApi, startGate, stopAll } from "./harness.mjs";
 import { OCTOCAT, startStandIn } from "./stand-in.mjs";
 
 const PACKAGE = join(ROOT, "clients/next-auth");
 const RUNS = 200;
 const MINUTE = 60_000;
+/** The audiences of the app, beside Cambio itself. */
+const AUDIENCES = ["https://orders.example.com", "https://stock.example.com"];
 
 /** @type {import("./stand-in.mjs").StandIn} */
 let github;
@@ -23,7 +25,7 @@ let github;
 let api;
 /** @type {Awaited<ReturnType<typeof startGate>>} */
 let gate;
-/** @type {(options: object) => { callbacks: any, events: any, client: any }} */
+/** @type {(options: object) => { callbacks: any, events: any, client: any, accessTokenOf: any }} */
 let cambio;
 
 before(
@@ -31,7 +33,8 @@ before(
     execFileSync("npm", ["run", "--silent", "build"], { cwd: PACKAGE, stdio: "inherit" });
     ({ cambio } = await import(join(PACKAGE, "dist/esm/v4.js")));
     github = await startStandIn();
-    api = await startApi("client", github.url);
+    const client = { client_id: CLIENT.id, secret_sha256: [secretHash(CLIENT.secret)] };
+    api = await startApi("client", github.url, (url) => ({ CLIENTS: JSON.stringify([{ ...client, audiences: [url, ...AUDIENCES] }]) }));
     gate = await startGate(api.url);
     // The failures are intended, and so are their reports.
     mock.method(console, "error", () => {});
@@ -144,6 +147,25 @@ function page(browser, { callbacks }, age = expired) {
   });
 }
 
+/**
+ * Requests an access token for an audience, and checks it. The answer stores no session.
+ * @param {Browser} browser
+ * @param {ReturnType<typeof startProcess>} process
+ * @param {string} audience
+ * @param {string} when
+ * @param {(cookie: any) => any} [age]
+ */
+function callApi(browser, { callbacks, accessTokenOf }, audience, when, age = (cookie) => cookie) {
+  return request(browser, async (_, session) => {
+    const getAccessToken = accessTokenOf(async () => {
+      const token = await callbacks.jwt({ token: age(session) });
+      return callbacks.session({ session: { user: {}, expires: "" }, token });
+    });
+    const { token } = await getAccessToken({ audience }).catch((/** @type {Error} */ error) => assert.fail(`${when}: ${error.message}`));
+    assert.equal(JSON.parse(`${Buffer.from(token.split(".")[1], "base64url")}`).aud, audience, when);
+  });
+}
+
 /** @param {Browser} browser @param {ReturnType<typeof startProcess>} process */
 function signOut(browser, { events }) {
   return request(browser, async (answer, session) => {
@@ -192,7 +214,7 @@ function planOf(roll) {
 }
 
 scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a Cambio that hangs, no session ends but by a sign-out`, async () => {
-  const counts = { refreshes: 0, signOuts: 0, restored: 0, hanging: 0 };
+  const counts = { refreshes: 0, signOuts: 0, restored: 0, hanging: 0, audiences: 0 };
   for (let run = 0; run < RUNS; run++) {
     const roll = dice(run);
     /** @type {Browser} */
@@ -223,6 +245,7 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
       // New processes, because the former ones remember the result of the refresh.
       const processes = [startProcess(), startProcess()];
       const wasSignedOut = browser.isSignedOut;
+      const former = { ...browser };
       const leaves = signsOut && !wasSignedOut;
       const happens = () =>
         Promise.all([...pages.map(({ process }) => page(browser, processes[process], age)), ...(leaves ? [signOut(browser, processes[0])] : [])]);
@@ -249,7 +272,14 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
         else store(browser, answer);
       }
       // No answer takes the 14 minutes between refreshes; after a sign-out there is no next refresh.
-      if (!browser.isSignedOut) for (const answer of late.splice(0)) store(browser, answer);
+      if (browser.isSignedOut) continue;
+      for (const answer of late.splice(0)) store(browser, answer);
+      // Other processes, which know no token for an audience, and then requests with the cookie of before this round.
+      const present = browser.session === former.session ? age : undefined;
+      await Promise.all(AUDIENCES.map((audience) => callApi(browser, startProcess(), audience, when, present)));
+      const slow = await Promise.all([page(former, startProcess(), age), callApi(former, startProcess(), AUDIENCES[0], when, age)]);
+      assert.notEqual(slow[0].shown?.error, "SessionEnded", `${when}: a slow request is logged out`);
+      counts.audiences += AUDIENCES.length + 1;
     }
 
     if (browser.isSignedOut) await signInAgain(`run ${run}`);
@@ -261,7 +291,7 @@ scenario(`in ${RUNS} random runs of tabs, sign-outs, lost answers, outages and a
   }
   assert.equal(counts.refreshes, RUNS, "each ended with a refresh");
   // The mishaps did happen. The number of restored cookies depends on the order of requests at Cambio.
-  assert.ok(counts.signOuts > RUNS / 2 && counts.restored > RUNS / 10 && counts.hanging > RUNS / 2, JSON.stringify(counts));
+  assert.ok(counts.signOuts > RUNS / 2 && counts.restored > RUNS / 10 && counts.hanging > RUNS / 2 && counts.audiences > RUNS, JSON.stringify(counts));
 });
 
 scenario("after a sign-out the session is gone at the API, and the copy of its cookie ends", async () => {

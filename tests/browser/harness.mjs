@@ -61,7 +61,8 @@ const BINARIES = ["cambio", "token-exchange", "revoke", "introspect", "me", "ses
  * Starts the real Lambda binaries under `cargo lambda watch`, with a DynamoDB of their own and the given GitHub.
  * @param {string} name of the test; its logs are `<name>.<process>.log`
  * @param {string} github
- * @param {Record<string, string>} [settings] of the functions, beside the usual ones
+ * @param {Record<string, string> | ((url: string) => Record<string, string>)} [settings] of the functions, beside the
+ * usual ones; or a function that returns them for the URL of the API
  */
 export async function startApi(name, github, settings = {}) {
   assert.ok(existsSync(CARGO_LAMBDA), `${CARGO_LAMBDA} is missing: run tests/setup.sh`);
@@ -81,7 +82,7 @@ export async function startApi(name, github, settings = {}) {
       GITHUB_API_URL: github,
       // The most verbose level, because these logs are searched for secrets.
       LOG_LEVEL: "trace",
-      ...settings,
+      ...(typeof settings === "function" ? settings(url) : settings),
     },
   });
   await eventually(`${envFile} and DynamoDB`, MINUTE, async () => {

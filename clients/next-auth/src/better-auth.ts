@@ -3,12 +3,15 @@ import type { AuthContext, BetterAuthPlugin, GenericEndpointContext } from "bett
 import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx } from "better-auth/api";
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
-import { type CambioSession, exchanged, OF_SESSION, revoker } from "./callbacks.js";
-import { type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { type Keeper, keeper, type Kept, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
+import { issued } from "./access-tokens.js";
+import { type CambioSession, exchanged, fitting, type GetAccessToken, type Profile, revoker } from "./callbacks.js";
+import type { AccessToken, AccessTokenOptions } from "./fetch.js";
+import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens } from "./index.js";
+import { type Keeper, keeper, type Kept, OF_SESSION, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
 import { vouched } from "./sign-in.js";
 import type { Vouch } from "./vouch.js";
 
+export type { GetAccessToken } from "./callbacks.js";
 export type { CambioEvent, Logger } from "./keep.js";
 
 /**
@@ -44,8 +47,11 @@ export interface BetterAuthCambioOptions extends CambioOptions, RefreshOptions, 
  * ```
  */
 export interface CambioSessionAnswer extends CambioSession {
-  /** The user at Cambio; missing for a session that began without Cambio. */
-  user?: User;
+  /**
+   * The user at Cambio, without the identities; missing for a session that began without Cambio. The picture is null
+   * if its URL is too long for a cookie; `me()` returns both.
+   */
+  user?: Profile;
 }
 
 /** The state of a sign-in within one request. */
@@ -85,6 +91,11 @@ const REFUSALS: Record<Refusal, { status: ConstructorParameters<typeof APIError>
 };
 const SALT = "cambio";
 
+/** The cookie that lists the sessions which this browser ended, its life in seconds, and the length of the list. */
+const ENDED = "ended_sessions";
+const ENDED_FOR = 86_400;
+const ENDED_SESSIONS = 4;
+
 /** Paths that end sessions at better-auth, including that of the browser. */
 const ENDS_SESSIONS = [
   "/sign-out",
@@ -115,6 +126,8 @@ export interface CambioPlugin {
   endpoints: {
     /** `GET /cambio/session`: the session at Cambio, refreshed if necessary. */
     cambioSession: ReturnType<typeof sessionEndpoint>;
+    /** An access token, for `accessTokenOf` on the app's own server only. */
+    cambioAccessToken: ReturnType<typeof accessTokenEndpoint>;
   };
   /** Ends sessions at Cambio with those of better-auth. */
   hooks: NonNullable<BetterAuthPlugin["hooks"]>;
@@ -136,11 +149,13 @@ export interface CambioPlugin {
 export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
   const client = createClient(options);
   const watch = watcher(options);
-  const { report } = watch;
+  const { report, emit } = watch;
   const keep = keeper(client, options);
   const revoke = revoker(options);
   const signIns = new WeakMap<object, SignIn>();
   const endings = new WeakMap<object, Ending>();
+  /** The cookies of an ended session that a request sent, by the context of the request. */
+  const hidden = new WeakMap<object, string[]>();
 
   /** Returns the sign-in of a request; better-auth creates a context for each request. */
   function signInOf({ context }: GenericEndpointContext): SignIn {
@@ -197,7 +212,9 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
     const { options, secretConfig } = context.context;
     let access_token = account.accessToken ?? null;
     if (access_token && options.account?.encryptOAuthTokens) access_token = await symmetricDecrypt({ key: secretConfig, data: access_token });
-    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token };
+    // A sign-in by an ID token that the app has names its nonce. That of a redirect is checked before.
+    const nonce: string | undefined = context.body?.idToken?.nonce;
+    signIn.tokens = { provider: account.providerId, id_token: account.idToken ?? null, access_token, nonce };
     // Within the transaction that creates the user, so that a refused sign-in stores nothing.
     if (signIn.createsUser) await exchange(signIn, context);
   }
@@ -233,7 +250,7 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
                   const grant = context && signInOf(context).grant;
                   if (!grant) return;
                   const former = await read(context);
-                  await store(context, { sessionId: id, kept: keep.opened(grant) });
+                  await store(context, { sessionId: id, kept: await shortened(keep.opened(grant)) });
                   await record(auth, id, grant.refreshToken, expiresAt).catch(report);
                   if (former) await auth.runInBackgroundOrAwait(replace(auth, former, grant));
                 },
@@ -256,9 +273,27 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
         },
       };
     },
-    endpoints: { cambioSession: sessionEndpoint(keep, options.exposeAccessToken) },
+    endpoints: {
+      cambioSession: sessionEndpoint(keep, options.exposeAccessToken),
+      cambioAccessToken: accessTokenEndpoint(keep, client, watch),
+    },
     hooks: {
       before: [
+        {
+          // An answer that was under way at the sign-out may have set the cookies of the session again.
+          matcher: ({ headers }) => Boolean(headers?.get("cookie")?.includes(`${ENDED}=`)),
+          handler: createAuthMiddleware(async (context) => {
+            const token = sessionTokenOf(context);
+            if (!token || !endedIn(context).includes(await markOf(token))) return;
+            const { authCookies } = context.context;
+            const names = [authCookies.sessionToken.name, authCookies.sessionData.name, cookieOf(context).name];
+            const nameOf = (cookie: string) => cookie.slice(0, cookie.indexOf("="));
+            const isOfSession = (cookie: string) => names.some((name) => nameOf(cookie) === name || nameOf(cookie).startsWith(`${name}.`));
+            const cookies = (context.headers?.get("cookie") ?? "").split(/; */);
+            hidden.set(context.context, cookies.filter(isOfSession).map(nameOf));
+            return { context: { headers: new Headers({ cookie: cookies.filter((cookie) => !isOfSession(cookie)).join("; ") }) } };
+          }),
+        },
         {
           // better-auth runs no hooks for sessions that it keeps in a secondary storage alone.
           matcher: ({ path, context }) => endsSessions(path) && Boolean(context.options.secondaryStorage) && !context.options.session?.storeSessionInDatabase,
@@ -281,9 +316,27 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
             if (cookies.some((cookie) => cookie.startsWith(`${authCookies.sessionToken.name}=;`))) {
               const held = await read(context);
               clear(context);
+              const token = sessionTokenOf(context);
+              if (token) {
+                const { name, attributes } = context.context.createAuthCookie(ENDED, { maxAge: ENDED_FOR });
+                const marks = [await markOf(token), ...endedIn(context)].slice(0, ENDED_SESSIONS);
+                context.setCookie(name, marks.join("."), attributes);
+              }
+              if (held && context.path === "/sign-out") emit({ type: "signOut", userId: held.kept.user.id });
               if (held?.kept.refreshToken && !(await told.get(held.sessionId))) await revoke(held.kept.refreshToken);
             }
             await Promise.all(told.values());
+          }),
+        },
+        {
+          matcher: ({ context }) => hidden.has(context),
+          handler: createAuthMiddleware(async (context) => {
+            const { authCookies, responseHeaders } = context.context;
+            const { attributes } = authCookies.sessionToken;
+            const cookies = responseHeaders?.getSetCookie() ?? [];
+            // Unless the request began another session.
+            if (cookies.some((cookie) => cookie.startsWith(`${authCookies.sessionToken.name}=`))) return;
+            for (const name of hidden.get(context.context) ?? []) context.setCookie(name, "", { ...attributes, maxAge: 0 });
           }),
         },
       ],
@@ -294,6 +347,29 @@ export function cambio(options: BetterAuthCambioOptions = {}): CambioPlugin {
 function refused(refusal: Refusal): APIError {
   const { status, message } = REFUSALS[refusal];
   return new APIError(status, { code: refusal, message });
+}
+
+/**
+ * Returns `getAccessToken` of your app: the access token of the signed-in user, refreshed if necessary.
+ *
+ * @param auth Your `betterAuth({ plugins: [cambio()] })`.
+ * @param headers Returns the headers of the current request: `headers` of `next/headers`.
+ *
+ * @example
+ * ```ts
+ * import { betterAuth } from "better-auth";
+ * import { accessTokenOf, cambio } from "@cambio/next-auth/better-auth";
+ *
+ * const auth = betterAuth({ plugins: [cambio()] });
+ * export const tokenOf = (request: Request) => accessTokenOf(auth, () => request.headers)();
+ * ```
+ */
+export function accessTokenOf(auth: { api: object }, headers: () => Headers | Promise<Headers>): GetAccessToken {
+  return async (asked = {}) => {
+    const { cambioAccessToken } = auth.api as Partial<Record<string, (input: object) => Promise<AccessToken>>>;
+    if (!cambioAccessToken) throw new CambioError("misconfigured", "accessTokenOf: betterAuth has no plugin cambio()");
+    return cambioAccessToken({ headers: await headers(), body: asked });
+  };
 }
 
 function endsSessions(path: string | undefined): boolean {
@@ -332,24 +408,71 @@ async function prolong({ internalAdapter }: AuthContext, sessionId: string, expi
     await internalAdapter.updateVerificationByIdentifier(identifier, { expiresAt: expiryOf(expiresAt) });
 }
 
+/**
+ * Returns the session at Cambio of the current session of better-auth, refreshed if necessary, or the reason why there
+ * is none.
+ */
+async function current(context: GenericEndpointContext, keep: Keeper, refused?: string): Promise<Kept | "signed out" | "without Cambio"> {
+  const session = await getSessionFromCtx(context);
+  if (!session) return "signed out";
+  const held = await read(context);
+  // The session began before the app had Cambio, or without a provider.
+  if (held?.sessionId !== session.session.id) return "without Cambio";
+  const next = await keep.fresh(held.kept, refused);
+  if (next === held.kept) return next;
+  const kept = await shortened(next);
+  await store(context, { ...held, kept });
+  return kept;
+}
+
 /** Returns the endpoint of the session at Cambio, which is `null` if the user is not signed in. */
 function sessionEndpoint(keep: Keeper, exposeAccessToken = false) {
   return createAuthEndpoint(
     "/cambio/session",
     { method: "GET", requireHeaders: true, metadata: { noStore: true } },
     async (context): Promise<CambioSessionAnswer | null> => {
-      const current = await getSessionFromCtx(context);
-      if (!current) return null;
-      const held = await read(context);
-      // The session began before the app had Cambio, or without a provider.
-      if (held?.sessionId !== current.session.id) return { error: "SessionEnded" };
-      const next = await keep.fresh(held.kept);
-      if (next !== held.kept) await store(context, { ...held, kept: next });
-      const shown = state(next);
+      const kept = await current(context, keep);
+      if (typeof kept === "string") return kept === "signed out" ? null : { error: "SessionEnded" };
+      const shown = state(kept);
       // A call from the app's own server has no request.
-      return { ...(exposeAccessToken || !context.request || "error" in shown ? shown : {}), user: next.user };
+      return { ...(exposeAccessToken || !context.request || "error" in shown ? shown : {}), user: kept.user };
     },
   );
+}
+
+/** Returns the endpoint of access tokens, which browsers cannot call. */
+function accessTokenEndpoint(keep: Keeper, client: CambioClient, watch: ReturnType<typeof watcher>) {
+  return createAuthEndpoint(
+    "/cambio/access-token",
+    { method: "POST", requireHeaders: true, metadata: { SERVER_ONLY: true } },
+    async (context): Promise<AccessToken> => {
+      const asked: AccessTokenOptions = context.body ?? {};
+      const kept = await current(context, keep, asked.refused);
+      if (kept === "without Cambio") throw new CambioError("ended", "the sign-in has no token of a provider");
+      return issued(kept === "signed out" ? undefined : kept, asked, client, watch);
+    },
+  );
+}
+
+/** Returns a session as its cookie contains it. */
+async function shortened(kept: Kept): Promise<Kept> {
+  return { ...kept, user: await fitting(kept) };
+}
+
+/** Returns better-auth's token of the session of a request, which its cookie has before the signature. */
+function sessionTokenOf(context: GenericEndpointContext): string | undefined {
+  return context.getCookie(context.context.authCookies.sessionToken.name)?.split(".")[0];
+}
+
+/** Returns the marks of the sessions that this browser ended, the last one first. */
+function endedIn(context: GenericEndpointContext): string[] {
+  return context.getCookie(context.context.createAuthCookie(ENDED).name)?.split(".") ?? [];
+}
+
+/** Returns the mark of a session in the list of ended ones, from which nobody can derive its token. */
+async function markOf(token: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(token));
+  return Array.from(new Uint8Array(digest, 0, 8), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 function cookieOf({ context }: GenericEndpointContext) {

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import type { AccessToken, AccessTokenOptions } from "./fetch.js";
 import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
-import { keeper, type Kept, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
+import { keeper, type Kept, OF_SESSION, type RefreshOptions, type Refusal, type SessionProblem, state, watcher, type WatchOptions, within } from "./keep.js";
 import type { Vouch } from "./vouch.js";
 
 /** Options of sign-ins and sessions. */
@@ -99,7 +99,7 @@ export interface DeclaredSession extends Omit<CambioSession, "accessToken" | "er
 export type GetAccessToken = (options?: AccessTokenOptions) => Promise<AccessToken>;
 
 /** A read of the session for its tokens, passed from `accessTokenOf` to the callbacks that next-auth calls. */
-interface Reading {
+export interface Reading {
   refused?: string | undefined;
   /** Set if a sign-in has just replaced the session, which is then not refreshed. */
   isFormer?: true;
@@ -108,13 +108,13 @@ interface Reading {
 }
 
 /** Cambio's part of the token, as passed to the app's own callbacks. */
-export type Visible = Omit<Kept, "refreshToken" | "user"> & {
+export type Visible = Omit<Kept, "refreshToken" | "former" | "user"> & {
   /** The user at Cambio. The picture is null if its URL is too long for a cookie; `client.me()` returns it. */
   user: Profile;
 };
 
 /** A user without the identities. */
-type Profile = Omit<User, "identities">;
+export type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 /** A sign-in as next-auth passes it to the callbacks. */
 export type SignIn = {
@@ -203,9 +203,9 @@ export function steps(options: SessionOptions) {
       const cambio: Kept | undefined = grant
         ? { ...keep.opened(grant), id: crypto.randomUUID().slice(28) }
         : held && { ...(await keep.fresh(held, trigger === "update" ? held.accessToken : reading?.refused)), id: held.id };
-      if (cambio) cambio.user = fitting(cambio);
+      if (cambio) cambio.user = await fitting(cambio);
       const token = cambio ? { ...parameters.token, cambio: visible(cambio) } : parameters.token;
-      const shown = own && account && !providerTokens && { account: (await import("./account.js")).withoutTokens(account) };
+      const shown = own && account && !providerTokens && { account: (await rare()).withoutTokens(account) };
       const next = own ? await own({ ...parameters, token, ...shown }) : token;
       if (account) await replace(cambio?.refreshToken);
       // At a sign-in, a callback that returns a new token keeps the grant; later, a callback may remove `cambio`.
@@ -245,14 +245,10 @@ export function steps(options: SessionOptions) {
 
     accessTokenOf(session: () => Promise<unknown>): GetAccessToken {
       readSession = session;
-      return async ({ refused } = {}) => {
-        const reading: Reading = { refused };
+      return async (asked = {}) => {
+        const reading: Reading = { refused: asked.refused };
         const found = await readings.run(reading, session);
-        if (found && !("kept" in reading)) throw new CambioError("misconfigured", "accessTokenOf: the session is cached");
-        const { accessToken: token, expiresAt, error }: CambioSession = reading.kept ? state(reading.kept) : {};
-        if (token) return { token, expiresAt: expiresAt as number };
-        const reason = found && !reading.kept ? "the sign-in has no token of a provider" : "the session has no access token";
-        throw new CambioError(error === "Unavailable" ? "unavailable" : "ended", reason);
+        return (await rare()).read(found, reading, asked, client, watch);
       };
     },
 
@@ -265,13 +261,11 @@ export function steps(options: SessionOptions) {
   };
 }
 
-/** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
-export const OF_SESSION = 48;
+/** Returns what most requests do not need, which is loaded when it is first needed. */
+const rare = () => import("./on-demand.js");
 
-/** Returns what sign-ins alone need. */
-const rare = () => import("./sign-in.js");
 
-function visible({ refreshToken, ...rest }: Kept): Visible {
+function visible({ refreshToken, former, ...rest }: Kept): Visible {
   return rest;
 }
 
@@ -282,9 +276,9 @@ function visible({ refreshToken, ...rest }: Kept): Visible {
 const ROOM = 2_300;
 
 /** Returns the user without the identities, and without a picture that does not fit into a cookie. */
-function fitting({ accessToken, refreshToken, user: { identities, ...user } }: Kept): User {
-  const { length } = new TextEncoder().encode(accessToken + refreshToken + user.name + user.email + user.picture);
-  if (length > ROOM) user.picture = null;
+export async function fitting({ accessToken, refreshToken, former, user: { identities, ...user } }: Kept): Promise<User> {
+  const { length } = new TextEncoder().encode(accessToken + refreshToken + former + user.name + user.email + user.picture);
+  if (length > ROOM) (await rare()).shorten(user, length);
   return user as User;
 }
 
@@ -315,32 +309,20 @@ export function revoker(options: CambioOptions & WatchOptions): (refreshToken: s
     }, "a session was not ended: ");
 }
 
-/** By error code, or by kind; `CambioMisconfigured` for all others. */
-const REFUSALS: Record<string, Refusal> = {
-  unauthorized_client: "AccessDenied",
-  denied: "AccessDenied",
-  refused: "CambioRefused",
-  ended: "CambioRefused",
-  unavailable: "CambioUnavailable",
-};
-
 /** Returns the grant, or the name of the error page's error. */
 export async function exchanged(
   client: CambioClient,
-  { report, emit }: ReturnType<typeof watcher>,
+  watch: ReturnType<typeof watcher>,
   account: ProviderTokens,
   userAgent?: string | null,
 ): Promise<Grant | Refusal> {
   const { provider } = account;
   try {
     const grant = await client.exchange(account, { userAgent });
-    emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    watch.emit({ type: "signIn", userId: grant.user.id, provider, isNewUser: grant.isNewUser });
+    if (grant.isNewUser) (await rare()).markNewUser();
     return grant;
   } catch (failure) {
-    const error = failure as CambioError;
-    const page = REFUSALS[error.code as string] ?? REFUSALS[error.kind] ?? "CambioMisconfigured";
-    report(error, "", page === "AccessDenied" || page === "CambioRefused" ? "info" : undefined);
-    emit({ type: "signInFailed", provider, page, error });
-    return page;
+    return (await rare()).refusal(failure as CambioError, provider, watch);
   }
 }

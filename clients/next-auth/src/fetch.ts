@@ -31,6 +31,11 @@ export interface AccessToken {
 export interface AccessTokenOptions {
   /** An access token that the API refused with 401. The next token replaces it although it has not expired. */
   refused?: string;
+  /**
+   * The API that the token is for: one of the app's audiences at Cambio. Each audience has a token of its own, which
+   * the process keeps until it expires. By default, the token is that of the session.
+   */
+  audience?: string | undefined;
 }
 
 /**
@@ -47,6 +52,24 @@ export interface AccessTokenOptions {
 export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<AccessToken, "token">>;
 
 /**
+ * Options of the calls to one API.
+ *
+ * @example
+ * ```ts
+ * import { cambioFetch, type CambioFetchOptions } from "@cambio/next-auth/fetch";
+ *
+ * const options: CambioFetchOptions = { audience: "https://orders.example.com" };
+ * export const orders = cambioFetch(getAccessToken, "https://orders.example.com", options);
+ * ```
+ */
+export interface CambioFetchOptions {
+  /** The audience of the API, if its token is not that of the session. It requires `getAccessToken`. */
+  audience?: string | undefined;
+  /** Another `fetch`. By default, each call looks up the global one. */
+  fetch?: typeof globalThis.fetch | undefined;
+}
+
+/**
  * Returns a `fetch` for your own API at `url`, which sends an access token. It fits openapi-fetch, ofetch and ky.
  *
  * A path is joined to `url`. The token goes to no other origin and to no path outside of that of `url`: such a call
@@ -60,6 +83,7 @@ export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<Acc
  * `unavailable` that a later call may succeed. All other errors are those of `fetch`.
  *
  * @param from `getAccessToken`, or a session that has its access token (`exposeAccessToken`).
+ * @param options The audience of the API, or another `fetch`.
  *
  * @example
  * ```ts
@@ -83,8 +107,9 @@ export type TokenSource = (options?: AccessTokenOptions) => PromiseLike<Pick<Acc
 export function cambioFetch(
   from: TokenSource | { accessToken?: string | undefined; error?: string | undefined } | null | undefined,
   url: string,
-  fetch?: typeof globalThis.fetch,
+  options: CambioFetchOptions | typeof globalThis.fetch = {},
 ): (input: string | URL | Request, init?: RequestInit) => Promise<Response> {
+  const { audience, fetch } = typeof options === "function" ? { fetch: options } : options;
   return async (input, init) => {
     const request = "url" in Object(input) ? (input as Request) : undefined;
     const target = within(url, request ? request.url : String(input));
@@ -94,16 +119,17 @@ export function cambioFetch(
       return (fetch ?? globalThis.fetch)(input, { redirect: "manual", ...init, headers });
     };
     if (typeof from !== "function") {
+      if (audience) throw new CambioError("misconfigured", "cambioFetch: a session has no token for another audience: pass getAccessToken");
       if (from?.accessToken) return send(from.accessToken, request ?? target);
       throw new CambioError(from?.error === "Unavailable" ? "unavailable" : "ended", "the session has no access token");
     }
-    const { token } = await from();
+    const { token } = await from(audience ? { audience } : undefined);
     // A stream, or the chunks that Node.js accepts as well, can be read once. The first attempt consumes the body of
     // a request.
     const copy = Symbol.asyncIterator in Object(init?.body) ? undefined : (request?.clone() ?? target);
     const answer = await send(token, request ?? target);
     if (answer.status !== 401 || !copy) return answer;
-    const next = await from({ refused: token });
+    const next = await from({ refused: token, audience });
     if (next.token === token) return answer;
     // Frees the connection. `cancel` would wait for the copies that Next.js makes of an answer.
     await answer.text();

@@ -157,6 +157,8 @@ export interface ProviderTokens {
   access_token?: string | null;
   /** A JWT of `vouch()`, by which the app vouches for the user; the client sends it before any other token. */
   jwt?: string | null;
+  /** The nonce that the app sent to the provider. Cambio refuses an ID token with another one. */
+  nonce?: string | null | undefined;
 }
 
 /**
@@ -413,11 +415,12 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
   }
 
   return {
-    async exchange({ provider, jwt, id_token, access_token }, more) {
+    async exchange({ provider, jwt, id_token, access_token, nonce }, more) {
       // A JWT names its issuer. An access token is opaque, so the provider's name goes with it.
-      const subject =
-        jwt || id_token
-          ? { subject_token: jwt || id_token || "", subject_token_type: `${TOKEN_TYPE}${jwt ? "jwt" : "id_token"}` }
+      const subject = jwt
+        ? { subject_token: jwt, subject_token_type: `${TOKEN_TYPE}jwt` }
+        : id_token
+          ? { subject_token: id_token, subject_token_type: `${TOKEN_TYPE}id_token`, nonce: nonce ?? "" }
           : { subject_token: access_token ?? "", subject_token_type: `${TOKEN_TYPE}access_token`, subject_issuer: provider };
       if (!subject.subject_token) throw new CambioError("misconfigured", `the sign-in has no token of ${provider}`);
       const { scope, audience } = options;

@@ -55,10 +55,10 @@ export type CambioEvent =
   | { type: "signIn"; userId: string; provider: string; isNewUser: boolean | undefined }
   /** A sign-in failed; `page` is the `?error=` of the error page. */
   | { type: "signInFailed"; provider: string; page: Refusal; error: CambioError }
-  /** A session has new tokens. */
-  | { type: "refresh"; userId: string }
+  /** A session has new tokens, or a token for another `audience`. */
+  | { type: "refresh"; userId: string; audience?: string }
   /** A refresh failed; the session continues, and a later request tries again. */
-  | { type: "refreshFailed"; userId: string; error: CambioError }
+  | { type: "refreshFailed"; userId: string; audience?: string; error: CambioError }
   /** Cambio ended the session: the user has to sign in again. */
   | { type: "sessionEnded"; userId: string }
   /** The user signed out. */
@@ -74,6 +74,10 @@ export interface Kept {
   /** The time of the next refresh, in milliseconds since the epoch. */
   refreshAt: number;
   refreshToken: string;
+  /**
+   * The end of the refresh token that the last refresh sent; it begins like the current one. Missing after a sign-in.
+   */
+  former?: string | undefined;
   user: User;
   /** Set if Cambio ended the session. */
   hasEnded?: true;
@@ -90,10 +94,13 @@ export function state({ accessToken, expiresAt, hasEnded }: Kept): { accessToken
   return Date.now() < expiresAt ? { accessToken, expiresAt } : { error: "Unavailable" };
 }
 
+/** The length of the prefix that all refresh tokens of a session share: `cbr_`, its user and its id. */
+export const OF_SESSION = 48;
+
 /** The time for which later requests share the result of a refresh, in milliseconds. */
-const REMEMBERED = 5_000;
+export const REMEMBERED = 5_000;
 /** The longest time that a request waits for a refresh while its token is good, in milliseconds. */
-const PATIENCE = 1_000;
+export const PATIENCE = 1_000;
 
 /** Keeps sessions fresh. */
 export interface Keeper {
@@ -125,12 +132,14 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
   }
 
   /** Returns the next session, or `undefined` if Cambio does not answer. */
-  async function refreshed(session: Kept): Promise<Kept | undefined> {
-    const userId = session.user.id;
+  async function refreshed(session: Kept, sent: string, signal?: AbortSignal): Promise<Kept | undefined> {
+    const { refreshToken, refreshAt, former, user } = session;
+    const userId = user.id;
     try {
-      const grant = await client.refresh(session.refreshToken);
+      const next = opened(await client.refresh(sent, { signal }));
       emit({ type: "refresh", userId });
-      return opened(grant);
+      // Another cookie may contain the same refresh token. Both are due at the same time.
+      return sent === refreshToken ? { ...next, former: sent.slice(OF_SESSION) } : { ...next, refreshAt, former };
     } catch (failure) {
       const error = failure as CambioError;
       if (error.kind === "ended") {
@@ -143,28 +152,29 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
     }
   }
 
-  function started(session: Kept): Run {
+  function started(session: Kept, sent: string, signal?: AbortSignal): Run {
     const run: Run = {
       startedAt: Date.now(),
       forgottenAt: Infinity,
-      next: refreshed(session).then((next) => {
+      next: refreshed(session, sent, signal).then((next) => {
         run.forgottenAt = Date.now() + REMEMBERED;
-        run.hasFailed = !next;
-        run.accessToken = next?.accessToken;
+        run.accessToken = next ? next.accessToken : null;
         return next;
       }),
     };
-    runs.set(session.refreshToken, run);
+    runs.set(sent, run);
     return run;
   }
 
   async function fresh(session: Kept, refused = ""): Promise<Kept> {
+    if (session.hasEnded || (Date.now() < session.refreshAt && session.accessToken !== refused)) return session;
+    const isEarly = session.former && Date.now() < session.refreshAt;
+    const [sent, signal] = isEarly ? await (await import("./on-demand.js")).sendable(session) : [session.refreshToken];
     const now = Date.now();
-    if (session.hasEnded || (now < session.refreshAt && session.accessToken !== refused)) return session;
     for (const [token, { forgottenAt }] of runs) if (forgottenAt <= now) runs.delete(token);
-    const known = runs.get(session.refreshToken);
-    const isOfUse = known && !(known.hasFailed && session.expiresAt <= now) && known.accessToken !== refused;
-    const { startedAt, next } = isOfUse ? known : started(session);
+    const known = runs.get(sent);
+    const isOfUse = known && (known.accessToken !== null || now < session.expiresAt) && known.accessToken !== refused;
+    const { startedAt, next } = isOfUse ? known : started(session, sent, signal);
     const patience = Math.max(startedAt + PATIENCE - now, 0);
     // If the token expires while the request waits, the request needs the next token.
     const isGood = now + patience < session.expiresAt;
@@ -178,8 +188,8 @@ export function keeper(client: CambioClient, { refreshBefore = 60_000, ...option
 interface Run {
   startedAt: number;
   forgottenAt: number;
-  hasFailed?: boolean;
-  accessToken?: string | undefined;
+  /** The access token of the result; null if the refresh failed. */
+  accessToken?: string | null;
   next: Promise<Kept | undefined>;
 }
 

@@ -1,4 +1,4 @@
-/** The parts of a sign-in that other requests do not need. The core loads this module at a sign-in. */
+/** The parts of a sign-in that other requests do not need. */
 import { exchanged, type SessionOptions, type SignIn } from "./callbacks.js";
 import type { CambioClient, CambioError, Grant } from "./index.js";
 import type { Refusal, watcher } from "./keep.js";

@@ -2,13 +2,18 @@
 /** Tests the plugin in a real better-auth with a provider in this file. */
 import assert from "node:assert/strict";
 import { beforeEach, mock, test } from "node:test";
-import { cambio } from "@cambio/next-auth/better-auth";
+import { isCambioError } from "@cambio/next-auth";
+import { accessTokenOf, cambio } from "@cambio/next-auth/better-auth";
+import { cambioFetch } from "@cambio/next-auth/fetch";
 import { betterAuth } from "better-auth";
 import { memoryAdapter } from "better-auth/adapters/memory";
 import { genericOAuth } from "better-auth/plugins";
 import { genericGitHub, grant, serverOfTests, USER } from "./server.mjs";
 
 const APP = "http://localhost:3000";
+
+/** The user as a session shows it. */
+const { identities: _, ...SHOWN } = USER;
 
 const server = await serverOfTests();
 beforeEach(() => {
@@ -112,7 +117,7 @@ test("a sign-in is traded, and the session shows the user of the API", async () 
 
   const session = await browser.session();
 
-  assert.deepEqual(session, { accessToken: "access-1", expiresAt: Date.now() + 900_000, user: USER });
+  assert.deepEqual(session, { accessToken: "access-1", expiresAt: Date.now() + 900_000, user: SHOWN });
   assert.deepEqual(await browser.rendering(), session);
   const [{ form, headers }] = server.requests;
   assert.deepEqual([form.subject_issuer, form.subject_token, headers["user-agent"]], ["github", "gho_1", "Firefox"]);
@@ -124,6 +129,20 @@ test("of an OpenID provider, the ID token is sent", async () => {
   await signedIn(start({}, { accessToken: "opaque", idToken: "eyJ1" }));
   const { subject_token, subject_issuer } = server.requests[0].form;
   assert.deepEqual([subject_token, subject_issuer], ["eyJ1", undefined]);
+});
+
+test("the nonce of a sign-in by an ID token that the app has goes to Cambio, and a redirect has none", async () => {
+  const claims = { sub: "1", name: "Ada", email: "ada@example.com", email_verified: true };
+  const token = ["{}", JSON.stringify(claims), ""].map((part) => Buffer.from(part).toString("base64url")).join(".");
+  const google = { clientId: "id", clientSecret: "secret", verifyIdToken: async () => true };
+  server.answer = () => ({ body: grant(1) });
+  const browser = new Browser(start({ socialProviders: { google } }));
+  for (const nonce of ["n-1", undefined]) {
+    server.requests.length = 0;
+    const answer = await browser.ask("sign-in/social", { provider: "google", idToken: { token, nonce } });
+    assert.equal(answer.status, 200, await answer.text());
+    assert.deepEqual([server.requests[0].form.subject_token, server.requests[0].form.nonce], [token, nonce]);
+  }
 });
 
 test("who signs in again has a new session, with the tokens of that sign-in", async () => {
@@ -196,7 +215,7 @@ test("only Cambio's own word ends a session", async () => {
   later(901);
   server.answer = () => ({ status: 400, body: { error: "invalid_grant" } });
 
-  assert.deepEqual(await browser.session(), { error: "SessionEnded", user: USER });
+  assert.deepEqual(await browser.session(), { error: "SessionEnded", user: SHOWN });
   const asked = server.requests.length;
   assert.equal((await browser.session()).error, "SessionEnded");
   assert.equal(server.requests.length, asked, "there is nothing more to ask");
@@ -207,7 +226,7 @@ test("while Cambio is down the session stays, and goes on afterwards", async () 
   later(901);
   for (const answer of [{ status: 503 }, { status: 401, body: { error: "invalid_client" } }]) {
     server.answer = () => answer;
-    assert.deepEqual(await browser.session(), { error: "Unavailable", user: USER });
+    assert.deepEqual(await browser.session(), { error: "Unavailable", user: SHOWN });
   }
   server.answer = () => ({ body: grant(2) });
   assert.equal((await browser.session()).accessToken, "access-2");
@@ -452,4 +471,126 @@ test("a token that is too large for one cookie is in several", async () => {
 
 test("without the tokens of each sign-in it does not start", async () => {
   await assert.rejects(start({ account: { updateAccountOnSignIn: false } }).$context, /updateAccountOnSignIn/);
+});
+
+test("the cookie has no identities, and stays small for a user with many", async () => {
+  const identities = Array.from({ length: 16 }, () => ({ provider: "p".repeat(32), subject: "s".repeat(255), username: "u".repeat(255) }));
+  const browser = await signedIn(start(), { user: { ...USER, identities } });
+  assert.deepEqual((await browser.session()).user, SHOWN);
+  const size = () => [...browser.cookies].filter(([name]) => name.includes("cambio")).reduce((sum, [name, value]) => sum + name.length + value.length, 0);
+  assert.ok(size() < 1_500, `${size()} bytes`);
+  later(900);
+  server.answer = () => ({ body: grant(2, { user: { ...USER, identities } }) });
+  assert.equal((await browser.session()).accessToken, "access-2");
+  assert.ok(size() < 1_500, `${size()} bytes after a refresh`);
+});
+
+test("a sign-out is an event, and no other request is", async () => {
+  /** @type {import("@cambio/next-auth/better-auth").CambioEvent[]} */
+  const events = [];
+  const auth = start(STORES["a database"]().options, undefined, { onEvent: (/** @type {any} */ event) => void events.push(event) });
+  const browser = await signedIn(auth);
+  const other = await signedIn(auth);
+  await browser.session();
+  await browser.ask("revoke-session", { token: await sessionToken(other) });
+  events.length = 0;
+  await browser.ask("sign-out", {});
+  await browser.ask("sign-out", {});
+  assert.deepEqual(events, [{ type: "signOut", userId: USER.id }]);
+});
+
+for (const [kept, options] of /** @type {[string, object][]} */ ([
+  ["no store", { session: { cookieCache: { enabled: true, maxAge: 3_600, strategy: "jwe" } } }],
+  ["a signed cache in a cookie", { session: { cookieCache: { enabled: true, maxAge: 3_600 } } }],
+])) {
+  /**
+   * A browser whose user signed out, and whose cookies a late answer has set again.
+   * @param {ReturnType<typeof start>} auth
+   */
+  async function restored(auth) {
+    const browser = await signedIn(auth);
+    await browser.session();
+    await browser.ask("get-session");
+    const before = new Map(browser.cookies);
+    assert.equal((await browser.ask("sign-out", {})).status, 200);
+    for (const [name, value] of before) browser.cookies.set(name, value);
+    return { browser, before };
+  }
+
+  test(`with ${kept}, a late answer does not undo a sign-out`, async () => {
+    const { browser } = await restored(start(options));
+    assert.equal(await browser.auth.api.getSession({ headers: browser.headers }), null, "a server component cannot remove the cookies");
+    assert.equal(await browser.auth.api.cambioSession({ headers: browser.headers }), null);
+    assert.equal(await (await browser.ask("get-session")).json(), null);
+    assert.deepEqual(
+      [...browser.cookies.keys()].filter((name) => /session|cambio/.test(name)),
+      ["better-auth.ended_sessions"],
+      "the answer removes the cookies",
+    );
+    assert.equal(await browser.session(), null);
+  });
+
+  test(`with ${kept}, the user can sign in again after a late answer, and as often as before`, async () => {
+    const { browser, before } = await restored(start(options));
+    for (let nth = 2; nth < 8; nth++) {
+      server.answer = () => ({ body: grant(nth) });
+      assert.equal((await browser.signIn()).pathname, "/");
+      assert.equal((await browser.session()).accessToken, `access-${nth}`);
+      if (nth === 4) for (const [name, value] of before) browser.cookies.set(name, value);
+      if (nth !== 4) await browser.ask("sign-out", {});
+    }
+    assert.ok(`${browser.cookies.get("better-auth.ended_sessions")}`.length < 100);
+  });
+
+  test(`with ${kept}, the sign-out of another session of this browser hides no other one`, async () => {
+    const auth = start(options);
+    const { browser } = await restored(auth);
+    const other = await signedIn(auth);
+    other.cookies.set("better-auth.ended_sessions", browser.cookies.get("better-auth.ended_sessions") ?? assert.fail("there is no such cookie"));
+    assert.equal((await other.session()).accessToken, "access-1");
+    assert.doesNotMatch(other.cookies.get("better-auth.ended_sessions") ?? "", new RegExp(other.cookies.get("better-auth.session_token")?.split(".")[0] ?? ""));
+  });
+}
+
+/** @param {Promise<unknown>} call @param {import("@cambio/next-auth").CambioErrorKind} kind */
+const failsWith = (call, kind) => assert.rejects(call, (error) => isCambioError(error) && error.kind === kind);
+
+test("getAccessToken returns the token of the session, refreshed, and tokens for other audiences", async () => {
+  const auth = start({}, undefined, { exposeAccessToken: false });
+  const browser = await signedIn(auth);
+  const getAccessToken = accessTokenOf(auth, async () => browser.headers);
+  assert.deepEqual(await getAccessToken(), { token: "access-1", expiresAt: Date.now() + 900_000 });
+
+  server.answer = ({ form }) => ({ body: grant(2, { access_token: `${form.audience ?? "own"} 2` }) });
+  assert.equal((await getAccessToken({ audience: "https://orders.example.com" })).token, "https://orders.example.com 2");
+  assert.equal((await getAccessToken()).token, "access-1");
+  assert.equal((await getAccessToken({ refused: "access-1" })).token, "own 2");
+  later(850);
+  assert.equal((await getAccessToken()).token, "own 2");
+
+  server.answer = ({ headers }) => (headers.authorization === "Bearer own 2" ? { body: [1] } : { status: 404 });
+  assert.deepEqual(await (await cambioFetch(getAccessToken, server.url)("/orders")).json(), [1]);
+});
+
+test("getAccessToken says why there is no token", async () => {
+  const auth = start();
+  const browser = new Browser(auth);
+  const getAccessToken = accessTokenOf(auth, () => browser.headers);
+  await failsWith(getAccessToken(), "ended");
+  await browser.ask("sign-up/email", { name: "Ada", email: "ada@example.com", password: "correct horse" });
+  await failsWith(getAccessToken(), "ended");
+  browser.cookies.clear();
+  server.answer = () => ({ body: grant(1) });
+  await browser.signIn();
+  later(901);
+  server.answer = () => ({ status: 503 });
+  await failsWith(getAccessToken(), "unavailable");
+  server.answer = () => ({ status: 400, body: { error: "invalid_grant" } });
+  await failsWith(getAccessToken(), "ended");
+  await failsWith(accessTokenOf({ api: {} }, () => browser.headers)(), "misconfigured");
+});
+
+test("no browser can call the endpoint of access tokens", async () => {
+  const browser = await signedIn(start());
+  for (const body of [undefined, {}]) assert.equal((await browser.ask("cambio/access-token", body)).status, 404);
 });

@@ -80,7 +80,7 @@ for (const [version, start] of /** @type {const} */ ([
     const session = JSON.parse((await app.get("/api/auth/session")).body);
     assert.equal(session.accessToken, token);
     assert.equal(session.user.id, user.id);
-    return { app, session, size: Math.max(atSignIn, size()) };
+    return { app, session, size: Math.max(atSignIn, size()), sizeNow: size };
   }
 
   test(`${version}: by default, the cookie is smaller than 2,500 bytes and shows all of the profile`, async () => {
@@ -96,6 +96,36 @@ for (const [version, start] of /** @type {const} */ ([
     assert.equal(session.user.email, LONGEST.email);
     assert.equal(session.user.image, null, "a picture that does not fit is left out");
     assert.equal(session.user.name, LONGEST.name);
+  });
+
+  for (const [which, user, most] of /** @type {const} */ ([
+    ["of a usual user", OCTOCAT, 2_500],
+    ["with each member of the profile at its limit", LONGEST, 4_000],
+  ])) {
+    test(`${version}: after a refresh, the cookie ${which} has at most ${most} bytes`, async (t) => {
+      const { app, sizeNow } = await signedIn(user, accessToken());
+      const next = accessToken({ jti: "01a20d4b-4851-7307-bbca-e78d2750008c" });
+      server.answer = () => ({ body: grant(2, { user, access_token: next, refresh_token: REFRESH_TOKEN.replace(/r/g, "s") }) });
+      t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 14.5 * 60_000 });
+      const { accessToken: shown, user: shownUser } = JSON.parse((await app.get("/api/auth/session")).body);
+      assert.equal(shown, next);
+      assert.ok(user.name.startsWith(shownUser.name) && Buffer.byteLength(shownUser.name) >= Math.min(Buffer.byteLength(user.name), 900), shownUser.name);
+      assert.ok(sizeNow() <= most, `${sizeNow()} bytes`);
+    });
+  }
+
+  test(`${version}: roles at their limit stay complete, whatever the cookie leaves out`, async (t) => {
+    const roles = /** @type {any} */ (ROLES);
+    const callbacks = { session: (/** @type {any} */ { session, token }) => ({ ...session, roles: token.cambio.user.roles }) };
+    const user = { ...LONGEST, roles };
+    const { app, session } = await signedIn(user, accessToken({ roles, own: "c".repeat(1010) }), { callbacks });
+    assert.deepEqual(session.roles, ROLES);
+    server.answer = () => ({ body: grant(2, { user, access_token: accessToken({ roles }), refresh_token: REFRESH_TOKEN.replace(/r/g, "s") }) });
+    t.mock.timers.enable({ apis: ["Date"], now: Date.now() + 14.5 * 60_000 });
+    const later = JSON.parse((await app.get("/api/auth/session")).body);
+    assert.deepEqual(later.roles, ROLES);
+    assert.equal(Buffer.byteLength(later.user.name), 900, "the name is shortened to whole characters, and not further");
+    assert.equal(later.user.email, LONGEST.email);
   });
 
   test(`${version}: a long picture with a name of the usual length stays as it is`, async () => {

@@ -65,6 +65,17 @@ function injected(answer = () => Response.json(grant(1)), options) {
   return { client: createClient({ url, clientId: "a", clientSecret: "b", fetch, ...options }), calls };
 }
 
+test("the nonce goes with an ID token, and with no access token", async () => {
+  const client = createClient({ url: server.url, clientId: "nextjs", clientSecret: "secret" });
+  await client.exchange({ provider: "google", id_token: "eyJ1", nonce: "n-1" });
+  await client.exchange({ provider: "google", id_token: "eyJ1", nonce: null });
+  await client.exchange({ provider: "github", access_token: "gho_1", nonce: "n-1" });
+  assert.deepEqual(
+    server.requests.map(({ form }) => form.nonce),
+    ["n-1", undefined, undefined],
+  );
+});
+
 test("an access token is sent with its provider's name", async () => {
   server.answer = () => ({ body: grant(1, { is_new_user: true, scope: "orders:read" }) });
   const asked = Date.now();

@@ -1,7 +1,8 @@
 // @ts-check
-/** `cambioFetch` as the `fetch` of published clients. */
+/** `cambioFetch` as the `fetch` of published clients, with a session and with `getAccessToken`. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { CambioError, isCambioError } from "@cambio/next-auth";
 import { cambioFetch } from "@cambio/next-auth/fetch";
 import ky from "ky";
 import { createFetch } from "ofetch";
@@ -86,4 +87,62 @@ for (const [name, client] of Object.entries(CLIENTS)) {
     }
     assert.equal(server.requests.length, 0);
   });
+
+  /** A source of tokens as `getAccessToken`, and what it was asked for. */
+  function source() {
+    /** @type {object[]} */
+    const asked = [];
+    const tokens = async (/** @type {{ refused?: string, audience?: string | undefined }} */ options = {}) => {
+      asked.push(options);
+      return { token: options.refused ? "new" : "old", expiresAt: Infinity };
+    };
+    return { asked, tokens };
+  }
+
+  test(`${name} calls with getAccessToken, and a call that the API refuses is repeated with its body and another token`, async () => {
+    server.answer = ({ headers }) => (headers.authorization === "Bearer new" ? { body: USER } : { status: 401, body: {} });
+    const { asked, tokens } = source();
+    const api = client(`${server.url}/v1`, cambioFetch(tokens, `${server.url}/v1`, { audience: "https://orders.example.com" }));
+
+    assert.equal((await api.read()).name, "Ada");
+    assert.equal((await api.write()).name, "Ada");
+
+    const audience = "https://orders.example.com";
+    assert.deepEqual(asked, [{ audience }, { refused: "old", audience }, { audience }, { refused: "old", audience }]);
+    assert.deepEqual(
+      server.requests.map(({ method, path, headers, form }) => [method, path, headers.authorization, Object.keys(form)]),
+      [
+        ["GET", "/v1/orders?page=2", "Bearer old", []],
+        ["GET", "/v1/orders?page=2", "Bearer new", []],
+        ["POST", "/v1/orders", "Bearer old", ['{"item":"tea"}']],
+        ["POST", "/v1/orders", "Bearer new", ['{"item":"tea"}']],
+      ],
+    );
+  });
+
+  test(`${name} gets a second 401 as the answer of the API`, async () => {
+    server.answer = () => ({ status: 401, body: {} });
+    const api = client(`${server.url}/v1`, cambioFetch(source().tokens, `${server.url}/v1`));
+    await assert.rejects(
+      async () => void (await api.read()),
+      (/** @type {unknown} */ error) => api.statusOf(error) === 401,
+    );
+    assert.equal(server.requests.length, 2);
+  });
+
+  test(`${name} fails with the error of getAccessToken`, async () => {
+    const ended = () => Promise.reject(new CambioError("ended", "the session has no access token"));
+    const api = client(`${server.url}/v1`, cambioFetch(ended, `${server.url}/v1`));
+    await assert.rejects(
+      async () => void (await api.read()),
+      (/** @type {unknown} */ error) => api.causeOf(error).kind === "ended",
+    );
+    assert.equal(server.requests.length, 0);
+  });
 }
+
+test("a session has the token of no other audience, so a call with one fails and sends nothing", async () => {
+  const call = cambioFetch({ accessToken: "access-1" }, server.url, { audience: "https://orders.example.com" })("/orders");
+  await assert.rejects(call, (error) => isCambioError(error) && error.kind === "misconfigured" && /getAccessToken/.test(error.message));
+  assert.equal(server.requests.length, 0);
+});
