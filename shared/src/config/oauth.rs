@@ -4,6 +4,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{ConfigError, Environment, is_provider_name};
+use crate::json;
 
 const NAME: &str = "OAUTH_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"name":"facebook","client_id":"<id>","client_secret":"<secret>"}]"#;
@@ -70,15 +71,12 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
-    let providers: Vec<OAuthProvider> = serde_json::from_str(&value).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        refused(format!("wrong at line {line} column {column}"))
-    })?;
-    for provider in &providers {
+    let providers: Vec<OAuthProvider> = json::parse(&value).map_err(refused)?;
+    for (index, provider) in providers.iter().enumerate() {
         if !is_provider_name(&provider.name) {
-            return Err(refused(
-                "a name is not 1 to 32 lower-case letters, digits and '-'".to_owned(),
-            ));
+            return Err(refused(format!(
+                "[{index}].name must be 1 to 32 lower-case letters, digits and '-'"
+            )));
         }
         // The value becomes part of a path.
         let plain = |c: u8| c.is_ascii_alphanumeric() || b"._-".contains(&c);
@@ -92,14 +90,16 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
             &provider.userinfo.as_ref().map(|info| info.url.clone()),
         ];
         for url in urls.into_iter().flatten() {
-            env.base_url(NAME, url, EXPECTED)?;
+            env.trusted_url(url).map_err(|hint| {
+                provider.refused(&format!("its api_url or userinfo.url: {hint}"))
+            })?;
         }
         let pointers = provider.userinfo.iter().flat_map(UserInfo::pointers);
         if pointers
             .into_iter()
             .any(|pointer| !pointer.starts_with('/'))
         {
-            return Err(provider.refused("a JSON pointer does not start with '/'"));
+            return Err(provider.refused("each pointer in userinfo must start with '/', like /id"));
         }
     }
     Ok(providers)

@@ -47,17 +47,19 @@ impl Subject {
             ACCESS_TOKEN_TYPE => SubjectTokenType::AccessToken,
             ID_TOKEN_TYPE | JWT_TYPE => SubjectTokenType::IdToken,
             _ => {
-                return invalid(
-                    "subject_token_type must be that of an access token or an ID token",
-                );
+                return Err(ApiError::InvalidRequest(format!(
+                    "subject_token_type must be {ACCESS_TOKEN_TYPE} or {ID_TOKEN_TYPE}"
+                )));
             }
         };
         if kind == SubjectTokenType::AccessToken {
             if self.nonce.is_some() {
-                return invalid("nonce is for ID tokens only: an access token contains none");
+                return invalid("nonce is for ID tokens only: omit it with an access token");
             }
             if self.subject_access_token.is_some() {
-                return invalid("subject_access_token is for ID tokens only");
+                return invalid(
+                    "subject_access_token is for ID tokens only: omit it with an access token",
+                );
             }
         }
         Ok(SubjectToken {
