@@ -159,8 +159,8 @@ impl Tasks {
 }
 
 impl Services {
-    /// Starts the embedded DynamoDB. Starts the stand-in providers as well, except when `GITHUB_CLIENT_ID` of the shell
-    /// names an app of the real GitHub.
+    /// Starts the embedded DynamoDB. Starts the stand-in providers as well, except when `GITHUB_CLIENT_ID` or
+    /// `GITHUB_CLIENT_SECRET` of the shell is set: then the API asks the real GitHub, or stops if one is missing.
     ///
     /// # Errors
     /// A port is taken, or the database cannot be opened.
@@ -175,7 +175,8 @@ impl Services {
             tracing::warn!(error.cause = %error, "`cargo run -- admin` cannot find this server");
         }
 
-        let github = if shell.optional("GITHUB_CLIENT_ID").is_some() {
+        let is_set = |name| shell.optional(name).is_some();
+        let github = if is_set("GITHUB_CLIENT_ID") || is_set("GITHUB_CLIENT_SECRET") {
             GitHub::Real
         } else {
             let (listener, port) = listen(options.github_port, "--github-port").await?;

@@ -39,14 +39,38 @@ pub struct ConfigError {
 #[derive(PartialEq, Eq)]
 enum Found {
     Nothing,
-    Value(String),
+    Value {
+        value: String,
+        /// The change that makes the value valid, if known.
+        hint: Option<String>,
+    },
     Secret(String),
 }
 
 impl ConfigError {
     /// An error for a variable that is set to `value`.
     pub fn value(name: &'static str, value: impl Into<String>, expected: &'static str) -> Self {
-        let found = Found::Value(value.into());
+        let value = value.into();
+        let hint = wrapping(&value).map(str::to_owned);
+        let found = Found::Value { value, hint };
+        Self {
+            name,
+            found,
+            expected,
+        }
+    }
+
+    /// An error for a variable that is set to `value`; `hint` says what to change in it.
+    pub fn hinted(
+        name: &'static str,
+        value: impl Into<String>,
+        hint: impl Into<String>,
+        expected: &'static str,
+    ) -> Self {
+        let value = value.into();
+        let hint = wrapping(&value).map_or_else(|| hint.into(), str::to_owned);
+        let hint = Some(hint);
+        let found = Found::Value { value, hint };
         Self {
             name,
             found,
@@ -75,9 +99,27 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("is not set"),
-            Self::Value(value) => write!(f, "is {value:?}"),
-            Self::Secret(problem) => write!(f, "cannot be used (not shown: {problem})"),
+            Self::Value { value, hint: None } => write!(f, "is {value:?}"),
+            Self::Value {
+                value,
+                hint: Some(hint),
+            } => write!(f, "is {value:?}: {hint}"),
+            Self::Secret(problem) => {
+                write!(f, "cannot be used: {problem} (the value is not shown)")
+            }
         }
+    }
+}
+
+/// Returns what to remove around a value: files and consoles keep quotation marks and spaces that a shell removes.
+pub(crate) fn wrapping(value: &str) -> Option<&'static str> {
+    let quoted = |mark| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);
+    if value.trim() != value {
+        Some("remove the white space around it")
+    } else if quoted('"') || quoted('\'') {
+        Some("remove the quotation marks around it")
+    } else {
+        None
     }
 }
 
@@ -146,7 +188,18 @@ impl Environment {
             .ok()
             .filter(|seconds| range.contains(seconds))
             .map(Duration::from_secs)
-            .ok_or(ConfigError::value(name, value, expected))
+            .ok_or_else(|| {
+                if value.bytes().all(|byte| byte.is_ascii_digit()) {
+                    ConfigError::value(name, value, expected)
+                } else {
+                    ConfigError::hinted(
+                        name,
+                        value,
+                        "write digits only, without a sign and a unit",
+                        expected,
+                    )
+                }
+            })
     }
 
     /// Returns a trusted base URL: `https` with a host name. On a developer's machine also `http` to the same
@@ -160,6 +213,20 @@ impl Environment {
         value: &str,
         expected: &'static str,
     ) -> Result<Url, ConfigError> {
+        self.trusted_url(value).map_err(|hint| {
+            if value.contains('@') {
+                ConfigError::secret(name, hint, expected)
+            } else {
+                ConfigError::hinted(name, value, hint, expected)
+            }
+        })
+    }
+
+    /// Returns the URL of [`Self::base_url`].
+    ///
+    /// # Errors
+    /// A phrase that says what to change. It does not contain a value that may hold a password.
+    pub(super) fn trusted_url(&self, value: &str) -> Result<Url, String> {
         Url::parse(value)
             .ok()
             .filter(|url| {
@@ -172,13 +239,25 @@ impl Environment {
             .filter(|url| url.query().is_none() && url.fragment().is_none())
             // In one spelling only: the URL is compared as text, and identities are keyed by it.
             .filter(|url| url.as_str().trim_end_matches('/') == value)
-            .ok_or_else(|| {
-                if value.contains('@') {
-                    ConfigError::secret(name, "it contains an @", expected)
-                } else {
-                    ConfigError::value(name, value, expected)
-                }
-            })
+            .ok_or_else(|| url_hint(value))
+    }
+
+    /// Returns the required name of a thing at AWS.
+    ///
+    /// # Errors
+    /// The variable is not set, or the value has characters that no such name has.
+    pub(super) fn aws_name(
+        &self,
+        name: &'static str,
+        expected: &'static str,
+    ) -> Result<String, ConfigError> {
+        let value = self.required(name, expected)?;
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-:/".contains(&byte);
+        if value.bytes().all(plain) {
+            Ok(value)
+        } else {
+            Err(ConfigError::value(name, value, expected))
+        }
     }
 
     /// Returns whether this is a developer's machine, where DynamoDB is reached in plain text on the same machine.
@@ -190,6 +269,34 @@ impl Environment {
             .and_then(|endpoint| Url::parse(&endpoint).ok())
             .is_some_and(|url| url.scheme() == "http" && is_loopback(&url))
     }
+}
+
+/// Returns what to change in a URL that is not trusted.
+fn url_hint(value: &str) -> String {
+    if let Some(hint) = wrapping(value) {
+        return hint.to_owned();
+    }
+    let hint = if value.contains('@') {
+        "remove the user name and the password in front of the @"
+    } else if !value.contains("://") {
+        "write https:// in front of the host name"
+    } else if value.starts_with("http://") {
+        "write https instead of http"
+    } else if value.contains(['?', '#']) {
+        "remove the part that begins with ? or #"
+    } else if value.ends_with('/') {
+        "remove the slash at the end"
+    } else {
+        match Url::parse(value) {
+            Ok(url) if url.scheme() != "https" => "write https in front of ://",
+            Ok(url) if is_loopback(&url) || url.domain().is_none() => {
+                "write a host name instead of an IP address or localhost"
+            }
+            Ok(url) => return format!("write {}", url.as_str().trim_end_matches('/')),
+            Err(_) => "write a URL with a valid host name and port",
+        }
+    };
+    hint.to_owned()
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -16,7 +16,7 @@ mod user_agent;
 
 pub use caller::{Caller, RecentSignIn, bearer_token};
 pub use document::document;
-pub use error::{ApiError, OAuthError};
+pub use error::{ApiError, ClientError, OAuthError};
 pub use form::Form;
 pub(crate) use form::is_vschar;
 pub use idempotency_key::IdempotencyKey;

@@ -13,6 +13,7 @@ pub mod documents;
 pub mod dynamodb;
 pub mod http;
 pub mod ids;
+pub mod json;
 mod jwk;
 mod jws;
 pub mod keys;

@@ -78,13 +78,20 @@ pub enum ProvidersError {
 #[derive(Debug, Error)]
 pub enum ProviderError {
     /// Neither the token nor the request names the provider.
-    #[error("subject_issuer is required for an access token")]
+    #[error(
+        "subject_issuer is required for an access token: write the name of the provider in the settings of Cambio"
+    )]
     IssuerMissing,
     /// No provider of this name is configured for tokens of this type.
-    #[error("no provider is configured for this subject token")]
-    UnknownIssuer,
+    #[error("no provider is configured for this subject token: those for {kind} are {configured}")]
+    UnknownIssuer {
+        /// The type of the token.
+        kind: &'static str,
+        /// The names of the providers for this type of token.
+        configured: String,
+    },
     /// The client may not vouch for users.
-    #[error("this client may not vouch for users: it has no vouches in CLIENTS")]
+    #[error("this client may not vouch for users: add vouches to its entry in CLIENTS")]
     NoVoucher,
     /// The token is invalid or issued for another app.
     #[error("the subject token was not accepted: {0}")]
@@ -209,7 +216,11 @@ impl Providers {
             let names = opaque.iter().map(|other| other.name());
             let mut names = names.chain(oidc.iter().map(Oidc::name));
             if names.any(|name| name == config.name) {
-                return Err(config.refused("another provider has this name").into());
+                return Err(config
+                    .refused(
+                        "another provider has this name: write another name, or remove one of them",
+                    )
+                    .into());
             }
             let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
             let known = known.filter(|_| config.check.is_none());
@@ -247,7 +258,7 @@ impl Providers {
                 if is_jwt && vouched::is_vouched(&header, &issuer, voucher) {
                     let voucher = voucher.ok_or(ProviderError::NoVoucher)?;
                     if !voucher.is_named(named) {
-                        return Err(ProviderError::UnknownIssuer);
+                        return Err(self.unknown_issuer(token.kind));
                     }
                     let provider = ProviderOf::App(&self.vouched, voucher, header);
                     return Ok(UnverifiedSubject { token, provider });
@@ -259,8 +270,30 @@ impl Providers {
                 found.map(|provider| ProviderOf::IdToken(provider, header))
             }
         };
-        let provider = provider.ok_or(ProviderError::UnknownIssuer)?;
+        let provider = provider.ok_or_else(|| self.unknown_issuer(token.kind))?;
         Ok(UnverifiedSubject { token, provider })
+    }
+}
+
+impl Providers {
+    /// Returns the error for a token of an unknown provider. Its text begins with the words by which the package
+    /// recognises a mistake of the settings.
+    fn unknown_issuer(&self, kind: SubjectTokenType) -> ProviderError {
+        let (kind, names): (_, Vec<&str>) = match kind {
+            SubjectTokenType::AccessToken => {
+                let names = self.opaque.iter().map(|provider| provider.name());
+                ("access tokens", names.collect())
+            }
+            SubjectTokenType::IdToken | SubjectTokenType::Jwt => {
+                ("ID tokens", self.oidc.iter().map(Oidc::name).collect())
+            }
+        };
+        let configured = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        ProviderError::UnknownIssuer { kind, configured }
     }
 }
 

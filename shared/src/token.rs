@@ -97,7 +97,10 @@ pub enum TokenError {
     /// The issuer or the audience is another one.
     #[error("wrong {0}")]
     Foreign(&'static str),
-    /// The token is expired, from the future, or has an impossible lifetime.
+    /// The time of expiry has come.
+    #[error("expired")]
+    Expired,
+    /// The token is from the future, or has an impossible lifetime.
     #[error("{0}")]
     Untimely(&'static str),
     /// The keys cannot be read, so the token can be neither accepted nor refused.

@@ -300,13 +300,11 @@ const SHORTEST_WAIT = 100;
 /** The longest delay of a timer, in milliseconds: a longer one ends at once. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
-/** The kinds of the error codes about a user. Any other 4xx is `misconfigured`. */
+/** The kinds of the error codes about a user. Any other 4xx is `misconfigured`, and any 5xx `unavailable`. */
 const KINDS: Record<string, CambioErrorKind> = {
   access_denied: "denied",
   invalid_grant: "ended",
   invalid_request: "refused",
-  temporarily_unavailable: "unavailable",
-  server_error: "unavailable",
 };
 
 /** The environment; missing in some runtimes. */
@@ -356,7 +354,8 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
 
   async function attempt<T>(path: string, request: Builder, signal: AbortSignal, read: (answer: Response) => Promise<T>): Promise<T> {
     const base = setting(options.url, "CAMBIO_URL").replace(/\/+$/, "");
-    if (!/^https?:\/\//.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
+    // Errors contain the URL, so it has no user name, no password and no query.
+    if (!/^https?:\/\/[^@?#]+$/.test(base)) throw new CambioError("misconfigured", "CAMBIO_URL is not an http(s) URL");
     const url = `${base}${path}`;
     const init = await request(url);
     // Next.js may cache what `fetch` answers. Cloudflare Workers before 2024-11-11 and React Native have no `cache`.
@@ -366,13 +365,13 @@ export function createClient({ timeout = 10_000, ...options }: CambioOptions = {
       // Cloudflare Workers have no `redirect: "error"`.
       answer = await (options.fetch ?? globalThis.fetch)(url, { ...init, ...cache, signal, redirect: "manual" });
     } catch (cause) {
-      throw new CambioError("unavailable", `Cambio does not answer ${path}`, { cause });
+      throw new CambioError("unavailable", `Cambio does not answer ${url}`, { cause });
     }
-    if (!answer.ok) throw await failureOf(path, answer);
+    if (!answer.ok) throw await failureOf(url, answer);
     try {
       return await read(answer);
     } catch (cause) {
-      throw new CambioError("unavailable", `the answer of ${path} broke off`, { ...detailsOf(answer), cause });
+      throw new CambioError("unavailable", `the answer of ${url} broke off`, { ...detailsOf(answer), cause });
     }
   }
 
@@ -458,30 +457,34 @@ function pause(wait: number, signal: AbortSignal): Promise<void> {
  * Returns the failure that an answer reports. An answer without an error code of Cambio's may come from a proxy in
  * between.
  */
-async function failureOf(path: string, answer: Response): Promise<CambioError> {
+async function failureOf(url: string, answer: Response): Promise<CambioError> {
+  const { status } = answer;
   const details = detailsOf(answer);
-  const where = details.requestId ? ` (request ${details.requestId})` : "";
+  const body = Object(await answer.json().catch(() => undefined));
+  const code: string | undefined = typeof body.error === "string" ? body.error : undefined;
+  const isOurs = status < 500 && ![408, 429].includes(status);
+  let what = `${status}`;
+  let reason: string | undefined = body.error_description ?? body.detail ?? (!code && isOurs && "check CAMBIO_URL");
+  if (code) what += ` ${code}`;
   // In a browser, the status of a redirect is 0.
-  if (answer.status < 400) {
-    let target = "";
+  if (status < 400) {
+    what = "a redirect";
+    reason = "set CAMBIO_URL to the final address";
     try {
       // The origin only, because the rest of the address may contain a secret.
-      target = ` to ${new URL(answer.headers.get("Location") ?? "").origin}`;
+      what += ` to ${new URL(answer.headers.get("Location") ?? "").origin}`;
     } catch {
       // The header is missing, hidden by a browser, or a path.
     }
-    const what = `Cambio answers ${path} with a redirect${target}`;
-    return new CambioError("misconfigured", `${what}: set CAMBIO_URL to the final address${where}`, details);
   }
-  const body = await answer.json().catch(() => undefined);
-  const code: string | undefined = typeof body?.error === "string" ? body.error : undefined;
-  const isOurs = answer.status < 500 && answer.status !== 429 && answer.status !== 408;
+  if (reason) what += `: ${reason}`;
+  if (details.requestId) what += ` (request ${details.requestId})`;
   // At the token endpoint, 401 is about the client; here it is about the access token.
-  const isEnded = path === "/me" && answer.status === 401;
-  const kind = isEnded ? "ended" : (code && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
-  const detail = body?.error_description ? `: ${body.error_description}` : "";
-  const message = isEnded ? "the access token is not valid" : `Cambio answers ${path} with ${answer.status}${code ? ` ${code}` : ""}${detail}`;
-  return new CambioError(kind, `${message}${where}`, { ...details, code });
+  const isEnded = status === 401 && url.endsWith("/me");
+  // The standard code for an unknown provider is also that of a refused token (RFC 8693, section 2.2.2).
+  const isOfUser = code && !/^no provider/.test(reason as string);
+  const kind = isEnded ? "ended" : (isOfUser && KINDS[code]) || (isOurs ? "misconfigured" : "unavailable");
+  return new CambioError(kind, `Cambio answers ${url} with ${what}`, { ...details, code });
 }
 
 function detailsOf({ status, headers }: Response): CambioErrorDetails {

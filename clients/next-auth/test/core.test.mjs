@@ -1,6 +1,8 @@
 // @ts-check
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { createRequire } from "node:module";
+import { createServer } from "node:net";
 import { test } from "node:test";
 import { CambioError, createClient, isCambioError } from "@cambio/next-auth";
 import { cambioFetch } from "@cambio/next-auth/fetch";
@@ -127,6 +129,48 @@ for (const [status, error, kind] of /** @type {const} */ ([
   });
 }
 
+test("a provider that is not configured is a mistake of the settings, and the error names those that are", async () => {
+  // The text of Cambio's answer, whose code is also that of a refused token.
+  const error_description = "no provider is configured for this subject token: those for access tokens are github";
+  server.answer = () => ({ status: 400, body: { error: "invalid_request", error_description } });
+  const call = client.exchange({ provider: "gitlab", access_token: "gho_1" });
+  await assert.rejects(call, {
+    kind: "misconfigured",
+    code: "invalid_request",
+    message: `Cambio answers ${server.url}/token with 400 invalid_request: ${error_description}`,
+  });
+});
+
+test("a wrong CAMBIO_URL is in the error, with the cause", async () => {
+  const options = { clientId: "a", clientSecret: "b", timeout: 200 };
+  const closed = createServer().listen(0, "127.0.0.1");
+  await once(closed, "listening");
+  const { port } = /** @type {import("node:net").AddressInfo} */ (closed.address());
+  closed.close();
+  const nobody = createClient({ url: `http://127.0.0.1:${port}/auth/`, ...options });
+  const failure = await nobody.refresh("refresh-1").catch((error) => error);
+  assert.equal(failure.kind, "unavailable");
+  assert.equal(failure.message, `Cambio does not answer http://127.0.0.1:${port}/auth/token`);
+  assert.equal(failure.cause.cause.code, "ECONNREFUSED");
+
+  server.answer = () => ({ status: 404, raw: "<html>" });
+  await assert.rejects(client.refresh("refresh-1"), {
+    kind: "misconfigured",
+    message: `Cambio answers ${server.url}/token with 404: check CAMBIO_URL`,
+  });
+
+  for (const url of ["auth.example.com", "ftp://auth.example.com", "https://a:hunter2@auth.example.com", "https://auth.example.com?key=hunter2"]) {
+    const call = createClient({ url, ...options }).refresh("refresh-1");
+    await assert.rejects(call, { kind: "misconfigured", message: "CAMBIO_URL is not an http(s) URL" });
+  }
+});
+
+test("an access token that is refused comes with Cambio's reason", async () => {
+  const detail = "the access token has expired: refresh it, or sign in again";
+  server.answer = () => ({ status: 401, body: { type: "urn:cambio:error:invalid_token", detail } });
+  await assert.rejects(client.me("access-1"), { kind: "ended", message: `Cambio answers ${server.url}/me with 401: ${detail}` });
+});
+
 test("what passes is tried once more", async () => {
   const client = createClient({ url: server.url, clientId: "a", clientSecret: "b" });
   for (const first of [
@@ -174,7 +218,7 @@ test("a redirect is a mistake in the settings, and is not followed with the clie
   server.answer = () => ({ status: 302, headers: { Location: `${server.url}/elsewhere?token=eyJ` } });
   await failsWith(client.refresh("refresh-1"), "misconfigured");
   await failsWith(client.me("access-1"), "misconfigured");
-  await assert.rejects(client.refresh("refresh-1"), /answers \/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
+  await assert.rejects(client.refresh("refresh-1"), /answers http:\/\/127.0.0.1:\d+\/token with a redirect to http:\/\/127.0.0.1:\d+: set CAMBIO_URL/);
   assert.deepEqual(
     server.requests.map(({ path }) => path),
     ["/token", "/me", "/token"],
@@ -185,7 +229,7 @@ test("a redirect that fetch hides is a mistake in the settings too", async () =>
   const opaque = Object.defineProperties(Response.error(), { type: { value: "opaqueredirect" } });
   const { client, calls } = injected(() => opaque);
   await failsWith(client.refresh("refresh-1"), "misconfigured");
-  await assert.rejects(client.me("access-1"), /answers \/me with a redirect: set CAMBIO_URL/);
+  await assert.rejects(client.me("access-1"), /answers https:\/\/auth.example.com\/me with a redirect: set CAMBIO_URL/);
   assert.deepEqual(
     calls.map(({ init }) => init.redirect),
     ["manual", "manual"],
@@ -322,14 +366,14 @@ test("an error names the request, the status and the cause", async () => {
   for (const name of ["apigw-requestid", "x-amzn-requestid"]) {
     const { client } = injected(() => new Response(body, { status: 400, headers: { [name]: "JKJaXmPLvHcESHA=" } }));
     await assert.rejects(client.refresh("refresh-1"), {
-      message: "Cambio answers /token with 400 invalid_scope: why (request JKJaXmPLvHcESHA=)",
+      message: "Cambio answers https://auth.example.com/token with 400 invalid_scope: why (request JKJaXmPLvHcESHA=)",
       status: 400,
       code: "invalid_scope",
       requestId: "JKJaXmPLvHcESHA=",
     });
   }
   const wordless = injected(() => new Response("<html>", { status: 404, headers: { "apigw-requestid": "r0" } })).client;
-  await assert.rejects(wordless.refresh("refresh-1"), { message: "Cambio answers /token with 404 (request r0)" });
+  await assert.rejects(wordless.refresh("refresh-1"), { message: "Cambio answers https://auth.example.com/token with 404: check CAMBIO_URL (request r0)" });
   const ended = injected(() => new Response(null, { status: 401, headers: { "apigw-requestid": "r1" } })).client;
   await assert.rejects(ended.me("access-1"), { kind: "ended", status: 401, requestId: "r1" });
   const broken = injected(() => new Response("{", { headers: { "apigw-requestid": "r2" } })).client;

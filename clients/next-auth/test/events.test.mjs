@@ -71,7 +71,7 @@ for (const [version, start] of /** @type {const} */ ([
     assert.equal(failure.type, "refreshFailed");
     assert.equal(failure.type === "refreshFailed" && failure.error.kind, "unavailable");
     assert.equal(failure.userId, USER.id);
-    assert.deepEqual(log, [["error", "[cambio] the session was not refreshed: Cambio answers /token with 503 temporarily_unavailable"]]);
+    assert.deepEqual(log, [["error", `[cambio] the session was not refreshed: Cambio answers ${server.url}/token with 503 temporarily_unavailable`]]);
   });
 
   test(`${version}: the end of a session is one event, and no error`, async () => {
@@ -123,7 +123,7 @@ for (const [version, start] of /** @type {const} */ ([
       events.map((event) => event.type === "signInFailed" && event.page),
       ["CambioMisconfigured"],
     );
-    assert.deepEqual(log, [["error", "[cambio] Cambio answers /token with 401 invalid_client"]]);
+    assert.deepEqual(log, [["error", `[cambio] Cambio answers ${server.url}/token with 401 invalid_client`]]);
   });
 
   test(`${version}: no event and no line of the log has a token in it`, async () => {

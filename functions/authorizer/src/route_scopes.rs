@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use shared::{
     config::{ConfigError, Environment},
+    json,
     scope::{has_scope, is_scope_token},
 };
 
@@ -29,22 +30,34 @@ impl RouteScopes {
             return Ok(Self::default());
         };
         const EXPECTED: &str = r#"JSON like {"GET /orders":"orders:read","*":"orders:write orders:read"}: route keys as API Gateway has them, and scopes of RFC 6749 §3.3 separated by spaces"#;
-        Self::read(&value).ok_or_else(|| ConfigError::value("ROUTE_SCOPES", value, EXPECTED))
+        let refused = |hint: String| ConfigError::hinted("ROUTE_SCOPES", &*value, hint, EXPECTED);
+        let routes = json::parse(&value).map_err(refused)?;
+        Self::read(routes).map_err(refused)
     }
 
-    fn read(value: &str) -> Option<Self> {
-        let routes: HashMap<String, String> = serde_json::from_str(value).ok()?;
+    fn read(routes: HashMap<String, String>) -> Result<Self, String> {
         let routes = routes.into_iter().map(|(route, scope)| {
             let scopes: Vec<String> = match (route.as_str(), scope.as_str()) {
                 // Explicitly: every other route accepts every valid token.
                 (ANY_OTHER, "") => Vec::new(),
                 (_, scope) => scope.split(' ').map(str::to_owned).collect(),
             };
-            let is_sound = is_route_key(&route) && scopes.iter().all(|scope| is_scope_token(scope));
-            is_sound.then_some((route, scopes))
+            if !is_route_key(&route) {
+                let like = "write a method in capitals, a space and a path, as in GET /orders";
+                return Err(format!("{route:?} is no route key: {like}"));
+            }
+            if !scopes.iter().all(|scope| is_scope_token(scope)) {
+                return Err(format!(
+                    "write scopes with one space between them at {route:?}"
+                ));
+            }
+            Ok((route, scopes))
         });
-        let routes: HashMap<_, _> = routes.collect::<Option<_>>()?;
-        (!routes.is_empty()).then_some(Self(Some(routes)))
+        let routes: HashMap<_, _> = routes.collect::<Result<_, _>>()?;
+        if routes.is_empty() {
+            return Err("name a route, or leave the setting empty".to_owned());
+        }
+        Ok(Self(Some(routes)))
     }
 
     /// Returns whether a token with `scope` may call `route`: it needs all scopes of the route. If the setting names

@@ -116,7 +116,8 @@ async fn end(
     session_id: Result<Path<SessionId>, PathRejection>,
     caller: Caller,
 ) -> Result<NoContent, ApiError> {
-    let not_found = || ApiError::NotFound("session");
+    let not_found =
+        || ApiError::NotFound("session not found: GET /me/sessions lists those of the user");
     let Path(session_id) = session_id.map_err(|_| not_found())?;
     // A caller may repeat the request that ended its own session. Ending any other session needs an active session.
     if session_id != caller.session.id {

@@ -271,13 +271,15 @@ impl Exchange {
         let invalid = |detail: &str| Err(ApiError::InvalidRequest(detail.to_owned()));
         let subject = Subject::take(form)?;
         if form.take("actor_token").is_some() || form.take("actor_token_type").is_some() {
-            return invalid("actor_token is not supported");
+            return invalid("actor_token and actor_token_type are not supported: omit them");
         }
         if form
             .take_plain("requested_token_type")
             .is_some_and(|requested| requested != ACCESS_TOKEN_TYPE)
         {
-            return invalid("requested_token_type must be that of an access token");
+            return Err(ApiError::InvalidRequest(format!(
+                "requested_token_type must be {ACCESS_TOKEN_TYPE}, or omitted"
+            )));
         }
         Ok(Self {
             subject: subject.read()?,

@@ -16,7 +16,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment, Server},
     dynamodb::{StoreError, Table, Use},
-    http::ApiError,
+    http::{ApiError, ClientError},
     jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader},
 };
 
@@ -29,8 +29,7 @@ const MAX_JTI: usize = 256;
 
 /// The one text for an unknown client and for a wrong signature, so that the answer does not reveal which clients
 /// exist.
-pub(super) const NO_KEY: &str =
-    "no key of such a client has its kid and alg and made its signature";
+const NO_KEY: &str = "no key of such a client has its kid and alg and made its signature";
 
 /// Reasons that an assertion is not accepted.
 #[derive(Debug, Error)]
@@ -38,6 +37,9 @@ pub(super) enum AssertionError {
     /// The assertion is not valid.
     #[error("{0}")]
     Rejected(&'static str),
+    /// No key of the client made the assertion, or there is no such client.
+    #[error("{NO_KEY}")]
+    NoKey(#[source] ClientError),
     /// The table cannot be used, so whether the assertion was used before is unknown.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -46,7 +48,11 @@ pub(super) enum AssertionError {
 impl From<AssertionError> for ApiError {
     fn from(error: AssertionError) -> Self {
         match error {
-            AssertionError::Rejected(why) => Self::ClientAssertion(why),
+            AssertionError::Rejected(why) => Self::ClientAssertion { why, cause: None },
+            AssertionError::NoKey(cause) => Self::ClientAssertion {
+                why: NO_KEY,
+                cause: Some(cause),
+            },
             AssertionError::Store(error) => Self::StoreUnavailable(error),
         }
     }
@@ -135,11 +141,13 @@ impl Assertions {
         } = claimed;
         let key = client.jwks.find(header.kid.as_deref(), header.alg);
         let key = key.filter(|_| CLIENT_ALGORITHMS.contains(&header.alg));
+        let client_id = || client.client_id.clone();
         let Some(key) = key else {
-            return rejected(NO_KEY);
+            return Err(AssertionError::NoKey(ClientError::NoKey(client_id())));
         };
         let verified = jws::verify(assertion, header.alg, key);
-        let claims: Claims = verified.or(rejected(NO_KEY))?;
+        let claims: Claims = verified
+            .map_err(|_| AssertionError::NoKey(ClientError::WrongSignature(client_id())))?;
         self.check(&claims, &client.client_id)?;
         self.use_up(&claims).await
     }

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     config::{ConfigError, Environment},
     dynamodb::Use,
-    http::{ApiError, Form},
+    http::{ApiError, ClientError, Form},
     provider::Voucher,
     scope::Scope,
     sessions::Terms,
@@ -34,6 +34,9 @@ pub const CLIENT_AUTHENTICATION: [&str; 3] = [
 /// the 8 s of a request.
 const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 const GIVE_BACK_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// The most client ids in a line of the log.
+const MAX_LISTED: usize = 10;
 
 /// The `client_assertion_type` (RFC 7523 §2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -149,13 +152,32 @@ impl Clients {
         let matches = accepted.iter().fold(false, |found, secret| {
             verify_slices_are_equal(secret, hash.as_ref()).is_ok() | found
         });
-        client
-            .filter(|_| matches)
-            .map(|settings| Client {
-                settings,
-                used: None,
+        let accepted = client.filter(|_| matches).map(|settings| Client {
+            settings,
+            used: None,
+        });
+        accepted.ok_or_else(|| {
+            ApiError::InvalidClient(match client {
+                None => self.unknown_client(),
+                Some(client) if client.secret_sha256.is_empty() => {
+                    ClientError::NoSecret(client.client_id.clone())
+                }
+                Some(client) => ClientError::WrongSecret(client.client_id.clone()),
             })
-            .ok_or(ApiError::InvalidClient)
+        })
+    }
+
+    /// Returns the reason for the log, with the first ids that are registered. The id of the request is not shown,
+    /// because it may be a misplaced secret.
+    fn unknown_client(&self) -> ClientError {
+        let ids = self.all.iter().take(MAX_LISTED);
+        let ids: Vec<&str> = ids.map(|client| &*client.client_id).collect();
+        let more = if self.all.len() > MAX_LISTED {
+            ", …"
+        } else {
+            ""
+        };
+        ClientError::UnknownClient(ids.join(", ") + more)
     }
 
     async fn by_assertion(
@@ -165,10 +187,15 @@ impl Clients {
     ) -> Result<Client<'_>, ApiError> {
         let claimed = assertion::inspect(assertion)?;
         // `client_id` is optional, and names the same client if present (RFC 7521 §4.2).
-        let settings = self
-            .find(&claimed.client_id)
+        let client = self.find(&claimed.client_id);
+        let settings = client
             .filter(|_| posted_id.is_none_or(|id| id == claimed.client_id))
-            .ok_or(AssertionError::Rejected(assertion::NO_KEY))?;
+            .ok_or_else(|| {
+                AssertionError::NoKey(match client {
+                    None => self.unknown_client(),
+                    Some(_) => ClientError::OtherClientId,
+                })
+            })?;
         let used = self.assertions.prove(&claimed, settings).await?;
         Ok(Client {
             settings,
@@ -321,12 +348,13 @@ impl Presented {
                 let is_same = posted_id.is_none_or(|id| id == basic.client_id);
                 is_same
                     .then_some(Self::Secret(basic))
-                    .ok_or(ApiError::InvalidClient)
+                    .ok_or(ApiError::InvalidClient(ClientError::OtherClientId))
             }
             (None, Some(secret), None) => {
                 let client_id = form.take_plain("client_id");
                 Ok(Self::Secret(Credentials {
-                    client_id: client_id.ok_or(ApiError::InvalidClient)?,
+                    client_id: client_id
+                        .ok_or(ApiError::InvalidClient(ClientError::NoCredentials))?,
                     secret,
                 }))
             }
@@ -338,9 +366,9 @@ impl Presented {
                 }
                 Ok(Self::Assertion(assertion))
             }
-            (None, None, None) => Err(ApiError::InvalidClient),
+            (None, None, None) => Err(ApiError::InvalidClient(ClientError::NoCredentials)),
             _ => Err(ApiError::InvalidRequest(
-                "the client authenticates in two ways at once".to_owned(),
+                "the client authenticates in two ways at once: send one of Authorization: Basic, client_secret and client_assertion".to_owned(),
             )),
         }
     }
@@ -351,7 +379,7 @@ fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Credentials
     let value = match authorization {
         [] => return Ok(None),
         [value] => value,
-        _ => return Err(ApiError::InvalidClient),
+        _ => return Err(ApiError::InvalidClient(ClientError::NotBasic)),
     };
     value
         .to_str()
@@ -370,7 +398,7 @@ fn basic_credentials(authorization: &[HeaderValue]) -> Result<Option<Credentials
             })
         })
         .map(Some)
-        .ok_or(ApiError::InvalidClient)
+        .ok_or(ApiError::InvalidClient(ClientError::NotBasic))
 }
 
 fn form_decoded(text: &str) -> Option<String> {
@@ -475,7 +503,7 @@ mod tests {
         ] {
             let refused = authenticated(Some(&basic(credentials)), "").await;
             assert!(
-                matches!(refused, Err(ApiError::InvalidClient)),
+                matches!(refused, Err(ApiError::InvalidClient(_))),
                 "{credentials}"
             );
         }
@@ -489,7 +517,10 @@ mod tests {
             "nonsense",
         ] {
             let refused = authenticated(Some(header), "").await;
-            assert!(matches!(refused, Err(ApiError::InvalidClient)), "{header}");
+            assert!(
+                matches!(refused, Err(ApiError::InvalidClient(_))),
+                "{header}"
+            );
         }
         for body in [
             "",
@@ -498,7 +529,7 @@ mod tests {
             "client_id=next+js&client_secret=",
         ] {
             let refused = authenticated(None, body).await;
-            assert!(matches!(refused, Err(ApiError::InvalidClient)), "{body}");
+            assert!(matches!(refused, Err(ApiError::InvalidClient(_))), "{body}");
         }
     }
 

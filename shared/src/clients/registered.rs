@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::{
     config::{ConfigError, Environment},
     http::{ApiError, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, is_vschar},
+    json,
     jwk::{self, KeySet, PublicKey},
     provider::Voucher,
     scope::{Scope, is_scope_token},
@@ -110,7 +111,7 @@ impl TryFrom<JwkSet> for ClientKeys {
         let usable = jwk::usable(&set.keys);
         let named = usable.ids().count();
         if named == 0 || named != set.keys.len() {
-            return Err("a key that is private or weak, or has no unique kid");
+            return Err("write public keys only, with a kid each, no kid twice, and no weak key");
         }
         Ok(Self(usable))
     }
@@ -135,31 +136,25 @@ const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64
 pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError> {
     let refused = |problem: String| ConfigError::secret("CLIENTS", problem, EXPECTED);
     let value = env.required("CLIENTS", EXPECTED)?;
-    let mut clients: Vec<Registered> = serde_json::from_str(&value).map_err(|error| {
-        // serde's message quotes the value, so the error has only the position.
-        refused(format!(
-            "{} characters, wrong at line {} column {}",
-            value.len(),
-            error.line(),
-            error.column()
-        ))
-    })?;
+    let mut clients: Vec<Registered> = json::parse(&value).map_err(refused)?;
     if clients.is_empty() {
-        return Err(refused("it contains no client".to_owned()));
+        return Err(refused("it contains no client: write one".to_owned()));
     }
     for (index, client) in clients.iter().enumerate() {
         let mut others = clients[..index].iter();
         if let Some(problem) = client.problem() {
-            return Err(refused(format!("client {index} {problem}")));
+            return Err(refused(format!("[{index}] {problem}")));
         }
         if others.any(|other| other.client_id == client.client_id) {
-            return Err(refused(format!("client {index} repeats a client_id")));
+            return Err(refused(format!(
+                "[{index}].client_id is the one of another client: write each client once"
+            )));
         }
     }
     for (index, client) in clients.iter_mut().enumerate() {
         client.voucher = client
             .voucher()
-            .map_err(|problem| refused(format!("client {index} {problem}")))?;
+            .map_err(|problem| refused(format!("[{index}] {problem}")))?;
     }
     Ok(clients)
 }
@@ -187,10 +182,12 @@ impl Registered {
             );
         }
         if self.secret_sha256.is_empty() && self.jwks.0.is_empty() {
-            return Some("has neither secret_sha256 nor jwks");
+            return Some("has neither secret_sha256 nor jwks: write one of them");
         }
         if !self.scopes.iter().all(|scope| is_scope_token(scope)) {
-            return Some("has a scope that is not a scope-token (RFC 6749 §3.3)");
+            return Some(
+                "has an entry in scopes that is not a scope-token (RFC 6749 §3.3): write one scope in each entry, without spaces",
+            );
         }
         if !self.scopes.is_empty() && self.scope().is_none() {
             return Some("has more than 64 scopes, or more than 1,024 bytes of them");
@@ -228,6 +225,9 @@ impl Registered {
     }
 }
 
+/// The problem of a list of hashes, without any of them: an operator may have written the secrets.
+const HASHES: &str = "write the SHA-256 of one or two secrets, 64 hex digits each, and neither a secret itself nor the hash of an empty text";
+
 fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<[u8; 32]>, D::Error> {
@@ -238,7 +238,7 @@ fn sha256_hex_list<'de, D: serde::Deserializer<'de>>(
     decoded
         .filter(|hashes| (1..=2).contains(&hashes.len()))
         .filter(|hashes| hashes.iter().all(|hash| hash != nothing.as_ref()))
-        .ok_or_else(|| serde::de::Error::custom("not one or two SHA-256 in hex"))
+        .ok_or_else(|| serde::de::Error::custom(HASHES))
 }
 
 fn sha256_from_hex(hex: &str) -> Option<[u8; 32]> {

@@ -34,7 +34,7 @@ impl DynamoDb {
             .transpose()?;
         Ok(Self {
             endpoint,
-            region: env.required("AWS_REGION", BY_LAMBDA)?,
+            region: env.aws_name("AWS_REGION", BY_LAMBDA)?,
             access_key_id: env.required("AWS_ACCESS_KEY_ID", BY_LAMBDA)?,
             secret_access_key: env.required("AWS_SECRET_ACCESS_KEY", BY_LAMBDA)?.into(),
             session_token: env.optional("AWS_SESSION_TOKEN").map(Into::into),
@@ -47,7 +47,7 @@ impl DynamoDb {
 /// # Errors
 /// The variable is not set.
 pub fn table_name(env: &Environment) -> Result<String, ConfigError> {
-    env.required("TABLE_NAME", "the name of the main DynamoDB table")
+    env.aws_name("TABLE_NAME", "the name of the main DynamoDB table")
 }
 
 /// Reads `KEYS_TABLE_NAME`: the table of signing keys.
@@ -55,7 +55,7 @@ pub fn table_name(env: &Environment) -> Result<String, ConfigError> {
 /// # Errors
 /// The variable is not set.
 pub fn keys_table_name(env: &Environment) -> Result<String, ConfigError> {
-    env.required(
+    env.aws_name(
         "KEYS_TABLE_NAME",
         "the name of the DynamoDB table of signing keys",
     )

@@ -26,19 +26,19 @@ impl GitHub {
     /// Names the variable that is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Option<Self>, ConfigError> {
         let is_unset = |name| env.optional(name).is_none();
-        if is_unset("GITHUB_CLIENT_ID")
-            && is_unset("GITHUB_CLIENT_SECRET")
-            && !(is_unset("OIDC_PROVIDERS") && is_unset("OAUTH_PROVIDERS"))
-        {
+        let has_others = !(is_unset("OIDC_PROVIDERS") && is_unset("OAUTH_PROVIDERS"));
+        if is_unset("GITHUB_CLIENT_ID") && is_unset("GITHUB_CLIENT_SECRET") && has_others {
             return Ok(None);
         }
 
         const API: &str =
             "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
-        let client_id = env.required(
-            "GITHUB_CLIENT_ID",
-            "the client id of your OAuth app at GitHub",
-        )?;
+        let id_expected = if is_unset("GITHUB_CLIENT_SECRET") {
+            "the client id of your OAuth app at GitHub, or another provider in OIDC_PROVIDERS or OAUTH_PROVIDERS"
+        } else {
+            "the client id of your OAuth app at GitHub, because GITHUB_CLIENT_SECRET is set"
+        };
+        let client_id = env.required("GITHUB_CLIENT_ID", id_expected)?;
         // The value becomes a segment of a URL's path.
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         if !client_id.bytes().all(plain) || client_id.starts_with('.') {
@@ -58,7 +58,7 @@ impl GitHub {
             client_secret: env
                 .required(
                     "GITHUB_CLIENT_SECRET",
-                    "the client secret of your OAuth app at GitHub",
+                    "the client secret of your OAuth app at GitHub, because GITHUB_CLIENT_ID is set",
                 )?
                 .into(),
             api_url,

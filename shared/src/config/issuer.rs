@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, wrapping};
 
 /// The name of this API in tokens, and the API that they are for.
 #[derive(Clone, Debug)]
@@ -28,10 +28,15 @@ impl Issuer {
 }
 
 fn token_audience(env: &Environment) -> Result<String, ConfigError> {
-    env.required(
-        "TOKEN_AUDIENCE",
-        "the name of the API that access tokens are for, like https://api.example.com",
-    )
+    const NAME: &str = "TOKEN_AUDIENCE";
+    const EXPECTED: &str =
+        "the name of the API that access tokens are for, like https://api.example.com";
+    let value = env.required(NAME, EXPECTED)?;
+    // The `aud` of a token is compared as text, so a name that is written with its quotation marks fits no API.
+    match wrapping(&value) {
+        None => Ok(value),
+        Some(hint) => Err(ConfigError::hinted(NAME, value, hint, EXPECTED)),
+    }
 }
 
 /// Reads `AUDIENCES`: the audiences whose access tokens an API of your own accepts; by default `TOKEN_AUDIENCE`.
@@ -46,7 +51,12 @@ pub fn audiences(env: &Environment) -> Result<Vec<String>, ConfigError> {
     };
     let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
     if !value.split(',').all(is_name) {
-        return Err(ConfigError::value("AUDIENCES", value, AUDIENCES));
+        let hint = if value.split(',').any(str::is_empty) {
+            "remove the comma without a name"
+        } else {
+            "remove each character of a name that is not visible ASCII, such as a space"
+        };
+        return Err(ConfigError::hinted("AUDIENCES", value, hint, AUDIENCES));
     }
     Ok(value.split(',').map(str::to_owned).collect())
 }

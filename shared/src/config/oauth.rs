@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{ConfigError, Environment, is_provider_name, presets};
+use crate::json;
 
 const NAME: &str = "OAUTH_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"discord","client_id":"<id>"},{"name":"facebook","client_id":"<id>","client_secret":"<secret>"}]"#;
@@ -152,11 +153,8 @@ impl OAuthProvider {
     fn with_urls(mut self, env: &Environment) -> Result<Self, ConfigError> {
         let api_url = self.api_url.clone();
         let checked = |member: &str, url: &str| {
-            let problem = format!(
-                "{member} is not an https URL with a host name, without a query and a slash at the end"
-            );
-            let checked = env.base_url(NAME, url, EXPECTED);
-            checked.map_err(|_| self.refused(&problem))
+            let checked = env.trusted_url(url);
+            checked.map_err(|hint| self.refused(&format!("{member}: {hint}")))
         };
         if let Some(url) = &api_url {
             checked("api_url", url)?;
@@ -281,7 +279,7 @@ impl OAuthProvider {
             .iter()
             .find(|(_, pointer)| pointer.is_some_and(|pointer| !is_pointer(pointer)));
         wrong.map_or(Ok(()), |(member, _)| {
-            let problem = "is not a JSON pointer, which starts with '/' (RFC 6901)";
+            let problem = "must be a JSON pointer, which starts with '/', like /id (RFC 6901)";
             Err(self.refused(&format!("{member} {problem}")))
         })
     }
@@ -332,35 +330,18 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
-    let providers: Vec<OAuthProvider> =
-        serde_json::from_str(&value).map_err(|error| refused(problem_of(&error)))?;
-    let checked = providers.into_iter().map(|provider| {
+    let providers: Vec<OAuthProvider> = json::parse(&value).map_err(refused)?;
+    let checked = providers.into_iter().enumerate().map(|(index, provider)| {
         if !is_provider_name(&provider.name) {
-            return Err(refused(
-                "a name is not 1 to 32 lower-case letters, digits and '-'".to_owned(),
-            ));
+            return Err(refused(format!(
+                "[{index}].name must be 1 to 32 lower-case letters, digits and '-'"
+            )));
         }
         let provider = provider.with_preset()?.with_urls(env)?;
         provider.assert_usable()?;
         Ok(provider)
     });
     checked.collect()
-}
-
-/// Returns the position of an error in the JSON, with the name of a member that is unknown, missing or there twice.
-/// Other messages of serde quote values, which may be secrets.
-fn problem_of(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    let named = ["unknown field `", "missing field `", "duplicate field `"];
-    let named = named.iter().find_map(|kind| {
-        let (member, _) = message.strip_prefix(kind)?.split_once('`')?;
-        let plain = |c: char| c.is_ascii_lowercase() || c == '_';
-        let is_plain = member.len() <= 32 && member.chars().all(plain);
-        is_plain.then(|| format!("{kind}{member}`, "))
-    });
-    let (line, column) = (error.line(), error.column());
-    let named = named.unwrap_or_default();
-    format!("{named}wrong at line {line} column {column}")
 }
 
 /// Returns whether a text is a JSON pointer to a member or an element (RFC 6901).

@@ -6,6 +6,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 
 use super::{ConfigError, Environment, is_provider_name};
+use crate::json;
 
 const NAME: &str = "OIDC_PROVIDERS";
 const EXPECTED: &str = r#"JSON like [{"name":"google","client_ids":["<id>"]},{"name":"acme","issuer":"https://login.example.com","client_ids":["<id>"]}]"#;
@@ -168,19 +169,18 @@ pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigErro
     let Some(value) = env.optional(NAME) else {
         return Ok(Vec::new());
     };
-    let written: Vec<Written> = serde_json::from_str(&value).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        refused(format!("wrong at line {line} column {column}"))
-    })?;
+    let written: Vec<Written> = json::parse(&value).map_err(refused)?;
     let mut providers: Vec<OidcProvider> = Vec::new();
-    for written in written {
-        let provider = written.checked(env)?;
+    for (index, written) in written.into_iter().enumerate() {
+        let provider = written.checked(index, env)?;
         if providers
             .iter()
             .any(|other| other.name == provider.name || other.issuer == provider.issuer)
         {
             let name = provider.name;
-            return Err(refused(format!("{name} is there twice, by name or issuer")));
+            return Err(refused(format!(
+                "{name} is there twice, by name or issuer: write each provider once, with all its client_ids"
+            )));
         }
         providers.push(provider);
     }
@@ -188,13 +188,19 @@ pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigErro
 }
 
 impl Written {
-    fn checked(self, env: &Environment) -> Result<OidcProvider, ConfigError> {
+    fn checked(self, index: usize, env: &Environment) -> Result<OidcProvider, ConfigError> {
         let name = self.name;
         let wrong = |problem: &str| refused(format!("{name}: {problem}"));
         if !is_provider_name(&name) || name == "github" {
-            return Err(refused(
-                "a name is not 1 to 32 lower-case letters, digits and '-', or is github".to_owned(),
-            ));
+            return Err(if name == "github" {
+                wrong(
+                    "it issues no ID tokens: remove this entry, and set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET",
+                )
+            } else {
+                refused(format!(
+                    "[{index}].name must be 1 to 32 lower-case letters, digits and '-'"
+                ))
+            });
         }
         let preset = PRESETS.iter().find(|(preset, ..)| *preset == name);
         let own = OWN_ISSUERS.iter().find(|(own, ..)| *own == name);
@@ -213,26 +219,33 @@ impl Written {
         }
         let has_tenants = issuer.contains("{tenantid}");
         if has_tenants == self.tenants.is_empty() {
-            return Err(wrong(
-                "tenants and an issuer with {tenantid} in it need each other",
-            ));
+            return Err(wrong(if has_tenants {
+                r#"tenants is missing: write the ids of the tenants whose users may sign in, like "tenants":["9188040d-6c67-4c5b-b112-36a304b66dad"]"#
+            } else {
+                "tenants is for an issuer with {tenantid} in it only: remove tenants"
+            }));
         }
         let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         let is_tenant = |tenant: &String| !tenant.is_empty() && tenant.bytes().all(plain);
         if !self.tenants.iter().all(is_tenant) {
-            return Err(wrong("a tenant is not given by its id, which is a UUID"));
+            return Err(wrong(
+                "tenants must be the ids of tenants, which are UUIDs, not their names",
+            ));
         }
         // A slash at the end is part of an issuer.
         let base = issuer.replace("{tenantid}", "common");
         let base = base.strip_suffix('/').unwrap_or(&base);
-        env.base_url(NAME, base, EXPECTED)?;
+        env.trusted_url(base)
+            .map_err(|hint| wrong(&format!("its issuer: {hint}")))?;
         let usual = preset.map(|(.., usual)| *usual);
         let usual = usual.or(own.map(|(.., usual)| *usual));
         let usual = usual.unwrap_or(Algorithm::RS256);
         let algorithms = self.algorithms.unwrap_or_else(|| vec![usual]);
         let symmetric = |algorithm: &Algorithm| algorithm.family() == AlgorithmFamily::Hmac;
         if algorithms.is_empty() || algorithms.iter().any(symmetric) {
-            return Err(wrong("algorithms must be asymmetric, and at least one"));
+            return Err(wrong(
+                "algorithms must be one or more of RS256, PS256, ES256, EdDSA and their like, and no HS256, HS384 or HS512",
+            ));
         }
         if self.client_ids.is_empty() || self.client_ids.iter().any(String::is_empty) {
             return Err(wrong(
@@ -246,8 +259,8 @@ impl Written {
         let line = (name == "line").then(|| LINE_VERIFIES.to_owned());
         let verify_url = self.verify_url.or(line);
         if let Some(url) = &verify_url {
-            env.base_url(NAME, url, EXPECTED)
-                .map_err(|_| wrong("verify_url is not an https URL with a host name"))?;
+            env.trusted_url(url)
+                .map_err(|hint| wrong(&format!("verify_url: {hint}")))?;
             if self.client_ids.len() != 1 {
                 return Err(wrong(
                     "client_ids must contain one client id, which verify_url is asked about",

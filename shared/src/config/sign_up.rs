@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_app_name, is_provider_name};
+use super::{ConfigError, Environment, GitHub, is_app_name, oauth_providers, oidc_providers};
+use crate::json;
 
 const ALLOWED: &str = "ALLOWED_SIGNUPS";
 const ALLOWED_EXPECTED: &str = r#"everyone, nobody, or JSON with one or more of {"email_domains":["example.com"],"emails":["ada@example.com"],"github_organizations":["acme"],"identities":["github:583231"]}"#;
@@ -78,7 +79,8 @@ impl SignUps {
         Ok(Self {
             allowed: AllowedSignUps::from_env(env)?,
             email_providers: match same_email {
-                SameEmail::Off => Vec::new(),
+                SameEmail::Off if env.optional(PROVIDERS).is_none() => Vec::new(),
+                SameEmail::Off => email_providers(env).map(|_| Vec::new())?,
                 SameEmail::Ask | SameEmail::Link => email_providers(env)?,
             },
             same_email,
@@ -87,18 +89,34 @@ impl SignUps {
 }
 
 fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
-    const EXPECTED: &str = "the names of the providers whose verified addresses count, such as google,github, because LINK_BY_VERIFIED_EMAIL is set";
+    const EXPECTED: &str = "the names of the configured providers whose verified addresses count with LINK_BY_VERIFIED_EMAIL, such as google,github";
     let value = env.required(PROVIDERS, EXPECTED)?;
     let names: Vec<String> = value
         .split(',')
         .map(|name| name.trim().to_owned())
         .collect();
-    let is_name = |name: &String| is_provider_name(name) || is_app_name(name);
-    if names.iter().all(is_name) {
-        Ok(names)
-    } else {
-        Err(ConfigError::value(PROVIDERS, value, EXPECTED))
-    }
+    let configured = provider_names(env)?;
+    let is_known = |name: &String| configured.contains(name) || is_app_name(name);
+    let unknown = names.iter().find(|name| !is_known(name));
+    let hint = match unknown.map(String::as_str) {
+        None => return Ok(names),
+        Some("") => "remove the comma without a name".to_owned(),
+        Some(name) => format!(
+            "no provider has the name {name:?}; the configured names are {}",
+            configured.join(", ")
+        ),
+    };
+    Err(ConfigError::hinted(PROVIDERS, value, hint, EXPECTED))
+}
+
+/// Returns the names of all configured providers.
+fn provider_names(env: &Environment) -> Result<Vec<String>, ConfigError> {
+    let github = GitHub::from_env(env)?.map(|github| github.name);
+    let oidc = oidc_providers(env)?;
+    let oauth = oauth_providers(env)?;
+    let others = oidc.into_iter().map(|provider| provider.name);
+    let others = others.chain(oauth.into_iter().map(|provider| provider.name));
+    Ok(github.into_iter().chain(others).collect())
 }
 
 impl AllowedSignUps {
@@ -108,26 +126,27 @@ impl AllowedSignUps {
             None | Some("everyone") => return Ok(Self::Everyone),
             Some("nobody") => return Ok(Self::Nobody),
             // The value contains personal addresses, which must not reach the log.
-            Some(json) => serde_json::from_str(json)
-                .map_err(|_| refused("it does not have the expected form"))?,
+            Some(json) => json::parse(json).map_err(|problem| refused(&problem))?,
         };
         if listed.lists().iter().all(|list| list.is_empty()) {
             return Err(refused(
-                "every list is empty; to admit nobody, write nobody",
+                "every list is empty: fill one, or write nobody to admit nobody",
             ));
         }
         if listed.lists().into_iter().flatten().any(String::is_empty) {
-            return Err(refused("an entry is empty"));
+            return Err(refused("an entry is empty: remove it"));
         }
         let is_bare = |domain: &String| !domain.contains('@') && !domain.contains('*');
         if !listed.email_domains.iter().all(is_bare) {
-            return Err(refused("a domain is not of the form example.com"));
+            return Err(refused(
+                "an entry of email_domains contains @ or *: write it like example.com",
+            ));
         }
         // Such an address never counts as proven, so the entry would match no identity.
         let mut addresses = listed.email_domains.iter().chain(&listed.emails);
         if !addresses.all(|entry| entry.is_ascii()) {
             return Err(refused(
-                "an address or domain has characters other than ASCII; write such a domain as xn--…",
+                "an address or domain has characters other than ASCII: write such a domain as xn--…",
             ));
         }
         let in_path = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
@@ -136,14 +155,18 @@ impl AllowedSignUps {
             .iter()
             .all(|name| name.bytes().all(in_path))
         {
-            return Err(refused("an organization is not the name in its GitHub URL"));
+            return Err(refused(
+                "an entry of github_organizations is not the name in the URL of an organization, like acme",
+            ));
         }
         if !listed
             .identities
             .iter()
             .all(|identity| identity.contains(':'))
         {
-            return Err(refused("an identity is not of the form github:583231"));
+            return Err(refused(
+                "an entry of identities has no provider: write it like github:583231",
+            ));
         }
         Ok(Self::Listed(listed))
     }
@@ -213,6 +236,13 @@ mod tests {
 
     #[test]
     fn t57_linking_by_address_names_whose_word_it_takes() {
+        let google = r#"[{"name":"google","client_ids":["a"]}]"#;
+        let configured = [
+            ("OIDC_PROVIDERS", google),
+            ("GITHUB_CLIENT_ID", "a"),
+            ("GITHUB_CLIENT_SECRET", "b"),
+        ];
+        let read = |settings: &[_]| read(&[settings, &configured].concat());
         let with = |providers| read(&[(LINK, "link"), (PROVIDERS, providers)]);
         assert_eq!(
             with("google, github").unwrap().email_providers,
@@ -222,9 +252,14 @@ mod tests {
             with("app:Next.js").unwrap().email_providers,
             ["app:Next.js"]
         );
-        for providers in ["", "*", "google,", "Google", "app:", "app:*", "app:a:b"] {
+        for providers in [
+            "", "*", "google,", "Google", "gogle", "app:", "app:*", "app:a:b",
+        ] {
             assert!(with(providers).is_err(), "{providers}");
         }
+        // A misspelt name is an error before the linking is switched on, too.
+        assert!(read(&[(PROVIDERS, "gogle")]).is_err());
+        assert!(read(&[(PROVIDERS, "google")]).is_ok());
         assert!(read(&[(LINK, "always"), (PROVIDERS, "google")]).is_err());
     }
 }

@@ -28,20 +28,30 @@ pub enum ApiError {
     /// The request is malformed.
     #[error("{0}")]
     InvalidRequest(String),
-    /// Client authentication failed.
-    #[error("client authentication failed")]
-    InvalidClient,
+    /// Client authentication failed. The answer is the same for every reason; the log has the reason.
+    #[error(
+        "client authentication failed: compare the client id and the secret with CLIENTS of Cambio, whose log has the reason"
+    )]
+    InvalidClient(#[source] ClientError),
     /// The client assertion is not valid (RFC 7523 §3.2).
-    #[error("client authentication failed: the assertion is not accepted: {0}")]
-    ClientAssertion(&'static str),
+    #[error("client authentication failed: the assertion is not accepted: {why}")]
+    ClientAssertion {
+        /// The reason, in words that are the same for every client.
+        why: &'static str,
+        /// The reason for the log, if it says more.
+        #[source]
+        cause: Option<ClientError>,
+    },
     /// The client may not sign users in with this provider (RFC 6749 §5.2).
-    #[error("this client may not sign users in with this provider")]
+    #[error(
+        "this client may not sign users in with this provider: add the provider to its providers in CLIENTS"
+    )]
     UnauthorizedClient,
     /// The client may not vouch for users (RFC 6749 §5.2).
     #[error("{0}")]
     UnauthorizedVoucher(#[source] ProviderError),
     /// The client may not use this grant type (RFC 6749 §5.2).
-    #[error("this client may not use this grant_type")]
+    #[error("this client may not use this grant_type: add it to its grants in CLIENTS")]
     UnauthorizedGrant,
     /// The grant type is not supported (RFC 6749 §5.2).
     #[error("grant_type must be {GRANT_TYPE_TOKEN_EXCHANGE} or {GRANT_TYPE_REFRESH_TOKEN}")]
@@ -52,7 +62,9 @@ pub enum ApiError {
     )]
     InvalidScope,
     /// The audience is not one of the client's (RFC 8693 §2.2.2).
-    #[error("tokens are not issued for this audience or resource")]
+    #[error(
+        "audience or resource is not one of this client: add it to its audiences in CLIENTS, or omit the parameter"
+    )]
     InvalidTarget,
     /// The provider's token is not accepted: `invalid_request` (RFC 8693 §2.2.2).
     #[error("{0}")]
@@ -73,7 +85,7 @@ pub enum ApiError {
     #[error("sign in again: this needs a sign-in of the last 5 minutes")]
     SignInTooOld,
     /// The caller has made too many attempts (RFC 6585 §4).
-    #[error("too many attempts; try again later")]
+    #[error("too many attempts: try again after the seconds in Retry-After")]
     TooManyAttempts {
         /// The time to wait before a retry.
         retry_after: Duration,
@@ -87,28 +99,30 @@ pub enum ApiError {
     #[error("an access token is required in the Authorization header")]
     MissingToken,
     /// The access token is not valid.
-    #[error("the access token is not valid")]
+    #[error("{}", token_problem(.0))]
     InvalidToken(#[source] TokenError),
     /// The user of the token is deleted or disabled, or the session has ended.
-    #[error("the access token is not valid")]
+    #[error(
+        "the session of the access token has ended, or its user is disabled or deleted: sign in again"
+    )]
     UnknownUser,
     /// The token lacks this scope (RFC 6750 §3.1). A scope token needs no escape in a quoted string.
-    #[error("the access token lacks the scope {0}")]
+    #[error("the access token lacks the scope {0}: request it in scope of POST /token")]
     InsufficientScope(&'static str),
     /// The resource does not exist, or belongs to another user.
-    #[error("{0} not found")]
+    #[error("{0}")]
     NotFound(&'static str),
     /// The request is well-formed, but a value is not accepted (RFC 9110 §15.5.21).
     #[error("{0}")]
     Unprocessable(String),
     /// The `Content-Type` is not one that the route reads.
-    #[error("the content type must be {0}")]
+    #[error("Content-Type must be {0}")]
     UnsupportedMediaType(&'static str),
     /// The body is too large.
-    #[error("the request is larger than 64 KiB")]
+    #[error("the body is larger than 64 KiB: send less")]
     TooLarge,
     /// The route does not support the method.
-    #[error("this method is not supported here")]
+    #[error("the path does not support this method: the header Allow lists those that it supports")]
     MethodNotAllowed,
     /// The provider fails.
     #[error("the identity provider cannot be reached; try again later")]
@@ -129,8 +143,64 @@ pub enum ApiError {
     #[error("temporarily unavailable; try again")]
     KeysUnavailable(#[source] KeysError),
     /// A bug.
-    #[error("internal error")]
+    #[error("internal error: the log of Cambio has the cause")]
     Internal(#[source] TokenError),
+}
+
+/// Reasons that a client is not authenticated. They are for the log only: an answer with the reason would reveal which
+/// clients exist. Only names from the settings are in it, because a request may have its secret in the wrong place.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The request has no complete credentials.
+    #[error("the request has neither a client_id with a client_secret nor a client_assertion")]
+    NoCredentials,
+    /// The `Authorization` header is not that of a client.
+    #[error(
+        "the Authorization header is not one of Basic, with client id and secret form-urlencoded, joined by a colon and in base64"
+    )]
+    NotBasic,
+    /// The body and the header, or the body and the assertion, name different clients.
+    #[error("client_id of the body is not the client that the header or the assertion names")]
+    OtherClientId,
+    /// No client has this id.
+    #[error("no client in CLIENTS has this client_id; the client ids are {0}")]
+    UnknownClient(String),
+    /// The secret is another one.
+    #[error("the secret of the client {0} is wrong: its SHA-256 is not in secret_sha256")]
+    WrongSecret(String),
+    /// The client has keys only.
+    #[error(
+        "the client {0} has no secret_sha256 in CLIENTS: it authenticates by a client_assertion"
+    )]
+    NoSecret(String),
+    /// No key of the client is named in the header of the assertion.
+    #[error("the client {0} has no key with the kid and the alg of the assertion in jwks")]
+    NoKey(String),
+    /// The signature is not that of the key.
+    #[error("the signature of the assertion is not one of the key of the client {0} in jwks")]
+    WrongSignature(String),
+}
+
+/// Returns the reason that an answer names. Only the text of a token with a valid signature depends on its claims, and
+/// the bearer can read these: so an answer does not help to forge a token.
+fn token_problem(error: &TokenError) -> &'static str {
+    match error {
+        TokenError::Expired => "the access token has expired: refresh it, or sign in again",
+        TokenError::Foreign("aud") => {
+            "the access token is for another API: request one with the audience of this API"
+        }
+        TokenError::Untimely(_) => {
+            "the access token is not valid yet, or lives too long: compare the clocks of the servers"
+        }
+        TokenError::Malformed(_)
+        | TokenError::UnknownKey
+        | TokenError::Forged(_)
+        | TokenError::Foreign(_)
+        | TokenError::Signing
+        | TokenError::KeysUnavailable(_) => {
+            "the access token is not one of this issuer: send the access_token of POST /token unchanged"
+        }
+    }
 }
 
 /// The `Retry-After` of failures of Cambio and of DynamoDB.
@@ -150,8 +220,8 @@ impl ApiError {
             | Self::AlreadyExchanged(_)
             | Self::InvalidGrant(_)
             | Self::AccessDenied(_) => StatusCode::BAD_REQUEST,
-            Self::InvalidClient
-            | Self::ClientAssertion(_)
+            Self::InvalidClient(_)
+            | Self::ClientAssertion { .. }
             | Self::MissingToken
             | Self::InvalidToken(_)
             | Self::SignInTooOld
@@ -198,7 +268,7 @@ impl ApiError {
             Self::SignInTooOld | Self::SignInTimeUnknown => "insufficient_user_authentication",
             Self::TooManyAttempts { .. } => "too_many_attempts",
             Self::Unprocessable(_) => "unprocessable",
-            Self::InvalidClient | Self::ClientAssertion(_) => "invalid_client",
+            Self::InvalidClient(_) | Self::ClientAssertion { .. } => "invalid_client",
             Self::UnauthorizedClient | Self::UnauthorizedVoucher(_) | Self::UnauthorizedGrant => {
                 "unauthorized_client"
             }
@@ -219,18 +289,19 @@ impl ApiError {
     /// Returns the challenge, which names an error only if the request had a token (RFC 6750 §3).
     fn challenge(&self) -> Option<HeaderValue> {
         match self {
-            Self::InvalidClient | Self::ClientAssertion(_) => Some(HeaderValue::from_static(
-                r#"Basic realm="cambio", charset="UTF-8""#,
-            )),
+            Self::InvalidClient(_) | Self::ClientAssertion { .. } => Some(
+                HeaderValue::from_static(r#"Basic realm="cambio", charset="UTF-8""#),
+            ),
             Self::MissingToken => Some(HeaderValue::from_static(r#"Bearer realm="cambio""#)),
-            Self::InvalidToken(_) | Self::UnknownUser => Some(HeaderValue::from_static(
-                r#"Bearer realm="cambio", error="invalid_token", error_description="the access token is not valid""#,
-            )),
+            Self::InvalidToken(_) | Self::UnknownUser => HeaderValue::from_str(&format!(
+                r#"Bearer realm="cambio", error="invalid_token", error_description="{self}""#
+            ))
+            .ok(),
             Self::SignInTooOld | Self::SignInTimeUnknown => Some(HeaderValue::from_static(
                 r#"Bearer realm="cambio", error="insufficient_user_authentication", error_description="a more recent sign-in is required", max_age="300""#,
             )),
             Self::InsufficientScope(scope) => HeaderValue::from_str(&format!(
-                r#"Bearer realm="cambio", error="insufficient_scope", scope="{scope}""#
+                r#"Bearer realm="cambio", error="insufficient_scope", error_description="{self}", scope="{scope}""#
             ))
             .ok(),
             _ => None,
@@ -321,7 +392,7 @@ impl From<ProviderError> for ApiError {
             },
             ProviderError::NoVoucher => Self::UnauthorizedVoucher(error),
             ProviderError::IssuerMissing
-            | ProviderError::UnknownIssuer
+            | ProviderError::UnknownIssuer { .. }
             | ProviderError::Rejected(_) => Self::SubjectToken(error),
         }
     }
@@ -362,7 +433,9 @@ impl From<LinkError> for ApiError {
     fn from(error: LinkError) -> Self {
         match error {
             LinkError::NotSignedIn => Self::UnknownUser,
-            LinkError::NotLinked => Self::NotFound("identity"),
+            LinkError::NotLinked => {
+                Self::NotFound("identity not found: GET /me/identities lists those of the user")
+            }
             LinkError::TooManyAttempts { retry_after } => Self::TooManyAttempts { retry_after },
             LinkError::AlreadyUsed => Self::InvalidRequest(error.to_string()),
             LinkError::Conflict(conflict) => Self::Conflict(conflict),
@@ -392,6 +465,7 @@ impl From<TokenError> for ApiError {
             | TokenError::UnknownKey
             | TokenError::Forged(_)
             | TokenError::Foreign(_)
+            | TokenError::Expired
             | TokenError::Untimely(_) => Self::InvalidToken(error),
         }
     }

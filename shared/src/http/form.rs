@@ -7,6 +7,7 @@ use http::{HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ApiError, OAuthError, media_type::is_media_type, surface::body_of};
+use crate::json::is_name;
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 
@@ -56,14 +57,15 @@ impl Form {
         for (name, value) in form_urlencoded::parse(body) {
             // RFC 6749 Appendix A. Invalid UTF-8 arrives here as U+FFFD, which is refused as well.
             if !name.bytes().chain(value.bytes()).all(is_vschar) {
-                return Err(ApiError::InvalidRequest(
-                    "a parameter has characters other than visible ASCII and space".to_owned(),
-                ));
+                return Err(ApiError::InvalidRequest(format!(
+                    "{} has characters other than visible ASCII and space: remove them",
+                    quotable(&name)
+                )));
             }
             let name = name.into_owned();
             if parameters.contains_key(&name) {
                 return Err(ApiError::InvalidRequest(format!(
-                    "{} comes more than once",
+                    "{} comes more than once: send it once",
                     quotable(&name)
                 )));
             }
@@ -83,8 +85,7 @@ pub(crate) fn is_vschar(byte: u8) -> bool {
 /// Returns a parameter's name for an error message, or a placeholder for an odd name, which may be a misplaced
 /// secret.
 fn quotable(name: &str) -> &str {
-    let is_name = name.len() <= 32 && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-    if is_name { name } else { "a parameter" }
+    if is_name(name) { name } else { "a parameter" }
 }
 
 impl<S: Send + Sync> FromRequest<S> for Form {
@@ -97,7 +98,8 @@ impl<S: Send + Sync> FromRequest<S> for Form {
         }
         // A secret in a URL reaches logs, so the client gets an error at once.
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
-            let detail = "parameters belong in the body, not in the URL";
+            let detail =
+                "the URL has parameters: send them in the body, because a URL reaches logs";
             return Err(ApiError::InvalidRequest(detail.to_owned()).into());
         }
         let authorization = parts.headers.get_all(header::AUTHORIZATION);
@@ -168,7 +170,10 @@ mod tests {
         let error = parse("gho_secretsecret123=&gho_secretsecret123=")
             .err()
             .unwrap();
-        assert_eq!(error.to_string(), "a parameter comes more than once");
+        assert_eq!(
+            error.to_string(),
+            "a parameter comes more than once: send it once"
+        );
     }
 
     #[tokio::test]

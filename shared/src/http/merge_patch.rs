@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{ApiError, media_type::is_media_type, surface::body_of};
+use crate::json;
 
 const CONTENT_TYPE: &str = "application/merge-patch+json";
 
@@ -25,16 +26,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for MergePatch<T> {
         }
         let body = body_of(body).await?;
         let patch: Value = serde_json::from_slice(&body)
-            .map_err(|_| ApiError::InvalidRequest("the body is not JSON".to_owned()))?;
+            .map_err(|_| ApiError::InvalidRequest("the body must be JSON".to_owned()))?;
         // Serde would accept an array as the members in their order.
-        let members = Some(patch).filter(Value::is_object);
-        members
-            .and_then(|members| serde_json::from_value(members).ok())
+        let members = Some(patch).filter(Value::is_object).ok_or_else(|| {
+            let detail = "the body must be a JSON object of the members to change";
+            ApiError::Unprocessable(detail.to_owned())
+        })?;
+        json::from_value(members)
             .map(Self)
-            // The library's message may quote the body, and reaches the log.
-            .ok_or_else(|| {
-                let detail = "a member cannot be changed here, or is of another type";
-                ApiError::Unprocessable(detail.to_owned())
-            })
+            .map_err(|problem| ApiError::Unprocessable(format!("{problem}; nothing was changed")))
     }
 }

@@ -48,17 +48,19 @@ impl Subject {
             ID_TOKEN_TYPE => SubjectTokenType::IdToken,
             JWT_TYPE => SubjectTokenType::Jwt,
             _ => {
-                return invalid(
-                    "subject_token_type must be that of an access token, an ID token or a JWT",
-                );
+                return Err(ApiError::InvalidRequest(format!(
+                    "subject_token_type must be {ACCESS_TOKEN_TYPE}, {ID_TOKEN_TYPE} or {JWT_TYPE}"
+                )));
             }
         };
         if kind == SubjectTokenType::AccessToken {
             if self.nonce.is_some() {
-                return invalid("nonce is for ID tokens only: an access token contains none");
+                return invalid("nonce is for ID tokens only: omit it with an access token");
             }
             if self.subject_access_token.is_some() {
-                return invalid("subject_access_token is for ID tokens only");
+                return invalid(
+                    "subject_access_token is for ID tokens only: omit it with an access token",
+                );
             }
         }
         Ok(SubjectToken {

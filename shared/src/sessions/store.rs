@@ -118,10 +118,10 @@ pub enum OpenError {
 #[derive(Debug, Error)]
 pub enum RefreshError {
     /// The token does not belong to an active session of this client.
-    #[error("the refresh token is not valid")]
+    #[error("the refresh token is not valid, or its session has ended: sign in again")]
     Invalid,
     /// The successor of the token was used, so a copy exists. The session has ended.
-    #[error("the refresh token was used before; the session has ended")]
+    #[error("the refresh token was used before, so its session has ended: sign in again")]
     Reused,
     /// The requested scope was not granted to the session. Nothing has changed.
     #[error("the scope was not granted to the session")]

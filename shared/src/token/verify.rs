@@ -74,7 +74,7 @@ fn check(claims: &Claims, issuer_url: &str, now: Timestamp) -> Result<(), TokenE
         return Err(TokenError::Foreign("iss"));
     }
     if now >= claims.exp {
-        return Err(TokenError::Untimely("expired"));
+        return Err(TokenError::Expired);
     }
     if claims.iat > now + CLOCK_LEEWAY.as_secs() {
         return Err(TokenError::Untimely("issued in the future"));
