@@ -103,7 +103,7 @@ export type Visible = Omit<Kept, "refreshToken" | "former" | "user"> & {
 };
 
 /** A user without the identities. */
-export type Profile = Omit<User, "identities">;
+type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 
 /** The members of next-auth's `account` that are kept. Any other may be, or contain, a token of the provider. */
