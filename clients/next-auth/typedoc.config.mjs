@@ -20,5 +20,5 @@ export default {
   validation: { notExported: true, invalidLink: true, notDocumented: true },
   intentionallyNotExported: ["src/index.ts:Schemas", "SessionProblem", "Visible", "CookieStore", "Refusal"],
   // The comment of each event describes its members.
-  intentionallyNotDocumented: ["type", "userId", "provider", "isNewUser", "page", "error"].map((name) => `v4.CambioEvent.__type.${name}`),
+  intentionallyNotDocumented: ["type", "userId", "provider", "isNewUser", "audience", "page", "error"].map((name) => `v4.CambioEvent.__type.${name}`),
 };

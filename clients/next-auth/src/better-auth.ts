@@ -4,9 +4,9 @@ import { APIError, createAuthEndpoint, createAuthMiddleware, getSessionFromCtx }
 import { createSessionStore, getChunkedCookie } from "better-auth/cookies";
 import { symmetricDecodeJWT, symmetricDecrypt, symmetricEncodeJWT, symmetricEncrypt } from "better-auth/crypto";
 import { issued } from "./access-tokens.js";
-import { type CambioSession, exchanged, fitting, type GetAccessToken, type Profile, revoker } from "./callbacks.js";
+import { type CambioSession, exchanged, fitting, type GetAccessToken, revoker } from "./callbacks.js";
 import type { AccessToken, AccessTokenOptions } from "./fetch.js";
-import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens } from "./index.js";
+import { type CambioClient, CambioError, type CambioOptions, createClient, type Grant, type ProviderTokens, type User } from "./index.js";
 import { type Keeper, keeper, type Kept, OF_SESSION, type RefreshOptions, type Refusal, state, watcher, type WatchOptions } from "./keep.js";
 import { vouched } from "./sign-in.js";
 import type { Vouch } from "./vouch.js";
@@ -51,7 +51,7 @@ export interface CambioSessionAnswer extends CambioSession {
    * The user at Cambio, without the identities; missing for a session that began without Cambio. The picture is null
    * if its URL is too long for a cookie; `me()` returns both.
    */
-  user?: Profile;
+  user?: Omit<User, "identities">;
 }
 
 /** The state of a sign-in within one request. */

@@ -114,7 +114,7 @@ export type Visible = Omit<Kept, "refreshToken" | "former" | "user"> & {
 };
 
 /** A user without the identities. */
-export type Profile = Omit<User, "identities">;
+type Profile = Omit<User, "identities">;
 type Token = { cambio?: Visible };
 /** A sign-in as next-auth passes it to the callbacks. */
 export type SignIn = {
