@@ -124,11 +124,11 @@ fn each_hint_of_a_setting_is_on_the_page() {
     let page = read("docs/troubleshooting.md");
     let code = read("shared/src/config.rs");
     let code = code.split("\n#[cfg(test)]").next().unwrap();
-    let hints = quoted(code);
-    let hints: Vec<_> = hints
-        .into_iter()
-        .filter(|text| text.starts_with("write ") || text.starts_with("remove "))
-        .filter(|text| !text.contains('{'))
+    let hints = ["\"write ", "\"remove "].map(|start| code.match_indices(start));
+    let hints = hints.into_iter().flatten();
+    let hints: Vec<&str> = hints
+        .map(|(at, _)| code[at + 1..].split('"').next().unwrap())
+        .filter(|hint| !hint.contains('{'))
         .collect();
     assert!(hints.len() >= 8, "{hints:?}");
     for hint in hints {
