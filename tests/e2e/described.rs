@@ -590,7 +590,10 @@ fn each_example_of_the_documentation_is_a_valid_setting() {
         } else {
             "OAUTH_PROVIDERS"
         };
-        let env = Environment::of([(name, example.as_str())]);
+        let env = Environment::of([
+            (name, example.as_str()),
+            ("ISSUER_URL", "https://api.example.com"),
+        ]);
         Providers::start(&env, &Clock::system()).expect(&example);
     }
 }

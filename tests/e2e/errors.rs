@@ -267,7 +267,7 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
             OAuth,
             400,
             "invalid_request",
-            "subject_token_type must be urn:ietf:params:oauth:token-type:access_token or urn:ietf:params:oauth:token-type:id_token",
+            "subject_token_type must be urn:ietf:params:oauth:token-type:access_token, urn:ietf:params:oauth:token-type:id_token or urn:ietf:params:oauth:token-type:jwt",
         ),
         row(
             "no subject_issuer",

@@ -205,7 +205,7 @@ async fn t53_whatever_github_does_wrong_is_a_503_and_nothing_is_written() {
         // One service each, in parallel: some of these take seconds.
         let path = |path| {
             let fault = fault.clone();
-            async move {
+            Box::pin(async move {
                 let mut service = Service::start().await;
                 let token = service.github_token("octocat");
                 service.github.fault(When::Path(path), fault);
@@ -228,7 +228,7 @@ async fn t53_whatever_github_does_wrong_is_a_503_and_nothing_is_written() {
                     "{name}"
                 );
                 service.check_invariants();
-            }
+            })
         };
         tokio::join!(path(paths[0]), path(paths[1]), path(paths[2]));
     }

@@ -100,7 +100,7 @@ pub struct UserInfo {
     #[serde(default)]
     pub query: BTreeMap<String, String>,
     /// The unchanging id of the account: a text or an integer.
-    #[serde(alias = "id")]
+    #[serde(rename = "id", alias = "subject")]
     pub subject: String,
     /// The login.
     pub username: Option<String>,
@@ -208,7 +208,7 @@ impl OAuthProvider {
 
     fn assert_userinfo(&self, info: &UserInfo) -> Result<(), ConfigError> {
         self.assert_pointers(&[
-            ("userinfo.subject", Some(&info.subject)),
+            ("userinfo.id", Some(&info.subject)),
             ("userinfo.username", info.username.as_ref()),
             ("userinfo.name", info.name.as_ref()),
             ("userinfo.email", info.email.as_ref()),
@@ -413,17 +413,17 @@ mod tests {
             (
                 "/app/id",
                 "app/id",
-                "acme: check.client_id is not a JSON pointer",
+                "acme: check.client_id must be a JSON pointer",
             ),
             (
                 "/app/id",
                 "/app~2id",
-                "acme: check.client_id is not a JSON pointer",
+                "acme: check.client_id must be a JSON pointer",
             ),
             (
                 "/app/id",
                 "/app~",
-                "acme: check.client_id is not a JSON pointer",
+                "acme: check.client_id must be a JSON pointer",
             ),
             (
                 "/app/id",
@@ -438,38 +438,43 @@ mod tests {
             (
                 "\"id\":\"/id\"",
                 "\"id\":\"id\"",
-                "acme: userinfo.subject is not a JSON pointer",
+                "acme: userinfo.id must be a JSON pointer",
             ),
-            ("\"id\":\"/id\",", "", "missing field `subject`"),
+            ("\"id\":\"/id\",", "", "[0].userinfo.id is missing"),
             (
                 "\"/email\"",
                 "\"email\"",
-                "acme: userinfo.email is not a JSON pointer",
+                "acme: userinfo.email must be a JSON pointer",
             ),
             (
                 "https://a.example/token",
                 "http://a.example/token",
-                "acme: check.url is not an https URL",
+                "acme: check.url: ",
             ),
             (
                 "https://a.example/token",
                 "https://localhost/token",
-                "acme: check.url is not an https URL",
+                "acme: check.url: ",
             ),
-            (
-                "/token/info",
-                "/token/info?hunter2",
-                "acme: check.url is not an https URL",
-            ),
+            ("/token/info", "/token/info?hunter2", "acme: check.url: "),
             (
                 "https://a.example/me",
                 "http://a.example/me",
-                "acme: userinfo.url is not an https URL",
+                "acme: userinfo.url: write https instead of http",
             ),
             ("https://a.example/me", "/me", "acme: api_url is missing"),
-            (check_url, r#""client_id":"/id""#, "missing field `url`"),
-            (check_url, r#""url":5"#, "wrong at line"),
-            ("\"bearer\"", "\"hunter2\"", "wrong at line"),
+            (
+                r#""url":"https://a.example/token/info","#,
+                "",
+                "[0].check.url is missing",
+            ),
+            (
+                check_url,
+                r#""client_id":"/id""#,
+                "[0].check.client_id is there twice",
+            ),
+            (check_url, r#""url":5"#, "[0].check.url must be a text"),
+            ("\"bearer\"", "\"hunter2\"", "[0].check.auth must be"),
             (
                 "\"bearer\"",
                 "\"query\"",
@@ -488,7 +493,7 @@ mod tests {
             (
                 "\"bearer\"",
                 r#""bearer","active":"ok""#,
-                "acme: check.active is not a JSON pointer",
+                "acme: check.active must be a JSON pointer",
             ),
             (
                 "\"bearer\"",
@@ -508,13 +513,17 @@ mod tests {
             (
                 "\"bearer\"",
                 r#""bearer","secret":"hunter2""#,
-                "unknown field `secret`",
+                "[0].check.secret is unknown",
             ),
-            ("\"email\"", "\"mail\"", "unknown field `mail`"),
+            (
+                "\"email\"",
+                "\"mail\"",
+                "[0].userinfo.mail is unknown: did you mean email?",
+            ),
             (
                 "\"name\":\"acme\"",
                 "\"name\":\"Acme hunter2\"",
-                "a name is not 1 to 32",
+                "[0].name must be 1 to 32",
             ),
             (
                 "\"name\":\"acme\"",
