@@ -401,7 +401,10 @@ async fn t122_a_client_that_does_not_vouch_signs_no_user_in_by_its_word() {
             assert_eq!(answer.status, StatusCode::BAD_REQUEST);
             assert_eq!(answer.text("/error"), "unauthorized_client");
             let said = answer.text("/error_description");
-            assert!(said.contains("add vouches to its entry in CLIENTS"), "{said}");
+            assert!(
+                said.contains("add vouches to its entry in CLIENTS"),
+                "{said}"
+            );
         }
     }
     // Another client that vouches has other keys and another issuer.
