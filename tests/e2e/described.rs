@@ -570,7 +570,8 @@ fn examples(page: &str) -> Vec<String> {
         }
         let mut example = line.to_owned();
         while !example.ends_with("}]") {
-            example.push_str(lines.next().expect("the end of the example"));
+            let Some(line) = lines.next() else { break };
+            example.push_str(line);
         }
         examples.push(example);
     }

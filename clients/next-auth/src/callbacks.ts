@@ -264,7 +264,6 @@ export function steps(options: SessionOptions) {
 /** Returns what most requests do not need, which is loaded when it is first needed. */
 const rare = () => import("./on-demand.js");
 
-
 function visible({ refreshToken, former, ...rest }: Kept): Visible {
   return rest;
 }
