@@ -207,7 +207,7 @@ def test_the_tarball_has_the_licences_and_what_its_manifest_names(app):
 def test_the_tarball_installs_in_a_fresh_folder_with_the_line_of_the_readme(app):
     readme = (CLIENT / "README.md").read_text()
     lines = re.findall(r"^ {4}npm install (.+)$", readme, re.MULTILINE)
-    assert len(lines) == 3 and all(line.split()[0] == TARBALL for line in lines)
+    assert len(lines) == 4 and all(line.split()[0] == TARBALL for line in lines)
     (app / "package.json").write_text('{"private": true, "type": "module"}')
 
     # Without its second half, the library, which comes from a registry.
