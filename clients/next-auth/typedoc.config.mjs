@@ -1,5 +1,6 @@
 // The documentation of each entry of the package: `npm run docs`, or `make docs` together with that of the crates.
 import { readFileSync } from "node:fs";
+import { OptionDefaults } from "typedoc";
 
 const { name, exports } = JSON.parse(readFileSync(new URL("package.json", import.meta.url), "utf8"));
 const types = Object.values(exports).map((entry) => entry.types ?? entry.import?.types);
@@ -9,6 +10,7 @@ export default {
   entryPoints: types.filter(Boolean).map((path) => path.replace("dist/esm", "src").replace(".d.ts", ".ts")),
   tsconfig: "tsconfig.docs.json",
   out: "../../target/doc/next-auth",
+  highlightLanguages: [...OptionDefaults.highlightLanguages, "jsx"],
   // The types from openapi.yaml are documented there.
   externalPattern: ["**/openapi.ts", "**/node_modules/**"],
   excludeExternals: true,
