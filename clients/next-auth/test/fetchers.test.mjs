@@ -12,7 +12,7 @@ const server = await serverOfTests();
 
 /** The calls of an app with each client, on an API at `url` with a session. */
 const CLIENTS = {
-  /** @param {string} url @param {typeof fetch} fetch */
+  /** @param {string} url @param {typeof globalThis.fetch} fetch */
   ofetch(url, fetch) {
     const api = createFetch({ fetch, defaults: { baseURL: url } });
     return {
@@ -24,7 +24,7 @@ const CLIENTS = {
       causeOf: (/** @type {any} */ error) => error.cause,
     };
   },
-  /** @param {string} url @param {typeof fetch} fetch */
+  /** @param {string} url @param {typeof globalThis.fetch} fetch */
   ky(url, fetch) {
     const api = ky.create({ prefixUrl: url, fetch, retry: 0 });
     return {

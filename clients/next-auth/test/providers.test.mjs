@@ -1,8 +1,14 @@
 // @ts-check
 /** The table of docs/providers.md, compared with the providers of the installed next-auth 4 and Auth.js 5. */
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { cambio } from "@cambio/next-auth/v5";
+import { vouch } from "@cambio/next-auth/vouch";
+import { grant, serverOfTests, USER } from "./server.mjs";
+
+const server = await serverOfTests();
 
 const root = new URL("../../../", import.meta.url);
 /** @param {string} path */
@@ -87,4 +93,32 @@ test("each OpenID provider of Auth.js asks for an ID token, and has a row of an 
     assert.ok(row?.works === "by default" && row.how.startsWith("`OIDC_PROVIDERS`"), id);
   }
   assert.equal(count, 36);
+});
+
+test("each OAuth provider that cannot be proven signs in by the word of the app, each with ids of its own", async () => {
+  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const key = { ...privateKey.export({ format: "jwk" }), kid: "one" };
+  const installed = new Map(FOLDERS.flatMap((folder) => [...providersOf(folder)]));
+  const isOAuth = (/** @type {string} */ id) => /type: "oauth"/.test(readFileSync(/** @type {URL} */ (installed.get(id)), "utf8"));
+  const ids = idsThat("the app vouches").filter(isOAuth);
+  assert.ok(ids.length >= 40, `${ids.length}`);
+  server.answer = () => ({ body: grant(1) });
+
+  const client = { url: server.url, clientId: "shop", clientSecret: "secret" };
+  const { callbacks } = cambio({ ...client, vouch: vouch({ key, clientId: "shop", url: server.url }), vouchFor: ids }).options;
+  for (const id of ids) {
+    // With the token that the provider issues, which says nothing of the app.
+    const account = /** @type {any} */ ({ provider: id, type: "oauth", providerAccountId: "17", access_token: "opaque" });
+    const parameters = /** @type {any} */ ({ token: { name: "Ada" }, account, user: { id: "new at each sign-in", name: "Ada" } });
+    assert.equal(await callbacks.signIn(parameters), true, id);
+    const token = /** @type {any} */ (await callbacks.jwt(parameters));
+    assert.equal(token.cambio.user.id, USER.id, id);
+  }
+  const jwts = server.requests.map(({ form }) => form.subject_token);
+  const subjects = jwts.map((jwt) => JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()).sub);
+  assert.deepEqual(
+    subjects,
+    ids.map((id) => `${id}:17`),
+  );
+  assert.ok(jwts.every((jwt) => jwt !== "opaque"));
 });

@@ -39,6 +39,7 @@ for (const [section, modulesFor] of Object.entries(SECTIONS)) {
 
   /** The page as text. @param {object | null} session @param {() => Promise<Response>} answer of the API */
   async function rendered(session, answer) {
+    /** @type {Record<string, object>} */
     const modules = { "next/server": { connection: async () => {} }, ...modulesFor(session) };
     /** @type {{ default?: () => any }} */
     const exports = {};
