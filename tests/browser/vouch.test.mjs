@@ -78,7 +78,7 @@ for (const version of /** @type {const} */ ([4, 5])) {
     const { signIn, session, getAccessToken, log } = appOf(version, { clientId: "plain", clientSecret: "plain-secret" });
     await signIn();
     assert.equal((await session()).user.email, "grace@example.com");
-    assert.match(log.join("\n"), /no vouches in CLIENTS/);
+    assert.match(log.join("\n"), /add vouches to its entry in CLIENTS/);
     await assert.rejects(getAccessToken(), { kind: "ended" });
   });
 }
