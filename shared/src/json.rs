@@ -172,8 +172,8 @@ fn did_you_mean<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let written = letters(name);
     let near = |other: &str| {
         let other = letters(other);
-        let is_part = other.starts_with(&written) || other.ends_with(&written);
-        let distance = distance(&written, &other);
+        let is_part = other.starts_with(&*written) || other.ends_with(&*written);
+        let distance = strsim::levenshtein(&written, &other);
         let near = if is_part { 1.min(distance) } else { distance };
         (near, other.len())
     };
@@ -181,28 +181,9 @@ fn did_you_mean<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     (near(nearest).0 <= (written.len() / 4).min(2)).then_some(nearest)
 }
 
-fn letters(name: &str) -> Vec<u8> {
-    let letters = name.bytes().filter(u8::is_ascii_alphanumeric).take(64);
-    letters.map(|byte| byte.to_ascii_lowercase()).collect()
-}
-
-/// Returns the Levenshtein distance.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, to) in row.iter_mut().skip(1).zip(b) {
-            let changed = diagonal + usize::from(from != to);
-            diagonal = *cell;
-            left = changed.min(left + 1).min(*cell + 1);
-            *cell = left;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+fn letters(name: &str) -> String {
+    let letters = name.chars().filter(char::is_ascii_alphanumeric).take(64);
+    letters.map(|letter| letter.to_ascii_lowercase()).collect()
 }
 
 #[cfg(test)]
