@@ -43,7 +43,6 @@ EXPLAINED = {
     "num-bigint": ({"default", "std"}, STD),
     "num-integer": ({"std"}, STD),
     "num-traits": ({"default", "std"}, STD),
-    "reqwest": ({"form"}, MORE_TO_CALL),
     "tokio": (
         {"full", "io-std", "parking_lot", "process", "signal", "signal-hook-registry"},
         "adds functions, and locks of another implementation with the same behaviour",
