@@ -261,7 +261,7 @@ async fn t56_githubs_token_counts_from_when_it_was_made() {
             "app": { "client_id": GITHUB_APP.0 }, "user": { "id": 583_231, "login": "octocat" },
             "scopes": [], "created_at": created_at,
         });
-        let body = proxy::Answer::new(StatusCode::OK, body.to_string());
+        let body = proxy::Reply::new(StatusCode::OK, body.to_string());
         scene.service.github.heal();
         scene
             .service

@@ -259,7 +259,7 @@ impl Line {
     /// Exchanges an ID token that LINE answers this about.
     async fn exchange(&self, status: u16, answer: &Value) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();
-        let answer = proxy::Answer::new(status, answer.to_string());
+        let answer = proxy::Reply::new(status, answer.to_string());
         let answer = answer.with_header("content-type", "application/json");
         let when = When::Path("/oauth2/v2.1/verify");
         self.issuer.proxy.heal();

@@ -142,7 +142,7 @@ async fn t01_facebooks_word_for_another_application_opens_nothing() {
     let data = json!({ "data": {
         "app_id": "foreign-app", "type": "USER", "is_valid": true, "user_id": "7", "scopes": ["email"],
     } });
-    let answer = proxy::Answer::new(StatusCode::OK, data.to_string());
+    let answer = proxy::Reply::new(StatusCode::OK, data.to_string());
     let answer = answer.with_header("content-type", "application/json");
     let when = When::Path("/facebook/debug_token");
     scene.providers.proxy.fault_once(when, Fault::from(answer));
@@ -197,7 +197,7 @@ async fn an_address_that_we_may_not_read_is_not_asked_for() {
 async fn two_answers_about_two_users_are_no_user() {
     let scene = Scene::start().await;
     let of = |person: serde_json::Value| {
-        Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()))
+        Fault::from(proxy::Reply::new(StatusCode::OK, person.to_string()))
     };
     let other = json!({ "id": "11", "username": "eve" });
     for path in ["/discord/users/@me", "/facebook/me"] {
@@ -224,7 +224,7 @@ async fn t57_an_address_at_discord_is_verified_only_if_discord_says_so() {
         let person = json!({
             "id": "80351110224678912", "username": "ada", "email": "ada@example.com", "verified": verified,
         });
-        let fault = Fault::from(proxy::Answer::new(StatusCode::OK, person.to_string()));
+        let fault = Fault::from(proxy::Reply::new(StatusCode::OK, person.to_string()));
         scene.providers.proxy.heal();
         scene
             .providers
@@ -241,7 +241,7 @@ async fn t57_an_address_at_discord_is_verified_only_if_discord_says_so() {
 #[tokio::test]
 async fn t53_what_a_provider_cannot_say_is_never_held_against_the_person() {
     let scene = Scene::start().await;
-    let answers = |status, body: &str| Fault::from(proxy::Answer::new(status, body.to_owned()));
+    let answers = |status, body: &str| Fault::from(proxy::Reply::new(status, body.to_owned()));
     for fault in [
         answers(StatusCode::INTERNAL_SERVER_ERROR, ""),
         answers(StatusCode::BAD_REQUEST, ""),
@@ -322,7 +322,7 @@ async fn t53_a_4xx_about_one_persons_token_shuts_nobody_else_out() {
 async fn t53_a_rate_limit_of_the_application_at_facebook_is_remembered_for_a_minute() {
     let scene = Scene::start().await;
     let limit = r#"{"error":{"message":"(#4) Application request limit reached","type":"OAuthException","code":4}}"#;
-    let limit = proxy::Answer::new(StatusCode::FORBIDDEN, limit);
+    let limit = proxy::Reply::new(StatusCode::FORBIDDEN, limit);
     scene.providers.proxy.fault(When::Always, limit.into());
 
     for _ in 0..12 {

@@ -14,7 +14,7 @@ const CHECK: &str = "/applications/our-app/token";
 /// Answers `body` instead of GitHub.
 fn answers(body: &Value) -> Fault {
     let json = "application/json; charset=utf-8";
-    proxy::Answer::new(StatusCode::OK, body.to_string())
+    proxy::Reply::new(StatusCode::OK, body.to_string())
         .with_header("content-type", json)
         .into()
 }
@@ -280,7 +280,7 @@ async fn t53_a_rate_limit_that_names_a_time_is_remembered_until_then() {
     ] {
         let service = Service::start().await;
         let reset = (service.time.now() + 1800).to_string();
-        let limit = proxy::Answer::new(StatusCode::FORBIDDEN, "{}")
+        let limit = proxy::Reply::new(StatusCode::FORBIDDEN, "{}")
             .with_header("x-ratelimit-remaining", "0")
             .with_header(name, value.unwrap_or(&reset));
         service.github.fault(When::Path(CHECK), limit.into());

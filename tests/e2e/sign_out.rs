@@ -309,7 +309,7 @@ async fn keys_that_dynamodb_leaves_unprocessed_are_asked_for_again() {
     let unprocessed = |times| {
         let keys = json!({ "Keys": [key], "ConsistentRead": true });
         let body = json!({ "Responses": {}, "UnprocessedKeys": { local::dynamodb::TABLE: keys } });
-        let answer = tests::proxy::Answer::new(StatusCode::OK, body.to_string());
+        let answer = tests::proxy::Reply::new(StatusCode::OK, body.to_string());
         let when = When::Operation("BatchGetItem");
         service
             .dynamodb

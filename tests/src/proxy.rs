@@ -12,7 +12,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use fault::{Answer, Fault};
+pub use fault::{Fault, Reply};
 pub use units::Units;
 
 use std::{

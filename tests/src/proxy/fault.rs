@@ -35,15 +35,15 @@ pub enum Fault {
     /// The answer's body arrives byte by byte, at this pace.
     SlowBody(Duration),
     /// The call is not forwarded; this is the answer.
-    Answer(Answer),
+    Answer(Reply),
     /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other
     /// call is forwarded as it is.
     Stale,
 }
 
-/// An HTTP answer.
+/// An answer that the proxy forwards, or sends in place of the upstream server.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Reply {
     /// The status.
     pub status: StatusCode,
     /// The headers, without those of the transfer of the body.
@@ -52,7 +52,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl Reply {
     /// Makes an answer without headers.
     pub fn new(status: StatusCode, body: impl Into<Bytes>) -> Self {
         Self {
@@ -75,8 +75,8 @@ impl Answer {
     }
 }
 
-impl From<Answer> for Fault {
-    fn from(answer: Answer) -> Self {
+impl From<Reply> for Fault {
+    fn from(answer: Reply) -> Self {
         Self::Answer(answer)
     }
 }
@@ -186,7 +186,7 @@ fn dynamodb_error(status: StatusCode, name: &str, message: &str) -> Fault {
 }
 
 fn dynamodb_answer(status: StatusCode, body: &Value) -> Fault {
-    let answer = Answer::new(status, body.to_string())
+    let answer = Reply::new(status, body.to_string())
         .with_header("content-type", "application/x-amz-json-1.0")
         .with_header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000");
     Fault::Answer(answer)
@@ -211,21 +211,21 @@ impl Fault {
 
     /// An HTML page with status 200.
     pub fn html() -> Self {
-        Answer::new(StatusCode::OK, "<!doctype html><title>Unicorn!</title>")
+        Reply::new(StatusCode::OK, "<!doctype html><title>Unicorn!</title>")
             .with_header("content-type", "text/html; charset=utf-8")
             .into()
     }
 
     /// A redirect that keeps the method and the body with its secrets.
     pub fn redirect_to(url: &str) -> Self {
-        Answer::new(StatusCode::TEMPORARY_REDIRECT, "")
+        Reply::new(StatusCode::TEMPORARY_REDIRECT, "")
             .with_header("location", url)
             .into()
     }
 
     /// An empty answer with this status.
     pub fn status(status: StatusCode) -> Self {
-        Answer::new(status, "").into()
+        Reply::new(status, "").into()
     }
 
     /// Returns all faults of a call to a provider, each with a name for the test's report, except a redirect, whose
@@ -265,7 +265,7 @@ impl Fault {
 
 fn limited(status: StatusCode, message: &str, retry_after: u32) -> Fault {
     let body = json!({ "message": message, "documentation_url": "https://docs.github.com/rest" });
-    Answer::new(status, body.to_string())
+    Reply::new(status, body.to_string())
         .with_header("content-type", "application/json; charset=utf-8")
         .with_header("retry-after", &retry_after.to_string())
         .with_header("x-ratelimit-remaining", "0")

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
-    Answer, Call, Passage,
+    Call, Passage, Reply,
     units::{Units, consumed, metered, metering},
     wire::{Ending, LastWords},
 };
@@ -49,7 +49,7 @@ impl Visit {
         head: request::Parts,
         body: Bytes,
         delay: Duration,
-    ) -> Result<Answer, LastWords> {
+    ) -> Result<Reply, LastWords> {
         let task = tokio::spawn(async move {
             sleep(delay).await;
             self.ask(head, body).await
@@ -59,7 +59,7 @@ impl Visit {
         answer.ok_or_else(|| Ending::Reset.into())
     }
 
-    async fn ask(&self, head: request::Parts, body: Bytes) -> reqwest::Result<Answer> {
+    async fn ask(&self, head: request::Parts, body: Bytes) -> reqwest::Result<Reply> {
         let target = head
             .uri
             .path_and_query()
@@ -95,7 +95,7 @@ impl Visit {
             call.is_forwarded = true;
             call.consumed = writes.map_or_else(Units::default, |writes| consumed(&body, writes));
         });
-        Ok(Answer {
+        Ok(Reply {
             status,
             headers,
             body,

@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    Answer, Fault, Passage, lock,
+    Fault, Passage, Reply, lock,
     visit::{Visit, readable},
 };
 
@@ -147,7 +147,7 @@ impl Fault {
         visit: Visit,
         head: request::Parts,
         body: Bytes,
-    ) -> Result<Answer, LastWords> {
+    ) -> Result<Reply, LastWords> {
         // First the faults that do not reach the service.
         let delay = match self {
             Self::Refuse | Self::ResetBeforeForwarding => return Err(Ending::Reset.into()),
@@ -161,7 +161,7 @@ impl Fault {
             }
             Self::Stale if visit.may_be_stale(&body) => {
                 visit.note(|call| call.status = Some(StatusCode::OK));
-                return Ok(Answer::new(StatusCode::OK, "{}"));
+                return Ok(Reply::new(StatusCode::OK, "{}"));
             }
             Self::Delay(delay) => delay,
             _ => Duration::ZERO,
@@ -214,7 +214,7 @@ impl Fault {
     }
 }
 
-impl Answer {
+impl Reply {
     /// Returns the bytes of the head, with a length that may be false.
     fn head(&self, content_length: usize) -> Bytes {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status).into_bytes();
@@ -231,8 +231,8 @@ impl Answer {
     }
 }
 
-impl From<Answer> for Response<Full<Bytes>> {
-    fn from(answer: Answer) -> Self {
+impl From<Reply> for Response<Full<Bytes>> {
+    fn from(answer: Reply) -> Self {
         let mut response = Self::new(Full::new(answer.body));
         *response.status_mut() = answer.status;
         *response.headers_mut() = answer.headers;
