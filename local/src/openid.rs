@@ -1,8 +1,8 @@
 //! A stand-in OpenID provider, so that sign-ins such as Google's are tried on this machine.
 //!
-//! It has discovery, the authorization code flow with PKCE, ID tokens with a nonce, `userinfo`, and keys that can be
-//! rotated (OpenID Connect Core 1.0, RFC 7636). Its people and its apps are those of the stand-in GitHub. It keeps its
-//! state in memory and asks for no password: never expose it to a network.
+//! The provider has discovery, the authorization code flow with PKCE, ID tokens with a nonce, `userinfo`, and keys that
+//! can be rotated (OpenID Connect Core 1.0, RFC 7636). Its people and its apps are those of the stand-in GitHub. It
+//! keeps its state in memory and asks for no password: never expose it to a network.
 
 mod keys;
 

@@ -138,6 +138,11 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
     let and = |name: &'static str, value: &'static str| {
         service.token_request(&[good.as_slice(), &[(name, value)]].concat())
     };
+    let without_token = |path: &str| {
+        let request = service.request("POST", path);
+        let request = request.basic_auth(CLIENT.0, Some(CLIENT.1));
+        request.form(&[("x", "y")])
+    };
     let but = |name: &str, value: &'static str| {
         let changed: Vec<_> = good
             .iter()
@@ -434,10 +439,7 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
         ),
         row(
             "no token to revoke",
-            service
-                .request("POST", "/revoke")
-                .basic_auth(CLIENT.0, Some(CLIENT.1))
-                .form(&[("x", "y")]),
+            without_token("/revoke"),
             OAuth,
             400,
             "invalid_request",
@@ -445,10 +447,7 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
         ),
         row(
             "no token to introspect",
-            service
-                .request("POST", "/introspect")
-                .basic_auth(CLIENT.0, Some(CLIENT.1))
-                .form(&[("x", "y")]),
+            without_token("/introspect"),
             OAuth,
             400,
             "invalid_request",

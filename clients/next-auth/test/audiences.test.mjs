@@ -4,6 +4,7 @@
  * random runs against a model of Cambio's sessions.
  */
 import assert from "node:assert/strict";
+import { EventEmitter, once } from "node:events";
 import { mock, test } from "node:test";
 import { setImmediate as immediately } from "node:timers/promises";
 import { isCambioError } from "@cambio/next-auth";
@@ -51,16 +52,6 @@ const refreshes = () =>
   server.requests
     .filter(({ form }) => form.grant_type === "refresh_token")
     .map(({ form }) => `${Number(form.refresh_token.slice(-3).replace(/g/g, ""))} ${form.audience}`);
-
-function promiseWithResolvers() {
-  /** @type {() => void} */
-  let resolve = () => {};
-  /** @type {Promise<void>} */
-  const promise = new Promise((done) => {
-    resolve = done;
-  });
-  return { promise, resolve };
-}
 
 /** @param {Promise<unknown>} call @param {import("@cambio/next-auth").CambioErrorKind} kind */
 const failsWith = (call, kind) => assert.rejects(call, (error) => isCambioError(error) && error.kind === kind);
@@ -240,8 +231,9 @@ for (const [version, cambio, appWith] of /** @type {[string, typeof v4.cambio, t
   });
 
   test(`${version}: a good token is returned within a second while Cambio hangs`, async (t) => {
-    const { promise: isOver, resolve } = promiseWithResolvers();
-    const onEvent = (/** @type {{ type: string }} */ { type }) => type === "refreshFailed" && resolve();
+    const watched = new EventEmitter();
+    const isOver = once(watched, "refreshFailed");
+    const onEvent = (/** @type {{ type: string }} */ { type }) => watched.emit(type);
     const { getAccessToken } = await start({ timeout: 4_000, onEvent });
     const { token } = await getAccessToken({ audience: ORDERS });
     later(t, 12);

@@ -241,31 +241,13 @@ async fn a_request_that_the_provider_cannot_serve_goes_back_to_the_app() {
 #[tokio::test]
 async fn a_token_of_each_key_generation_is_accepted_until_the_next_but_one() {
     let app = App::start().await;
-    let issue = || async {
-        let url = format!(
-            "{}/stand-in/tokens?login=grace",
-            openid_issuer(&app.scene.github)
-        );
-        app.http
-            .post(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
+    let post = |path: &'static str| {
+        let url = format!("{}/stand-in/{path}", openid_issuer(&app.scene.github));
+        let request = app.http.post(url);
+        async move { request.send().await.unwrap().text().await.unwrap() }
     };
-    let rotate = || async {
-        let url = format!("{}/stand-in/keys", openid_issuer(&app.scene.github));
-        app.http
-            .post(url)
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-    };
+    let issue = || post("tokens?login=grace");
+    let rotate = || post("keys");
     let old = issue().await;
 
     let kid = rotate().await;
