@@ -17,6 +17,7 @@ pub mod json;
 mod jwk;
 mod jws;
 pub mod keys;
+mod one_time;
 pub mod provider;
 pub mod scope;
 pub mod sessions;

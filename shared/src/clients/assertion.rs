@@ -13,19 +13,20 @@ use thiserror::Error;
 
 use super::registered::Registered;
 use crate::{
-    clock::{Clock, Timestamp},
+    clock::Clock,
     config::{self, ConfigError, Environment, Server},
     dynamodb::{StoreError, Table, Use},
     http::{ApiError, ClientError},
     jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader},
+    one_time::{Lifetime, OneTime},
 };
 
-/// The greatest accepted error of a client's clock.
-const LEEWAY: Duration = Duration::from_mins(1);
-/// The longest lifetime of an assertion, in seconds. An assertion is made for one request: most libraries give it a
-/// minute, Authlib an hour.
-const MAX_LIFETIME: Duration = Duration::from_hours(1);
-const MAX_JTI: usize = 256;
+/// The longest lifetime of an assertion, counted from now, because libraries differ: most give it a minute, Authlib an
+/// hour.
+const LIFETIME: Lifetime = Lifetime {
+    longest: Duration::from_hours(1),
+    exceeded: "it lives longer than an hour",
+};
 
 /// The one text for an unknown client and for a wrong signature, so that the answer does not reveal which clients
 /// exist.
@@ -80,13 +81,8 @@ struct Claims {
     iss: String,
     sub: String,
     aud: Audience,
-    #[serde(deserialize_with = "jws::date")]
-    exp: Timestamp,
-    #[serde(default, deserialize_with = "jws::optional_date")]
-    nbf: Option<Timestamp>,
-    #[serde(default, deserialize_with = "jws::optional_date")]
-    iat: Option<Timestamp>,
-    jti: String,
+    #[serde(flatten)]
+    once: OneTime,
 }
 
 fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
@@ -153,7 +149,6 @@ impl Assertions {
     }
 
     fn check(&self, claims: &Claims, client_id: &str) -> Result<(), AssertionError> {
-        let now = self.clock.now();
         if claims.iss != client_id || claims.sub != client_id {
             return rejected("its iss and sub are not both the client");
         }
@@ -162,28 +157,18 @@ impl Assertions {
         if !claims.aud.is_only(is_us) {
             return rejected("its aud is not this issuer");
         }
-        if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
-            return rejected("it has expired");
-        }
-        if claims.exp > now + (MAX_LIFETIME + LEEWAY).as_secs() {
-            return rejected("it lives longer than an hour");
-        }
-        let starts = [claims.nbf, claims.iat].into_iter().flatten().max();
-        if starts.is_some_and(|start| start > now + LEEWAY.as_secs()) {
-            return rejected("it is not valid yet");
-        }
-        if claims.jti.is_empty() || claims.jti.len() > MAX_JTI {
-            return rejected("its jti is empty or longer than 256 bytes");
-        }
-        Ok(())
+        claims
+            .once
+            .check(&LIFETIME, self.clock.now())
+            .map_err(AssertionError::Rejected)
     }
 
     async fn use_up(&self, claims: &Claims) -> Result<Use, AssertionError> {
         // Recognises this request's own write, which the SDK may have repeated after a lost answer.
         let mut attempt = [0; 16];
         rand::fill(&mut attempt).map_err(StoreError::from)?;
-        let expires_at = claims.exp.saturating_add(LEEWAY.as_secs());
-        let used = Use::new(&claims.sub, &claims.jti, attempt, expires_at);
+        let once = &claims.once;
+        let used = Use::new(&claims.sub, &once.jti, attempt, once.forgotten_at());
         match self.table.use_up(&used).await {
             Ok(true) => Ok(used),
             Ok(false) => rejected("it was used before: each request takes a new one"),

@@ -16,15 +16,16 @@ use crate::{
     config::{self, ConfigError, Environment, Server},
     jwk::{self, KeySet},
     jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader, Refused},
+    one_time::{Lifetime, OneTime},
 };
 
 /// The `typ` of a JWT by which an app vouches for a user.
 const TYP: &str = "vouch+jwt";
-/// The greatest accepted error of an app's clock.
-const LEEWAY: Duration = Duration::from_mins(1);
 /// The longest lifetime of such a JWT, which the app signs for one request.
-const MAX_LIFETIME: Duration = Duration::from_mins(5);
-const MAX_JTI: usize = 256;
+const LIFETIME: Lifetime = Lifetime {
+    longest: Duration::from_mins(5),
+    exceeded: "it lives longer than 5 minutes",
+};
 
 /// A client that vouches for its own users.
 #[derive(Clone, Debug)]
@@ -48,13 +49,8 @@ struct Claims {
     iss: String,
     sub: String,
     aud: Audience,
-    #[serde(deserialize_with = "jws::date")]
-    exp: Timestamp,
-    #[serde(default, deserialize_with = "jws::optional_date")]
-    iat: Option<Timestamp>,
-    #[serde(default, deserialize_with = "jws::optional_date")]
-    nbf: Option<Timestamp>,
-    jti: String,
+    #[serde(flatten)]
+    once: OneTime,
     #[serde(flatten)]
     others: Map<String, Value>,
 }
@@ -175,19 +171,12 @@ impl Vouched {
         {
             return refuse("its aud is not this issuer");
         }
-        if now >= claims.exp.saturating_add(LEEWAY.as_secs()) {
-            return refuse("it has expired");
-        }
-        let begins_at = claims.iat.unwrap_or(now + LEEWAY.as_secs());
-        if claims.exp > begins_at.saturating_add(MAX_LIFETIME.as_secs()) {
-            return refuse("it lives longer than 5 minutes");
-        }
-        let starts = [claims.iat, claims.nbf].into_iter().flatten().max();
-        if starts.is_some_and(|start| start > now + LEEWAY.as_secs()) {
-            return refuse("its iat or nbf is in the future");
-        }
-        if claims.jti.is_empty() || claims.jti.len() > MAX_JTI {
-            return refuse("its jti is empty or longer than 256 bytes");
+        claims
+            .once
+            .check(&LIFETIME, now)
+            .map_err(ProviderError::Rejected)?;
+        if claims.once.outlives(LIFETIME.longest) {
+            return refuse(LIFETIME.exceeded);
         }
         let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
         if !fits {
@@ -205,8 +194,8 @@ fn identity(mut claims: Claims, voucher: &Voucher) -> Identity {
     let signed_in_at = person::signed_in_at(&mut claims.others);
     let once = Once {
         issuer: name.clone(),
-        jti: claims.jti,
-        expires_at: claims.exp.saturating_add(LEEWAY.as_secs()),
+        expires_at: claims.once.forgotten_at(),
+        jti: claims.once.jti,
     };
     Identity::new(name.clone(), name.clone(), claims.sub, profile)
         .signed_in(signed_in_at)
