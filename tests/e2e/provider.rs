@@ -314,6 +314,50 @@ async fn t53_a_5xx_is_tried_once_more_and_a_4xx_is_not() {
     assert_eq!(service.github.calls().len(), 1);
 }
 
+/// Each connection of a frozen function may be dead when it thaws.
+#[tokio::test]
+async fn t103_a_call_whose_connection_is_lost_is_made_once_more() {
+    for path in [CHECK, "/user", "/user/emails"] {
+        for fault in [
+            Fault::Refuse,
+            Fault::ResetBeforeForwarding,
+            Fault::ResetAfterForwarding,
+            Fault::ResetMidBody,
+            Fault::LengthTooLong,
+        ] {
+            let service = Service::start().await;
+            service.sign_in("octocat").await;
+            service.github.clear();
+            service.github.fault_once(When::Path(path), fault.clone());
+
+            let answer = service.exchange(&service.github_token("octocat")).await;
+
+            assert_eq!(answer.status, StatusCode::OK, "{fault:?} at {path}");
+            assert_eq!(service.github.calls().len(), 4, "{fault:?} at {path}");
+        }
+    }
+}
+
+/// A firewall forgets connections without a word, so that a request on one would wait for its timeout.
+#[tokio::test]
+async fn t103_after_a_pause_no_connection_of_before_it_is_used() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let first_caller = || service.github.calls()[0].caller;
+    service.exchange(&token).await;
+    let before = first_caller();
+    service.github.clear();
+
+    service.time.pass(5);
+    service.exchange(&token).await;
+    assert_eq!(first_caller(), before, "kept during a short pause");
+    service.github.clear();
+
+    service.time.pass(60);
+    service.exchange(&token).await;
+    assert_ne!(first_caller(), before);
+}
+
 #[tokio::test]
 async fn t53_after_five_failures_github_is_left_alone_and_then_probed() {
     let service = Service::start().await;

@@ -81,6 +81,8 @@ pub struct Call {
     id: u64,
     /// Its number since the last [`Proxy::clear`], from 1.
     pub number: usize,
+    /// The caller's end of the connection: calls on one connection have the same.
+    pub caller: SocketAddr,
     /// The method.
     pub method: Method,
     /// The path, without the query.
@@ -309,7 +311,11 @@ impl When {
 
 impl Passage {
     /// Records a call and returns its fault.
-    fn register(self: &Arc<Self>, head: &request::Parts) -> (Visit, Option<Fault>) {
+    fn register(
+        self: &Arc<Self>,
+        head: &request::Parts,
+        caller: SocketAddr,
+    ) -> (Visit, Option<Fault>) {
         let target = head.headers.get("x-amz-target");
         let operation = target
             .and_then(|target| target.to_str().ok())
@@ -327,6 +333,7 @@ impl Passage {
         let mut call = Call {
             id: visit.id,
             number: 0,
+            caller,
             method: head.method.clone(),
             path: head.uri.path().to_owned(),
             query: head.uri.query().map(str::to_owned),

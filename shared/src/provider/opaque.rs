@@ -45,7 +45,7 @@ impl Opaque {
         }
     }
 
-    pub(super) fn client(&self) -> &Client {
+    pub(super) fn client(&self) -> Client {
         self.outbound.client()
     }
 

@@ -18,7 +18,10 @@ use super::{
     hosts::Hosts,
     rate_limit::{self, NotBefore},
 };
-use crate::{clock::Clock, telemetry};
+use crate::{
+    clock::{Clock, Timestamp},
+    telemetry,
+};
 
 /// The longest answer, in bytes. A provider that sends more is faulty.
 const MAX_BODY: usize = 1024 * 1024;
@@ -49,13 +52,19 @@ impl Default for Timeouts {
 /// Calls one provider. Clones share connections, the circuit breaker and the provider's rate limit.
 #[derive(Clone)]
 pub(super) struct Outbound {
-    client: Client,
+    connections: Arc<Mutex<Connections>>,
     breaker: Arc<Mutex<Breaker>>,
     /// The rate limit of the application.
     not_before: Arc<Mutex<NotBefore>>,
     clock: Clock,
     timeouts: Timeouts,
     hosts: Hosts,
+}
+
+/// A pool of connections, and the time of its last use.
+struct Connections {
+    client: Client,
+    used_at: Timestamp,
 }
 
 /// A response of a provider that is neither an outage nor a rate limit.
@@ -102,19 +111,12 @@ impl Outbound {
         timeouts: Timeouts,
         hosts: Hosts,
     ) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls())
-            .connect_timeout(timeouts.connect)
-            .timeout(timeouts.request)
-            .pool_idle_timeout(IDLE)
-            // A redirect would send the app's secrets to another address.
-            .redirect(Policy::none())
-            .no_proxy()
-            .dns_resolver(Arc::new(hosts.clone()))
-            .user_agent(concat!("cambio/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+        let connections = Connections {
+            client: client(timeouts, &hosts)?,
+            used_at: clock.now(),
+        };
         Ok(Self {
-            client,
+            connections: Arc::new(Mutex::new(connections)),
             breaker: Arc::default(),
             not_before: Arc::default(),
             clock,
@@ -144,8 +146,19 @@ impl Outbound {
         self.hosts.allow(host);
     }
 
-    pub(super) fn client(&self) -> &Client {
-        &self.client
+    /// Returns the client that makes requests, without the connections of before a pause.
+    ///
+    /// The idle timeout of a pool counts by a clock that may stand still while a function is frozen. Meanwhile a
+    /// firewall may have forgotten its connections, and a request on one of them waits for its timeout.
+    pub(super) fn client(&self) -> Client {
+        let now = self.clock.now();
+        let mut connections = locked(&self.connections);
+        let is_old = now.abs_diff(connections.used_at) >= IDLE.as_secs();
+        if is_old && let Ok(client) = client(self.timeouts, &self.hosts) {
+            connections.client = client;
+        }
+        connections.used_at = now;
+        connections.client.clone()
     }
 
     /// Runs a whole verification in bounded time, or fails at once while the provider is known to be down or limits
@@ -220,7 +233,8 @@ impl Outbound {
         }
     }
 
-    /// Sends `request`, and once more if no connection was made or the answer was a 5xx.
+    /// Sends `request`, and once more if its connection failed or the answer was a 5xx. Each request to a provider is
+    /// idempotent: it reads something or checks a token.
     async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
@@ -231,14 +245,8 @@ impl Outbound {
     }
 
     async fn try_send(&self, request: Request) -> Result<ProviderResponse, Failure> {
-        let response = self
-            .client
-            .execute(request)
-            .await
-            .map_err(|error| Failure {
-                again: error.is_connect(),
-                ..Failure::http(error)
-            })?;
+        let response = self.client().execute(request).await;
+        let response = response.map_err(Failure::http)?;
         let (status, now) = (response.status(), self.clock.now());
         if is_rate_limited(&response) {
             return Err(Failure {
@@ -286,7 +294,7 @@ impl fmt::Debug for Outbound {
 }
 
 struct Failure {
-    /// Returns whether another attempt may succeed at once.
+    /// True if another attempt may succeed at once.
     again: bool,
     error: ProviderError,
 }
@@ -299,9 +307,30 @@ impl Failure {
         }
     }
 
+    /// A provider that takes too long is not asked again: two waits are longer than the sign-in may take.
     fn http(error: reqwest::Error) -> Self {
-        Self::outage(telemetry::causes(&error.without_url()))
+        Self {
+            again: error.is_connect() || !error.is_timeout(),
+            ..Self::outage(telemetry::causes(&error.without_url()))
+        }
     }
+}
+
+fn client(timeouts: Timeouts, hosts: &Hosts) -> Result<Client, reqwest::Error> {
+    Client::builder()
+        .tls_backend_preconfigured(tls())
+        .connect_timeout(timeouts.connect)
+        .timeout(timeouts.request)
+        .pool_idle_timeout(IDLE)
+        // Fewer than a request has attempts: if the connection died while the function was frozen, the last attempt
+        // opens a new one.
+        .pool_max_idle_per_host(1)
+        // A redirect would send the app's secrets to another address.
+        .redirect(Policy::none())
+        .no_proxy()
+        .dns_resolver(Arc::new(hosts.clone()))
+        .user_agent(concat!("cambio/", env!("CARGO_PKG_VERSION")))
+        .build()
 }
 
 /// The root certificates of the public web. Embedded, because loading the system's takes milliseconds of every cold

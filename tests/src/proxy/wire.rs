@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::poll_fn,
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
@@ -35,8 +36,8 @@ pub(super) async fn accept(passage: Arc<Passage>, listener: TcpListener) {
     // Dropped with this task, which closes all connections.
     let mut connections = JoinSet::new();
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            connections.spawn(serve(passage.clone(), stream));
+        if let Ok((stream, caller)) = listener.accept().await {
+            connections.spawn(serve(passage.clone(), stream, caller));
         }
         while connections.try_join_next().is_some() {}
     }
@@ -68,12 +69,12 @@ impl From<Ending> for LastWords {
 }
 
 /// Serves one connection as HTTP until its end or until a fault takes it over.
-async fn serve(passage: Arc<Passage>, stream: TcpStream) {
+async fn serve(passage: Arc<Passage>, stream: TcpStream, caller: SocketAddr) {
     let last_words = Arc::new(Mutex::new(None));
     let service = service_fn(|request| {
         let (passage, last_words) = (passage.clone(), last_words.clone());
         let answer = async move {
-            answer(&passage, request).await.map_err(|words| {
+            answer(&passage, request, caller).await.map_err(|words| {
                 *lock(&last_words) = Some(words);
                 TakenOver
             })
@@ -123,9 +124,10 @@ impl std::error::Error for TakenOver {}
 async fn answer(
     passage: &Arc<Passage>,
     request: Request<Incoming>,
+    caller: SocketAddr,
 ) -> Result<Response<Full<Bytes>>, LastWords> {
     let (head, body) = request.into_parts();
-    let (visit, fault) = passage.register(&head);
+    let (visit, fault) = passage.register(&head, caller);
     if let Some(Fault::Refuse) = fault {
         return Err(Ending::Close.into());
     }
