@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The release binaries as they ship: within their budgets, without jitter entropy, and able to answer the first request.
+"""The release binaries as they ship: within their budgets, without jitter entropy, and able to answer a request.
 
     tests/cold-start/cold_start.py [--all] [--write] [--runs N]
 
