@@ -36,9 +36,9 @@ test: setup ## Run every test
 	done
 
 .PHONY: test-template
-test-template: ## Check template.yaml, and walk docs/deploy.md to where AWS takes over
+test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md to where AWS takes over
 	@tests/setup.sh python
-	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start
 
 .PHONY: test-client
 test-client: ## Build the TypeScript package and test it against a server of its own
@@ -70,7 +70,8 @@ test-browser: ## Sign in with Chromium through the Next.js example and the Lambd
 	cd tests/browser && npm test
 
 .PHONY: test-release
-test-release: ## Build the release binaries; check their size, their entropy and a cold start of each
+test-release: ## Build release binaries; check their budgets, their entropy and a cold start of each function
+	@tests/setup.sh valgrind
 	python3 tests/cold-start/cold_start.py
 
 .PHONY: test-logs

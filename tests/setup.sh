@@ -3,10 +3,10 @@
 # what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, chromium)
+#     tests/setup.sh python npm          only these parts (python, npm, package, chromium, valgrind)
 #
-# Everything but Chromium stays inside this folder. A stamp next to each installed tree holds the hash of the files that
-# describe it, so a second run does nothing, and a changed requirement installs again.
+# Everything but Chromium and valgrind stays inside this folder. A stamp next to each installed tree holds the hash of
+# the files that describe it, so a second run does nothing, and a changed requirement installs again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -95,10 +95,20 @@ install_chromium() {
         'or run the other tests: make test-template test-rust test-release'
 }
 
-[ $# -gt 0 ] || set -- python npm chromium
+install_valgrind() {
+    if command -v valgrind >/dev/null; then
+        say "valgrind is there: $(command -v valgrind)"
+        return
+    fi
+    apt_install valgrind || fail \
+        'test-release counts instructions with valgrind, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'Install it by hand, for instance: sudo apt-get install valgrind'
+}
+
+[ $# -gt 0 ] || set -- python npm chromium valgrind
 for part; do
     case $part in
-        python | npm | package | chromium) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package and chromium." ;;
+        python | npm | package | chromium | valgrind) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, chromium and valgrind." ;;
     esac
 done

@@ -10,6 +10,8 @@ use jsonwebtoken::{
 };
 use serde_json::Value;
 
+use crate::jws::Verifier;
+
 const MAX_KID: usize = 256;
 const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 /// 65537, the only accepted public exponent.
@@ -20,7 +22,7 @@ const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 /// A public key that verifies signatures.
 #[derive(Clone)]
 pub(crate) struct PublicKey {
-    pub(crate) key: DecodingKey,
+    pub(crate) verifier: Verifier,
     /// The algorithm that the key names or that follows from its curve.
     algorithm: Option<Algorithm>,
 }
@@ -29,13 +31,14 @@ impl PublicKey {
     /// A key for one algorithm.
     pub(crate) fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
         Self {
-            key,
+            verifier: Verifier::new(key),
             algorithm: Some(algorithm),
         }
     }
 
     pub(crate) fn signs_with(&self, algorithm: Algorithm) -> bool {
-        self.key.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
+        self.verifier.family() == algorithm.family()
+            && self.algorithm.is_none_or(|own| own == algorithm)
     }
 }
 
@@ -124,7 +127,7 @@ fn read(key: &Value) -> Option<PublicKey> {
     };
     let key = DecodingKey::from_jwk(&jwk).ok()?;
     let key = PublicKey {
-        key,
+        verifier: Verifier::new(key),
         algorithm: of_its_kind.or(named),
     };
     // The named algorithm must fit the type of the key.

@@ -3,10 +3,11 @@
 //! JSON and signature libraries tolerate much that RFC 8725 warns of: unknown critical headers, any `typ`, repeated
 //! members, tokens of any size. The checks here trust no value of the token, and cost less than one hash.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Duration};
 
+use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, crypto};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
@@ -53,6 +54,26 @@ pub(crate) struct Limits {
 /// A kind of header, with the limits of the tokens that have it.
 pub(crate) trait JoseHeader: DeserializeOwned {
     const LIMITS: Limits;
+
+    fn alg(&self) -> Algorithm;
+}
+
+/// A token of the right form. Nothing of it is verified.
+pub(crate) struct Inspected<'t, H> {
+    pub(crate) header: H,
+    /// The part that is signed: the header, a dot and the payload.
+    message: &'t str,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+}
+
+/// A public key that is parsed once, for the algorithm that it first verifies with.
+///
+/// `jsonwebtoken` parses a public key for each signature. Kept, an RSA key also keeps what its arithmetic needs.
+#[derive(Clone)]
+pub(crate) struct Verifier {
+    key: DecodingKey,
+    parsed: OnceLock<(Algorithm, Option<ParsedPublicKey>)>,
 }
 
 /// The unverified header of one of Cambio's tokens: these members and no others.
@@ -71,6 +92,10 @@ impl JoseHeader for Header {
         depth: 16,
         members: 64,
     };
+
+    fn alg(&self) -> Algorithm {
+        self.alg
+    }
 }
 
 /// The unverified header of a JWT of another issuer. OpenID Connect and RFC 7515 §4 allow further members, which are
@@ -91,6 +116,10 @@ impl JoseHeader for ForeignHeader {
         depth: 64,
         members: 200,
     };
+
+    fn alg(&self) -> Algorithm {
+        self.alg
+    }
 }
 
 /// Further members of a header, none of them [`FORBIDDEN`].
@@ -156,10 +185,8 @@ impl Audience {
     }
 }
 
-/// Checks the form of `token` and returns its header and payload, both unverified.
-pub(crate) fn inspect<H: JoseHeader, P: DeserializeOwned>(
-    token: &str,
-) -> Result<(H, P), Malformed> {
+/// Checks the form of `token`.
+pub(crate) fn inspect<H: JoseHeader>(token: &str) -> Result<Inspected<'_, H>, Malformed> {
     if token.len() > H::LIMITS.bytes {
         return Err(Malformed("too large"));
     }
@@ -169,37 +196,105 @@ pub(crate) fn inspect<H: JoseHeader, P: DeserializeOwned>(
     else {
         return Err(Malformed("not three parts"));
     };
+    let message = &token[..token.len() - signature.len() - 1];
     let header = decode(header)?;
     let payload = decode(payload)?;
-    decode(signature)?;
+    let signature = decode(signature)?;
     reject_ambiguous_json(&header, H::LIMITS)?;
     reject_ambiguous_json(&payload, H::LIMITS)?;
-    let header = serde_json::from_slice(&header).map_err(|_| Malformed("unexpected header"))?;
-    let payload = serde_json::from_slice(&payload).map_err(|_| Malformed("unexpected payload"))?;
-    Ok((header, payload))
+    Ok(Inspected {
+        header: serde_json::from_slice(&header).map_err(|_| Malformed("unexpected header"))?,
+        message,
+        payload,
+        signature,
+    })
 }
 
-/// Verifies the signature of `token`, which was inspected and whose header names `alg`, with `key` and the one
-/// algorithm that both name, and returns the claims.
-///
-/// Their values are for the caller to check, against its own clock.
-pub(crate) fn verify<C: DeserializeOwned>(
-    token: &str,
-    alg: Algorithm,
-    key: &PublicKey,
-) -> Result<C, Refused> {
-    if !key.signs_with(alg) {
-        return Err(Refused::Algorithm);
+impl<H: JoseHeader> Inspected<'_, H> {
+    /// Returns the payload, unverified.
+    pub(crate) fn unverified<P: DeserializeOwned>(&self) -> Result<P, Malformed> {
+        serde_json::from_slice(&self.payload).map_err(|_| Malformed("unexpected payload"))
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(Refused::Signature)?;
-    let is_signed = crypto::verify(signature, message.as_bytes(), &key.key, alg);
-    if !is_signed.unwrap_or(false) {
-        return Err(Refused::Signature);
+
+    /// Verifies the signature with `key` and the one algorithm that both the header and `key` name, and returns the
+    /// claims.
+    ///
+    /// Their values are for the caller to check, against its own clock.
+    pub(crate) fn verify<C: DeserializeOwned>(&self, key: &PublicKey) -> Result<C, Refused> {
+        let alg = self.header.alg();
+        if !key.signs_with(alg) {
+            return Err(Refused::Algorithm);
+        }
+        let message = self.message.as_bytes();
+        if !key.verifier.verifies(alg, message, &self.signature) {
+            return Err(Refused::Signature);
+        }
+        // The error may quote the token.
+        serde_json::from_slice(&self.payload).map_err(|_| Refused::Claims)
     }
-    let (_, payload) = message.split_once('.').ok_or(Refused::Claims)?;
-    let payload = decode(payload).map_err(|_| Refused::Claims)?;
-    // The error may quote the token.
-    serde_json::from_slice(&payload).map_err(|_| Refused::Claims)
+}
+
+impl<H: fmt::Debug> fmt::Debug for Inspected<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut inspected = f.debug_struct("Inspected");
+        inspected
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    pub(crate) fn new(key: DecodingKey) -> Self {
+        Self {
+            key,
+            parsed: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn family(&self) -> AlgorithmFamily {
+        self.key.family()
+    }
+
+    /// Returns whether `signature` is that of the key and of `alg` for `message`.
+    fn verifies(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let is_signed = |key: &ParsedPublicKey| key.verify_sig(message, signature).is_ok();
+        let (kept_for, kept) = self.parsed.get_or_init(|| (alg, parse(&self.key, alg)));
+        if *kept_for == alg {
+            return kept.as_ref().is_some_and(is_signed);
+        }
+        // An RSA key that names no algorithm, and verifies with several.
+        parse(&self.key, alg).as_ref().is_some_and(is_signed)
+    }
+}
+
+/// Parses `key` for signatures of `alg`; returns `None` if the key is not of the family of `alg`, or not valid.
+fn parse(key: &DecodingKey, alg: Algorithm) -> Option<ParsedPublicKey> {
+    if key.family() != alg.family() {
+        return None;
+    }
+    let rsa = |parameters: &'static RsaParameters| match key.kind() {
+        DecodingKeyKind::RsaModulusExponent { n, e } => {
+            let components = RsaPublicKeyComponents { n, e };
+            components.to_parsed_public_key(parameters).ok()
+        }
+        DecodingKeyKind::SecretOrDer(_) => None,
+    };
+    let point = |of: &'static dyn signature::VerificationAlgorithm| {
+        ParsedPublicKey::new(of, key.try_get_as_bytes().ok()?).ok()
+    };
+    match alg {
+        Algorithm::RS256 => rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+        Algorithm::RS384 => rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+        Algorithm::RS512 => rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+        Algorithm::PS256 => rsa(&signature::RSA_PSS_2048_8192_SHA256),
+        Algorithm::PS384 => rsa(&signature::RSA_PSS_2048_8192_SHA384),
+        Algorithm::PS512 => rsa(&signature::RSA_PSS_2048_8192_SHA512),
+        Algorithm::ES256 => point(&signature::ECDSA_P256_SHA256_FIXED),
+        Algorithm::ES384 => point(&signature::ECDSA_P384_SHA384_FIXED),
+        Algorithm::EdDSA => point(&signature::ED25519),
+        // A symmetric algorithm, or one that no key of Cambio's has.
+        _ => None,
+    }
 }
 
 /// Decodes base64url without padding (RFC 7515 §2), and refuses unused trailing bits.
@@ -307,6 +402,11 @@ impl<'de> Visitor<'de> for Unambiguous {
 mod tests {
     use std::{fs, path::Path};
 
+    use aws_lc_rs::{
+        rand::SystemRandom,
+        rsa::KeySize,
+        signature::{KeyPair, RsaEncoding, RsaKeyPair},
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -316,7 +416,7 @@ mod tests {
     const MAX_MEMBERS: usize = Header::LIMITS.members;
 
     fn inspect(token: &str) -> Result<Header, Malformed> {
-        super::inspect::<Header, IgnoredAny>(token).map(|(header, _)| header)
+        super::inspect::<Header>(token).map(|inspected| inspected.header)
     }
 
     const HEADER: &str = r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#;
@@ -362,7 +462,13 @@ mod tests {
         let sources = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
         let verifying = sources.iter().filter(|(_, text)| {
             let mut words = text.split(|c: char| !c.is_alphanumeric());
-            let mut calls = ["jsonwebtoken::decode", "crypto::verify"].iter();
+            let mut calls = [
+                "jsonwebtoken::decode",
+                "crypto::verify",
+                "verify_sig",
+                "PublicKey::verify",
+            ]
+            .iter();
             words.any(|word| word == "Validation") || calls.any(|call| text.contains(call))
         });
         let names: Vec<&str> = verifying.map(|(name, _)| name.as_str()).collect();
@@ -370,6 +476,56 @@ mod tests {
             matches!(names[..], [name] if name.ends_with("jws.rs")),
             "{names:?}"
         );
+    }
+
+    #[test]
+    fn t15_a_kept_key_verifies_with_each_of_its_algorithms_and_refuses_all_else_each_time() {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let components = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
+        let key = DecodingKey::from_rsa_raw_components(&components.n, &components.e);
+        let sign = |padding: &'static dyn RsaEncoding, message: &[u8]| {
+            let mut signature = vec![0; pair.public_modulus_len()];
+            let signed = pair.sign(padding, &SystemRandom::new(), message, &mut signature);
+            signed.map(|()| signature).unwrap()
+        };
+        let algorithms: [(Algorithm, &'static dyn RsaEncoding); 6] = [
+            (Algorithm::RS256, &signature::RSA_PKCS1_SHA256),
+            (Algorithm::RS384, &signature::RSA_PKCS1_SHA384),
+            (Algorithm::RS512, &signature::RSA_PKCS1_SHA512),
+            (Algorithm::PS256, &signature::RSA_PSS_SHA256),
+            (Algorithm::PS384, &signature::RSA_PSS_SHA384),
+            (Algorithm::PS512, &signature::RSA_PSS_SHA512),
+        ];
+        for (first, _) in algorithms {
+            let verifier = Verifier::new(key.clone());
+            assert!(!verifier.verifies(first, b"message", b"nonsense"));
+            for (alg, padding) in algorithms {
+                let signature = sign(padding, b"message");
+                for (other, _) in algorithms {
+                    let is_signed = verifier.verifies(other, b"message", &signature);
+                    assert_eq!(is_signed, other == alg, "{first:?} {alg:?} {other:?}");
+                }
+                assert!(!verifier.verifies(alg, b"another message", &signature));
+                assert!(!verifier.verifies(alg, b"message", &signature[1..]));
+                for alg in [Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256] {
+                    assert!(!verifier.verifies(alg, b"message", &signature));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn t49_a_point_that_is_not_on_its_curve_verifies_nothing() {
+        for (x, y) in [
+            ([0; 32], [0; 32]),
+            ([1; 32], [1; 32]),
+            ([255; 32], [255; 32]),
+        ] {
+            let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+            let key = DecodingKey::from_ec_components(&x, &y).unwrap();
+            assert!(parse(&key, Algorithm::ES256).is_none());
+            assert!(!Verifier::new(key).verifies(Algorithm::ES256, b"message", &[1; 64]));
+        }
     }
 
     #[test]
@@ -422,7 +578,7 @@ mod tests {
     fn t17_t18_t20_a_foreign_header_brings_no_key_and_no_extension_and_others_are_ignored() {
         let foreign = |member: &str| {
             let header = format!(r#"{{"alg":"RS256",{member}}}"#);
-            super::inspect::<ForeignHeader, IgnoredAny>(&token(header, "{}")).is_ok()
+            super::inspect::<ForeignHeader>(&token(header, "{}")).is_ok()
         };
         for name in FORBIDDEN {
             for value in ["null", "false", "[]", "{}", r#""AA""#] {
@@ -454,7 +610,7 @@ mod tests {
 
     #[test]
     fn t23_t24_a_foreign_token_is_as_large_as_a_form_and_no_larger() {
-        let foreign = |token: &str| super::inspect::<ForeignHeader, IgnoredAny>(token).is_ok();
+        let foreign = |token: &str| super::inspect::<ForeignHeader>(token).is_ok();
         let of_size = |size: usize| {
             let token = token(HEADER, "{}");
             let (message, _) = token.rsplit_once('.').unwrap();

@@ -29,7 +29,7 @@ use thiserror::Error;
 use crate::{
     clock::Clock,
     config::{self, ConfigError, Environment, OAuthProvider, SignUps},
-    jws::ForeignHeader,
+    jws::{ForeignHeader, Inspected},
 };
 use github::GitHub;
 use hosts::{Hosts, Lookup};
@@ -181,8 +181,8 @@ pub struct UnverifiedSubject<'a> {
 #[derive(Debug)]
 enum ProviderOf<'a> {
     AccessToken(&'a dyn Provider),
-    IdToken(&'a Oidc, ForeignHeader),
-    App(&'a Vouched, &'a Voucher, ForeignHeader),
+    IdToken(&'a Oidc, Inspected<'a, ForeignHeader>),
+    App(&'a Vouched, &'a Voucher, Inspected<'a, ForeignHeader>),
 }
 
 impl Providers {
@@ -253,21 +253,21 @@ impl Providers {
                 found.map(ProviderOf::AccessToken)
             }
             SubjectTokenType::IdToken | SubjectTokenType::Jwt => {
-                let (header, issuer) = oidc::inspect(token.token.expose_secret())?;
+                let (inspected, issuer) = oidc::inspect(token.token.expose_secret())?;
                 let is_jwt = token.kind == SubjectTokenType::Jwt;
-                if is_jwt && vouched::is_vouched(&header, &issuer, voucher) {
+                if is_jwt && vouched::is_vouched(&inspected.header, &issuer, voucher) {
                     let voucher = voucher.ok_or(ProviderError::NoVoucher)?;
                     if !voucher.is_named(named) {
                         return Err(self.unknown_issuer(token.kind));
                     }
-                    let provider = ProviderOf::App(&self.vouched, voucher, header);
+                    let provider = ProviderOf::App(&self.vouched, voucher, inspected);
                     return Ok(UnverifiedSubject { token, provider });
                 }
                 let found = self.oidc.iter().find(|provider| {
                     let is_named = |named| named == provider.name() || named == issuer;
                     provider.issues(&issuer) && named.is_none_or(is_named)
                 });
-                found.map(|provider| ProviderOf::IdToken(provider, header))
+                found.map(|provider| ProviderOf::IdToken(provider, inspected))
             }
         };
         let provider = provider.ok_or_else(|| self.unknown_issuer(token.kind))?;
@@ -314,9 +314,11 @@ impl<'a> UnverifiedSubject<'a> {
     pub async fn verify(&self) -> Result<Identity, ProviderError> {
         match &self.provider {
             ProviderOf::AccessToken(provider) => provider.verify(self.token).await,
-            ProviderOf::IdToken(provider, header) => provider.verify(header, self.token).await,
-            ProviderOf::App(vouched, voucher, header) => {
-                vouched.verify(voucher, header, self.token)
+            ProviderOf::IdToken(provider, inspected) => {
+                provider.verify(inspected, self.token).await
+            }
+            ProviderOf::App(vouched, voucher, inspected) => {
+                vouched.verify(voucher, inspected, self.token)
             }
         }
     }

@@ -1,51 +1,51 @@
 #!/usr/bin/env python3
-"""The release binaries as they ship: small, without jitter entropy, and quick to answer the first request.
+"""The release binaries as they ship: within their budgets, without jitter entropy, and able to answer a request.
 
-    tests/cold-start/cold_start.py [--runs N] [function ...]
+    tests/cold-start/cold_start.py [--all] [--write] [--runs N]
 
-Builds each function by itself (a workspace build would unify features, and ship what nobody asked for), then
+Builds token-exchange, me and authorizer with the release profile, or with `--all` every function, then
 
-1. holds its size against a limit,
+1. holds the size and the instructions of each against bench/budgets.toml, with a tolerance of 3%,
 2. proves that aws-lc was built without its CPU-jitter entropy, which costs 30 ms of every cold start,
-3. starts it N times under a stand-in of the Lambda runtime API, with exactly the settings that template.yaml gives it
-   and an embedded DynamoDB, feeds it one event, checks the answer, and prints what that took. CPU time and not wall
-   time: the wall is three times as noisy, and nothing here depends on how fast this machine is.
+3. starts each function N times under a stand-in of the Lambda runtime API, with exactly the settings that template.yaml
+   gives it and an embedded DynamoDB, feeds it one event, checks the answer, and prints what that took. Functions that
+   were not built with the release profile start as debug builds.
+
+The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
+functions that were built.
 """
 
 import argparse
 import base64
 import hashlib
 import json
-import os
-import queue
+import platform
 import re
 import shlex
-import signal
-import socket
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import tomllib
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-MB = 1_000_000
+sys.path.insert(0, str(ROOT / "bench"))
+from runtime import Failure, Function, request  # noqa: E402
+from services import NO_GITHUB, Services  # noqa: E402
 
-# Bytes of the stripped binary, at most.
-LIMITS = {
-    "token-exchange": 10 * MB,
-    "revoke": 9 * MB,
-    "introspect": 9 * MB,
-    "me": 9 * MB,
-    "sessions": 9 * MB,
-    "identities": 10 * MB,
-    "discovery": 9 * MB,
-    "authorizer": 9 * MB,
-    "rotate-keys": 9 * MB,
-}
+BUDGETS = ROOT / "bench/budgets.toml"
+# How much more than its budget a function may take. Counts of one build differ by less than 0.5%.
+TOLERANCE = 0.03
+
+# Functions that `make test-release` builds with the release profile: those that sign, read and verify. The release
+# workflow builds all.
+RELEASED = ["token-exchange", "me", "authorizer"]
+# Built by itself, because the SDK of S3 changes features of crates that the other functions share. The others are built
+# by one command, because they have the same features together as each has alone (tests/features.py).
+APART = ["rotate-keys"]
 
 # The settings of each function: the same as in template.yaml, which tests/template holds against this.
 SETTINGS = {
@@ -98,32 +98,6 @@ DEFAULTS = {
 }
 
 
-def request(method, path, headers=(), body=None):
-    """An event of API Gateway's HTTP API, payload version 2.0."""
-    http = {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "cold-start"}
-    return {
-        "version": "2.0",
-        "routeKey": f"{method} {path}",
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"host": "api.example.com", "x-forwarded-proto": "https", **dict(headers)},
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "api",
-            "domainName": "api.example.com",
-            "domainPrefix": "api",
-            "http": http,
-            "requestId": "request",
-            "routeKey": f"{method} {path}",
-            "stage": "$default",
-            "time": "01/Jan/2026:00:00:00 +0000",
-            "timeEpoch": 1767225600000,
-        },
-        "body": body,
-        "isBase64Encoded": False,
-    }
-
-
 EXCHANGE = "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&client_id=nobody&client_secret=wrong"
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 # The one client that the local services are told of, as it authenticates.
@@ -161,28 +135,49 @@ EVENTS = {
 }
 
 
-class Failure(Exception):
-    """What a person should read, without a traceback."""
-
-
 # --- Build ------------------------------------------------------------------------------------------------------------
 
 
 def build(package, binary, *flags):
     """The paths of a package's binary and of the static library of aws-lc that went into it."""
-    command = ["cargo", "build", "--package", package, *flags, "--message-format=json-render-diagnostics"]
+    binaries, libraries = run_build(["--package", package, *flags])
+    return binaries[binary], libraries[0]
+
+
+def run_build(arguments):
+    """Runs `cargo build`; returns the path of each binary by its name, and the static libraries of aws-lc."""
+    command = ["cargo", "build", *arguments, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         raise Failure(f"{shlex.join(command)} failed")
-    binaries, libraries = [], []
+    binaries, libraries = {}, []
     for message in map(json.loads, built.stdout.splitlines()):
-        if message["reason"] == "compiler-artifact" and message["target"]["name"] == binary and message["executable"]:
-            binaries.append(Path(message["executable"]))
+        if message["reason"] == "compiler-artifact" and message["executable"]:
+            binaries[message["target"]["name"]] = Path(message["executable"])
         if message["reason"] == "build-script-executed" and re.search(r"\baws-lc-sys[@#]", message["package_id"]):
             libraries += Path(message["out_dir"]).glob("libaws_lc_*_crypto.a")
-    if len(binaries) != 1 or len(libraries) != 1:
-        raise Failure(f"{package}: expected one binary and one aws-lc, found {binaries} and {libraries}")
-    return binaries[0], libraries[0]
+    if not binaries or len(libraries) != 1:
+        raise Failure(f"{shlex.join(command)}: expected binaries and one aws-lc, found {binaries} and {libraries}")
+    return binaries, libraries
+
+
+def build_released(functions):
+    """Builds these functions with the release profile; returns the path of each, and the libraries of aws-lc."""
+    binaries, libraries = {}, set()
+    together = [function for function in functions if function not in APART]
+    for group in [together, *([function] for function in functions if function in APART)]:
+        if group:
+            packages = [argument for function in group for argument in ("--package", function)]
+            built, used = run_build(["--release", *packages])
+            binaries |= {function: built[function] for function in group}
+            libraries |= set(used)
+    return binaries, libraries
+
+
+def build_debug(names):
+    """Builds these binaries as `cargo run` and `cargo lambda watch` do, which shares their dependencies."""
+    binaries, _ = run_build([argument for name in names for argument in ("--bin", name)])
+    return binaries
 
 
 def has_jitter_entropy(library):
@@ -208,167 +203,21 @@ def check_jitter_entropy(libraries):
     print(f"no jitter entropy in {len(libraries)} aws-lc librar{'y' if len(libraries) == 1 else 'ies'}")
 
 
-# --- The Lambda runtime API -------------------------------------------------------------------------------------------
+# --- Cold starts ------------------------------------------------------------------------------------------------------
 
 
-class RuntimeApi(ThreadingHTTPServer):
-    """Hands out one event, and keeps what comes back. The next request for an event is never answered."""
-
-    daemon_threads = True
-
-    def __init__(self, event):
-        super().__init__(("127.0.0.1", 0), RuntimeHandler)
-        self.events = [json.dumps(event).encode()]
-        self.outcome = queue.Queue()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, *_):
-        pass  # the function is killed in the middle of its next request
-
-
-class RuntimeHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        if not self.path.endswith("/runtime/invocation/next"):
-            return self.answer(404)
-        if not self.server.events:
-            threading.Event().wait()
-        self.answer(
-            200,
-            self.server.events.pop(),
-            {
-                "Lambda-Runtime-Aws-Request-Id": "8476a536-e9f4-11e8-9739-2dfe598c3fcd",
-                "Lambda-Runtime-Deadline-Ms": str(int(time.time() * 1000) + 10_000),
-                "Lambda-Runtime-Invoked-Function-Arn": "arn:aws:lambda:eu-central-1:123456789012:function:cold-start",
-                "Lambda-Runtime-Trace-Id": "Root=1-5bef4de7-ad49b0e87f6ef6c87fc2e700;Sampled=0",
-            },
-        )
-
-    def do_POST(self):
-        kind = self.path.rsplit("/", 1)[-1]  # response, or error (of an invocation, or of init)
-        body = self.body()
-        self.answer(202, b"{}")
-        self.server.outcome.put((kind, body.decode()))
-
-    def body(self):
-        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        chunks = b""
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return chunks
-
-    def answer(self, status, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in dict(headers).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def cold_start(function, binary, settings, log):
-    """Starts a function, feeds it its event, and answers what that took: CPU in ms, peak memory in MiB."""
+def cold_start(function, binary, settings):
+    """Starts a function, feeds it its event, and returns what that took: CPU in ms, peak memory in MiB."""
     event, is_right = EVENTS[function]
-    api = RuntimeApi(event)
-    environment = {
-        **settings,
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
-        "AWS_LAMBDA_FUNCTION_NAME": function,
-        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/cold-start",
-        "AWS_LAMBDA_LOG_STREAM_NAME": "cold-start",
-    }
-    process = subprocess.Popen([binary], env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    # A function that cannot start may end without a word to the runtime API.
-    kind, answer = "no answer", ""
-    for _ in range(300):
-        try:
-            kind, answer = api.outcome.get(timeout=0.1)
-            break
-        except queue.Empty:
-            # Look without reaping: wait4 below does, for the CPU time.
-            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                kind = "ended without an answer"
-                break
-    # Not rusage's maximum, which counts the Python that forked.
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    os.kill(process.pid, signal.SIGKILL)
-    _, process.returncode, usage = os.wait4(process.pid, 0)
-    api.shutdown()
-    api.server_close()
-    if kind != "response" or not is_right(json.loads(answer)):
-        log.seek(0)
-        raise Failure(f"{function}: {kind} {answer}\n{log.read().decode(errors='replace')[-4000:]}")
-    return (usage.ru_utime + usage.ru_stime) * 1000, int(peak[1]) / 1024
+    with Function([binary], settings, function) as running:
+        answer = running.invoke(event)
+        peak = running.peak_kib()
+        if answer.kind != "response" or not is_right(json.loads(answer.body)):
+            raise Failure(f"{function}: {answer.kind} {answer.body}\n{running.logged()[-4000:]}")
+        return running.end() / 1e6, peak / 1024
 
 
-# --- Local services ---------------------------------------------------------------------------------------------------
-
-
-class Services:
-    """`cambio services`: an embedded DynamoDB with tables and a key, and the settings that lead to it."""
-
-    def __init__(self, folder):
-        cambio, _ = build("local", "cambio")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.env_file = folder / "services.env"
-        self.log = open(folder / "services.log", "w+b")
-        command = [cambio, "services", "--in-memory", "--dynamodb-port", str(port), "--env-file", self.env_file]
-        # With the real GitHub's settings it starts no stand-in, whose port could be taken. Nothing here calls GitHub.
-        github = {"GITHUB_CLIENT_ID": "cold-start", "GITHUB_CLIENT_SECRET": "cold-start"}
-        shell = {**os.environ, **github, "CLIENTS": CLIENTS}
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=shell,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log,
-            stderr=self.log,
-        )
-
-    def __enter__(self):
-        for _ in range(300):
-            if self.process.poll() is not None:
-                break
-            if self.env_file.exists() and (settings := self.settings()):
-                return settings
-            time.sleep(0.1)
-        self.__exit__()
-        self.log.seek(0)
-        raise Failure(f"`cambio services` did not start:\n{self.log.read().decode(errors='replace')[-4000:]}")
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait()
-
-    def settings(self):
-        """The env file, once its DynamoDB answers."""
-        lines = [line.partition("=") for line in self.env_file.read_text().splitlines() if not line.startswith("#")]
-        settings = {name: unquoted(value) for name, _, value in lines if name}
-        port = re.search(r":(\d+)$", settings.get("AWS_ENDPOINT_URL_DYNAMODB", "").rstrip("/"))
-        with socket.socket() as probe:
-            return settings if port and probe.connect_ex(("127.0.0.1", int(port[1]))) == 0 else None
-
-
-def unquoted(value):
-    value = value.strip()
-    if value[:1] == value[-1:] == "'":
-        return value[1:-1]
-    if value[:1] == value[-1:] == '"':
-        return value[1:-1].replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\")
-    return value
+# --- Settings ---------------------------------------------------------------------------------------------------------
 
 
 def settings_of(function, local):
@@ -379,25 +228,144 @@ def settings_of(function, local):
     return settings
 
 
+# --- Budgets ----------------------------------------------------------------------------------------------------------
+
+
+class Event:
+    """The event of a function in EVENTS, for bench/instructions.py."""
+
+    def __init__(self, function):
+        self.function = function
+        self.name = "rotate" if function == "rotate-keys" else EVENTS[function][0]["routeKey"]
+
+    def event(self):
+        return EVENTS[self.function][0]
+
+    def check(self, answer):
+        if answer.kind != "response" or not EVENTS[self.function][1](json.loads(answer.body)):
+            raise Failure(f"{self.function}: {answer.kind} {answer.body[:2000]}")
+
+
+def zipped(binary):
+    """The bytes of the deployment package: the binary as `bootstrap` in a ZIP."""
+    with tempfile.TemporaryFile() as file:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
+            package.write(binary, "bootstrap")
+        return file.tell()
+
+
+def measure(binaries, cambio):
+    """Returns what each function takes: {function: {"binary bytes": n, "init": n, <route>: n, ...}}."""
+    # Imported here, because it imports this file.
+    from instructions import count
+    from scenarios import SCENARIOS, Provider, sign_in
+
+    taken = {}
+    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
+        signing = "token-exchange"
+        signed_in = sign_in(binaries[signing], settings_of(signing, local)) if signing in binaries else None
+        for function, binary in binaries.items():
+            of_it = [scenario for scenario in SCENARIOS.values() if scenario.function == function]
+            measured = [scenario(signed_in, Provider(local)) for scenario in of_it if signed_in]
+            figures = {"binary bytes": binary.stat().st_size, "zip bytes": zipped(binary)}
+            for scenario in measured or [Event(function)]:
+                counts = count([binary], settings_of(function, local), scenario)
+                figures["init"] = min(counts["init"], figures.get("init", counts["init"]))
+                figures[scenario.name] = counts["warm"]
+            taken[function] = figures
+    return taken
+
+
+def overruns(taken, budgets):
+    """The sentences about each figure that exceeds its budget, or has none."""
+    found = []
+    for function, figures in taken.items():
+        for name, figure in figures.items():
+            budget = budgets.get(function, {}).get(name)
+            if budget is None:
+                found.append(f"{function}: {name} has no budget; it takes {figure:,}")
+            elif figure > budget * (1 + TOLERANCE):
+                grown = (figure / budget - 1) * 100
+                found.append(f"{function}: {name} grew by {grown:.1f}%, from {budget:,} to {figure:,}")
+    return found
+
+
+def read_budgets():
+    return tomllib.loads(BUDGETS.read_text()) if BUDGETS.exists() else {}
+
+
+def write_budgets(taken, builder):
+    """Replaces the budgets of the functions in `taken`, and keeps those of the others."""
+    budgets = read_budgets()
+    budgets.pop("builder", None)
+    budgets |= taken
+    lines = [
+        "# What each function may take: bytes of its stripped binary and of its deployment package, and instructions in user",
+        "# space of its init and of a warm request, counted by callgrind. `make test-release` fails at 3% more. After a change",
+        "# that is worth its cost: python3 tests/cold-start/cold_start.py --all --write",
+        "",
+        f"builder = {json.dumps(builder)}",
+    ]
+    for function in EVENTS:
+        if figures := budgets.get(function):
+            lines += ["", f"[{function}]"]
+            lines += [f"{toml_key(name)} = {figure:_}" for name, figure in figures.items()]
+    BUDGETS.write_text("\n".join(lines) + "\n")
+
+
+def toml_key(name):
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
+
+
+def builder():
+    """The compiler and the processor that the figures depend on."""
+    rustc = subprocess.run(["rustc", "--version"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return f"{' '.join(rustc.split()[:2])}, {platform.machine()}"
+
+
+def check_budgets(taken, is_writing):
+    budgets, built_by = read_budgets(), builder()
+    for function, figures in taken.items():
+        print(f"\n{function:24} {'now':>12} {'budget':>12}")
+        for name, figure in figures.items():
+            budget = budgets.get(function, {}).get(name)
+            change = f"{(figure / budget - 1) * 100:+6.1f}%" if budget else "   new"
+            print(f"  {name:22} {figure:12,} {budget or 0:12,} {change}")
+    if is_writing:
+        write_budgets(taken, built_by)
+        return print(f"\n{BUDGETS.relative_to(ROOT)} is written")
+    if found := overruns(taken, budgets):
+        what_to_do = (
+            "Look for the cause (bench/instructions.py --profile). If the change is worth it, write the new budgets:"
+            " python3 tests/cold-start/cold_start.py --all --write"
+        )
+        other = f"\nThe budgets are of {budgets.get('builder')}; this is {built_by}." * (budgets.get("builder") != built_by)
+        raise Failure("\n  ".join(["over budget", *found]) + f"{other}\n{what_to_do}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("functions", nargs="*", default=list(EVENTS), metavar="function")
+    parser.add_argument("--all", action="store_true", help="build every function with the release profile")
+    parser.add_argument("--write", action="store_true", help="replace the budgets of what is built")
     parser.add_argument("--runs", type=int, default=5, help="cold starts of each (default 5)")
     arguments = parser.parse_args()
+    if not shutil.which("valgrind"):
+        raise Failure("valgrind is missing, which counts the instructions: run tests/setup.sh valgrind")
 
-    built = {function: build(function, function, "--release") for function in arguments.functions}
+    released, libraries = build_released(list(EVENTS) if arguments.all else RELEASED)
+    debug = build_debug(["cambio", *(function for function in EVENTS if function not in released)])
     print()
-    check_jitter_entropy({library for _, library in built.values()})
-    with tempfile.TemporaryDirectory() as folder, Services(Path(folder)) as local:
-        print(f"\nmedians of {arguments.runs}      size MB  limit   CPU ms  peak MiB")
-        for function, (binary, _) in built.items():
-            size, limit = binary.stat().st_size, LIMITS[function]
-            with tempfile.TemporaryFile() as log:
-                taken = [cold_start(function, binary, settings_of(function, local), log) for _ in range(arguments.runs)]
+    check_jitter_entropy(libraries)
+    check_budgets(measure(released, debug["cambio"]), arguments.write)
+
+    shell = {**NO_GITHUB, "CLIENTS": CLIENTS}
+    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), debug["cambio"], shell) as local:
+        print(f"\nmedians of {arguments.runs}       CPU ms  peak MiB")
+        for function in EVENTS:
+            binary = released.get(function) or debug[function]
+            taken = [cold_start(function, binary, settings_of(function, local)) for _ in range(arguments.runs)]
             cpu, peak = (statistics.median(column) for column in zip(*taken))
-            print(f"{function:16} {size / MB:8.2f} {limit / MB:6.0f} {cpu:8.1f} {peak:9.1f}")
-            if size > limit:
-                raise Failure(f"{function} has {size} bytes; at most {limit} are allowed")
+            print(f"{function:16} {cpu:8.1f} {peak:9.1f}{'' if function in released else '  (debug build)'}")
     print("\nevery function starts and answers")
 
 

@@ -267,13 +267,14 @@ def test_every_action_is_pinned_to_a_commit():
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}|\./\.github/workflows/\w+\.yml", action), f"{file}: {action}"
 
 
-def test_a_tag_alone_publishes_and_only_after_ci():
+def test_a_tag_alone_publishes_and_only_after_ci_and_the_budgets_of_all_functions():
     text = (ROOT / ".github/workflows/release.yml").read_text()
     workflow = yaml.safe_load(text)
     assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` as true
     assert workflow["permissions"] == {"contents": "read"}
     jobs = workflow["jobs"]
-    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml" and jobs["build"]["needs"] == "ci"
+    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml" and jobs["build"]["needs"] == ["ci", "functions"]
+    assert jobs["functions"]["steps"][-1] == {"run": "python3 tests/cold-start/cold_start.py --all"}
     publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish", json.dumps(job))]
     assert sorted(publishing) == ["crate", "npm"]
     for name in publishing:

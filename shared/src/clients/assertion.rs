@@ -17,7 +17,7 @@ use crate::{
     config::{self, ConfigError, Environment, Server},
     dynamodb::{StoreError, Table, Use},
     http::{ApiError, ClientError},
-    jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader},
+    jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader, Inspected},
     one_time::{Lifetime, OneTime},
 };
 
@@ -69,8 +69,7 @@ pub struct Assertions {
 
 /// A well-formed assertion that is not verified.
 pub(super) struct Claimed<'a> {
-    assertion: &'a str,
-    header: ForeignHeader,
+    assertion: Inspected<'a, ForeignHeader>,
     /// The client that it claims to be of: the client is chosen by it, and then the assertion is verified.
     pub(super) client_id: String,
 }
@@ -91,11 +90,13 @@ fn rejected<T>(why: &'static str) -> Result<T, AssertionError> {
 
 /// Checks the form of `assertion`. The outcome does not depend on the client.
 pub(super) fn inspect(assertion: &str) -> Result<Claimed<'_>, AssertionError> {
-    let inspected = jws::inspect::<ForeignHeader, Claims>(assertion);
-    let (header, claims) = inspected.or(rejected(
+    let inspected = jws::inspect::<ForeignHeader>(assertion);
+    let read = inspected.and_then(|assertion| Ok((assertion.unverified::<Claims>()?, assertion)));
+    let (claims, assertion) = read.or(rejected(
         "it is no plain JWT with alg, and with iss, sub, aud, exp and jti",
     ))?;
-    if header
+    if assertion
+        .header
         .typ
         .as_deref()
         .is_some_and(|typ| !is_assertion_type(typ))
@@ -104,7 +105,6 @@ pub(super) fn inspect(assertion: &str) -> Result<Claimed<'_>, AssertionError> {
     }
     Ok(Claimed {
         assertion,
-        header,
         client_id: claims.sub,
     })
 }
@@ -132,16 +132,15 @@ impl Assertions {
         claimed: &Claimed<'_>,
         client: &Registered,
     ) -> Result<Use, AssertionError> {
-        let Claimed {
-            assertion, header, ..
-        } = claimed;
+        let assertion = &claimed.assertion;
+        let header = &assertion.header;
         let key = client.jwks.find(header.kid.as_deref(), header.alg);
         let key = key.filter(|_| CLIENT_ALGORITHMS.contains(&header.alg));
         let client_id = || client.client_id.clone();
         let Some(key) = key else {
             return Err(AssertionError::NoKey(ClientError::NoKey(client_id())));
         };
-        let verified = jws::verify(assertion, header.alg, key);
+        let verified = assertion.verify(key);
         let claims: Claims = verified
             .map_err(|_| AssertionError::NoKey(ClientError::WrongSignature(client_id())))?;
         self.check(&claims, &client.client_id)?;

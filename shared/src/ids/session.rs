@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::jws::{self, ForeignHeader};
@@ -58,7 +58,7 @@ impl SessionId {
 /// identified by its signed part. Any other token, such as an opaque one with dots, is identified by its whole text.
 fn identifying_part(token: &str) -> &str {
     // The form that the verification of an ID token requires.
-    let is_jwt = jws::inspect::<ForeignHeader, IgnoredAny>(token).is_ok();
+    let is_jwt = jws::inspect::<ForeignHeader>(token).is_ok();
     let signed = token.rsplit_once('.').filter(|_| is_jwt);
     signed.map_or(token, |(signed, _)| signed)
 }

@@ -121,8 +121,9 @@ mod tests {
             for _ in 0..2 {
                 let token = signing.sign("at+jwt", &claims).unwrap();
                 let token = token.expose_secret();
-                let (header, _): (jws::Header, Value) = jws::inspect(token).unwrap();
-                let verified: Value = jws::verify(token, header.alg, &public).unwrap();
+                let inspected = jws::inspect::<jws::Header>(token).unwrap();
+                let verified: Value = inspected.verify(&public).unwrap();
+                let header = inspected.header;
                 assert_eq!(verified, claims);
                 assert_eq!(header.kid, private.kid);
                 assert_eq!(header.typ.as_deref(), Some("at+jwt"));

@@ -16,7 +16,7 @@ use super::{Identity, Outbound, ProviderError, SubjectToken, person};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
-    jws::{self, Audience, ForeignHeader, Refused},
+    jws::{self, Audience, ForeignHeader, Inspected, Refused},
 };
 use keys::ProviderKeys;
 
@@ -59,11 +59,15 @@ struct Claims {
     others: Map<String, Value>,
 }
 
-/// Checks the form of an ID token and returns its header and its `iss`, both unverified.
-pub(super) fn inspect(token: &str) -> Result<(ForeignHeader, String), ProviderError> {
-    let inspected = jws::inspect::<ForeignHeader, UnverifiedOrigin>(token);
-    let inspected = inspected.map_err(|_| ProviderError::Rejected("it is not a plain ID token"));
-    inspected.map(|(header, origin)| (header, origin.iss))
+/// Checks the form of an ID token and returns it with its `iss`, both unverified.
+pub(super) fn inspect(
+    token: &str,
+) -> Result<(Inspected<'_, ForeignHeader>, String), ProviderError> {
+    let inspected = jws::inspect::<ForeignHeader>(token).and_then(|inspected| {
+        let UnverifiedOrigin { iss } = inspected.unverified()?;
+        Ok((inspected, iss))
+    });
+    inspected.map_err(|_| ProviderError::Rejected("it is not a plain ID token"))
 }
 
 impl Oidc {
@@ -109,12 +113,13 @@ impl Oidc {
         tenants.into_iter().find(|tenant| is(tenant))
     }
 
-    /// Verifies an ID token that [`inspect`] read `header` from.
+    /// Verifies the ID token of `subject`, which [`inspect`] read.
     pub(super) async fn verify(
         &self,
-        header: &ForeignHeader,
+        inspected: &Inspected<'_, ForeignHeader>,
         subject: &SubjectToken,
     ) -> Result<Identity, ProviderError> {
+        let header = &inspected.header;
         let typ = header.typ.as_deref();
         if typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT")) {
             return Err(ProviderError::Rejected(
@@ -126,7 +131,7 @@ impl Oidc {
                 let asked = self.verified_by_provider(url, subject);
                 self.outbound.verification(asked).await?
             }
-            None => self.verified_by_key(header, subject).await?,
+            None => self.verified_by_key(inspected).await?,
         };
         self.check(&claims, subject.nonce.as_deref(), self.clock.now())?;
         if let Some(access_token) = &subject.access_token {
@@ -143,13 +148,12 @@ impl Oidc {
     /// Returns the claims of an ID token with a valid signature of a key of the provider.
     async fn verified_by_key(
         &self,
-        header: &ForeignHeader,
-        subject: &SubjectToken,
+        inspected: &Inspected<'_, ForeignHeader>,
     ) -> Result<Claims, ProviderError> {
         const NO_KEY: ProviderError = ProviderError::Rejected(
             "no key, or more than one key, of the provider fits its header",
         );
-        let token = subject.token.expose_secret();
+        let header = &inspected.header;
         if !self.config.algorithms.contains(&header.alg) {
             return Err(ProviderError::Rejected(
                 "its algorithm is not configured for the provider",
@@ -157,11 +161,11 @@ impl Oidc {
         }
         let (kid, alg) = (header.kid.as_deref(), header.alg);
         let key = self.keys.find(kid, alg).await?.ok_or(NO_KEY)?;
-        let mut verified = jws::verify::<Claims>(token, alg, &key);
+        let mut verified = inspected.verify::<Claims>(&key);
         if kid.is_none() && matches!(verified, Err(Refused::Signature)) {
             // The provider may have replaced its only key.
             let key = self.keys.find_anew(kid, alg).await?.ok_or(NO_KEY)?;
-            verified = jws::verify(token, alg, &key);
+            verified = inspected.verify(&key);
         }
         verified.map_err(|refused| {
             ProviderError::Rejected(match refused {
@@ -319,7 +323,7 @@ mod tests {
     }
 
     async fn verify(provider: &Oidc, token: &str) -> Result<Identity, ProviderError> {
-        let (header, _) = inspect(token)?;
+        let (inspected, _) = inspect(token)?;
         let subject = SubjectToken {
             token: token.into(),
             kind: SubjectTokenType::IdToken,
@@ -327,7 +331,7 @@ mod tests {
             nonce: None,
             access_token: None,
         };
-        provider.verify(&header, &subject).await
+        provider.verify(&inspected, &subject).await
     }
 
     /// Splits a token into its decoded parts.

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -15,7 +14,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment, Server},
     jwk::{self, KeySet},
-    jws::{self, Audience, CLIENT_ALGORITHMS, ForeignHeader, Refused},
+    jws::{Audience, CLIENT_ALGORITHMS, ForeignHeader, Inspected, Refused},
     one_time::{Lifetime, OneTime},
 };
 
@@ -119,13 +118,14 @@ impl Vouched {
         })
     }
 
-    /// Verifies a JWT with this header by the keys of the client that sent it.
+    /// Verifies a JWT by the keys of the client that sent it.
     pub(super) fn verify(
         &self,
         voucher: &Voucher,
-        header: &ForeignHeader,
+        inspected: &Inspected<'_, ForeignHeader>,
         subject: &SubjectToken,
     ) -> Result<Identity, ProviderError> {
+        let header = &inspected.header;
         let refuse = |why| Err(ProviderError::Rejected(why));
         if !is_typed(header) {
             return refuse("its typ is not vouch+jwt");
@@ -141,8 +141,7 @@ impl Vouched {
                 "no key, or more than one key, in vouches of the client fits its header",
             );
         };
-        let token = subject.token.expose_secret();
-        let claims: Claims = jws::verify(token, header.alg, key).map_err(|refused| {
+        let claims: Claims = inspected.verify(key).map_err(|refused| {
             ProviderError::Rejected(match refused {
                 Refused::Algorithm => "its algorithm is not that of its key",
                 Refused::Signature => "its signature is not valid for the keys of the client",

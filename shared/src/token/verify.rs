@@ -2,8 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::de::IgnoredAny;
-
 use super::{ACCESS_TOKEN_TYPE, Claims, TokenError};
 use crate::{
     clock::{Clock, Timestamp},
@@ -48,14 +46,15 @@ impl TokenVerifier {
     /// # Errors
     /// The token is not valid, or the keys cannot be read ([`TokenError::KeysUnavailable`]).
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        let (header, IgnoredAny) = jws::inspect::<Header, _>(token)?;
+        let token = jws::inspect::<Header>(token)?;
+        let header = &token.header;
         if !header.typ.as_deref().is_some_and(is_access_token_type) {
             return Err(TokenError::Foreign("typ"));
         }
         // The key id is only compared with those in memory.
         let key = self.keys.find(&header.kid).await?;
         let key = key.ok_or(TokenError::UnknownKey)?;
-        let verified = jws::verify::<Claims>(token, header.alg, &key.key);
+        let verified = token.verify::<Claims>(&key.key);
         let claims = verified.map_err(|refused| match refused {
             Refused::Algorithm => TokenError::Foreign("alg"),
             Refused::Signature => TokenError::Forged("signature"),
