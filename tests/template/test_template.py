@@ -25,13 +25,27 @@ BIN = Path(sys.executable).parent
 READ, PUT, UPDATE = "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"
 DELETE, QUERY = "dynamodb:DeleteItem", "dynamodb:Query"
 
-# What each function may do: (table, verbs, leading keys), a line for each statement. tests/e2e/permissions.rs sees
-# that each does so, and nothing else.
+# The requests of each function to DynamoDB. tests/e2e/permissions.rs sees that each makes them, and no other.
 PERMISSIONS = json.loads((Path(__file__).parent / "permissions.json").read_text())
-ITEMS = {
-    function: [(table, {f"dynamodb:{verb}" for verb in verbs}, set(keys)) for table, verbs, keys in lines]
-    for function, lines in PERMISSIONS.items()
-}
+TRANSACTION = "TransactWriteItems"
+
+
+def verbs_of(names):
+    return {f"dynamodb:{name}" for name in names}
+
+
+def statements_for(requests):
+    """The statements that a role needs: the operation around the verbs, the table, the verbs, the leading keys."""
+    lines = [(None, table, verbs_of(verbs), set(keys)) for table, verbs, keys in requests["calls"]]
+    for table in sorted({table for table, _ in requests["transactions"]}):
+        shapes = [shape for of, shape in requests["transactions"] if of == table]
+        verbs = {verb for shape in shapes for verb in shape}
+        keys = {key for shape in shapes for keys in shape.values() for key in keys}
+        lines.append((TRANSACTION, table, verbs_of(verbs), keys))
+    return lines
+
+
+ITEMS = {function: statements_for(requests) for function, requests in PERMISSIONS.items()}
 
 # The prefixes of all keys, as the code has them, with the table of each.
 KEYS = re.findall(r'const (\w+): &str = "([A-Z]+#?)"', (ROOT / "shared/src/dynamodb/table.rs").read_text())
@@ -40,7 +54,10 @@ KEYS_TABLE = {"KEY_SET", "PRIVATE_KEY"}
 
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
 sys.path.insert(0, str(ROOT / "tests/cold-start"))
+sys.path.insert(0, str(Path(__file__).parent))
 from cold_start import SETTINGS as ENVIRONMENT  # noqa: E402
+from policies import ENCLOSING, LEADING_KEYS, READINGS, allows  # noqa: E402
+from policies import holds as condition_holds  # noqa: E402
 
 # The variables of API Gateway's access log that a caller cannot fill with a token, a name or an address.
 LOGGABLE = {
@@ -145,15 +162,106 @@ def a_function_has_its_verbs_on_its_items_and_no_more(template):
         granted = []
         for statement in dynamodb_statements(role):
             assert statement["Effect"] == "Allow"
-            assert set(statement["Condition"]) == {"Null", "ForAllValues:StringLike"}, statement["Sid"]
-            # ForAllValues holds for an empty set of keys; this refuses it.
-            assert statement["Condition"]["Null"] == {"dynamodb:LeadingKeys": "false"}, statement["Sid"]
-            keys = statement["Condition"]["ForAllValues:StringLike"]
-            assert set(keys) == {"dynamodb:LeadingKeys"}
+            condition = dict(statement["Condition"])
+            (keys,) = condition.pop("ForAllValues:StringLike").items()
+            assert keys[0] == LEADING_KEYS, statement["Sid"]
+            operation = None
+            if "ForAnyValue:StringEquals" in condition:
+                # As in AWS's example. It is absent outside of a transaction, and then this does not hold.
+                assert condition == {"ForAnyValue:StringEquals": {ENCLOSING: [TRANSACTION]}}, statement["Sid"]
+                operation = TRANSACTION
+            else:
+                # ForAllValues holds for an empty set of keys; this refuses it.
+                assert condition == {"Null": {LEADING_KEYS: "false"}}, statement["Sid"]
             table, attribute = statement["Resource"]["Fn::GetAtt"]
             assert attribute == "Arn"
-            granted.append((table, set(statement["Action"]), set(keys["dynamodb:LeadingKeys"])))
-        assert granted == ITEMS[binary], binary
+            granted.append((operation, table, set(statement["Action"]), set(keys[1])))
+        assert sorted(granted, key=repr_of) == sorted(ITEMS[binary], key=repr_of), binary
+        # The keys of a call that has several, such as BatchGetItem, may be of all prefixes of its verb.
+        verbs = [(operation, table, verb) for operation, table, verbs, _ in granted for verb in verbs]
+        assert len(set(verbs)) == len(verbs), binary
+
+
+def repr_of(line):
+    operation, table, verbs, keys = line
+    return repr((operation, table, sorted(verbs), sorted(keys)))
+
+
+def key_of(pattern):
+    """A leading key that matches a pattern."""
+    return pattern.replace("*", "0a-1b")
+
+
+@check
+def each_route_passes_whatever_keys_aws_supplies_in_a_transaction(template):
+    for binary, (_, properties) in functions(template).items():
+        granted = dynamodb_statements(role_of(template, properties)[1])
+        for table, verbs, patterns in PERMISSIONS[binary]["calls"]:
+            keys = [key_of(pattern) for pattern in patterns]
+            for verb in verbs_of(verbs):
+                for given in [keys, *([key] for key in keys)]:
+                    assert allows(granted, table, verb, given), (binary, verb, given)
+        for table, shape in PERMISSIONS[binary]["transactions"]:
+            items = [(f"dynamodb:{verb}", key_of(pattern)) for verb, patterns in shape.items() for pattern in patterns]
+            for reading, supplied in READINGS.items():
+                for verb, key in items:
+                    given = supplied(items, verb, key)
+                    assert allows(granted, table, verb, given, TRANSACTION), (binary, verb, key, reading)
+
+
+VERBS = verbs_of(
+    ["BatchGetItem", "BatchWriteItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"]
+)
+PATTERNS = {"USER#*", "IDENTITY#*", "EMAIL#*", "ASSERTION#*", "KEYSET", "KEY#*", "OTHER#*"}
+
+
+@check
+def what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions(template):
+    for binary, (_, properties) in functions(template).items():
+        granted = dynamodb_statements(role_of(template, properties)[1])
+        lines = ITEMS[binary]
+
+        def may(operation, table, verb, pattern):
+            found = [keys for o, t, verbs, keys in lines if (o, t) == (operation, table) and verb in verbs]
+            return any(pattern is None or pattern in keys for keys in found)
+
+        for table in ("Table", "KeysTable"):
+            for verb in VERBS:
+                # Without a key, nothing but the verbs of the function's own transactions.
+                assert not allows(granted, table, verb), (binary, verb)
+                assert not allows(granted, table, verb, [], "TransactGetItems"), (binary, verb)
+                assert allows(granted, table, verb, [], TRANSACTION) == may(TRANSACTION, table, verb, None), (binary, verb)
+                for pattern in PATTERNS:
+                    key, alone = key_of(pattern), may(None, table, verb, pattern)
+                    case = (binary, table, verb, pattern)
+                    assert allows(granted, table, verb, [key]) == alone, case
+                    assert allows(granted, table, verb, [key], "TransactGetItems") == alone, case
+                    within = alone or may(TRANSACTION, table, verb, pattern)
+                    assert allows(granted, table, verb, [key], TRANSACTION) == within, case
+                    # One item more that is none of the function's.
+                    assert not allows(granted, table, verb, [key, "OTHER#1"], TRANSACTION), case
+
+
+@check
+def no_reading_of_a_transaction_reaches_another_functions_work(template):
+    able = {}
+    for binary, (_, properties) in functions(template).items():
+        granted = dynamodb_statements(role_of(template, properties)[1])
+        for operation in (None, "TransactGetItems", TRANSACTION):
+            for keys in ([], *([key_of(pattern)] for pattern in PATTERNS)):
+                for table in ("Table", "KeysTable"):
+                    for verb in VERBS:
+                        if allows(granted, table, verb, keys, operation):
+                            able.setdefault((table, verb), set()).add(binary)
+                if allows(granted, "KeysTable", READ, keys, operation) and keys != ["KEYSET"]:
+                    able.setdefault("private keys", set()).add(binary)
+    assert able["private keys"] == {"token-exchange", "rotate-keys"}
+    assert able["KeysTable", READ] == set(functions(template))
+    assert able["KeysTable", PUT] == able["KeysTable", DELETE] == {"rotate-keys"}
+    assert {verb for table, verb in set(able) - {"private keys"} if table == "KeysTable"} == {READ, PUT, DELETE}
+    assert able["Table", DELETE] == {"me", "identities", "token-exchange"}
+    assert able["Table", QUERY] == {"me", "sessions"}
+    assert not {"dynamodb:Scan", "dynamodb:BatchWriteItem"} & {verb for _, verb in set(able) - {"private keys"}}
 
 
 @check
@@ -175,7 +283,7 @@ def leading_keys_are_the_prefixes_of_the_code(template):
     used = {"Table": set(), "KeysTable": set()}
     for _, properties in functions(template).values():
         for statement in dynamodb_statements(role_of(template, properties)[1]):
-            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            keys = statement["Condition"]["ForAllValues:StringLike"][LEADING_KEYS]
             used[statement["Resource"]["Fn::GetAtt"][0]] |= set(keys)
     assert {name for name, _ in KEYS} >= SORT_KEYS | KEYS_TABLE
     patterns = {name: key + "*" * key.endswith("#") for name, key in KEYS if name not in SORT_KEYS}
@@ -232,8 +340,8 @@ def nothing_can_scan_and_few_can_query_or_delete(template):
                     able[verb].add(binary)
     assert able == {QUERY: {"me", "sessions"}, DELETE: {"me", "identities", "rotate-keys", "token-exchange"}}
     # Nobody but who makes the keys writes one of them, or takes it away.
-    on_keys = {b: verbs for b, items in ITEMS.items() for table, verbs, _ in items if table == "KeysTable"}
-    assert {b for b, verbs in on_keys.items() if verbs != {READ}} == {"rotate-keys"}
+    on_keys = [(b, verbs) for b, items in ITEMS.items() for _, table, verbs, _ in items if table == "KeysTable"]
+    assert {b for b, verbs in on_keys if verbs != {READ}} == {"rotate-keys"}
 
 
 @check
@@ -260,7 +368,7 @@ def a_kms_key_is_used_through_dynamodb_only(template):
     assert statement["Condition"] == {
         "StringEquals": {"kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}}
     }
-    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in {t for t, _, _ in items}}
+    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in {t for _, t, _, _ in items}}
     assert {r["Ref"] for r in policy["Properties"]["Roles"]} == on_keys
 
 
@@ -694,6 +802,25 @@ def trouble_is_noticed(template):
     assert f'event = "{event}"' in (ROOT / "shared/src/sessions/store.rs").read_text()
 
 
+# AWS's examples: "Multivalued context keys", "Using IAM with DynamoDB transactions".
+@pytest.mark.parametrize(
+    "condition, context, expected",
+    [
+        ({"ForAllValues:StringLike": {LEADING_KEYS: ["USER#*"]}}, {}, True),
+        ({"ForAllValues:StringLike": {LEADING_KEYS: ["USER#*"]}}, {LEADING_KEYS: ["USER#1", "KEY#1"]}, False),
+        ({"ForAllValues:StringLike": {LEADING_KEYS: ["USER#*", "KEY#*"]}}, {LEADING_KEYS: ["USER#1", "KEY#1"]}, True),
+        ({"ForAnyValue:StringEquals": {ENCLOSING: [TRANSACTION]}}, {}, False),
+        ({"ForAnyValue:StringEquals": {ENCLOSING: [TRANSACTION, "x"]}}, {ENCLOSING: [TRANSACTION]}, True),
+        ({"Null": {LEADING_KEYS: "false"}}, {}, False),
+        ({"Null": {LEADING_KEYS: "false"}}, {LEADING_KEYS: ["x"]}, True),
+        ({"Null": {LEADING_KEYS: "true"}}, {}, True),
+        ({"Null": {LEADING_KEYS: "false"}, "ForAllValues:StringLike": {LEADING_KEYS: ["a"]}}, {LEADING_KEYS: ["b"]}, False),
+    ],
+)
+def test_a_condition_is_evaluated_as_the_guide_says(condition, context, expected):
+    assert condition_holds(condition, context) is expected
+
+
 @pytest.mark.parametrize("holds", CHECKS, ids=lambda c: c.__name__)
 def test(holds):
     holds(load())
@@ -818,6 +945,22 @@ def statement(role, index):
 
 
 LEADING = "Condition/ForAllValues:StringLike/dynamodb:LeadingKeys"
+IN_TRANSACTIONS = [("TokenExchangeRole", 3), ("MeRole", 1), ("IdentitiesRole", 2), ("RotateKeysRole", 1)]
+
+
+def split(role, index):
+    """Makes a statement for each leading key out of one."""
+
+    def change(template):
+        found, key = follow(template, statement(role, index))
+        whole = found.pop(key)
+        for pattern in whole["Condition"]["ForAllValues:StringLike"][LEADING_KEYS]:
+            condition = {**whole["Condition"], "ForAllValues:StringLike": {LEADING_KEYS: [pattern]}}
+            found.append({**whole, "Condition": condition})
+
+    return change
+
+
 VARIABLES = "Properties/Environment/Variables"
 
 BREAKS = [
@@ -832,6 +975,46 @@ BREAKS = [
         put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
     ),
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
+    (
+        a_function_has_its_verbs_on_its_items_and_no_more,
+        put(statement("MeRole", 1) + "/Condition/ForAnyValue:StringEquals", {ENCLOSING: [TRANSACTION, "TransactGetItems"]}),
+    ),
+    # A statement for each prefix, as if AWS evaluated item by item.
+    *((each_route_passes_whatever_keys_aws_supplies_in_a_transaction, split(role, index)) for role, index in IN_TRANSACTIONS),
+    # A key is required, as if AWS supplied one.
+    *(
+        (
+            each_route_passes_whatever_keys_aws_supplies_in_a_transaction,
+            put(statement(role, index) + "/Condition/Null", {LEADING_KEYS: "false"}),
+        )
+        for role, index in IN_TRANSACTIONS
+    ),
+    (each_route_passes_whatever_keys_aws_supplies_in_a_transaction, drop(statement("RevokeRole", 0))),
+    *(
+        (
+            what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions,
+            drop(statement(role, index) + f"/Condition/{operator}"),
+        )
+        for role, index in IN_TRANSACTIONS
+        for operator in ("ForAnyValue:StringEquals", "ForAllValues:StringLike")
+    ),
+    (
+        what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions,
+        drop(statement("MeRole", 0) + "/Condition/Null"),
+    ),
+    (
+        what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions,
+        put(statement("TokenExchangeRole", 3) + "/Action", [PUT, UPDATE, DELETE, "dynamodb:ConditionCheckItem"]),
+    ),
+    (
+        no_reading_of_a_transaction_reaches_another_functions_work,
+        put(statement("DiscoveryRole", 0) + "/Condition", {"ForAnyValue:StringEquals": {ENCLOSING: ["TransactGetItems"]}}),
+    ),
+    (no_reading_of_a_transaction_reaches_another_functions_work, put(statement("RotateKeysRole", 0) + "/Action", [PUT])),
+    (
+        no_reading_of_a_transaction_reaches_another_functions_work,
+        put(statement("MeRole", 1) + "/Resource", {"Fn::GetAtt": ["KeysTable", "Arn"]}),
+    ),
     (
         the_authorizer_reads_users_only_where_it_is_live,
         put(statement("AuthorizerRole", 1) + "/Fn::If/0", "HasIssuerUrl"),
