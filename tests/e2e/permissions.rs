@@ -1,4 +1,5 @@
-//! T92: each function makes exactly the DynamoDB calls that its role in the template allows.
+//! T92: each function makes exactly the DynamoDB calls that its role in the template allows, and exactly the
+//! transactions under which the policies are evaluated.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,13 +17,29 @@ use tests::{
     proxy::Proxy,
 };
 
-/// Table, actions and leading keys of each statement of a role. `tests/template` checks the template against the same
-/// list.
-type Lines = Vec<(String, BTreeSet<String>, BTreeSet<String>)>;
+/// The actions of a transaction, each with the leading keys of its items.
+type Transaction = (String, BTreeMap<String, BTreeSet<String>>);
 
-fn permissions() -> BTreeMap<String, Lines> {
+/// The requests of a function to DynamoDB. `tests/template` checks the template against the same file.
+struct Requests {
+    /// Table, actions and leading keys of all requests but transactions.
+    calls: Vec<(String, BTreeSet<String>, BTreeSet<String>)>,
+    transactions: BTreeSet<Transaction>,
+}
+
+fn permissions() -> BTreeMap<String, Requests> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/template/permissions.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let functions = file.as_object().unwrap().iter();
+    functions
+        .map(|(name, requests)| {
+            let requests = Requests {
+                calls: serde_json::from_value(requests["calls"].clone()).unwrap(),
+                transactions: serde_json::from_value(requests["transactions"].clone()).unwrap(),
+            };
+            (name.clone(), requests)
+        })
+        .collect()
 }
 
 /// The permissions that a call needs: actions on leading keys of tables.
@@ -103,7 +120,7 @@ impl Scene {
             // Who has an account at the other provider only, joins by address or not at all.
             (
                 "ALLOWED_SIGNUPS",
-                r#"{"identities":["github:583231","github:2"]}"#,
+                r#"{"identities":["github:583231","github:2","github:3"]}"#,
             ),
             ("LINK_BY_VERIFIED_EMAIL", "link"),
             ("LINK_EMAIL_PROVIDERS", "github,acme"),
@@ -215,7 +232,9 @@ impl Scene {
             self.send(self.request("discovery", "GET", &path)).await;
         }
 
-        // A first sign-in, and one by the same address at another provider; then the address changes.
+        // A first sign-in without an address; one with an address, and by it one at another provider; then the address
+        // changes.
+        self.exchange(&self.service.github_token("member")).await;
         let octocat = self.exchange(&self.service.github_token("octocat")).await;
         self.exchange(&self.service.github_token("octocat")).await;
         let exchange_id_token = async |email: &str| {
@@ -316,10 +335,18 @@ async fn t92_a_function_does_what_its_role_allows_and_the_role_allows_no_more() 
         (local::dynamodb::KEYS_TABLE, "KeysTable"),
     ]);
 
-    for (name, lines) in permissions() {
+    for (name, requests) in permissions() {
+        let lines = requests.calls;
         let mut used = vec![(BTreeSet::new(), BTreeSet::new()); lines.len()];
+        let mut transactions = BTreeSet::new();
         for call in scene.functions[&name].dynamodb.calls() {
-            for (table, verb, key) in needs(call.operation.as_deref().unwrap(), &call.body) {
+            let operation = call.operation.as_deref().unwrap();
+            let needed = needs(operation, &call.body);
+            if operation == "TransactWriteItems" {
+                transactions.insert(transaction(needed, &tables));
+                continue;
+            }
+            for (table, verb, key) in needed {
                 let allowed =
                     lines
                         .iter()
@@ -343,7 +370,26 @@ async fn t92_a_function_does_what_its_role_allows_and_the_role_allows_no_more() 
                 "{name} is allowed more than it does"
             );
         }
+        assert_eq!(requests.transactions, transactions, "{name}");
     }
+}
+
+/// Returns the shape of a transaction: its table, and its actions with the prefixes of their keys.
+fn transaction(
+    needed: Vec<(String, String, String)>,
+    tables: &BTreeMap<&str, &str>,
+) -> Transaction {
+    let mut shape = BTreeMap::<_, BTreeSet<_>>::new();
+    let table = tables[&*needed[0].0].to_owned();
+    for (of, verb, key) in needed {
+        assert_eq!(tables[&*of], table, "a transaction has two tables");
+        let pattern = match key.split_once('#') {
+            Some((prefix, _)) => format!("{prefix}#*"),
+            None => key,
+        };
+        shape.entry(verb).or_default().insert(pattern);
+    }
+    (table, shape)
 }
 
 #[test]
@@ -356,5 +402,9 @@ fn t92_a_call_that_is_not_allowed_would_be_noticed() {
     let verbs: Vec<&str> = needed.iter().map(|(_, verb, _)| &**verb).collect();
     assert_eq!(verbs, ["PutItem", "DeleteItem"]);
     assert!(matches("USER#*", &needed[0].2) && !matches("USER#*", &needed[1].2));
+    let (table, shape) = transaction(needed, &BTreeMap::from([("t", "Table")]));
+    let shape = serde_json::to_value((table, shape)).unwrap();
+    let wanted = json!(["Table", { "DeleteItem": ["KEY#*"], "PutItem": ["USER#*"] }]);
+    assert_eq!(shape, wanted);
     assert!(!matches("KEYSET", "KEYSET2") && matches("KEYSET", "KEYSET"));
 }
