@@ -1,0 +1,142 @@
+"""The requests of the bench, and the check of each answer: the routes that decide what Cambio costs."""
+
+import json
+import urllib.parse
+import urllib.request
+
+from runtime import Failure, Function, request
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+# The client of `cambio services` (local/src/settings.rs).
+CLIENT = {"client_id": "nextjs", "client_secret": "local-client-secret-not-for-production"}
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+LOGIN = "hubot"
+
+
+class Provider:
+    """The stand-in GitHub, which makes a token for each sign-in."""
+
+    def __init__(self, settings):
+        self.url = settings["GITHUB_API_URL"]
+
+    def token(self):
+        url = f"{self.url}/stand-in/tokens?login={LOGIN}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+            return answer.read().decode().strip()
+
+
+def form(**members):
+    return request("POST", "/token", FORM, urllib.parse.urlencode({**CLIENT, **members}))
+
+
+def exchange_event(provider):
+    return form(
+        grant_type=TOKEN_EXCHANGE,
+        subject_token=provider.token(),
+        subject_token_type="urn:ietf:params:oauth:token-type:access_token",
+        subject_issuer="github",
+    )
+
+
+def body(answer, status=200):
+    """The JSON body of a function's answer to API Gateway, which must have this status."""
+    outer = json.loads(answer.body)
+    if answer.kind != "response" or outer.get("statusCode") != status:
+        raise Failure(f"expected an answer with status {status}: {answer.kind} {answer.body[:2000]}")
+    return json.loads(outer["body"])
+
+
+class Me:
+    """`GET /me`: the token is verified, and the user and the session are read."""
+
+    name = "/me"
+    function = "me"
+
+    def __init__(self, signed_in, provider):
+        self.signed_in = signed_in
+
+    def event(self):
+        return request("GET", "/me", {"authorization": f"Bearer {self.signed_in['access_token']}"})
+
+    def check(self, answer):
+        if body(answer)["id"] != self.signed_in["user"]["id"]:
+            raise Failure(f"/me answered for another user: {answer.body[:2000]}")
+
+
+class Authorizer:
+    """The Lambda authorizer in front of an API: the token is verified, and nothing is read."""
+
+    name = "authorizer"
+    function = "authorizer"
+
+    def __init__(self, signed_in, provider):
+        self.signed_in = signed_in
+
+    def event(self):
+        return request("GET", "/orders", {"authorization": f"Bearer {self.signed_in['access_token']}"})
+
+    def check(self, answer):
+        decision = json.loads(answer.body)
+        if decision.get("isAuthorized") is not True or decision["context"]["sub"] != self.signed_in["user"]["id"]:
+            raise Failure(f"the authorizer refused a good token: {answer.kind} {answer.body[:2000]}")
+
+
+class Refresh:
+    """`POST /token` with the refresh token of the answer before: rotated, and a new access token signed."""
+
+    name = "refresh"
+    function = "token-exchange"
+
+    def __init__(self, signed_in, provider):
+        self.refresh_token = signed_in["refresh_token"]
+
+    def event(self):
+        return form(grant_type="refresh_token", refresh_token=self.refresh_token)
+
+    def check(self, answer):
+        successor = body(answer)["refresh_token"]
+        if successor == self.refresh_token:
+            raise Failure("a refresh returned the refresh token that it was given")
+        self.refresh_token = successor
+
+
+class Exchange:
+    """`POST /token` with a new token of the provider, which is asked about it: a sign-in of an existing user."""
+
+    name = "exchange"
+    function = "token-exchange"
+
+    def __init__(self, signed_in, provider):
+        self.signed_in, self.provider = signed_in, provider
+
+    def event(self):
+        return exchange_event(self.provider)
+
+    def check(self, answer):
+        if body(answer)["user"]["id"] != self.signed_in["user"]["id"]:
+            raise Failure(f"a second sign-in is another user: {answer.body[:2000]}")
+
+
+class Floor:
+    """The event of `/me`, for functions that read nothing and answer a constant."""
+
+    name = "no-op"
+    function = "floor"
+
+    def __init__(self, signed_in, provider):
+        pass
+
+    def event(self):
+        return request("GET", "/me", {"authorization": "Bearer none"})
+
+    def check(self, answer):
+        body(answer)
+
+
+SCENARIOS = {scenario.name: scenario for scenario in [Me, Refresh, Exchange, Authorizer]}
+
+
+def sign_in(token_exchange, settings):
+    """Signs a user in with the function `token-exchange` at this path, and returns the answer."""
+    with Function([token_exchange], settings, "token-exchange") as function:
+        return body(function.invoke(exchange_event(Provider(settings))))
