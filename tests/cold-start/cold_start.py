@@ -135,16 +135,23 @@ EVENTS = {
 # --- Build ------------------------------------------------------------------------------------------------------------
 
 
-def build(package, binary, *flags):
-    """The paths of a package's binary and of the static library of aws-lc that went into it."""
+def cargo_build(package, *flags):
+    """Builds a package. Returns its executables by name, and cargo's messages."""
     command = ["cargo", "build", "--package", package, *flags, "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     if built.returncode != 0:
         raise Failure(f"{shlex.join(command)} failed")
-    binaries, libraries = [], []
-    for message in map(json.loads, built.stdout.splitlines()):
-        if message["reason"] == "compiler-artifact" and message["target"]["name"] == binary and message["executable"]:
-            binaries.append(Path(message["executable"]))
+    messages = [json.loads(line) for line in built.stdout.splitlines()]
+    artifacts = [message for message in messages if message["reason"] == "compiler-artifact"]
+    named = {one["target"]["name"]: Path(one["executable"]) for one in artifacts if one["executable"]}
+    return named, messages
+
+
+def build(package, binary, *flags):
+    """The paths of a package's binary and of the static library of aws-lc that went into it."""
+    executables, messages = cargo_build(package, *flags)
+    binaries, libraries = [executables[binary]] if binary in executables else [], []
+    for message in messages:
         if message["reason"] == "build-script-executed" and re.search(r"\baws-lc-sys[@#]", message["package_id"]):
             libraries += Path(message["out_dir"]).glob("libaws_lc_*_crypto.a")
     if len(binaries) != 1 or len(libraries) != 1:

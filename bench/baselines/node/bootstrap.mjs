@@ -11,7 +11,10 @@ import { pathToFileURL } from "node:url";
 const [host, port] = (process.env.AWS_LAMBDA_RUNTIME_API ?? "").split(":");
 const agent = new Agent({ keepAlive: true, maxSockets: 1 });
 
-/** @param {string} method @param {string} path @param {string} [body] @returns {Promise<{ id: string, body: string }>} */
+/**
+ * @param {string} method @param {string} path @param {string} [body]
+ * @returns {Promise<{ id: string, body: string }>}
+ */
 const call = (method, path, body) =>
   new Promise((done, fail) => {
     const headers = body === undefined ? {} : { "content-type": "application/json", "content-length": Buffer.byteLength(body) };

@@ -1,8 +1,8 @@
 /**
- * What the three functions share: settings, DynamoDB, the signing keys, access tokens, and answers to API Gateway.
+ * The common part of the three functions: settings, DynamoDB, the signing keys, access tokens, and answers.
  *
- * Written as a careful Node developer would for Lambda: one client for each process, keys read during the init and kept,
- * parallel calls where one does not need another, and one log line for each request.
+ * Written as a careful Node developer would for Lambda: one client for each process, keys read during the init and
+ * kept, parallel calls where one does not need another, and one log line for each request.
  */
 
 import { GetItemCommand, DynamoDBClient } from "@aws-sdk/client-dynamodb";
@@ -20,7 +20,10 @@ import { getRandomValues } from "node:crypto";
  *   identities: Record<string, { key: string, subject: string, username?: string }>, session_version: number,
  *   kept_session?: string }} User
  */
-/** @typedef {{ headers?: Record<string, string>, body?: string, isBase64Encoded?: boolean, routeKey?: string, rawQueryString?: string }} Event */
+/**
+ * @typedef {{ headers?: Record<string, string>, body?: string, isBase64Encoded?: boolean, routeKey?: string }} Event
+ */
+/** @typedef {{ algorithm: string, key: import("jose").CryptoKey | Uint8Array }} VerifyingKey */
 
 /** @param {string} name */
 export const setting = (name) => {
@@ -42,7 +45,7 @@ const ALGORITHMS = { "RSA-2048": "RS256", "RSA-3072": "RS256", "P-256": "ES256",
 
 // --- Keys ---
 
-/** @type {{ keys: PublishedKey[], verifying: Map<string, { algorithm: string, key: import("jose").CryptoKey | Uint8Array }>, read_at: number } | undefined} */
+/** @type {{ keys: PublishedKey[], verifying: Map<string, VerifyingKey>, read_at: number } | undefined} */
 let keySet;
 /** @type {{ kid: string, algorithm: string, key: import("jose").CryptoKey } | undefined} */
 let signing;

@@ -124,7 +124,10 @@ const authenticate = (form) => {
 
 // --- Answers ---
 
-/** @param {User} user @param {{ client: string, session: import("./shared.mjs").SessionRef, signedInAt?: number }} grant */
+/**
+ * @param {User} user
+ * @param {{ client: string, session: import("./shared.mjs").SessionRef, signedInAt?: number }} grant
+ */
 const issue = async (user, { client, session, signedInAt }) => {
   const { kid, algorithm, key } = await signingKey();
   const time = now();
@@ -146,7 +149,10 @@ const issue = async (user, { client, session, signedInAt }) => {
   return new SignJWT(claims).setProtectedHeader({ typ: "at+jwt", alg: algorithm, kid }).sign(key);
 };
 
-/** @param {User} user @param {Session} stored @param {RefreshToken} refresh @param {string} client @param {object} [more] */
+/**
+ * @param {User} user @param {Session} stored @param {RefreshToken} refresh @param {string} client
+ * @param {object} [more]
+ */
 const granted = async (user, stored, refresh, client, more) => {
   const session = { id: refresh.session, version: stored.session_version };
   return answer(200, {

@@ -1,7 +1,7 @@
-"""What the three functions share: settings, DynamoDB, the signing keys, access tokens, and answers to API Gateway.
+"""The common part of the three functions: settings, DynamoDB, the signing keys, access tokens, and answers.
 
-Written as a careful Python developer would for Lambda: one client for each process, keys read during the init and kept,
-parallel calls where one does not need another, and one log line for each request.
+Written as a careful Python developer would for Lambda: one client for each process, keys read during the init and
+kept, parallel calls where one does not need another, and one log line for each request.
 """
 
 import base64
