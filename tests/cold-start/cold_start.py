@@ -160,7 +160,11 @@ def run_cargo(*arguments):
 
 def build(package, binary, *flags):
     """The paths of a package's binary and of the static library of aws-lc that went into it."""
-    executables, messages = cargo_build(package, *flags)
+    if "--release" in flags:
+        executables, messages = cargo_build(package, *flags)
+    else:
+        # As `cargo run` and `cargo lambda watch` do: with --package, features differ and everything is built again.
+        executables, messages = run_cargo("build", "--bin", binary, *flags)
     return executables[binary], aws_lc(messages)
 
 
@@ -189,7 +193,7 @@ def build_released(functions):
 
 
 def build_debug(names):
-    """Builds these binaries as `cargo run` and `cargo lambda watch` do, which shares their dependencies."""
+    """Builds these binaries for debugging, by --bin as `build` does."""
     binaries, _ = run_cargo("build", *(argument for name in names for argument in ("--bin", name)))
     return binaries
 
