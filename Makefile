@@ -12,10 +12,10 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
+NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser release logs
+TESTS := template client package rust route interop browser release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -74,9 +74,34 @@ test-release: ## Build release binaries; check their budgets, their entropy and 
 	@tests/setup.sh valgrind
 	python3 tests/cold-start/cold_start.py
 
+.PHONY: test-bench
+test-bench: ## Hold the baselines of the bench to Cambio's answers, run the bench once, and check its page
+	@tests/setup.sh python bench
+	.venv/bin/python -m pytest -q -p no:cacheprovider bench
+
 .PHONY: test-logs
 test-logs: ## Look for secrets in what the functions logged during the other tests
 	tests/check-logs.sh
+
+.PHONY: bench
+bench: ## Measure the functions beside Node and Python; BENCH='--rounds 9 --write' updates docs/performance.md
+	@tests/setup.sh python bench valgrind
+	.venv/bin/python bench/bench.py $(BENCH)
+
+.PHONY: power
+power: ## Measure billed time and cost by memory, throttled as Lambda does; POWER=--write updates docs/performance.md
+	@tests/setup.sh python
+	.venv/bin/python bench/power.py $(POWER)
+
+.PHONY: keys
+keys: ## Measure signing and verifying with each type of key; KEYS=--write updates docs/performance.md
+	@tests/setup.sh python bench valgrind
+	.venv/bin/python bench/keys.py $(KEYS)
+
+.PHONY: cost
+cost: ## Compute what Cambio costs from what was measured and bench/prices.toml; COST=--write updates docs/performance.md
+	@tests/setup.sh python
+	.venv/bin/python bench/cost.py $(COST)
 
 .PHONY: package
 package: ## Build the TypeScript package, and pack it into the folder APP (by default, this one)

@@ -80,7 +80,7 @@ def measure(routes, binaries, cambio, warm=WARM, profile=None):
     """Returns the counts of each route: {route: {init, first, warm}}."""
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
         settings = {name: settings_of(name, local) for name in binaries}
-        signed_in = sign_in(binaries["token-exchange"], settings["token-exchange"])
+        signed_in = sign_in(binaries["token-exchange"], settings["token-exchange"], Provider(local))
         counts = {}
         for route in routes:
             scenario = SCENARIOS[route](signed_in, Provider(local))

@@ -19,8 +19,8 @@ class Provider:
     def __init__(self, settings):
         self.url = settings["GITHUB_API_URL"]
 
-    def token(self):
-        url = f"{self.url}/stand-in/tokens?login={LOGIN}"
+    def token(self, login=LOGIN):
+        url = f"{self.url}/stand-in/tokens?login={login}"
         with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
             return answer.read().decode().strip()
 
@@ -29,10 +29,10 @@ def form(**members):
     return request("POST", "/token", FORM, urllib.parse.urlencode({**CLIENT, **members}))
 
 
-def exchange_event(provider):
+def exchange_event(provider, login=LOGIN):
     return form(
         grant_type=TOKEN_EXCHANGE,
-        subject_token=provider.token(),
+        subject_token=provider.token(login),
         subject_token_type="urn:ietf:params:oauth:token-type:access_token",
         subject_issuer="github",
     )
@@ -109,8 +109,8 @@ class Exchange:
     def __init__(self, signed_in, provider):
         self.signed_in, self.provider = signed_in, provider
 
-    def event(self):
-        return exchange_event(self.provider)
+    def event(self, login=LOGIN):
+        return exchange_event(self.provider, login)
 
     def check(self, answer):
         if body(answer)["user"]["id"] != self.signed_in["user"]["id"]:
@@ -136,7 +136,7 @@ class Floor:
 SCENARIOS = {scenario.name: scenario for scenario in [Me, Refresh, Exchange, Authorizer]}
 
 
-def sign_in(token_exchange, settings):
+def sign_in(token_exchange, settings, provider):
     """Signs a user in with the function `token-exchange` at this path, and returns the answer."""
     with Function([token_exchange], settings, "token-exchange") as function:
-        return body(function.invoke(exchange_event(Provider(settings))))
+        return body(function.invoke(exchange_event(provider)))

@@ -3,7 +3,7 @@
 # what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, chromium, valgrind)
+#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind)
 #
 # Everything but Chromium and valgrind stays inside this folder. A stamp next to each installed tree holds the hash of
 # the files that describe it, so a second run does nothing, and a changed requirement installs again.
@@ -60,7 +60,7 @@ install_npm() { # <folder>...; by default, all
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    [ $# -gt 0 ] || set -- clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
+    [ $# -gt 0 ] || set -- clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth bench/baselines/node
     for folder; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
@@ -75,6 +75,7 @@ install_npm() { # <folder>...; by default, all
     done
 }
 install_package() { install_npm clients/next-auth; }
+install_bench() { install_npm bench/baselines/node; }
 npm_stamp() { # <folder>
     local package=()
     case $1 in examples/*) package=(openapi.yaml clients/next-auth/{package.json,README.md,build.mjs,src/*}) ;; esac
@@ -96,19 +97,19 @@ install_chromium() {
 }
 
 install_valgrind() {
-    if command -v valgrind >/dev/null; then
+    if command -v valgrind >/dev/null && command -v vgdb >/dev/null; then
         say "valgrind is there: $(command -v valgrind)"
         return
     fi
     apt_install valgrind || fail \
-        'test-release counts instructions with valgrind, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'counting instructions needs valgrind, which could not be installed (no apt-get, or not root and no sudo?).' \
         'Install it by hand, for instance: sudo apt-get install valgrind'
 }
 
 [ $# -gt 0 ] || set -- python npm chromium valgrind
 for part; do
     case $part in
-        python | npm | package | chromium | valgrind) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, chromium and valgrind." ;;
+        python | npm | package | bench | chromium | valgrind) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium and valgrind." ;;
     esac
 done

@@ -1,0 +1,284 @@
+"""The tables and the picture of the bench's results, for the terminal and for docs/performance.md."""
+
+import json
+import re
+from html import escape
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs/performance.md"
+RESULTS = ROOT / "bench/results.json"
+PICTURE = ROOT / "docs/performance.svg"
+NAMES = {"cambio": "Cambio", "node": "Node", "python": "Python", "lambda_http": "no-op `lambda_http`", "poller": "bare poller"}
+FUNCTION = {"/me": "me", "refresh": "token-exchange", "exchange": "token-exchange", "authorizer": "authorizer"}
+
+
+def number(value, digits=3):
+    """A number with this many significant digits, and thousands separated."""
+    if value >= 10 ** (digits - 1):
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}" if value < 1 else f"{value:.{max(0, digits - len(str(int(value))))}f}"
+
+
+def ratio(spread):
+    """A ratio with its lowest and highest round: `5.5x (5.1 to 6.0)`."""
+    text = [number(spread[name], 2 if spread[name] < 10 else 3) for name in ("median", "low", "high")]
+    return f"{text[0]}x ({text[1]} to {text[2]})"
+
+
+def aligned(rows):
+    """A plain table."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def line(row):
+        cells = [cell.rjust(width) if nth > 1 else cell.ljust(width) for nth, (cell, width) in enumerate(zip(row, widths))]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(line, rows))
+
+
+def markdown(rows):
+    """A Markdown table. The first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    rule = "| --- |" + " ---: |" * (len(rows[0]) - 1)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def table(results):
+    head = ["route", "", "init ms", "first ms", "p50 ms", "p99 ms", "cold CPU ms", "of Cambio", "warm CPU us", "of Cambio", "RSS MiB"]
+    rows = [head]
+    for route, candidates in results["routes"].items():
+        for candidate, taken in candidates.items():
+            cold, warm = taken["ratios"]["cold_cpu_ms"], taken["ratios"]["warm_cpu_us"]
+            is_base = candidate in ("cambio", "lambda_http")
+            rows.append(
+                [
+                    route,
+                    NAMES[candidate].replace("`", ""),
+                    *(number(taken[metric]["median"]) for metric in ("init_ms", "first_ms", "p50_ms", "p99_ms", "cold_cpu_ms")),
+                    "" if is_base else ratio(cold),
+                    number(taken["warm_cpu_us"]["median"]),
+                    "" if is_base else ratio(warm),
+                    number(taken["rss_mib"]["median"]),
+                ]
+            )
+    text = aligned(rows)
+    if counts := results.get("instructions"):
+        head = ["instructions", "", "init", "first", "warm"]
+        lines = [[name, "", *(f"{count[part]:,}" for part in ("init", "first", "warm"))] for name, count in counts.items()]
+        text += "\n\n" + aligned([head, *lines])
+    head = ["zip bytes", "", "Cambio", "Node", "Python"]
+    lines = [[name, "", *(f"{size:,}" for size in sizes.values())] for name, sizes in results["zip_bytes"].items()]
+    return text + "\n\n" + aligned([head, *lines])
+
+
+# --- Blocks of the page -----------------------------------------------------------------------------------------------
+
+
+def conditions(results):
+    given = results["conditions"]
+    load = given["load"]
+    return (
+        f"Measured on {given['date']}: {given['cores']} cores of {given['cpu']}, Linux {given['kernel']}, load"
+        f" {load['before']:.1f} before and {load['after']:.1f} after; {given['rust'].split(' (')[0]}, Node"
+        f" {given['node'].lstrip('v')}, Python {given['python']}. {given['rounds']} rounds of {given['requests']['/me']} warm"
+        f" requests, {given['requests']['exchange']} for the exchange. DynamoDB answers {given['dynamodb_ms']} ms later than"
+        f" it could, and the provider {given['provider_ms']} ms."
+    )
+
+
+def wrapped(text, width=120):
+    lines, line = [], ""
+    for word in text.split():
+        if len(line) + len(word) + 1 > width and line:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return "\n".join([*lines, line])
+
+
+def warm(results):
+    rows = [["warm request", "CPU, us", "CPU, of Cambio's", "p50, ms", "p99, ms", "peak RSS, MiB"]]
+    for route, candidates in results["routes"].items():
+        for candidate, taken in candidates.items():
+            is_base = candidate in ("cambio", "lambda_http")
+            rows.append(
+                [
+                    NAMES[candidate] if route == "no-op" else f"{route}: {NAMES[candidate]}",
+                    number(taken["warm_cpu_us"]["median"]),
+                    "" if is_base or route == "no-op" else ratio(taken["ratios"]["warm_cpu_us"]),
+                    number(taken["p50_ms"]["median"]),
+                    number(taken["p99_ms"]["median"]),
+                    number(taken["rss_mib"]["median"]),
+                ]
+            )
+    return markdown(rows)
+
+
+def cold(results):
+    rows = [["cold start", "CPU to the first answer, ms", "CPU, of Cambio's", "init, ms", "first request, ms", "zip, MiB"]]
+    for route, candidates in results["routes"].items():
+        for candidate, taken in candidates.items():
+            is_base = candidate in ("cambio", "lambda_http")
+            size = results["zip_bytes"][FUNCTION[route]][candidate] / 2**20 if route in FUNCTION else None
+            rows.append(
+                [
+                    NAMES[candidate] if route == "no-op" else f"{route}: {NAMES[candidate]}",
+                    number(taken["cold_cpu_ms"]["median"]),
+                    "" if is_base or route == "no-op" else ratio(taken["ratios"]["cold_cpu_ms"]),
+                    number(taken["init_ms"]["median"]),
+                    number(taken["first_ms"]["median"]),
+                    "" if size is None else f"{size:.2f}",
+                ]
+            )
+    return markdown(rows)
+
+
+def instructions(results):
+    rows = [["thousand instructions", "init", "first request", "warm request"]]
+    for name, count in results["instructions"].items():
+        parts = [f"{count[part] / 1000:,.0f}" for part in ("init", "first", "warm")]
+        rows.append([NAMES.get(name, name), *parts])
+    return markdown(rows)
+
+
+def goals(results):
+    """The goals, each with what was measured. Fixed here, so that no measurement moves them."""
+    routes, counts, sizes = results["routes"], results["instructions"], results["zip_bytes"]
+    median = lambda route, candidate, metric: routes[route][candidate]["ratios"][metric]["median"]  # noqa: E731
+    of_floor = routes["/me"]["cambio"]["floor"]["cold_cpu_ms"]["median"]
+    rows = [["goal", "measured", "goal", "met"]]
+
+    def add(text, measured, goal, is_met, digits=2):
+        rows.append([text, measured, goal, "yes" if is_met else "no"])
+
+    add("cold CPU, `me` / no-op `lambda_http`", f"{of_floor:.2f}x", "at most 2.0x", of_floor <= 2)
+    for candidate, least in (("node", 45), ("python", 80)):
+        found = median("/me", candidate, "cold_cpu_ms")
+        add(f"cold CPU, {NAMES[candidate]} / `me`", f"{found:.1f}x", f"at least {least}x", found >= least)
+    for route, least in (("/me", 8), ("refresh", 9), ("exchange", 9), ("authorizer", 8)):
+        found = median(route, "node", "warm_cpu_us")
+        add(f"warm CPU, Node / Cambio, {route}", f"{found:.1f}x", f"at least {least}x", found >= least)
+    for route, most in (("/me", 1.2), ("refresh", 5), ("authorizer", 0.5)):
+        found = counts[route]["warm"] / 1e6
+        add(f"instructions of a warm request, {route}", f"{found:.2f}M", f"at most {most}M", found <= most)
+    rss = routes["/me"]["cambio"]["rss_mib"]["median"]
+    add("peak RSS, `me`", f"{rss:.1f} MiB", "at most 8 MiB", rss <= 8)
+    for function, most in (("me", 2.85), ("token-exchange", 3.4)):
+        found = sizes[function]["cambio"] / 2**20
+        add(f"zip, `{function}`", f"{found:.2f} MiB", f"at most {most} MiB", found <= most)
+    return markdown(rows)
+
+
+BLOCKS = {
+    "conditions": lambda results: wrapped(conditions(results)),
+    "warm": warm,
+    "cold": cold,
+    "instructions": instructions,
+    "goals": goals,
+}
+
+
+def fill(page, blocks):
+    """The page with these blocks between their markers, `<!-- bench: name -->` and `<!-- bench: end -->`."""
+    for name, text in blocks.items():
+        pattern = rf"(<!-- bench: {name} -->\n).*?(<!-- bench: end -->)"
+        if not re.search(pattern, page, re.S):
+            raise ValueError(f"docs/performance.md has no block <!-- bench: {name} -->")
+        page = re.sub(pattern, lambda found: f"{found[1]}{text}\n{found[2]}", page, flags=re.S)
+    return page
+
+
+def picture(results):
+    """Bars of the CPU time of a warm request and of a cold start, for light and for dark pages."""
+    panels = [("warm_cpu_us", "CPU of a warm request, in microseconds"), ("cold_cpu_ms", "CPU of a cold start, in milliseconds")]
+    routes = [route for route in results["routes"] if route != "no-op"]
+    bar, gap, left, width, top = 14, 12, 96, 360, 54
+    height = top + len(routes) * (3 * bar + gap) + 8
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * (left + width) + 40} {height}" role="img">',
+        f"<title>{escape(alternative(results))}</title>",
+        "<style>",
+        "text{font:12px system-ui,sans-serif;fill:#24292f}.head{font-weight:600}.note{fill:#57606a}",
+        ".cambio{fill:#0969da}.node{fill:#8c959f}.python{fill:#c4cad1}",
+        "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}.cambio{fill:#4493f8}.node{fill:#6e7681}"
+        ".python{fill:#484f58}}",
+        "</style>",
+    ]
+    for nth, (metric, title) in enumerate(panels):
+        x = nth * (left + width + 20)
+        lines.append(f'<text class="head" x="{x}" y="16">{escape(title)}</text>')
+        for key, candidate in enumerate(("cambio", "node", "python")):
+            at = x + key * 80
+            lines.append(f'<rect class="{candidate}" x="{at}" y="27" width="10" height="10"/>')
+            lines.append(f'<text class="note" x="{at + 15}" y="36">{NAMES[candidate]}</text>')
+        values = {route: {name: results["routes"][route][name][metric]["median"] for name in ("cambio", "node", "python")} for route in routes}
+        most = max(value for of_route in values.values() for value in of_route.values())
+        for row, route in enumerate(routes):
+            y = top + row * (3 * bar + gap)
+            lines.append(f'<text x="{x}" y="{y + 1.5 * bar + 4}">{escape(route)}</text>')
+            for nth_bar, (candidate, value) in enumerate(values[route].items()):
+                length = max(1, value / most * (width - 70))
+                at = y + nth_bar * bar
+                lines.append(f'<rect class="{candidate}" x="{x + left}" y="{at}" width="{length:.1f}" height="{bar - 2}"/>')
+                lines.append(f'<text class="note" x="{x + left + length + 5:.1f}" y="{at + bar - 4}">{number(value)}</text>')
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+def alternative(results):
+    """The picture in words."""
+    said = []
+    for route, of_route in results["routes"].items():
+        if route != "no-op":
+            warm_cpu = ", ".join(f"{NAMES[name]} {number(of_route[name]['warm_cpu_us']['median'])}" for name in ("cambio", "node", "python"))
+            said.append(f"{route}: {warm_cpu}")
+    return "CPU of a warm request in microseconds. " + "; ".join(said)
+
+
+def write(results):
+    """Writes the results, the picture, and the blocks of the page."""
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PICTURE.write_text(picture(results))
+    PAGE.write_text(fill(PAGE.read_text(), {name: block(results) for name, block in BLOCKS.items()}))
+    print(f"wrote {RESULTS.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
+
+
+# --- Power and keys ---------------------------------------------------------------------------------------------------
+
+
+def power_blocks(power):
+    from power import table as power_rows
+
+    load = power["load"]
+    how = "with a CPU quota" if power["method"] == "cgroup quota" else "computed from the CPU time, without a CPU quota"
+    said = (
+        f"Measured on {power['date']} {how}, in periods of {power['period_us'] / 1000:.0f} ms; the"
+        f" quietest of {power['rounds']} starts, each with {power['requests']} warm requests, of which the median; load {load['before']:.1f} before and {load['after']:.1f} after."
+    )
+    return {"power-conditions": wrapped(said), "power": markdown(power_rows(power))}
+
+
+def write_power(power):
+    (ROOT / "bench/power.json").write_text(json.dumps(power, indent=1) + "\n")
+    write_blocks(power_blocks(power))
+
+
+def keys_rows(keys):
+    head = ["key", "refresh, us", "authorizer, us", "Node's, us", "Python's, us", "refresh, thousand instr.", "authorizer, thousand instr."]
+    rows = [[*head, "token, bytes"]]
+    for kind, taken in keys.items():
+        cpu = [taken["cpu_us"][job] for job in ("refresh cambio", "authorizer cambio", "authorizer node", "authorizer python")]
+        counts = [f"{taken['instructions'][route] / 1000:,.0f}" for route in ("refresh", "authorizer")]
+        rows.append([kind, *map(number, cpu), *counts, f"{taken['token_bytes']:,}"])
+    return rows
+
+
+def write_keys(keys):
+    (ROOT / "bench/keys.json").write_text(json.dumps(keys, indent=1) + "\n")
+    write_blocks({"keys": markdown(keys_rows(keys))})
+
+
+def write_blocks(blocks):
+    PAGE.write_text(fill(PAGE.read_text(), blocks))
+    print(f"wrote {', '.join(blocks)} in {PAGE.relative_to(ROOT)}")
