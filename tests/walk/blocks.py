@@ -48,7 +48,7 @@ def route(starts):
 
 
 def app(starts):
-    return Tested(starts, "tests/browser/readme.test.mjs", "files = filesOf(text)")
+    return Tested(starts, "tests/browser/readme.test.mjs", "writeFiles(app, filesOf(sectionOf(section)))")
 
 
 def install(starts):
@@ -84,6 +84,7 @@ BLOCKS = {
         Tested("make release-dry-run", "Makefile", "python3 tests/release/release.py --dry-run $(VERSION)"),
         release("make release VERSION", "def test_a_release_checks_commits_and_tags_and_pushes_nothing"),
         release("Released here.", '"git push --atomic origin" in'),
+        Tested(".ci/run", ".github/workflows/ci.yml", "- run: .ci/run"),
     ],
     "README.md": [
         Tested("sequenceDiagram", "tests/browser/site.test.mjs", "pre.mermaid svg"),
@@ -92,6 +93,7 @@ BLOCKS = {
         compiled('import { cambio } from "@cambio/next-auth/v4"'),
         Walked("cargo run -- --write-env ../app/.env.local"),
         Tested("python3 -m venv", "tests/template/test_deploy.py", "def test_the_readme_deploys_as_the_page_does"),
+        Walked("Every step gave"),
     ],
     "clients/next-auth/README.md": [
         Walked("make package APP=../app"),
@@ -109,13 +111,13 @@ BLOCKS = {
         install("npm install ./cambio-next-auth-*.tgz next-auth@5"),
         app("// auth.ts"),
         app("// app/api/auth/[...nextauth]/route.ts"),
-        app("// proxy.ts"),
         app("// app/page.tsx"),
+        app("// proxy.ts"),
         install("npm install ./cambio-next-auth-*.tgz better-auth"),
         app("// lib/auth.ts"),
         app("// app/api/auth/[...all]/route.ts"),
-        app("// app/buttons.tsx"),
         app("// app/page.tsx"),
+        app("// app/fresh.tsx"),
         app("// lib/token.ts"),
         Tested("// lib/openid.ts", "tests/browser/readme.test.mjs", 'sectionOf("Another provider")'),
         Walked("node -e 'const { privateKey }"),
@@ -159,6 +161,7 @@ BLOCKS = {
     ],
     "docs/architecture.md": [
         Walked("Next.js ── next-auth"),
+        Walked("cargo test --workspace --test architecture"),
     ],
     "docs/clients.md": [
         Walked("SECRET=$(openssl rand -hex 32)"),
@@ -248,6 +251,8 @@ BLOCKS = {
     "docs/settings.md": [
         deploy("sam deploy"),
         Walked("ACCESS_TOKEN_TTL=60"),
+        Walked("ACCESS_TOKEN_TTL=5"),
+        Walked("cambio: ACCESS_TOKEN_TTL"),
     ],
     "docs/troubleshooting.md": [
         Walked("Error: OIDC_PROVIDERS"),

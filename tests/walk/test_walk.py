@@ -97,6 +97,7 @@ def test_readme_the_demo_prints_what_the_page_shows(machine):
     printed = machine.run("cargo run -- demo")
 
     assert "\n".join(shape(shown.text)) in "\n".join(shape(printed))
+    assert shape(printed)[-1:] == shape(machine.take("README.md", "Every step gave").text)
 
 
 def test_readme_and_package_a_fresh_app_runs_against_cargo_run(machine):
@@ -356,6 +357,14 @@ def test_settings_a_variable_of_the_shell_is_a_setting_of_cargo_run(machine):
     assert json.loads(machine.run(exchange))["expires_in"] == 60
 
 
+def test_settings_a_wrong_value_is_found_at_the_start(machine):
+    machine.install(*RUST)
+
+    printed = machine.run(machine.take("docs/settings.md", "ACCESS_TOKEN_TTL=5").text, fails=True)
+
+    assert shape(printed)[-1:] == shape(machine.take("docs/settings.md", "cambio: ACCESS_TOKEN_TTL").text)
+
+
 def test_troubleshooting_a_wrong_setting_is_answered_as_the_page_shows(machine):
     machine.install(*RUST)
     shown = machine.take("docs/troubleshooting.md", "Error: OIDC_PROVIDERS").text
@@ -381,6 +390,7 @@ def test_each_filter_of_a_page_names_tests(machine, block):
         options = {"cwd": ROOT, "capture_output": True, "text": True}
         listed = subprocess.run(["bash", "-c", f"{command} --list"], **options)
         assert listed.returncode == 0, listed.stderr
+        assert ": test\n" in listed.stdout
         for word in filters:
             assert re.search(rf"^.*{re.escape(word)}.*: test$", listed.stdout, re.MULTILINE), f"{word} names no test"
 
