@@ -19,11 +19,19 @@ from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa
 # What every Linux has, and the C compiler that Rust needs.
 SYSTEM = """
     awk basename bash cat cc chmod cp curl cut date dirname echo env expr false find getconf grep gunzip gzip head
-    hostname id kill ld ln ls mkdir mktemp mv nproc openssl perl printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep sort
-    tail tar tee test touch tr true uname uniq wc which xargs
+    hostname id kill ld ln ls mkdir mktemp mv nproc openssl perl printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep
+    sort tail tar tee test touch tr true uname uniq wc which xargs
 """.split()
 RUST = ["cargo", "rustc", "rustup"]
 NODE = ["make", "node", "npm", "npx"]
+
+# `cargo` that runs a `cambio` which is built already.
+BUILT = """#!/bin/bash
+[ "$1" = run ] || exec {cargo} "$@"
+while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done
+shift
+exec {built} "$@"
+"""
 
 LOOPBACK_UP = """
 import fcntl, socket, struct
@@ -131,8 +139,7 @@ class Machine:
                 (path / name).symlink_to(found)
         if "cargo" in programs and (built := os.environ.get("CAMBIO")):
             # As in tests/browser: a `cambio` to run in place of the one that cargo builds.
-            skip = 'while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done'
-            scripts.setdefault("cargo", f'#!/bin/bash\n{skip}\nshift\nexec {built} "$@"\n')
+            scripts.setdefault("cargo", BUILT.format(cargo=shutil.which("cargo"), built=built))
         for name, text in scripts.items():
             (path / name).unlink(missing_ok=True)
             (path / name).write_text(text)
@@ -162,16 +169,18 @@ class Machine:
         return found[0]
 
     def run(self, command: str, folder: Path | None = None, online: bool = False, fails: bool = False, **more: str) -> str:
-        """Runs a command or a block to its end, and returns what it prints. Its variables stay for the next one."""
+        """Runs a command or a block to its end, and returns what it prints, with its errors if it `fails`.
+
+        The variables that it sets stay for the next one.
+        """
         state = self.folder / "variables"
         script = f"set -o pipefail\n{command}\nstatus=$?\ndeclare -p >{state}\nexit $status"
         enter = [] if online else self.network.enter
         options = {"cwd": folder or self.clone, "env": self.env(**more), "stdin": subprocess.DEVNULL, "text": True}
         run = subprocess.run([*enter, shutil.which("bash"), "-c", script], capture_output=True, timeout=1800, **options)
-        printed = run.stdout + run.stderr
-        assert (run.returncode != 0) == fails, f"{command}\n{printed}"
+        assert (run.returncode != 0) == fails, f"{command}\n{run.stdout}{run.stderr}"
         self.remember(state.read_text())
-        return printed
+        return run.stdout + run.stderr if fails else run.stdout
 
     def remember(self, declared: str):
         """Keeps the variables that a block has set: lines such as `declare -- SECRET="…"`."""
