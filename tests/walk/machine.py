@@ -18,9 +18,9 @@ from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa
 
 # What every Linux has, and the C compiler that Rust needs.
 SYSTEM = """
-    awk basename bash cat cc chmod cp curl cut date dirname echo env expr false find getconf grep gunzip gzip head
-    hostname id kill ld ln ls mkdir mktemp mv nproc openssl perl printf ps pwd readlink rm rmdir sed seq sh sha256sum sleep
-    sort tail tar tee test touch tr true uname uniq wc which xargs
+    awk basename bash cat cc chmod cp curl cut date dirname echo env expr false find getconf grep gunzip gzip
+    head hostname id kill ld ln ls mkdir mktemp mv nproc openssl perl printf ps pwd readlink rm rmdir sed seq sh
+    sha256sum sleep sort tail tar tee test touch tr true uname uniq wc which xargs
 """.split()
 RUST = ["cargo", "rustc", "rustup"]
 NODE = ["make", "node", "npm", "npx"]
