@@ -45,7 +45,7 @@ def stop_servers(machine):
     machine.servers.clear()
 
 
-def link_node_modules(machine, folder):
+def copy_node_modules(machine, folder):
     """What `npm install` has installed here for the same lock file, so that it has less to download."""
     shutil.copytree(ROOT / folder / "node_modules", machine.clone / folder / "node_modules", symlinks=True)
 
@@ -104,7 +104,7 @@ def test_readme_and_package_a_fresh_app_runs_against_cargo_run(machine):
     package = "clients/next-auth/README.md"
     machine.install(*RUST, *NODE)
     create_app(machine)
-    link_node_modules(machine, "clients/next-auth")
+    copy_node_modules(machine, "clients/next-auth")
 
     machine.run(machine.take(package, "make package").text, online=True)
     machine.run(machine.take(package, "npm install").text, machine.app, online=True)
@@ -135,7 +135,7 @@ def test_examples_the_app_runs_against_cargo_run(machine, example):
     machine.install(*RUST, *NODE)
     for folder in ("clients/next-auth", f"examples/{example}"):
         if not (machine.clone / folder / "node_modules").exists():
-            link_node_modules(machine, folder)
+            copy_node_modules(machine, folder)
 
     api, package, folder, install, app = machine.take(f"examples/{example}/README.md", "cargo run").commands
     machine.serve(api, LOCAL, seconds=BUILD)
