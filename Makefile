@@ -15,7 +15,7 @@ export PYTHONPATH :=
 NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser release bench logs
+TESTS := template client package rust route interop browser walk release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -69,6 +69,11 @@ test-browser: ## Sign in with Chromium through the Next.js example and the Lambd
 	@tests/setup.sh
 	cd tests/browser && npm test
 
+.PHONY: test-walk
+test-walk: ## Run the commands of the pages on a machine that has what they name; build the site of the pages
+	@tests/setup.sh python npm
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/walk
+
 .PHONY: test-release
 test-release: ## Build release binaries; check their budgets, their entropy and a cold start of each function
 	@tests/setup.sh valgrind
@@ -118,11 +123,12 @@ release-dry-run: ## Make the changes of a release in a copy of the tree, and che
 	python3 tests/release/release.py --dry-run $(VERSION)
 
 .PHONY: docs
-docs: ## Build the documentation of the crates and of the TypeScript package into target/doc
-	@tests/setup.sh npm
+docs: ## Build the documentation into target/doc: the pages, the crates and the TypeScript package
+	@tests/setup.sh python npm
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 	cd clients/next-auth && npm run --silent build && npm run --silent docs
-	@echo 'target/doc/shared/index.html, target/doc/next-auth/index.html'
+	.venv/bin/python docs/site/build_site.py target/doc/book
+	@echo 'target/doc/book/index.html, target/doc/shared/index.html, target/doc/next-auth/index.html'
 
 .PHONY: guards
 guards: ## Switch each guard off in a copy of the tree, and check that its tests fail without it

@@ -1,5 +1,6 @@
 """A copy of the tree, and the dependencies that cargo has built for the tree, for a build of the copy."""
 
+import os
 import shutil
 import subprocess
 import tomllib
@@ -46,8 +47,17 @@ def packages(root: Path, files: list[str]) -> set[str]:
     return {table["name"] for table in named if "name" in table}
 
 
+def link_or_copy(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copy2(source, to)
+
+
 def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
     """Copies the dependencies in the folder `built` to a new target folder. Returns whether it copied any.
+
+    What is compiled is linked, since compilers replace such files and do not write into them.
 
     The packages `own` are left out: cargo knows them by their place in the workspace, and would take those of the tree
     for those of the copy.
@@ -62,7 +72,10 @@ def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
     for directory in (".fingerprint", "build", "deps"):
         try:
             folder = Path("debug") / directory
-            shutil.copytree(built / folder, target / folder, symlinks=True, ignore=of_the_workspace)
+            copy = link_or_copy if directory == "deps" else shutil.copy2
+            shutil.copytree(
+                built / folder, target / folder, symlinks=True, ignore=of_the_workspace, copy_function=copy
+            )
         except shutil.Error:
             # Another build removed files meanwhile. Cargo builds what is missing.
             pass

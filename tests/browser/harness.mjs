@@ -269,18 +269,18 @@ export async function startNext(name, folder, port, settings = {}) {
 }
 
 /**
- * Starts a Next.js app as `npm run dev` does. Returns its URL, and a function that returns its output.
- * @param {string} name @param {string} folder
+ * Starts a Next.js app as `npm run dev` does. Returns its URL, and functions that return its output and end it.
+ * @param {string} name @param {string} folder @param {number} [wanted] port
  */
-export async function startNextDev(name, folder) {
-  const [next, port] = [join(folder, "node_modules/.bin/next"), await freePort()];
+export async function startNextDev(name, folder, wanted) {
+  const [next, port] = [join(folder, "node_modules/.bin/next"), wanted ?? (await freePort())];
   const started = start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], {
     cwd: folder,
     env: { NEXT_TELEMETRY_DISABLED: "1" },
   });
   const url = `http://localhost:${port}`;
   await answers(url, 200);
-  return { url, output: () => output(started) };
+  return { url, output: () => output(started), end: () => stop(started) };
 }
 
 /**

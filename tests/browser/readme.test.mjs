@@ -30,12 +30,18 @@ const folder = mkdtempSync(join(tmpdir(), "cambio-readme-"));
 const readme = readFileSync(join(PACKAGE, "README.md"), "utf8");
 /** @type {string} */
 let tarball;
+/** How long the package took to be packed, and how long the packages of each app took to be installed, in ms. */
+let packed = 0;
+/** @type {Record<string, number>} */
+const installed = {};
 /** @type {import("playwright-core").Browser} */
 let browser;
 
 before(
   setup(async () => {
+    const started = performance.now();
     tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
+    packed = performance.now() - started;
     browser = await chromium.launch(CHROMIUM);
   }),
 );
@@ -49,6 +55,9 @@ for (const { name, section, creator, session } of APPS) {
   scenario(`${name}: what the README shows is a whole app`, async () => {
     const port = await freePort();
     const app = await create(name, section, creator);
+    await signInFirst(name, section, app);
+    writeFiles(app, filesOf(sectionOf(section)));
+    if (section === "next-auth 4") addOpenId(app);
     const { github } = await startLocal(`readme.${name}`, { args: writeEnv(app, port) });
     const url = await startNext(`readme.${name}`, app, port);
     const context = await freshBrowser(browser);
@@ -94,6 +103,7 @@ scenario("next-16-pages: what the README shows of the pages folder is a whole ap
   const name = "next-16-pages";
   const port = await freePort();
   const app = await create(name, IN_PAGES, "create-next-app", ["--js", "--no-app"]);
+  writeFiles(app, filesOf(sectionOf(IN_PAGES)));
   const api = await startLocal(`readme.${name}`, { args: writeEnv(app, port) });
   const url = await startNext(`readme.${name}`, app, port);
   const context = await freshBrowser(browser);
@@ -207,26 +217,67 @@ async function create(name, section, creator, template = []) {
   const packages = /^ {4}npm install (.+)$/m.exec(text)?.[1].split(" ") ?? [];
   assert.ok(packages.includes("./cambio-next-auth-*.tgz"), section);
   const wanted = packages.map((each) => (each === "./cambio-next-auth-*.tgz" ? tarball : each));
+  const started = performance.now();
   await run(`readme.${name}.install`, "npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", ...wanted], { cwd: app, timeout: 300_000 });
+  installed[name] = performance.now() - started + packed;
+  return app;
+}
 
-  const files = filesOf(text);
-  assert.ok(files.length >= 3, `${section} shows ${files.length} files`);
-  if (section === "next-auth 4") files.push(...filesOf(sectionOf("Another provider")));
+/**
+ * Signs in for the first time, with no more than the commands and files that the README gives for it, and counts them.
+ * @param {string} name @param {string} section @param {string} app
+ */
+async function signInFirst(name, section, app) {
+  const started = performance.now();
+  const [first, more] = sectionOf(section).split("With these files, users sign in.");
+  assert.ok(more, `${section} does not say which files sign a user in`);
+  const files = filesOf(first);
+  const commands = [sectionOf("# @cambio/next-auth"), first].flatMap(commandsOf);
+  assert.ok(files.length <= 3, `${section} needs ${files.length} files for the first sign-in`);
+  assert.ok(commands.length <= 4, `${section} needs more than 4 commands for the first sign-in: ${commands.join("; ")}`);
+
+  writeFiles(app, files);
+  const port = await freePort();
+  const { github } = await startLocal(`readme.${name}.first`, { args: writeEnv(app, port) });
+  const { url, end } = await startNextDev(`readme.${name}.first`, app, port);
+  const context = await freshBrowser(browser);
+  const page = await context.newPage();
+  await page.goto(url);
+  await toGitHub(page, section, github);
+  await page.getByRole("button", { name: "octocat" }).click();
+  await page.getByText("Hello The Octocat").waitFor();
+  await context.close();
+  await end();
+
+  const seconds = Math.round((performance.now() - started + installed[name]) / 1000);
+  console.log(`${name}: ${commands.length} commands, ${files.length} files, ${seconds} s of this machine until the first sign-in`);
+}
+
+/** @param {string} app @param {RegExpMatchArray[]} files */
+function writeFiles(app, files) {
+  assert.ok(files.length >= 3, `${files.length} files`);
   for (const [, path, content] of files) {
     mkdirSync(dirname(join(app, path)), { recursive: true });
     writeFileSync(join(app, path), content);
   }
-  if (section === "next-auth 4") {
-    const auth = join(app, "lib/auth.ts");
-    const withOpenId = readFileSync(auth, "utf8").replace("providers: [", "providers: [openId,");
-    writeFileSync(auth, `import { openId } from "./openid";\n${withOpenId}`);
-  }
-  return app;
+}
+
+/** Adds the provider of the section "Another provider". @param {string} app */
+function addOpenId(app) {
+  for (const [, path, content] of filesOf(sectionOf("Another provider"))) writeFileSync(join(app, path), content);
+  const auth = join(app, "lib/auth.ts");
+  const withOpenId = readFileSync(auth, "utf8").replace("providers: [", "providers: [openId,");
+  writeFileSync(auth, `import { openId } from "./openid";\n${withOpenId}`);
 }
 
 /** @param {string} section */
 function sectionOf(section) {
-  return readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? "";
+  return readme.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? assert.fail(`README.md has no section ${section}`);
+}
+
+/** Returns the commands that a text shows. @param {string} text */
+function commandsOf(text) {
+  return [...text.replaceAll(/```[^]*?```/g, "").matchAll(/^ {4}(\S.*)$/gm)].map(([, command]) => command);
 }
 
 /** Returns the paths and contents of the files that a text shows. @param {string} text */

@@ -491,6 +491,7 @@ WALK = [
         "aws dynamodb update-table --table-name … --no-deletion-protection-enabled\n"
         "aws dynamodb delete-table --table-name …"
     ),
+    runs("aws cloudwatch describe-alarms --alarm-name-prefix cambio --state-value ALARM --query MetricAlarms"),
 ]
 
 

@@ -300,6 +300,68 @@ for (const [name, entry] of Object.entries(manifest.exports).filter(([, entry]) 
   });
 }
 
+/**
+ * What surrounds an example of the READMEs in an app, by the first line of the example. The README of the package has
+ * further examples with the name of a file in the first line, which other tests write and compile.
+ * @type {Record<string, string>}
+ */
+const SURROUNDINGS = {
+  'import { vouch } from "@cambio/next-auth/vouch";': `
+    import { createClient } from "@cambio/next-auth";
+    import { cambio } from "@cambio/next-auth/v5";
+    declare const key: CryptoKey;
+    declare const user: { id: string; name: string; email: string };
+    const client = createClient();
+  `,
+  'import { getAccessToken } from "@/auth";': "",
+  'import { cambioFetch } from "@cambio/next-auth/fetch";': "",
+  'const handler = cambioHandler(NextAuth(authOptions), { newUserPage: "/welcome" });': `
+    import { cambioHandler } from "@cambio/next-auth/handler";
+    import NextAuth from "next-auth";
+    import { authOptions } from "./auth.js";
+  `,
+  "cambio({": `
+    import { cambio } from "@cambio/next-auth/v5";
+    declare const metrics: { count(name: string, labels: Record<string, string | undefined>): void };
+  `,
+  'import { privateKey } from "@cambio/next-auth/private-key";': 'import { cambio } from "@cambio/next-auth/v5";',
+  'import { cambio } from "@cambio/next-auth/v4";': `
+    import { getServerSession, type NextAuthOptions } from "next-auth";
+    import GitHubProvider from "next-auth/providers/github";
+  `,
+};
+
+/** Returns the examples in TypeScript of a page, by their first line. @param {string} page */
+function examplesIn(page) {
+  const fenced = [...page.matchAll(/^```ts\n([^]*?)^```$/gm)].map(([, code]) => code);
+  const indented = [...page.matchAll(/^( {4,})(import .*\n(?:\1.*\n|\n)*)/gm)].map(([, indent, code]) => code.replaceAll(indent, ""));
+  const examples = [...fenced, ...indented].filter((code) => !code.startsWith("// "));
+  return new Map(examples.map((code) => [code.split("\n")[0], code]));
+}
+
+test("each other example of the README compiles", () => {
+  const page = readFileSync(new URL("../../../README.md", import.meta.url), "utf8");
+  const examples = new Map([...examplesIn(readme), ...examplesIn(page)]);
+  assert.deepEqual([...examples.keys()].sort(), Object.keys(SURROUNDINGS).sort(), "give a new example its surroundings");
+  const isV4 = (/** @type {string} */ code) => /NextAuth\(authOptions|\/v4"/.test(code);
+  for (const [auth, nextAuth, found] of /** @type {const} */ ([
+    [AUTH_4, "next-auth", [...examples].filter(([, code]) => isV4(code))],
+    [AUTH_5, "next-auth-5", [...examples].filter(([, code]) => !isV4(code))],
+  ])) {
+    const files = found.map(([first, code], nth) => [`example${nth}.ts`, `${SURROUNDINGS[first]}\n${code.replace("@/auth", "./auth.js")}\nexport {};\n`]);
+    const app = appWith({ ...Object.fromEntries(files), "auth.ts": auth }, nextAuth);
+    assert.ok(files.length > 1);
+    assert.deepEqual(
+      compileWith7(
+        app,
+        files.map(([name]) => name),
+        RESOLUTIONS.bundler,
+      ),
+      [],
+    );
+  }
+});
+
 test('the resolution "node10" does not find the package, and the README says so', () => {
   const file = join(appWith({}), "app.ts");
   const resolved = (/** @type {ts.CompilerOptions} */ options) => ts.resolveModuleName("@cambio/next-auth/v4", file, options, ts.sys).resolvedModule;

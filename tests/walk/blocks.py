@@ -1,0 +1,271 @@
+"""Each code block of each page, in its order, with what runs, compiles or compares it.
+
+A block that comes, goes or moves needs its line here. A block begins with the text that its line names:
+
+- `Walked`: test_walk.py or test_blocks.py takes it from the page and runs it, or compares it with what is printed;
+- `Tested`: another test takes it from the page; the file and a text that it contains;
+- `Shown`: nothing here can run or check it, for the reason given. Its whole text is here, so that a change is noticed.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Walked:
+    starts: str
+
+
+@dataclass(frozen=True)
+class Tested:
+    __test__ = False  # pytest takes it for a test by its name
+    starts: str
+    file: str
+    contains: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    text: str
+    why: str
+    # Of a block that is too long to be repeated; `text` is its first line then.
+    sha256: str | None = None
+
+    @property
+    def starts(self) -> str:
+        return self.text
+
+
+def deploy(starts):
+    return Tested(starts, "tests/template/test_deploy.py", "assert blocks(PAGE) == [block for block, _, _ in WALK]")
+
+
+def release(starts, contains):
+    return Tested(starts, "tests/release/test_release.py", contains)
+
+
+def route(starts):
+    return Tested(starts, "tests/add-a-route/test_add_a_route.py", "for command, expected in found:")
+
+
+def app(starts):
+    return Tested(starts, "tests/browser/readme.test.mjs", "writeFiles(app, filesOf(sectionOf(section)))")
+
+
+def install(starts):
+    return Tested(starts, "tests/browser/readme.test.mjs", "npm install (.+)")
+
+
+def compiled(starts):
+    return Tested(starts, "clients/next-auth/test/package.test.mjs", "each other example of the README compiles")
+
+
+def program(starts):
+    return Tested(starts, "tests/interop/stacks.mjs", "writeFiles(")
+
+
+def commands(starts, contains):
+    return Tested(starts, "tests/interop/stacks.mjs", contains)
+
+
+def tried(starts):
+    return Tested(starts, "tests/interop/try.test.mjs", 'commands("### Try a program")')
+
+
+def setting(starts):
+    return Tested(starts, "tests/e2e/described.rs", "each_example_of_the_documentation_is_a_valid_setting")
+
+
+BLOCKS = {
+    "CONTRIBUTING.md": [
+        Tested("make setup", ".ci/run", "section setup make setup"),
+        Walked("cargo test --workspace --lib"),
+        Walked("cargo run -- services"),
+        Walked("cargo lambda invoke me"),
+        Tested("make release-dry-run", "Makefile", "python3 tests/release/release.py --dry-run $(VERSION)"),
+        release("make release VERSION", "def test_a_release_checks_commits_and_tags_and_pushes_nothing"),
+        release("Released here.", '"git push --atomic origin" in'),
+        Tested(".ci/run", ".github/workflows/ci.yml", "- run: .ci/run"),
+    ],
+    "README.md": [
+        Tested("sequenceDiagram", "tests/browser/site.test.mjs", "pre.mermaid svg"),
+        Walked("cargo run"),
+        Walked("2. POST http://localhost"),
+        compiled('import { cambio } from "@cambio/next-auth/v4"'),
+        Walked("cargo run -- --write-env ../app/.env.local"),
+        Tested("python3 -m venv", "tests/template/test_deploy.py", "def test_the_readme_deploys_as_the_page_does"),
+        Walked("Every step gave"),
+    ],
+    "clients/next-auth/README.md": [
+        Walked("make package APP=../app"),
+        Walked("cargo run -- --write-env ../app/.env.local"),
+        Walked("npm install ./cambio-next-auth-*.tgz next-auth@4"),
+        app("// lib/auth.ts"),
+        app("// app/api/auth/[...nextauth]/route.ts"),
+        app("// app/page.tsx"),
+        install("npm install ./cambio-next-auth-*.tgz next-auth@4"),
+        app("// pages/api/auth/[...nextauth].js"),
+        app("// pages/_app.js"),
+        app("// pages/index.js"),
+        app("// pages/profile.js"),
+        app("// next.config.mjs"),
+        install("npm install ./cambio-next-auth-*.tgz next-auth@5"),
+        app("// auth.ts"),
+        app("// app/api/auth/[...nextauth]/route.ts"),
+        app("// app/page.tsx"),
+        app("// proxy.ts"),
+        install("npm install ./cambio-next-auth-*.tgz better-auth"),
+        app("// lib/auth.ts"),
+        app("// app/api/auth/[...all]/route.ts"),
+        app("// app/page.tsx"),
+        app("// app/fresh.tsx"),
+        app("// lib/token.ts"),
+        Tested("// lib/openid.ts", "tests/browser/readme.test.mjs", 'sectionOf("Another provider")'),
+        Walked("node -e 'const { privateKey }"),
+        compiled('import { vouch } from "@cambio/next-auth/vouch"'),
+        Tested("// lib/cambio.ts", "clients/next-auth/test/package.test.mjs", 'inReadme("roles: string[]")'),
+        compiled("import { getAccessToken }"),
+        compiled("import { cambioFetch }"),
+        compiled("const handler = cambioHandler("),
+        compiled("cambio({"),
+        Walked("node -e 'const { privateKey }"),
+        compiled('import { privateKey } from "@cambio/next-auth/private-key"'),
+        Tested("// lib/api.ts", "clients/next-auth/test/package.test.mjs", "inReadme('\"openapi-fetch\"')"),
+    ],
+    "docs/add-a-claim.md": [
+        Walked("/// The display name of the user."),
+        Walked("name: user.name()"),
+        Walked("cargo test --workspace --test e2e"),
+    ],
+    "docs/add-a-provider.md": [
+        Walked("cargo test --workspace --test e2e"),
+        Walked("cd clients/next-auth && node --test"),
+        Walked("(<name>::KIND"),
+        Walked("cargo test --workspace --test e2e"),
+        Tested("python3 tests/guards/guards.py --check", "Makefile", "python3 tests/guards/guards.py --check"),
+    ],
+    "docs/add-a-route.md": [
+        route("$ cargo lambda new"),
+        route("$ perl"),
+        route("$ cargo test"),
+        route("$ sam validate"),
+        Walked("let start = Start::new"),
+        Shown(
+            "cd invoices\nsam build && sam deploy --guided --stack-name invoices",
+            "needs an AWS account; test_deploy.py walks `sam build` and `sam deploy --guided` with Cambio's own template",
+        ),
+        Shown('curl -i -H "authorization: Bearer $TOKEN" "$URL"', "needs the deployed function"),
+        Shown(
+            "cd functions && cargo lambda new --template ../templates/route <name>",
+            "the first command of the page, in another folder",
+        ),
+    ],
+    "docs/architecture.md": [
+        Walked("Next.js ── next-auth"),
+        Walked("cargo test --workspace --test architecture"),
+    ],
+    "docs/clients.md": [
+        Walked("SECRET=$(openssl rand -hex 32)"),
+        Walked("["),
+        Walked("sam deploy"),
+        Walked("openssl genpkey"),
+        Walked('{"kty":"EC"'),
+        Walked("import { importPKCS8 }"),
+        Walked("{"),
+        Walked('curl -s -u "nextjs:$SECRET"'),
+    ],
+    # test_blocks.py compares this page with the list of test_deploy.py, which has each of its blocks.
+    "docs/deploy.md": deploy,
+    "docs/operate.md": [
+        Walked("export TABLE_NAME=$(aws"),
+        Walked("cargo run -p admin -- users list"),
+        Walked("ID "),
+        Walked("cargo run -- admin users list"),
+        Walked("cargo run -p admin -- users find"),
+        Walked("cargo run -p admin -- users show"),
+        Walked("id        01a2204b"),
+        Walked("cargo run -p admin -- users roles"),
+        Walked("cargo run -p admin -- users disable"),
+        Walked("01a2204b"),
+        Walked("cargo run -p admin -- users enable"),
+        Walked("01a2204b"),
+        Walked("cargo run -p admin -- users delete"),
+        Walked("01a2204b"),
+        Walked("{"),
+        Walked("ROTATE=$(aws"),
+        Walked("rotate '{}'"),
+        Walked('{"changed":false'),
+        Walked("rotate '{\"rotate\":\"now\"}'"),
+        Walked('{"changed":true'),
+        Walked("rotate '{\"revoke\":\"<kid of the next key>\"}'"),
+        Walked("rotate '{\"revoke\":\"<kid>\"}'"),
+        Walked('{"changed":true'),
+        Walked("rotate '{}'"),
+    ],
+    "docs/protect-your-api.md": [
+        Walked("output() { aws"),
+        Walked("output IssuerUrl"),
+        Walked("API=$(output ApiUrl)"),
+        Walked("aws cloudformation deploy"),
+        Walked("aws cloudformation deploy"),
+        Walked('{"GET /orders":"orders:read"'),
+        tried("HASH=$("),
+        tried("export ISSUER"),
+        tried("TOKEN=$("),
+        Tested('{"user":"01a2…"}', "tests/interop/try.test.mjs", '"user":"[\\w-]{36}"'),
+        program("<!-- pom.xml -->"),
+        program("// src/main/java/com/example/orders/OrdersApplication.java"),
+        commands("mvn spring-boot:run", "mvn"),
+        Shown(
+            "dotnet new web --output orders && cd orders\n"
+            "dotnet add package Microsoft.AspNetCore.Authentication.JwtBearer",
+            "needs .NET, which the tests do not install",
+        ),
+        Shown(
+            "// Program.cs",
+            "needs .NET, which the tests do not install",
+            sha256="c46fd25cdc6e5415c0a1b470ea94f2826fc818cfe2f879674427952297850ea5",
+        ),
+        Shown("dotnet run", "needs .NET, which the tests do not install"),
+        program("// golang-jwt/main.go"),
+        program("// go-oidc/main.go"),
+        commands("go mod init orders", "go"),
+        program("# main.py"),
+        commands("python3 -m venv .venv", "uvicorn main"),
+        program("// cambio.mjs"),
+        program("// express.mjs"),
+        program("// fastify.mjs"),
+        commands("npm install jose express fastify", "express"),
+        Tested('curl -s -u "orders-api:$SECRET"', "tests/interop/try.test.mjs", "curl .*introspect"),
+        Tested('{"active":true', "tests/interop/try.test.mjs", '"active":true,"token_type":"Bearer","iss":'),
+        Tested('{"active":false}', "tests/interop/try.test.mjs", '{"active":false}'),
+    ],
+    "docs/providers.md": [
+        setting('[{"name": "google"'),
+        setting('[{"name": "acme"'),
+        setting('[{"name": "gitlab"'),
+        setting('[{"name": "acme"'),
+        setting('[{"name": "acme"'),
+        Walked("aws secretsmanager create-secret"),
+        setting('[{"name": "intranet"'),
+    ],
+    "docs/settings.md": [
+        deploy("sam deploy"),
+        Walked("ACCESS_TOKEN_TTL=60"),
+        Walked("ACCESS_TOKEN_TTL=5"),
+        Walked("cambio: ACCESS_TOKEN_TTL"),
+    ],
+    "docs/troubleshooting.md": [
+        Walked("Error: OIDC_PROVIDERS"),
+    ],
+    "examples/better-auth/README.md": [
+        Walked("lib/auth.ts"),
+        Walked("cargo run -- --write-env"),
+    ],
+    "examples/nextjs/README.md": [
+        Walked("lib/auth.ts"),
+        Walked("cargo run -- --write-env"),
+    ],
+    "shared/README.md": [
+        release("[dependencies]", "'package = \"cambio\""),
+    ],
+}
