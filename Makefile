@@ -12,7 +12,7 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
+NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
 TESTS := template client package rust route interop browser release logs
@@ -41,9 +41,10 @@ test-template: ## Check template.yaml, and walk docs/deploy.md to where AWS take
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
 
 .PHONY: test-client
-test-client: ## Build the TypeScript package and test it against a server of its own
+test-client: ## Build the TypeScript package and test it against a server of its own, and the command line
 	@tests/setup.sh npm
 	cd clients/next-auth && npm test
+	cd clients/cambio && npm test
 
 .PHONY: test-package
 test-package: ## Pack the TypeScript package, install it in a fresh folder, and make a release in a copy

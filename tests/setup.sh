@@ -60,7 +60,7 @@ install_npm() { # <folder>...; by default, all
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    [ $# -gt 0 ] || set -- clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth
+    [ $# -gt 0 ] || set -- clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs examples/better-auth
     for folder; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
