@@ -79,10 +79,17 @@ test-logs: ## Look for secrets in what the functions logged during the other tes
 	tests/check-logs.sh
 
 .PHONY: package
-package: ## Build the TypeScript package, and pack it into the folder APP (by default, this one)
+package: ## Build the npm packages, and pack them into the folder APP (by default, this one)
 	@[ -d "$(or $(APP),.)" ] || { echo 'package: there is no folder $(APP)' >&2; exit 1; }
 	@tests/setup.sh package
 	cd clients/next-auth && npm pack --silent --pack-destination "$(abspath $(or $(APP),.))"
+	cd clients/cambio && node pack.mjs cli "$(abspath $(or $(APP),.))"
+
+.PHONY: package-server
+package-server: ## Build the local server, and pack its npm package for this machine (or PLATFORM) into APP
+	@[ -d "$(or $(APP),.)" ] || { echo 'package-server: there is no folder $(APP)' >&2; exit 1; }
+	@tests/setup.sh package
+	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))" $(PLATFORM)
 
 .PHONY: release
 release: ## Release VERSION up to the push of its tag: version, changelog, .ci/run, packages, commit, tag
