@@ -12,10 +12,11 @@ export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 export PYTHONPATH :=
 
-NODE_PROJECTS := clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth bench/baselines/node
+NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs examples/better-auth \
+  bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser walk release bench logs
+TESTS := template client package rust route interop browser walk npx release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -41,9 +42,10 @@ test-template: ## Check template.yaml and the check of the budgets, and walk doc
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start
 
 .PHONY: test-client
-test-client: ## Build the TypeScript package and test it against a server of its own
+test-client: ## Build the TypeScript package and test it against a server of its own, and the command line
 	@tests/setup.sh npm
 	cd clients/next-auth && npm test
+	cd clients/cambio && npm test
 
 .PHONY: test-package
 test-package: ## Pack the TypeScript package, install it in a fresh folder, and make a release in a copy
@@ -73,6 +75,11 @@ test-browser: ## Sign in with Chromium through the Next.js example and the Lambd
 test-walk: ## Run the commands of the pages on a machine that has what they name; build the site of the pages
 	@tests/setup.sh python npm
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/walk
+
+.PHONY: test-npx
+test-npx: ## Build the local server as it is published, and run npx cambio dev from the packed tarballs
+	@tests/setup.sh python package
+	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
 
 .PHONY: test-release
 test-release: ## Build release binaries; check their budgets, their entropy and a cold start of each function
@@ -109,10 +116,17 @@ cost: ## Compute what Cambio costs from what was measured and bench/prices.toml;
 	.venv/bin/python bench/cost.py $(COST)
 
 .PHONY: package
-package: ## Build the TypeScript package, and pack it into the folder APP (by default, this one)
+package: ## Build the npm packages, and pack them into the folder APP (by default, this one)
 	@[ -d "$(or $(APP),.)" ] || { echo 'package: there is no folder $(APP)' >&2; exit 1; }
 	@tests/setup.sh package
 	cd clients/next-auth && npm pack --silent --pack-destination "$(abspath $(or $(APP),.))"
+	cd clients/cambio && node pack.mjs cli "$(abspath $(or $(APP),.))"
+
+.PHONY: package-server
+package-server: ## Build the local server, and pack its npm package for this machine into APP
+	@[ -d "$(or $(APP),.)" ] || { echo 'package-server: there is no folder $(APP)' >&2; exit 1; }
+	@tests/setup.sh package
+	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))"
 
 .PHONY: release
 release: ## Release VERSION up to the push of its tag: version, changelog, .ci/run, packages, commit, tag

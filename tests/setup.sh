@@ -60,7 +60,8 @@ install_npm() { # <folder>...; by default, all
         fail "Node 20 or newer is needed; this is $(node --version)."
     local folder
     # The package first: the examples get a copy of it.
-    [ $# -gt 0 ] || set -- clients/next-auth tests/browser tests/interop examples/nextjs examples/better-auth bench/baselines/node
+    [ $# -gt 0 ] || set -- clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs \
+        examples/better-auth bench/baselines/node
     for folder; do
         if [ "$(cat "$folder/node_modules/.stamp" 2>/dev/null)" = "$(npm_stamp "$folder")" ]; then
             say "$folder/node_modules is there"
@@ -74,7 +75,7 @@ install_npm() { # <folder>...; by default, all
         npm_stamp "$folder" >"$folder/node_modules/.stamp"
     done
 }
-install_package() { install_npm clients/next-auth; }
+install_package() { install_npm clients/next-auth clients/cambio; }
 install_bench() { install_npm bench/baselines/node; }
 npm_stamp() { # <folder>
     local package=()
