@@ -14,6 +14,7 @@ interface Command {
 
 const COMMANDS: Record<string, Command> = {
   help: { summary: "Say what there is", load: async () => ({ run: help }) },
+  init: { summary: "Connect the Next.js app in this folder to Cambio", load: () => import("./init.js") },
 };
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
