@@ -33,8 +33,8 @@ PLACES = [
     ("openapi.yaml", rf"^info:\n  title: .+\n  version: {V}$", 1),
     ("clients/next-auth/package.json", rf'^  "name": "@cambio/next-auth",\n  "version": "{V}",$', 1),
     ("clients/next-auth/package-lock.json", rf'^ +"name": "@cambio/next-auth",\n +"version": "{V}",$', 2),
-    ("clients/cambio/package.json", rf'^  "name": "cambio",\n  "version": "{V}",$', 1),
-    ("clients/cambio/package-lock.json", rf'^ +"name": "cambio",\n +"version": "{V}",$', 2),
+    ("clients/cambio/package.json", rf'^  "name": "@cambio/cli",\n  "version": "{V}",$', 1),
+    ("clients/cambio/package-lock.json", rf'^ +"name": "@cambio/cli",\n +"version": "{V}",$', 2),
     ("examples/nextjs/package-lock.json", rf'^ +"node_modules/@cambio/next-auth": {{\n +"version": "{V}",$', 1),
     ("examples/better-auth/package-lock.json", rf'^ +"node_modules/@cambio/next-auth": {{\n +"version": "{V}",$', 1),
 ]
