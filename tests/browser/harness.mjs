@@ -270,10 +270,10 @@ export async function startNext(name, folder, port, settings = {}) {
 
 /**
  * Starts a Next.js app as `npm run dev` does. Returns its URL, and a function that returns its output.
- * @param {string} name @param {string} folder
+ * @param {string} name @param {string} folder @param {number} [at] the port
  */
-export async function startNextDev(name, folder) {
-  const [next, port] = [join(folder, "node_modules/.bin/next"), await freePort()];
+export async function startNextDev(name, folder, at) {
+  const [next, port] = [join(folder, "node_modules/.bin/next"), at ?? (await freePort())];
   const started = start(`${name}.next-dev`, next, ["dev", "--hostname", "localhost", "--port", `${port}`], {
     cwd: folder,
     env: { NEXT_TELEMETRY_DISABLED: "1" },

@@ -1,7 +1,14 @@
 // Apps as they are found: each with its files, and the options of `cambio init`. What `init` prints for an app, with
 // each diff, is in init/<name>.txt.
 
-/** @typedef {{ files: Record<string, string>, args?: string[], folder?: string, types?: "v4" | "v5" | "better-auth" }} App */
+/**
+ * @typedef {{
+ *   files: Record<string, string>,
+ *   args?: string[],
+ *   folder?: string,
+ *   types?: "v4" | "v5" | "better-auth",
+ * }} App
+ */
 
 /** @param {Record<string, string>} dependencies @param {object} [more] */
 const manifest = (dependencies, more) => `${JSON.stringify({ private: true, dependencies, ...more }, null, 2)}\n`;
@@ -13,7 +20,7 @@ const TSCONFIG = `{
     // of create-next-app
     "target": "ES2017", "lib": ["dom", "esnext"], "strict": true, "noEmit": true, "skipLibCheck": true,
     "module": "esnext", "moduleResolution": "bundler", "jsx": "react-jsx",
-    "paths": { "@/*": ["./*"], },
+    "paths": { "@/*": ["./*"], }, /* as it is there */
   },
 }
 `;
@@ -71,6 +78,42 @@ export const authClient = createAuthClient();
 
 /** @type {Record<string, App>} */
 export const APPS = {
+  // the apps of the README of @cambio/next-auth, without Cambio
+  "v4-readme": {
+    types: "v4",
+    files: typescript(V4, {
+      "app/api/auth/[...nextauth]/route.ts": ROUTE_V4,
+      "lib/auth.ts": AUTH_V4.replace("import type { NextAuthOptions }", "import { getServerSession, type NextAuthOptions }"),
+    }),
+  },
+  "v5-readme": {
+    types: "v5",
+    files: typescript(V5, {
+      "app/api/auth/[...nextauth]/route.ts": 'import { handlers } from "@/auth";\n\nexport const { GET, POST } = handlers;\n',
+      "auth.ts": `import NextAuth from "next-auth";
+import GitHub from "next-auth/providers/github";
+
+export const { handlers, auth, signIn, signOut } = NextAuth({
+  providers: [GitHub],
+});
+`,
+    }),
+  },
+  "better-auth-readme": {
+    types: "better-auth",
+    files: typescript(BETTER, {
+      "app/api/auth/[...all]/route.ts": BETTER_ROUTE,
+      "lib/auth.ts": `import { betterAuth } from "better-auth";
+
+const app = { clientId: process.env.GITHUB_ID!, clientSecret: process.env.GITHUB_SECRET! };
+
+export const auth = betterAuth({
+  socialProviders: { github: app },
+});
+`,
+    }),
+  },
+
   // next-auth 4
   "v4-options-in-lib": { types: "v4", files: typescript(V4, { "lib/auth.ts": AUTH_V4, "app/api/auth/[...nextauth]/route.ts": ROUTE_V4 }) },
   "v4-options-in-the-route": {
@@ -101,7 +144,7 @@ export { handler as GET, handler as POST }
   "v4-options-in-the-route-javascript": {
     files: {
       "package.json": V4,
-      "jsconfig.json": '{ "compilerOptions": { "paths": { "@/*": ["./src/*"] } } }',
+      "jsconfig.json": '{ "compilerOptions": { "paths": { "@/*": ["./src/*"] } /* of the app */ } }',
       "yarn.lock": "",
       "src/app/api/auth/[...nextauth]/route.js": `import NextAuth from 'next-auth';
 import GitHubProvider from 'next-auth/providers/github';
@@ -532,7 +575,7 @@ export const { handlers, auth } = NextAuth((request) => ({ providers: [], callba
   "v5-monorepo-folder": {
     folder: "apps/web",
     files: {
-      "package.json": manifest({}, { workspaces: ["apps/*"] }),
+      "package.json": manifest({}, { workspaces: ["apps/web", "apps/docs"] }),
       "pnpm-lock.yaml": "",
       ...Object.fromEntries(
         Object.entries({ "package.json": V5, "tsconfig.json": TSCONFIG, "auth.ts": AUTH_V5, "app/api/auth/[...nextauth]/route.ts": ROUTE_V5 }).map(
@@ -542,7 +585,11 @@ export const { handlers, auth } = NextAuth((request) => ({ providers: [], callba
     },
   },
   "v5-monorepo-root": {
-    files: { "package.json": manifest({}, { workspaces: ["apps/*"] }), "apps/web/package.json": V5, "apps/docs/package.json": manifest({ next: "16.0.3" }) },
+    files: {
+      "package.json": manifest({}, { workspaces: ["apps/web", "apps/docs"] }),
+      "apps/web/package.json": V5,
+      "apps/docs/package.json": manifest({ next: "16.0.3" }),
+    },
   },
   "v5-no-variable": {
     files: typescript(V5, { "auth.ts": 'import NextAuth from "next-auth";\n\nexport default NextAuth({ providers: [] });\n' }),

@@ -19,7 +19,10 @@ const client = join(here, "../../next-auth");
 const root = mkdtempSync(join(realpathSync(tmpdir()), "cambio-init-"));
 after(() => rmSync(root, { recursive: true, force: true }));
 
-/** Makes an app in a folder of its own, and returns the folder in which the command runs. @param {string} name @param {App} app */
+/**
+ * Makes an app in a folder of its own, and returns the folder in which the command runs.
+ * @param {string} name @param {App} app
+ */
 function make(name, { files, folder = "." }) {
   const top = join(root, name);
   rmSync(top, { recursive: true, force: true });
@@ -103,7 +106,10 @@ for (const [name, app] of Object.entries(APPS)) {
   });
 }
 
-/** Checks the types of an app with the library and with this package. @param {string} folder @param {NonNullable<App["types"]>} library */
+/**
+ * Checks the types of an app with the library and with `@cambio/next-auth`.
+ * @param {string} folder @param {NonNullable<App["types"]>} library
+ */
 function typeCheck(folder, library) {
   const modules = join(folder, "node_modules");
   mkdirSync(join(modules, "@cambio"), { recursive: true });
@@ -124,4 +130,45 @@ function typeCheck(folder, library) {
     encoding: "utf8",
   });
   assert.equal(status, 0, stdout);
+}
+
+const readme = readFileSync(join(client, "README.md"), "utf8");
+
+/**
+ * The files of a section of the README of `@cambio/next-auth`.
+ * @param {string} title @returns {Record<string, string>}
+ */
+function readmeFiles(title) {
+  const section = readme.split(/^## /m).find((part) => part.startsWith(`${title}\n`)) ?? "";
+  return Object.fromEntries([...section.matchAll(/```[jt]sx?\n\/\/ ([^\s:,]+).*\n([^]*?)```/g)].map(([, path, text]) => [path, text]));
+}
+
+/**
+ * The lines of a file in order of the alphabet, without comments: imports may be in another order.
+ * @param {string} text
+ */
+const lines = (text) =>
+  text
+    .split("\n")
+    .map((line) => line.replace(/ ?\/\/ .*$/, ""))
+    .filter((line) => line.trim())
+    .sort();
+
+/** @type {[app: string, section: string, paths: string[]][]} */
+const SECTIONS = [
+  ["v4-readme", "next-auth 4", ["lib/auth.ts", "app/api/auth/[...nextauth]/route.ts"]],
+  ["v5-readme", "Auth.js 5", ["auth.ts", "app/api/auth/[...nextauth]/route.ts", "proxy.ts"]],
+  ["better-auth-readme", "better-auth", ["lib/auth.ts", "lib/token.ts"]],
+];
+for (const [name, section, paths] of SECTIONS) {
+  test(`the result is what the README shows: ${section}`, () => {
+    const app = /** @type {App} */ (APPS[name]);
+    const folder = make(`${name}-again`, app);
+
+    const { status, stderr } = init(folder, "--yes", "--no-install");
+
+    assert.equal(status, 0, stderr);
+    const shown = readmeFiles(section);
+    for (const path of paths) assert.deepEqual(lines(readFileSync(join(folder, path), "utf8")), lines(shown[path] ?? ""), path);
+  });
 }

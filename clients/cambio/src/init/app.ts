@@ -24,12 +24,12 @@ export interface Step {
   lines: string[];
 }
 
-/** What `init` does to an app. */
+/** The changes of an app, and the steps that are left to the developer. */
 export class Plan {
   readonly changes: Change[] = [];
   /** Steps for the developer. */
   readonly steps: Step[] = [];
-  /** What the developer should know about a change. */
+  /** Effects of a change that the developer should know of. */
   readonly notes: string[] = [];
   /** The variables that the app reads under other names than those of `cambio dev`. */
   readonly environment: Variable[] = [];

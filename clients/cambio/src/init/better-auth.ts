@@ -1,9 +1,9 @@
 // The changes for better-auth. The result is what the README of @cambio/next-auth shows.
 import { posix } from "node:path";
-import type { Node, ObjectExpression } from "@babel/types";
+import type { Node } from "@babel/types";
 import { type App, Plan, type Step } from "./app.js";
 import { type Call, callsOf, type Config, configOf, partsOf } from "./config.js";
-import { environmentOf } from "./environment.js";
+import { environmentOf, GITHUB_URL } from "./environment.js";
 import { keyOf, plain, type Source } from "./source.js";
 
 const SERVER = /^better-auth(\/minimal)?$/;
@@ -75,14 +75,14 @@ function connect(app: App, plan: Plan, config: Config): string | undefined {
 }
 
 /** Returns the options of the provider GitHub, which may be a variable of the file. */
-function githubOf(app: App, { source, statement }: Config, social: Node): ObjectExpression | undefined {
+function githubOf(app: App, { source, statement }: Config, social: Node): Config | undefined {
   const member = social.type === "ObjectExpression" ? social.properties.find((each) => keyOf(each) === "github") : undefined;
   const found = member?.type === "ObjectProperty" ? configOf(app, source, member.value, statement) : "";
-  return typeof found !== "string" && found.source === source && !found.isInFunction ? found.object : undefined;
+  return typeof found !== "string" && found.source === source && !found.isInFunction ? found : undefined;
 }
 
-/** Adds a provider for the stand-in, and returns the plugin: the provider GitHub of better-auth supports github.com only. */
-function addEnterprise(plan: Plan, source: Source, github: ObjectExpression): string | undefined {
+/** Adds a provider for the stand-in, and returns its plugin: better-auth's own provider supports github.com only. */
+function addEnterprise(plan: Plan, source: Source, { object: github, name }: Config): string | undefined {
   const text = (name: string) => {
     const member = github.properties.find((each) => keyOf(each) === name);
     return member?.type === "ObjectProperty" ? source.of(member.value) : undefined;
@@ -99,7 +99,7 @@ function addEnterprise(plan: Plan, source: Source, github: ObjectExpression): st
   const url = source.name("github", "githubUrl");
   const enterprise = source.name("enterprise", "githubEnterprise");
   const last = source.body.filter(({ type }) => type === "ImportDeclaration").at(-1);
-  const constant = source.styled(`const ${url} = process.env.GITHUB_URL; // a GitHub Enterprise Server, or the stand-in of \`cambio dev\``);
+  const constant = source.styled(`const ${url} = ${GITHUB_URL}`);
   const statement = source.body[last ? source.body.indexOf(last) + 1 : 0];
   if (statement) source.before(statement, constant + source.eol);
   const [string, profile] = source.isTypeScript ? [": string", ": Record<string, any>"] : ["", ""];
@@ -107,8 +107,7 @@ function addEnterprise(plan: Plan, source: Source, github: ObjectExpression): st
 // The provider of better-auth supports github.com only.
 function ${enterprise}(url${string}) {
   return {
-    clientId: ID,
-    clientSecret: SECRET,
+APP
     providerId: "github",
     authorizationUrl: \`\${url}/login/oauth/authorize\`,
     tokenUrl: \`\${url}/login/oauth/access_token\`,
@@ -122,10 +121,10 @@ function ${enterprise}(url${string}) {
 }`;
   const end = source.text.length;
   const gap = source.text.endsWith("\n") ? "" : source.eol;
-  const styled = source
-    .styled(code)
-    .replace("ID,", () => `${id},`)
-    .replace("SECRET,", () => `${secret},`);
+  const indent = source.unit.repeat(2);
+  // A variable with the app at GitHub is spread, as the README does.
+  const app = name ? [`...${name}`] : [`clientId: ${id}`, `clientSecret: ${secret}`];
+  const styled = source.styled(code).replace("APP", () => app.map((line) => `${indent}${line},`).join(source.eol));
   source.insert(end, `${gap}${styled}${gap ? "" : source.eol}`);
   return `...(${url} ? [${generic}({ config: [${enterprise}(${url})] })] : [])`;
 }

@@ -6,6 +6,9 @@ import { keyOf, walk } from "./source.js";
 /** The file of Next.js that belongs to one machine. */
 export const ENV_FILE = ".env.local";
 
+/** The URL of the provider GitHub in the code of an app. */
+export const GITHUB_URL = "process.env.GITHUB_URL; // a GitHub Enterprise Server, or the stand-in of `cambio dev`";
+
 /** A variable that the app reads, and the one of `cambio dev` that has its value. */
 export interface Variable {
   name: string;

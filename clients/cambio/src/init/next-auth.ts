@@ -3,7 +3,7 @@ import { posix } from "node:path";
 import type { CallExpression, Node, ObjectExpression, Statement } from "@babel/types";
 import { type App, Plan } from "./app.js";
 import { type Call, callsOf, type Config, configOf, partsOf, sourcesOf } from "./config.js";
-import { environmentOf } from "./environment.js";
+import { environmentOf, GITHUB_URL } from "./environment.js";
 import { keyOf, plain, Source, walk } from "./source.js";
 
 const HANDLER = "@cambio/next-auth/handler";
@@ -561,7 +561,7 @@ function editGitHubCall(plan: Plan, source: Source, call: CallExpression, versio
   }
   const github = source.name("github", "githubUrl");
   const known = source.isTypeScript ? "!" : "";
-  source.before(statement, source.styled(`const ${github} = process.env.GITHUB_URL; // a GitHub Enterprise Server, or the stand-in of \`cambio dev\``));
+  source.before(statement, source.styled(`const ${github} = ${GITHUB_URL}`));
   source.add(
     object,
     `...(${github} && {
