@@ -74,7 +74,7 @@ install_npm() { # <folder>...; by default, all
         npm_stamp "$folder" >"$folder/node_modules/.stamp"
     done
 }
-install_package() { install_npm clients/next-auth; }
+install_package() { install_npm clients/next-auth clients/cambio; }
 npm_stamp() { # <folder>
     local package=()
     case $1 in examples/*) package=(openapi.yaml clients/next-auth/{package.json,README.md,build.mjs,src/*}) ;; esac

@@ -12,6 +12,7 @@ use shared::config::Environment;
 use thiserror::Error;
 use url::Url;
 
+use crate::invocation::Invocation;
 use crate::settings::{
     CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_ID, GITHUB_CLIENT_SECRET, GitHub, openid_issuer,
 };
@@ -19,15 +20,17 @@ use crate::settings::{
 /// Encrypts the app's session cookies. It is of use only for an app on this machine.
 const SESSION_SECRET: &str = "local-session-secret-not-for-production";
 
-/// The first line of the part of a file that this module writes.
-const BEGIN: &str =
-    "# >>> cambio: written by `cargo run -- --write-env`; put your own lines outside of this part";
+/// The start of the first line of the part of a file that this module writes.
+const BEGIN: &str = "# >>> cambio";
 /// The last line of that part.
 const END: &str = "# <<< cambio";
 
 /// The variables of an app, in parts with a title each.
 #[derive(Clone, Debug)]
-pub struct AppEnvironment(Vec<Part>);
+pub struct AppEnvironment {
+    parts: Vec<Part>,
+    invocation: Invocation,
+}
 
 #[derive(Clone, Debug)]
 struct Part {
@@ -90,17 +93,20 @@ impl AppEnvironment {
                 ),
             ));
         }
-        Self(parts)
+        Self {
+            parts,
+            invocation: Invocation::of(shell),
+        }
     }
 
     fn variables(&self) -> impl Iterator<Item = &(&'static str, String)> {
-        self.0.iter().flat_map(|part| &part.variables)
+        self.parts.iter().flat_map(|part| &part.variables)
     }
 
     /// Returns the lines, without the variables in `except`.
     fn lines(&self, except: &BTreeMap<String, String>) -> String {
         let mut lines = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             let own = part.variables.iter();
             let own: String = own
                 .filter(|(name, _)| !except.contains_key(*name))
@@ -149,7 +155,10 @@ impl AppEnvironment {
             "\n"
         };
         let lines = self.lines(&own);
-        let after = format!("{head}{gap}{BEGIN}\n{lines}{END}\n{tail}");
+        let command = self.invocation.with("--write-env");
+        let begin =
+            format!("{BEGIN}: written by `{command}`; put your own lines outside of this part");
+        let after = format!("{head}{gap}{begin}\n{lines}{END}\n{tail}");
         if after != before {
             // The file contains secrets, even if only for this machine.
             let mut options = fs::OpenOptions::new();
@@ -186,7 +195,7 @@ fn part(title: &'static str, variables: impl IntoIterator<Item = (&'static str, 
 /// all of it is before. Returns `None` if the part does not end.
 fn parts_of(text: &str) -> Option<(&str, &str, &str)> {
     let begin = text
-        .match_indices("# >>> cambio")
+        .match_indices(BEGIN)
         .map(|(at, _)| at)
         .find(|at| *at == 0 || text.as_bytes().get(at - 1) == Some(&b'\n'));
     let Some(begin) = begin else {
@@ -237,7 +246,7 @@ pub enum WriteError {
     File(PathBuf, io::Error),
     /// The last comment of the part is missing.
     #[error(
-        "cannot update {0}: the line \"{END}\" is missing after \"# >>> cambio\"; add it, or remove both"
+        "cannot update {0}: the line \"{END}\" is missing after \"{BEGIN}\"; add it, or remove both"
     )]
     NoEnd(PathBuf),
 }
@@ -343,6 +352,30 @@ mod tests {
         use std::os::unix::fs::PermissionsExt as _;
         let mode = fs::metadata(scratch.file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn the_first_line_names_the_command_that_wrote_the_file() {
+        let scratch = Scratch::new("npx", "A=1\n");
+        let app = Url::parse("http://localhost:3000").unwrap();
+        let shell = Environment::of([("CAMBIO_STARTED_BY", "npx")]);
+        let npx = AppEnvironment::new("http://localhost:9000", &app, &GitHub::Real, &shell);
+        environment("http://localhost:9000")
+            .write(&scratch.file())
+            .unwrap();
+        assert!(
+            scratch
+                .text()
+                .contains("written by `cargo run -- --write-env`;")
+        );
+
+        npx.write(&scratch.file()).unwrap();
+
+        let text = scratch.text();
+        let start = "A=1\n# >>> cambio: written by `npx cambio dev --write-env`; put your own";
+        assert!(text.starts_with(start), "{text}");
+        assert_eq!(text.matches(BEGIN).count(), 1);
+        assert!(!text.contains("cargo"), "{text}");
     }
 
     #[test]

@@ -4,7 +4,12 @@
 //! in a browser included, and accepts any signature. The tables hold private keys, so this server answers only
 //! requests with the access key that was made at its start.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{
+    fs::{self, DirBuilder},
+    io,
+    os::unix::fs::DirBuilderExt as _,
+    path::Path,
+};
 
 use axum::{
     Router,
@@ -49,13 +54,24 @@ pub fn open(folder: Option<&Path>) -> Result<Database, DatabaseError> {
     let database = match folder {
         None => Database::memory()?,
         Some(folder) => {
-            make_private_folder(folder)
+            make_folder(folder)
                 .map_err(|error| DatabaseError::Folder(folder.display().to_string(), error))?;
             Database::new(&folder.join(DATABASE).to_string_lossy())?
         }
     };
     create_tables(&database)?;
     Ok(database)
+}
+
+/// Makes the folder of the database. A new one gets a `.gitignore`: in an app's repository, the private keys in it must
+/// not be committed. A folder that exists may have other files, so it stays as it is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    let is_new = !folder.exists();
+    make_private_folder(folder)?;
+    if is_new {
+        fs::write(folder.join(".gitignore"), "*\n")?;
+    }
+    Ok(())
 }
 
 /// Makes a folder that no other user of this machine can read, because the database holds private keys.
@@ -205,4 +221,26 @@ fn answered(status: StatusCode, body: String) -> Response {
         ("x-amz-crc32", checksum.as_str()),
     ];
     (status, headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_ignores_a_new_folder_and_an_existing_one_stays_as_it_is() {
+        let parent = std::env::temp_dir().join(format!("cambio-ignored-{}", std::process::id()));
+        let [new, existing] = ["app/.cambio", "existing"].map(|name| parent.join(name));
+        fs::create_dir_all(&existing).unwrap();
+
+        for folder in [&new, &new, &existing] {
+            open(Some(folder)).unwrap();
+        }
+
+        let ignored = fs::read_to_string(new.join(".gitignore")).unwrap();
+        assert_eq!(ignored, "*\n");
+        assert!(!parent.join("app/.gitignore").exists());
+        assert!(existing.join(DATABASE).exists() && !existing.join(".gitignore").exists());
+        fs::remove_dir_all(parent).unwrap();
+    }
 }

@@ -6,6 +6,7 @@ pub mod app_env;
 pub mod demo;
 pub mod dynamodb;
 pub mod github;
+pub mod invocation;
 mod neighbours;
 mod next_app;
 mod openid;

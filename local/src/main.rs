@@ -1,4 +1,4 @@
-//! `cargo run`: Cambio on this machine.
+//! The local server: Cambio on this machine, by `cargo run` or `npx cambio dev`.
 #![expect(
     clippy::print_stderr,
     clippy::print_stdout,
@@ -13,11 +13,12 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use local::{
     app_env::{AppEnvironment, Written},
     demo,
     dynamodb::make_private_folder,
+    invocation::Invocation,
     operator::{self, OperatorError},
     requests::RequestLog,
     server::{Options, Services},
@@ -52,6 +53,22 @@ struct Cli {
     write_env: Option<PathBuf>,
 }
 
+impl Cli {
+    /// Parses the arguments of this process. Its help names the command that started it.
+    fn of(invocation: Invocation) -> Self {
+        let example = format!("Example:\n  {}", invocation.with("admin users list"));
+        let mut cli = Self::command().mut_subcommand("admin", |admin| admin.after_help(example));
+        if invocation == Invocation::Npx {
+            cli = cli
+                .bin_name(invocation.command())
+                // Functions under `cargo lambda watch` need a clone of the repository.
+                .mut_subcommand("services", |services| services.hide(true));
+        }
+        let parsed = Self::from_arg_matches_mut(&mut cli.get_matches());
+        parsed.unwrap_or_else(|error| error.exit())
+    }
+}
+
 #[derive(Args, Debug)]
 struct ServiceArgs {
     /// Keep the database in memory; all data is lost when the server stops.
@@ -80,7 +97,6 @@ enum Command {
     /// Runs the whole flow once over HTTP, prints each step, and exits 0 only if each step gave the expected answer.
     Demo,
     /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
-    #[command(after_help = "Example:\n  cargo run -- admin users list")]
     Admin {
         #[command(subcommand)]
         command: admin::Command,
@@ -109,8 +125,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match run(cli).await {
+    let shell = Environment::process();
+    let cli = Cli::of(Invocation::of(&shell));
+    match run(cli, shell).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cambio: {error}");
@@ -120,15 +137,15 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
-    let shell = Environment::process();
+async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Error>> {
+    let invocation = Invocation::of(&shell);
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
         Some(Command::Admin {
             command,
             json,
             data_dir,
-        }) => operator::run(&data_dir, command, json).await?,
+        }) => operator::run(&data_dir, command, json, invocation).await?,
         Some(Command::Services {
             services,
             dynamodb_port,
@@ -165,7 +182,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
                 None => None,
             };
             print_next_steps(&url, &services.github, &shell);
-            print_environment(&app, written.as_ref());
+            print_environment(&app, written.as_ref(), invocation);
             until_stopped(services).await?;
         }
     }
@@ -235,10 +252,20 @@ Read the signed-in user:
 }
 
 /// Prints the app's environment, or what was written.
-fn print_environment(app: &AppEnvironment, written: Option<&(&Path, Written)>) {
+fn print_environment(
+    app: &AppEnvironment,
+    written: Option<&(&Path, Written)>,
+    invocation: Invocation,
+) {
     let Some((file, written)) = written else {
         println!("The environment of your app, each library with its own names:\n\n{app}");
-        println!("To write it into a file:  cargo run -- --write-env ../app/.env.local\n");
+        println!(
+            "To write it into a file:  {}\n",
+            invocation.with(match invocation {
+                Invocation::Cargo => "--write-env ../app/.env.local",
+                Invocation::Npx => "--write-env .env.local",
+            })
+        );
         println!("Ctrl-C stops.");
         return;
     };

@@ -20,6 +20,7 @@ use thiserror::Error;
 
 use crate::{
     dynamodb::{DATABASE, TABLE},
+    invocation::Invocation,
     server::{Database, ServerError},
     settings::{self, DynamoDb},
 };
@@ -29,9 +30,11 @@ use crate::{
 pub enum OperatorError {
     /// The server was never started with this folder.
     #[error(
-        "there is no database in {0}: run `cargo run` and sign in first, or name another folder with --data-dir (a database of `cargo run -- --in-memory` cannot be read)"
+        "there is no database in {0}: run `{start}` and sign in first, or name another folder with --data-dir (a database of `{in_memory}` cannot be read)",
+        start = .1.command(),
+        in_memory = .1.with("--in-memory")
     )]
-    NoDatabase(PathBuf),
+    NoDatabase(PathBuf, Invocation),
     /// The database cannot be opened.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -57,9 +60,14 @@ impl OperatorError {
 ///
 /// # Errors
 /// There is no database, or the command fails.
-pub async fn run(folder: &Path, command: Command, json: bool) -> Result<(), OperatorError> {
+pub async fn run(
+    folder: &Path,
+    command: Command,
+    json: bool,
+    invocation: Invocation,
+) -> Result<(), OperatorError> {
     if !folder.join(DATABASE).exists() {
-        return Err(OperatorError::NoDatabase(folder.to_owned()));
+        return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));
     }
     if let Some(running) = RunningServer::find(folder) {
         let client = client(&running.dynamodb())?;

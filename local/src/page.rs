@@ -223,7 +223,9 @@ impl Page {
 /// Reasons that the page's server refuses a request or fails, in words for the developer.
 #[derive(Clone, Copy, Debug, Error)]
 enum Problem {
-    #[error("This server is reachable under one address only: the one that `cargo run` prints.")]
+    #[error(
+        "This server is reachable under one address only: the one that it prints at its start."
+    )]
     OtherHost,
     #[error("Only the page itself may send this request.")]
     OtherOrigin,
@@ -482,7 +484,7 @@ async fn expire(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>
 async fn disable(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
     let token = &visitor.grant.access_token;
     let answer = page.controls.enable(token, false).await?;
-    let words = "The user is disabled, as by `cargo run -- admin users disable`. GET /me and Refresh are refused now.";
+    let words = "The user is disabled, as by the command `admin users disable`. GET /me and Refresh are refused now.";
     Ok(visitor.sees(&page, "users disable", answer, words))
 }
 

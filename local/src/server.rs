@@ -16,6 +16,7 @@ use crate::{
     api::{self, ApiStartError},
     dynamodb::{self, DatabaseError},
     github::{App, StandIn, random_characters},
+    invocation::Invocation,
     neighbours::keep_websites_out,
     next_app::NextApp,
     openid::OpenId,
@@ -172,7 +173,8 @@ impl Services {
         if let Some(folder) = folder
             && let Err(error) = RunningServer::write(folder, &dynamodb)
         {
-            tracing::warn!(error.cause = %error, "`cargo run -- admin` cannot find this server");
+            let admin = Invocation::of(shell).with("admin");
+            tracing::warn!(error.cause = %error, "`{admin}` cannot find this server");
         }
 
         let is_set = |name| shell.optional(name).is_some();

@@ -268,7 +268,7 @@ function browserName(agent) {
 /** @param {string} path @param {RequestInit} [init] */
 async function ask(path, init) {
   const response = await fetch(`/try/${path}`, init).catch(() => {
-    throw new Error("The server does not answer. Is cargo run still running?");
+    throw new Error("The server does not answer. Is it still running?");
   });
   // The server was started anew, or another tab signed out.
   if (response.status === 401) show({ no_sign_in: null, words: null, answer: null, grant: null });
