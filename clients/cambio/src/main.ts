@@ -15,6 +15,7 @@ interface Command {
 const COMMANDS: Record<string, Command> = {
   dev: { summary: "Run Cambio on this machine: API, database, stand-in providers, page", load: () => import("./dev.js") },
   help: { summary: "Say what there is", load: async () => ({ run: help }) },
+  init: { summary: "Connect the Next.js app in this folder to Cambio", load: () => import("./init.js") },
 };
 
 const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string };
