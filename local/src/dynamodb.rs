@@ -1,8 +1,10 @@
-//! An embedded DynamoDB with Cambio's tables, on disk or in memory.
+//! An embedded DynamoDB with Cambio's tables, on disk or in memory, and the changes of their items.
 //!
 //! This module has its own HTTP server, because dynoxide's server answers any caller that finds its port, web pages
 //! in a browser included, and accepts any signature. The tables hold private keys, so this server answers only
 //! requests with the access key that was made at its start.
+
+mod changes;
 
 use std::{
     fs::{self, DirBuilder},
@@ -15,14 +17,17 @@ use axum::{
     Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use dynoxide::{Database, DynoxideError};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::github::header_text;
+pub(crate) use changes::{CallChanges, Changes};
 
 /// The main table's name on this machine.
 pub const TABLE: &str = "cambio";
@@ -114,20 +119,24 @@ fn create_tables(database: &Database) -> Result<(), DatabaseError> {
 /// The largest request body that DynamoDB reads, in bytes.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
+/// The header with the id of a call, which the SDK puts into the span of the operation.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+
 /// The prefix of the operation in a request's `X-Amz-Target` header.
 const TARGET: &str = "DynamoDB_20120810.";
 
-/// Serves `database` by DynamoDB's protocol to callers that sign with this access key.
+/// Serves `database` by DynamoDB's protocol to callers that sign with this access key, and records the changes.
 ///
 /// The signature itself is not checked. The id of the access key is as secret as a signing key would be: both would
 /// be in the same file, and neither leaves this machine.
-pub fn router(database: Database, access_key_id: String) -> Router {
+pub(crate) fn router(database: Database, access_key_id: String, changes: Changes) -> Router {
     Router::new()
         .fallback(call)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(Server {
             database,
             access_key_id,
+            changes,
         })
 }
 
@@ -135,6 +144,7 @@ pub fn router(database: Database, access_key_id: String) -> Router {
 struct Server {
     database: Database,
     access_key_id: String,
+    changes: Changes,
 }
 
 impl Server {
@@ -156,9 +166,13 @@ async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> 
             "The access key is from an earlier start of this server. Restart the functions with the settings file that this start wrote",
         );
     }
-    let target = header_text(&headers, header::HeaderName::from_static("x-amz-target"));
+    let target = header_text(&headers, HeaderName::from_static("x-amz-target"));
     let operation = target.strip_prefix(TARGET).unwrap_or_default();
-    match act(&server.database, operation, &body) {
+    let id = Uuid::new_v4().to_string();
+    let write = || act(&server.database, operation, &body);
+    let call = (id.as_str(), operation, &body[..]);
+    let answer = server.changes.watch(&server.database, call, write);
+    let mut answer = match answer {
         Ok(Some(answer)) => answered(StatusCode::OK, answer),
         Ok(None) => refusal(
             "com.amazon.coral.service#UnknownOperationException",
@@ -168,6 +182,30 @@ async fn call(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> 
             let status = StatusCode::from_u16(error.status_code());
             answered(status.unwrap_or(StatusCode::BAD_REQUEST), error.to_json())
         }
+    };
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        answer.headers_mut().insert(REQUEST_ID, id);
+    }
+    answer
+}
+
+/// Returns an attribute of DynamoDB as plain JSON.
+pub(crate) fn plain(attribute: &Value) -> Value {
+    let Some((kind, value)) = attribute.as_object().and_then(|pair| pair.iter().next()) else {
+        return Value::Null;
+    };
+    match (kind.as_str(), value) {
+        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or_default(),
+        ("NULL", _) => Value::Null,
+        ("B", Value::String(bytes)) => hex(bytes).into(),
+        ("L", Value::Array(list)) => list.iter().map(plain).collect(),
+        ("M", Value::Object(members)) => {
+            let members = members
+                .iter()
+                .map(|(name, value)| (name.clone(), plain(value)));
+            Value::Object(members.collect::<Map<_, _>>())
+        }
+        (_, value) => value.clone(),
     }
 }
 
@@ -209,6 +247,12 @@ fn act(database: &Database, operation: &str, body: &[u8]) -> Result<Option<Strin
     }
 }
 
+/// Returns the hexadecimal digits of bytes in Base64, the usual form of a hash.
+fn hex(base64: &str) -> String {
+    let bytes = BASE64_STANDARD.decode(base64).unwrap_or_default();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn refusal(kind: &str, message: &str) -> Response {
     let body = json!({ "__type": kind, "message": message });
     answered(StatusCode::BAD_REQUEST, body.to_string())
@@ -242,5 +286,20 @@ mod tests {
         assert!(!parent.join("app/.gitignore").exists());
         assert!(existing.join(DATABASE).exists() && !existing.join(".gitignore").exists());
         fs::remove_dir_all(parent).unwrap();
+    }
+
+    #[test]
+    fn an_attribute_becomes_plain_json() {
+        let item = json!({ "M": {
+            "pk": { "S": "USER#1" }, "version": { "N": "3" }, "none": { "NULL": true },
+            "roles": { "L": [{ "S": "admin" }] }, "is": { "BOOL": false }, "set": { "SS": ["a"] },
+            "hash": { "B": "AKv/" },
+        }});
+
+        let expected = json!({
+            "pk": "USER#1", "version": 3, "none": null, "roles": ["admin"], "is": false, "set": ["a"],
+            "hash": "00abff",
+        });
+        assert_eq!(plain(&item), expected);
     }
 }

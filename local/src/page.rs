@@ -6,6 +6,7 @@
 
 mod controls;
 mod grant;
+mod lost;
 mod view;
 mod visits;
 
@@ -22,18 +23,20 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::sessions::SessionId;
 use thiserror::Error;
 
 use crate::{
+    dynamodb::{CallChanges, Changes},
     github::{header_text, s256},
     next_app::{ApiResponse, NextApp},
-    requests::{Answered, RequestLog},
+    requests::{Answered, Call, RequestLog},
 };
 pub(crate) use controls::Controls;
 use grant::Grant;
+pub(crate) use lost::{LostAnswers, lose_answers};
 use view::{ShownAnswer, View, words_for};
 use visits::{Attempt, Notice, Visits};
 
@@ -82,6 +85,8 @@ pub(crate) struct Page {
     sign_in: SignIn,
     visits: Arc<Mutex<Visits>>,
     requests: RequestLog,
+    changes: Changes,
+    lost: LostAnswers,
     controls: Controls,
 }
 
@@ -89,7 +94,8 @@ impl Page {
     pub(crate) fn new(
         port: u16,
         sign_in: SignIn,
-        requests: RequestLog,
+        (requests, changes): (RequestLog, Changes),
+        lost: LostAnswers,
         controls: Controls,
     ) -> Self {
         Self {
@@ -98,6 +104,8 @@ impl Page {
             sign_in,
             visits: Arc::default(),
             requests,
+            changes,
+            lost,
             controls,
         }
     }
@@ -142,7 +150,7 @@ impl Page {
 
     fn view(&self, visit: Option<&str>) -> View {
         let grant = visit.and_then(|visit| self.visits().grant(visit));
-        View::of(&self.sign_in, grant.as_ref())
+        View::of(&self.sign_in, grant.as_ref(), self.lost.is_next_lost())
     }
 }
 
@@ -161,6 +169,7 @@ pub(crate) fn router(page: Page) -> Router {
         .route("/try/refresh", post(refresh))
         .route("/try/sessions", post(sessions))
         .route("/try/sessions/{session_id}/end", post(end_session))
+        .route("/try/lose-answer", post(lose_answer))
         .route("/try/expire", post(expire))
         .route("/try/disable", post(disable))
         .route("/try/enable", post(enable))
@@ -335,7 +344,15 @@ async fn finish_sign_in(
     let user_agent = header_text(&headers, header::USER_AGENT);
     let granted = trade(app, &page.callback(), callback.code, &attempt, user_agent).await;
     let visit = match granted {
-        Ok(grant) => page.visits().sign_in(visit, grant),
+        Ok(grant) => {
+            let is_repeated = page.lost.is_repeated_by(&grant);
+            let visit = page.visits().sign_in(visit, grant);
+            if is_repeated {
+                let words = Notice::from(EXCHANGE_REPEATED.to_owned());
+                page.visits().leave_notice(&visit, words);
+            }
+            visit
+        }
         Err(notice) => {
             page.visits().leave_notice(visit, notice);
             visit.to_owned()
@@ -363,7 +380,11 @@ async fn trade(
     let github_token = github_token
         .ok_or_else(|| "GitHub returned no token for this sign-in. Start again.".to_owned())?;
 
-    let answer = app.exchange(github_token, Some(user_agent)).await;
+    let mut answer = app.exchange(github_token, Some(user_agent)).await;
+    if answer.is_err() {
+        // The answer may be lost after the work was done. Within a minute, the same token opens the same session.
+        answer = app.exchange(github_token, Some(user_agent)).await;
+    }
     let answer = answer.map_err(Problem::from).map_err(unreachable)?;
     Grant::of(&answer).ok_or_else(|| Notice {
         words: words_for(&answer, "").to_owned(),
@@ -387,8 +408,42 @@ async fn state(State(page): State<Page>, headers: HeaderMap) -> Json<View> {
     })
 }
 
-async fn requests(State(page): State<Page>) -> Json<Vec<Answered>> {
-    Json(page.requests.latest())
+/// A request with the changes of its calls.
+#[derive(Serialize)]
+struct ShownRequest {
+    #[serde(flatten)]
+    answered: Answered,
+    changes: Vec<ShownChanges>,
+}
+
+/// The changes of one call.
+#[derive(Serialize)]
+struct ShownChanges {
+    operation: &'static str,
+    #[serde(flatten)]
+    changes: CallChanges,
+}
+
+impl ShownRequest {
+    fn new(answered: Answered, changes: &Changes) -> Self {
+        let of_call = |call: &Call| {
+            let found = call.ids.iter().filter_map(|id| changes.of(id));
+            let operation = call.operation;
+            found
+                .map(|changes| ShownChanges { operation, changes })
+                .collect::<Vec<_>>()
+        };
+        Self {
+            changes: answered.calls.iter().flat_map(of_call).collect(),
+            answered,
+        }
+    }
+}
+
+async fn requests(State(page): State<Page>) -> Json<Vec<ShownRequest>> {
+    let latest = page.requests.latest().into_iter();
+    let shown = latest.map(|answered| ShownRequest::new(answered, &page.changes));
+    Json(shown.collect())
 }
 
 /// The signed-in user of the browser that sent the request.
@@ -438,14 +493,48 @@ async fn me(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Pr
 
 async fn refresh(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
     let presented = &visitor.grant.refresh_token;
-    let answer = visitor.app.refresh(presented).await?;
+    let answer = match visitor.app.refresh(presented).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let session = visitor.grant.session().unwrap_or_default();
+            if !page.lost.is_of(&session) {
+                return Err(error.into());
+            }
+            let view = page.view(Some(&visitor.visit));
+            return Ok(Json(view.saying(ANSWER_LOST.to_owned(), None)));
+        }
+    };
+    let mut words = "A new access token and a new refresh token, in the same session.";
     if let Some(grant) = Grant::of(&answer) {
+        if page.lost.is_repeated_by(&grant) {
+            words = REFRESH_REPEATED;
+        }
         page.visits().renew(&visitor.visit, presented, grant);
     } else if answer.body["error"] == "invalid_grant" {
         page.visits().forget(&visitor.visit);
     }
-    let words = "A new access token and a new refresh token, in the same session.";
     Ok(visitor.sees(&page, "POST /token", answer, words))
+}
+
+const ANSWER_LOST: &str = "The API rotated the refresh token, and its answer was lost: the app still has the old token and cannot know. \
+     Refresh again.";
+const REFRESH_REPEATED: &str = "The repeated request got the same refresh token as the lost answer, from an unchanged item. The session goes on, \
+     and the user stays signed in.";
+const EXCHANGE_REPEATED: &str = "The answer of POST /token was lost after the API had signed the user in. The app repeated the request and got \
+     the same session.";
+
+/// Loses the next answer of `POST /token`, or takes that back.
+async fn lose_answer(State(page): State<Page>, visitor: Visitor) -> Json<View> {
+    let is_next_lost = !page.lost.is_next_lost();
+    page.lost.set_next_lost(is_next_lost);
+    let words = if is_next_lost {
+        "The next answer of POST /token will be lost, whichever app asks: the API does its work, and the connection \
+         closes. Refresh now."
+    } else {
+        "No answer will be lost."
+    };
+    let view = page.view(Some(&visitor.visit));
+    Json(view.saying(words.to_owned(), None))
 }
 
 async fn sessions(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
@@ -498,7 +587,8 @@ async fn enable(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>
 
 async fn rotate_keys(State(page): State<Page>, visitor: Visitor) -> Result<Json<View>, Problem> {
     let answer = page.controls.rotate().await?;
-    let words = "The next key signs now. A refresh uses it after 20 seconds at most: compare `kid` in the header. The                  retired key still verifies the earlier tokens.";
+    let words = "The next key signs now. A refresh uses it after 20 seconds at most: compare `kid` in the header. The \
+                 retired key still verifies the earlier tokens.";
     Ok(visitor.sees(&page, "rotate-keys", answer, words))
 }
 

@@ -43,6 +43,8 @@ const SURFACE: &str = "shared::http::surface";
 /// The target of the event of an error that becomes an answer.
 const ERROR: &str = "shared::http::error";
 const REQUEST: &str = "request";
+/// The span around a request whose answer is lost on purpose.
+pub(crate) const LOST_ANSWER: &str = "answer_lost_on_purpose";
 /// The prefix of the SDK's span of an operation, such as `DynamoDB.GetItem`.
 const OPERATION: &str = "DynamoDB.";
 
@@ -69,6 +71,8 @@ pub struct Answered {
     pub user: Option<String>,
     /// The reason of an error.
     pub refused: Option<Refused>,
+    /// True if the answer was lost on purpose, after the work was done.
+    pub lost: bool,
 }
 
 /// The reason of an error, as the log has it. The client gets the message alone.
@@ -91,6 +95,9 @@ pub struct Call {
     pub started_us: u64,
     /// The duration. Operations that overlap ran in parallel.
     pub duration_us: u64,
+    /// The ids that DynamoDB gave its attempts.
+    #[serde(skip)]
+    pub(crate) ids: Vec<String>,
 }
 
 /// The last requests. Clones share them.
@@ -212,6 +219,7 @@ impl RequestLog {
             calls,
             user: request.user.clone(),
             refused: request.refused.clone(),
+            lost: answer.is_lost,
         };
         if let Lines::On { is_coloured } = self.lines {
             // A terminal that is gone ends the server by itself.
@@ -230,9 +238,19 @@ fn is_wanted(metadata: &Metadata<'_>) -> bool {
     let is_ours = metadata.target() == SURFACE;
     if metadata.is_event() {
         // Events name the user that a request creates, signs in or refreshes.
-        return is_ours || metadata.fields().field("user_id").is_some() || is_error(metadata);
+        return is_ours
+            || metadata.fields().field("user_id").is_some()
+            || is_error(metadata)
+            || has_call_id(metadata);
     }
-    is_ours && metadata.name() == REQUEST || metadata.name().starts_with(OPERATION)
+    is_ours && metadata.name() == REQUEST
+        || metadata.name() == LOST_ANSWER
+        || metadata.name().starts_with(OPERATION)
+}
+
+/// Returns whether the event has the id that DynamoDB gave a call.
+fn has_call_id(metadata: &Metadata<'_>) -> bool {
+    metadata.fields().field("request_id").is_some()
 }
 
 /// Returns whether the event is the log line of an error that becomes an answer.
@@ -253,8 +271,8 @@ where
             let mut request = RequestUnderWay::new();
             attributes.record(&mut request);
             span.extensions_mut().insert(request);
-        } else {
-            span.extensions_mut().insert(CallUnderWay(Instant::now()));
+        } else if span.name().starts_with(OPERATION) {
+            span.extensions_mut().insert(CallUnderWay::new());
         }
     }
 
@@ -262,7 +280,7 @@ where
         let Some(span) = context.span(&id) else {
             return;
         };
-        let Some(CallUnderWay(started)) = span.extensions_mut().remove() else {
+        let Some(CallUnderWay { started, ids }) = span.extensions_mut().remove() else {
             return;
         };
         let operation = span.name().strip_prefix(OPERATION);
@@ -275,6 +293,7 @@ where
                 operation,
                 started_us: micros(started.saturating_duration_since(request.started)),
                 duration_us: micros(started.elapsed()),
+                ids,
             });
         }
     }
@@ -285,9 +304,21 @@ where
         let Some(mut spans) = context.event_scope(event) else {
             return;
         };
+        if let Some(id) = answer.call_id.take() {
+            let call = spans.find(|span| span.name().starts_with(OPERATION));
+            if let Some(call) = call
+                && let Some(call) = call.extensions_mut().get_mut::<CallUnderWay>()
+            {
+                call.ids.push(id);
+            }
+            return;
+        }
         let Some(span) = spans.find(|span| span.name() == REQUEST) else {
             return;
         };
+        // Only an answer that the client would need is lost.
+        answer.is_lost = answer.status.is_some_and(|status| status < 300)
+            && spans.any(|span| span.name() == LOST_ANSWER);
         let mut extensions = span.extensions_mut();
         let Some(request) = extensions.get_mut::<RequestUnderWay>() else {
             return;
@@ -357,15 +388,30 @@ impl Visit for RequestUnderWay {
 }
 
 /// The data of an operation's span until its end.
-struct CallUnderWay(Instant);
+struct CallUnderWay {
+    started: Instant,
+    ids: Vec<String>,
+}
 
-/// The fields of the event at the end of a request, of an error, and of an event about a user.
+impl CallUnderWay {
+    fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            ids: Vec::new(),
+        }
+    }
+}
+
+/// The fields of the event at the end of a request, of an error, of an event about a user, and of the answer to a call.
 #[derive(Default)]
 struct AnswerFields {
     status: Option<u64>,
     duration_us: Option<u64>,
     user: Option<String>,
     refused: Refused,
+    is_lost: bool,
+    /// The id that DynamoDB gave a call.
+    call_id: Option<String>,
 }
 
 impl Visit for AnswerFields {
@@ -388,6 +434,13 @@ impl Visit for AnswerFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         match field.name() {
             "user_id" => self.user = Some(format!("{value:?}")),
+            // The SDK logs an `Option`.
+            "request_id" => {
+                let text = format!("{value:?}");
+                let id = text.strip_prefix("Some(\"");
+                let id = id.and_then(|rest| rest.strip_suffix("\")"));
+                self.call_id = Some(id.unwrap_or_default().to_owned());
+            }
             "message" => self.refused.message = format!("{value:?}"),
             "error.cause" => self.refused.cause = Some(format!("{value:?}")),
             _ => {}

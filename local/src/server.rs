@@ -14,14 +14,14 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     api::{self, ApiStartError},
-    dynamodb::{self, DatabaseError},
+    dynamodb::{self, Changes, DatabaseError},
     github::{App, StandIn, random_characters},
     invocation::Invocation,
     neighbours::keep_websites_out,
     next_app::NextApp,
     openid::OpenId,
     operator::RunningServer,
-    page::{self, Controls, Page, SignIn},
+    page::{self, Controls, LostAnswers, Page, SignIn, lose_answers},
     requests::RequestLog,
     settings::{self, DynamoDb, GitHub},
 };
@@ -75,6 +75,7 @@ pub struct Services {
     pub github: GitHub,
     folder: Option<PathBuf>,
     database: dynoxide::Database,
+    changes: Changes,
     tasks: Tasks,
 }
 
@@ -90,7 +91,8 @@ impl Database {
     /// Opens the database in `folder`, which no server uses.
     pub(crate) async fn open(folder: &Path) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
-        let (dynamodb, _) = start_dynamodb(&mut tasks, 0, Some(folder)).await?;
+        let changes = Changes::default();
+        let (dynamodb, _) = start_dynamodb(&mut tasks, 0, Some(folder), changes).await?;
         Ok(Self { dynamodb, tasks })
     }
 
@@ -104,6 +106,7 @@ async fn start_dynamodb(
     tasks: &mut Tasks,
     port: u16,
     folder: Option<&Path>,
+    changes: Changes,
 ) -> Result<(DynamoDb, dynoxide::Database), ServerError> {
     let (listener, port) = listen(port, "--dynamodb-port").await?;
     let database = dynamodb::open(folder)?;
@@ -111,7 +114,7 @@ async fn start_dynamodb(
         url: format!("http://127.0.0.1:{port}"),
         access_key_id: format!("local-{}", random_characters(32)),
     };
-    let router = dynamodb::router(database.clone(), dynamodb.access_key_id.clone());
+    let router = dynamodb::router(database.clone(), dynamodb.access_key_id.clone(), changes);
     tasks.serve(listener, keep_websites_out(router, port));
     Ok((dynamodb, database))
 }
@@ -168,8 +171,9 @@ impl Services {
     pub async fn start(options: &Options, shell: &Environment) -> Result<Self, ServerError> {
         let mut tasks = Tasks::new();
         let folder = options.folder.as_deref();
-        let (dynamodb, database) =
-            start_dynamodb(&mut tasks, options.dynamodb_port, folder).await?;
+        let changes = Changes::default();
+        let started = start_dynamodb(&mut tasks, options.dynamodb_port, folder, changes.clone());
+        let (dynamodb, database) = started.await?;
         if let Some(folder) = folder
             && let Err(error) = RunningServer::write(folder, &dynamodb)
         {
@@ -198,6 +202,7 @@ impl Services {
             github,
             folder: options.folder.clone(),
             database,
+            changes,
             tasks,
         })
     }
@@ -238,7 +243,10 @@ impl Services {
             GitHub::StandIn(_) if shell.optional("CLIENTS").is_some() => SignIn::OWN_CLIENTS,
             GitHub::StandIn(github) => SignIn::Here(NextApp::new(github, &url)?),
         };
-        let page = page::router(Page::new(port, sign_in, requests, controls));
+        let lost = LostAnswers::default();
+        let router = lose_answers(router, lost.clone());
+        let record = (requests, self.changes.clone());
+        let page = page::router(Page::new(port, sign_in, record, lost, controls));
         // The page has its own, stricter check with its own messages.
         let router = keep_websites_out(router, port).merge(page);
         self.tasks.serve(listener, router);

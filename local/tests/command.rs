@@ -89,7 +89,19 @@ impl Server {
         }
     }
 
+    /// Signs in, and calls `/me` with the token and with a made-up one.
     async fn sign_in(&self, login: &str) {
+        let answer = self.exchange(login).await;
+        assert!(answer.status().is_success());
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        for token in [answer["access_token"].as_str().unwrap(), "made-up"] {
+            let request = http.get(format!("{}/me", self.url)).bearer_auth(token);
+            request.send().await.unwrap();
+        }
+    }
+
+    async fn exchange(&self, login: &str) -> reqwest::Response {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let url = format!("{}/stand-in/tokens?login={login}", self.github);
         let token = http.post(url).send().await.unwrap().text().await.unwrap();
@@ -107,13 +119,7 @@ impl Server {
             ("subject_issuer", "github"),
             ("subject_token", &token),
         ]);
-        let answer = answer.send().await.unwrap();
-        assert!(answer.status().is_success());
-        let answer: serde_json::Value = answer.json().await.unwrap();
-        for token in [answer["access_token"].as_str().unwrap(), "made-up"] {
-            let request = http.get(format!("{}/me", self.url)).bearer_auth(token);
-            request.send().await.unwrap();
-        }
+        answer.send().await.unwrap()
     }
 
     fn stop(mut self) {
@@ -292,6 +298,14 @@ async fn the_operator_s_command_works_while_the_server_runs_and_after_it() {
     let running = admin(&folder.0, &["list"]);
     assert!(running.status.success(), "{}", text(&running.stderr));
     assert!(text(&running.stdout).contains("ada@example.com"));
+    for (change, is_admitted) in [("disable", false), ("enable", true)] {
+        let found = admin(&folder.0, &["find", "ada", "--json"]);
+        let user: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+        let changed = admin(&folder.0, &[change, user["id"].as_str().unwrap()]);
+        assert!(changed.status.success(), "{}", text(&changed.stderr));
+        let answer = server.exchange("ada").await;
+        assert_eq!(answer.status().is_success(), is_admitted, "{change}");
+    }
     server.stop();
 
     assert!(!folder.0.join("running.json").exists());

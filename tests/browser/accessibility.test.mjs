@@ -149,6 +149,14 @@ scenario("the local page, with its controls, a refused request and the items", a
     .waitFor();
   await page.getByText("The items in DynamoDB").first().click();
   await page.getByText('"sk": "USER"').first().waitFor();
+  await page.getByRole("button", { name: "Lose the next answer" }).click();
+  await page.getByText("The next answer of POST /token will be lost").waitFor();
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await page.getByText("its answer was lost").waitFor();
+  await page.getByText("answer lost", { exact: true }).first().waitFor();
+  await page.getByRole("button", { name: "Lose the next answer" }).click();
+  await page.getByText("The next answer of POST /token will be lost").waitFor();
+  for (const summary of await page.getByText(/^\d items? (created|changed)/).all()) await summary.click();
   await isAccessible(page, "local-controls");
 });
 

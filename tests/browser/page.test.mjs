@@ -114,6 +114,58 @@ scenario("the page expires a token, says why it is refused, rotates the keys, an
   await says(page, "The user is enabled again");
 });
 
+scenario("the page loses an answer, and the repeated refresh gets the same successor", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await signIn(page, "octocat");
+  await page.getByText("The Octocat", { exact: true }).waitFor();
+  const first = await claims(page);
+  await page.getByText("Try what goes wrong").click();
+
+  const lose = page.getByRole("button", { name: "Lose the next answer" });
+  await lose.click();
+  await says(page, "The next answer of POST /token will be lost");
+  assert.equal(await lose.getAttribute("aria-pressed"), "true");
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await says(page, "its answer was lost: the app still has the old token");
+  assert.equal(await lose.getAttribute("aria-pressed"), "false");
+  assert.deepEqual(await claims(page), first);
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await says(page, "the same refresh token as the lost answer");
+  const repeated = await claims(page);
+  assert.equal(repeated.sid, first.sid);
+  assert.notEqual(repeated.jti, first.jti);
+
+  await request(page, "POST /token").nth(1).getByText("answer lost").waitFor();
+  await page.getByRole("button", { name: "GET /me", exact: true }).click();
+  await says(page, "The API verified the access token");
+});
+
+scenario("the page shows the items that each request changed, and keeps them unfolded", async () => {
+  const page = await visitor();
+  await page.goto(local.url);
+  await signIn(page, "hubot");
+  await page.getByText("Hubot", { exact: true }).waitFor();
+  await page.getByRole("button", { name: "Refresh" }).click();
+  await says(page, "in the same session");
+
+  const [refreshed, signedIn] = [changes(page, "POST /token").first(), changes(page, "POST /token").nth(1)];
+  await signedIn.getByText("3 items created").click();
+  await signedIn.getByText(/^USER#\S+ USER$/).waitFor();
+  await signedIn.getByText("hubot@example.com").first().waitFor();
+  await refreshed.getByText("1 item changed").press("Enter");
+  const generation = refreshed.getByRole("listitem").filter({ has: page.getByText("generation", { exact: true }) });
+  await generation.getByText("0 → 1").first().waitFor();
+  await refreshed.getByText("added previous").first().waitFor();
+  await refreshed.getByText(/then DynamoDB deletes the item: \d/).waitFor();
+
+  await fetch(`${local.url}/.well-known/jwks.json`);
+  await request(page, "GET /.well-known/jwks.json").first().waitFor();
+  assert.equal(await signedIn.locator("details").getAttribute("open"), "");
+  assert.equal(await focused(page), "1 item changed", "a new request takes the focus from no control");
+  await page.screenshot({ path: join(OUTPUT, "page-changes.png"), fullPage: true });
+});
+
 scenario("any other login signs in with the box of the stand-in", async () => {
   const page = await visitor();
   await page.goto(local.url);
@@ -285,6 +337,11 @@ async function claims(page) {
 function request(page, line) {
   const table = page.getByRole("table", { name: "The last requests" });
   return table.getByRole("row").filter({ has: page.getByText(line, { exact: true }) });
+}
+
+/** Rows of the changes of such requests, the newest first. @param {Page} page @param {string} line */
+function changes(page, line) {
+  return request(page, line).locator("xpath=following-sibling::tr[1][@class='changes']");
 }
 
 /** @param {Page} page @returns {Promise<string>} */

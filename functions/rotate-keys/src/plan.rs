@@ -89,7 +89,10 @@ impl Plan {
         plan.remove(|key| key.sign_from > now && key.key_type != wanted.key_type);
         let mut due = signs_since + wanted.ttl.as_secs();
         if let Some(next) = plan.next(now) {
-            let soonest = now.max(next.published_at + PUBLISHED_AHEAD.as_secs());
+            // After the turn of the current key, because two turns in the same second have no order.
+            let soonest = now
+                .max(signs_since + 1)
+                .max(next.published_at + PUBLISHED_AHEAD.as_secs());
             let turn = if wanted.rotate_now {
                 soonest
             } else {
@@ -280,6 +283,30 @@ mod tests {
     }
 
     #[test]
+    fn a_turn_begins_after_the_turn_of_the_current_key() {
+        let fresh = set(&[
+            key("current", NOW - 2 * DAY, NOW),
+            key("next", NOW - 2 * DAY, NOW + TTL),
+        ]);
+        let now = Wanted {
+            rotate_now: true,
+            ..wanted()
+        };
+
+        let rotated = set(&Plan::new(&fresh, &now, NOW).keys);
+
+        assert_eq!(rotated.current(NOW).unwrap().kid, "current");
+        assert_eq!(rotated.current(NOW + 1).unwrap().kid, "next");
+        let (current, next) = (&rotated.keys[0], &rotated.keys[1]);
+        assert_eq!((&*next.kid, next.sign_from), ("next", NOW + 1));
+        assert!(rotated.verify_until(current).is_some(), "it retires");
+        let repeated = Plan::new(&rotated, &now, NOW);
+        assert!(!repeated.changes(&rotated), "once is enough");
+        let later = Plan::new(&rotated, &wanted(), NOW + 1);
+        assert_eq!(later.make, [NOW + 1 + TTL]);
+    }
+
+    #[test]
     fn a_shorter_time_for_keys_is_kept_from_now_on() {
         let shorter = Wanted {
             ttl: Duration::from_secs(20 * DAY),
@@ -456,6 +483,9 @@ mod tests {
                 prop_assert!(set.next(now).is_some());
                 prop_assert!(!Plan::new(&set, &plain, now).changes(&set), "once is enough");
                 prop_assert!(set.keys.len() <= 4, "{:?}", set.keys);
+                let turns: std::collections::HashSet<_> =
+                    set.keys.iter().map(|key| key.sign_from).collect();
+                prop_assert_eq!(turns.len(), set.keys.len(), "two turns in the same second");
             }
         }
 

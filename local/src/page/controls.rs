@@ -8,7 +8,7 @@ use dynoxide::Database;
 use rotate_keys::{Order, RotateKeys, When};
 use secrecy::ExposeSecret as _;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use shared::{
     clock::{Clock, Timestamp},
     config::{AccessTokenTtl, Environment, Issuer},
@@ -20,7 +20,10 @@ use shared::{
 };
 
 use super::Problem;
-use crate::{dynamodb::TABLE, next_app::ApiResponse};
+use crate::{
+    dynamodb::{TABLE, plain},
+    next_app::ApiResponse,
+};
 
 /// The time for which a key must be published before it signs, with a margin.
 const PUBLISHED_LONG_AGO: u64 = 25 * 60 * 60;
@@ -122,9 +125,14 @@ impl Controls {
 
     /// Lets the next key sign at once, and returns the report of `rotate-keys`.
     pub(super) async fn rotate(&self) -> Result<ApiResponse, Problem> {
-        // A key signs a day after its publication at the earliest, so the published keys become a day older.
         let set = self.keys.find_set().await.map_err(failed)?;
         if let Some(mut set) = set {
+            let current = set.current(self.clock.now()).map(|key| key.sign_from);
+            // The next turn begins after the second in which that of the current key began.
+            while current.is_some_and(|turn| turn >= self.clock.now()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // A key signs a day after its publication at the earliest, so the published keys become a day older.
             let replaced = set.version;
             set.version += 1;
             let then = self.clock.now().saturating_sub(PUBLISHED_LONG_AGO);
@@ -166,41 +174,4 @@ fn done(body: Value) -> ApiResponse {
 fn failed(error: impl std::fmt::Display) -> Problem {
     tracing::warn!(error.cause = %error, "a control of the page failed");
     Problem::Database
-}
-
-/// Returns an attribute of DynamoDB as plain JSON.
-fn plain(attribute: &Value) -> Value {
-    let Some((kind, value)) = attribute.as_object().and_then(|pair| pair.iter().next()) else {
-        return Value::Null;
-    };
-    match (kind.as_str(), value) {
-        ("N", Value::String(number)) => serde_json::from_str(number).unwrap_or_default(),
-        ("NULL", _) => Value::Null,
-        ("L", Value::Array(list)) => list.iter().map(plain).collect(),
-        ("M", Value::Object(members)) => {
-            let members = members
-                .iter()
-                .map(|(name, value)| (name.clone(), plain(value)));
-            Value::Object(members.collect::<Map<_, _>>())
-        }
-        (_, value) => value.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_attribute_becomes_plain_json() {
-        let item = json!({ "M": {
-            "pk": { "S": "USER#1" }, "version": { "N": "3" }, "none": { "NULL": true },
-            "roles": { "L": [{ "S": "admin" }] }, "is": { "BOOL": false }, "set": { "SS": ["a"] },
-        }});
-
-        let expected = json!({
-            "pk": "USER#1", "version": 3, "none": null, "roles": ["admin"], "is": false, "set": ["a"],
-        });
-        assert_eq!(plain(&item), expected);
-    }
 }

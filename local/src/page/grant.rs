@@ -1,5 +1,6 @@
 //! The grant: what a browser that is signed in may use.
 
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use crate::next_app::ApiResponse;
@@ -26,5 +27,23 @@ impl Grant {
             user: answer.body["user"].clone(),
             is_new_user: answer.body["is_new_user"].as_bool(),
         })
+    }
+
+    /// Returns the header and the claims of the access token, `null` where there are none.
+    ///
+    /// For display only; no decision depends on them. An API must verify a token before it trusts the claims.
+    pub(super) fn shown(&self) -> (Value, Value) {
+        let mut parts = self.access_token.split('.').map(|part| {
+            let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
+            serde_json::from_slice(&json).ok()
+        });
+        let mut next = || parts.next().flatten().unwrap_or(Value::Null);
+        (next(), next())
+    }
+
+    /// Returns the session of the access token.
+    pub(super) fn session(&self) -> Option<String> {
+        let (_, claims) = self.shown();
+        Some(claims["sid"].as_str()?.to_owned())
     }
 }

@@ -9,12 +9,20 @@
  *   user: any, is_new_user: boolean | null, refresh_token_expires_in: number, header: any, claims: Record<string, any>
  * }} Grant
  */
-/** @typedef {{ no_sign_in: string | null, words: string | null, answer: Answer | null, grant: Grant | null }} View */
+/**
+ * @typedef {{
+ *   no_sign_in: string | null, words: string | null, answer: Answer | null, grant: Grant | null, is_next_lost: boolean
+ * }} View
+ */
 /** @typedef {{ operation: string, started_us: number, duration_us: number }} Call */
+/** @typedef {{ name: string, before: string | null, after: string | null }} AttributeChange */
+/** @typedef {{ pk: string, sk: string, kind: string, attributes: AttributeChange[], left_out: number }} ItemChange */
+/** @typedef {{ operation: string, items: ItemChange[], left_out: number }} CallChanges */
 /**
  * @typedef {{
  *   number: number, at: number, method: string, route: string, status: number, duration_us: number, calls: Call[],
- *   user: string | null, refused: { code: string, message: string, cause: string | null } | null
+ *   user: string | null, refused: { code: string, message: string, cause: string | null } | null, lost: boolean,
+ *   changes: CallChanges[]
  * }} Answered
  */
 
@@ -71,10 +79,12 @@ function show(view) {
   find("signed-in").hidden = !grant;
   find("signed-out").hidden = Boolean(grant || view.no_sign_in);
   for (const step of ["token-step", "use-step", "sessions-step"]) find(step).hidden = !grant;
+  find("lose-answer").setAttribute("aria-pressed", `${view.is_next_lost}`);
 
   const words = view.words ?? "";
   find("words").textContent = grant ? words : "";
   find("notice").textContent = grant ? "" : (view.no_sign_in ?? words);
+  if (grant && view.words && !view.answer) find("answer").hidden = true;
   if (view.answer && grant) showAnswer(view.answer);
   else if (view.answer) {
     const { request, status, body } = view.answer;
@@ -163,37 +173,110 @@ function showSessions(sessions) {
 /** @type {Answered[]} */
 let requests = [];
 let areAllShown = false;
+/** The rows of the shown requests, under the keys of the requests. @type {Map<string, HTMLElement[]>} */
+const rows = new Map();
+
+/** Tells the requests apart. The numbers begin again when the server is restarted. @param {Answered} [request] */
+function keyOf(request) {
+  return request && `${request.number} at ${request.at}`;
+}
 
 /** @param {Answered[]} latest */
 function showRequests(latest) {
   find("no-requests").hidden = Boolean(latest.length);
-  // The same rows once more would only disturb whoever reads or copies them.
-  if (latest[0]?.number === requests[0]?.number) return;
+  if (keyOf(latest[0]) === keyOf(requests[0])) return;
   requests = latest;
   showRows();
 }
 
+/** Adds the rows of new requests and removes those of old ones. The others keep the focus and what is unfolded. */
 function showRows() {
   find("requests-table").hidden = !requests.length;
   find("all-requests").hidden = areAllShown || requests.length <= few();
   find("all-requests").textContent = `Show all ${requests.length}`;
   const shown = areAllShown ? requests : requests.slice(0, few());
-  find("requests").replaceChildren(
-    ...shown.map((request) => {
-      const cells = [
-        clock(request.at),
-        element("div", {}, element("code", {}, `${request.method} ${request.route}`), ...reason(request)),
-        element("span", { class: statusClass(request.status) }, `${request.status}`),
-        milliseconds(request.duration_us),
-        request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
-      ];
-      return element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
-    }),
-  );
+  const keys = new Set(shown.map(keyOf));
+  for (const [key, old] of rows) {
+    if (keys.has(key)) continue;
+    for (const row of old) row.remove();
+    rows.delete(key);
+  }
+  const body = find("requests");
+  let nth = 0;
+  for (const request of shown) {
+    const key = `${keyOf(request)}`;
+    const all = rows.get(key) ?? rowsOf(request);
+    rows.set(key, all);
+    for (const row of all) {
+      if (body.children[nth] !== row) body.insertBefore(row, body.children[nth] ?? null);
+      nth++;
+    }
+  }
 }
 
-/** The reason of an error. The cause is in the log of this server alone. @param {Answered} request */
-function reason({ refused }) {
+/** The row of a request, and one of its changes if there are any. @param {Answered} request */
+function rowsOf(request) {
+  const cells = [
+    clock(request.at),
+    element("div", {}, element("code", {}, `${request.method} ${request.route}`), ...reason(request)),
+    element("span", { class: statusClass(request.status) }, `${request.status}`),
+    milliseconds(request.duration_us),
+    request.calls.length ? element("div", {}, callsInWords(request.calls), picture(request)) : element("span", { class: "quiet" }, "not asked"),
+  ];
+  const row = element("tr", { role: "row" }, ...cells.map((cell) => element("td", { role: "cell" }, cell)));
+  if (!request.changes.length) return [row];
+  const cell = element("td", { role: "cell", colspan: "5", "aria-colspan": "5" }, changesOf(request));
+  return [row, element("tr", { role: "row", class: "changes" }, cell)];
+}
+
+/** The items that a request changed, folded. @param {Answered} request */
+function changesOf({ changes }) {
+  const items = changes.flatMap(({ operation, items }) => items.map((item) => ({ operation, ...item })));
+  const leftOut = changes.reduce((sum, call) => sum + call.left_out, 0);
+  const made = items.map(({ operation, pk, sk, kind, attributes, left_out }) => {
+    const title = element("p", {}, element("span", { class: "tag" }, kind), " ", element("code", {}, `${pk} ${sk}`), ` by ${operation}`);
+    const lines = attributes.map(attributeChange);
+    if (left_out) lines.push(element("li", { class: "quiet" }, `and ${left_out} more attributes`));
+    if (!lines.length) lines.push(element("li", { class: "quiet" }, "written with the values that it had"));
+    return element("li", {}, title, element("ul", {}, ...lines));
+  });
+  if (leftOut) made.push(element("li", { class: "quiet" }, `and ${leftOut} more items`));
+  return element("details", {}, element("summary", {}, changesInWords(items)), element("ul", {}, ...made));
+}
+
+/** For example “1 item created, 2 changed”. @param {ItemChange[]} items */
+function changesInWords(items) {
+  const kinds = ["created", "changed", "deleted", "unchanged"];
+  const counts = kinds.map((kind) => /** @type {const} */ ([kind, items.filter((item) => item.kind === kind).length]));
+  return counts
+    .filter(([, count]) => count)
+    .map(([kind, count], nth) => `${count}${nth ? "" : count === 1 ? " item" : " items"} ${kind}`)
+    .join(", ");
+}
+
+/** @param {AttributeChange} change */
+function attributeChange({ name, before, after }) {
+  // The beginning of a hash is enough to tell it from another.
+  const value = (/** @type {string} */ text) => element("code", { title: text }, text.replace(/^([0-9a-f]{16})[0-9a-f]{48}$/, "$1…"));
+  const words = before === null ? "added" : after === null ? "removed" : "changed";
+  const values = [before, after].flatMap((text) => (text === null ? [] : [value(text)]));
+  const shown = values.length === 2 ? [values[0], " → ", values[1]] : values;
+  const time = timeOf(name, after ?? before);
+  return element("li", {}, element("span", { class: words }, words), " ", element("b", {}, name), " ", element("span", {}, ...shown, ...time));
+}
+
+/** The time of an attribute in words. @param {string} name @param {string | null} text */
+function timeOf(name, text) {
+  if (!/_(at|until|from)$/.test(name) || !/^\d{10}$/.test(text ?? "")) return [];
+  const time = new Date(Number(text) * 1000).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+  // DynamoDB deletes an item some time after this attribute (TTL).
+  const meaning = name === "expires_at" ? `, then DynamoDB deletes the item: ${time}` : `: ${time}`;
+  return [element("span", { class: "quiet" }, meaning)];
+}
+
+/** The reason of an error, with the cause of the log, or that the answer was lost. @param {Answered} request */
+function reason({ refused, lost }) {
+  if (lost) return [element("p", {}, element("span", { class: "tag" }, "answer lost"))];
   if (!refused) return [];
   const { code, message, cause } = refused;
   const text = cause && cause !== message ? `${code}: ${message} (${cause})` : `${code}: ${message}`;
@@ -271,7 +354,7 @@ async function ask(path, init) {
     throw new Error("The server does not answer. Is it still running?");
   });
   // The server was started anew, or another tab signed out.
-  if (response.status === 401) show({ no_sign_in: null, words: null, answer: null, grant: null });
+  if (response.status === 401) show({ no_sign_in: null, words: null, answer: null, grant: null, is_next_lost: false });
   if (!response.ok) throw new Error(await response.text());
   return response.json();
 }
@@ -316,7 +399,7 @@ async function loadRequests() {
   await ask("requests").then(showRequests, () => {});
 }
 
-for (const path of ["me", "refresh", "expire", "rotate-keys", "disable", "enable", "sign-out", "sign-out-everywhere"]) {
+for (const path of ["me", "refresh", "lose-answer", "expire", "rotate-keys", "disable", "enable", "sign-out", "sign-out-everywhere"]) {
   const button = find(path);
   button.addEventListener("click", () =>
     act(button, async () => {

@@ -1,4 +1,5 @@
 use axum::body::Body;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{Client, RequestBuilder, redirect::Policy};
 use serde_json::Value;
 use shared::{clock::Clock, config::Environment};
@@ -9,7 +10,7 @@ use super::*;
 use crate::{
     api,
     scene::Scene,
-    settings::{self, CLIENT_SECRET, GITHUB_CLIENT_SECRET, GitHub},
+    settings::{self, CLIENT_ID, CLIENT_SECRET, GITHUB_CLIENT_SECRET, GitHub},
 };
 
 /// A browser that follows no redirect and records every answer.
@@ -187,6 +188,9 @@ async fn neither_a_secret_nor_a_token_reaches_the_browser() {
         "sessions",
         "expire",
         "refresh",
+        "lose-answer",
+        "refresh",
+        "refresh",
         "rotate-keys",
         "items",
         "sign-out",
@@ -245,6 +249,243 @@ async fn an_expired_token_is_refused_until_it_is_refreshed_and_the_page_says_why
     assert_eq!(requests[0]["user"], old["sub"]);
 }
 
+/// Returns the requests to this route, the newest first.
+async fn requests_to(browser: &mut Browser<'_>, route: &str) -> Vec<Value> {
+    let requests = browser.get("/try/requests").await.json();
+    let requests = requests.as_array().unwrap().iter();
+    requests
+        .filter(|request| request["route"] == route)
+        .cloned()
+        .collect()
+}
+
+/// Returns each item that a request changed: its sort key up to the first `#`, the kind of the change, the attributes.
+fn changed_items(request: &Value) -> Vec<(String, String, Vec<String>)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let calls = request["changes"].as_array().unwrap().iter();
+    let items = calls.flat_map(|call| call["items"].as_array().unwrap());
+    items
+        .map(|item| {
+            let attributes = item["attributes"].as_array().unwrap().iter();
+            (
+                text(&item["sk"]).split('#').next().unwrap().to_owned(),
+                text(&item["kind"]),
+                attributes
+                    .map(|attribute| text(&attribute["name"]))
+                    .collect(),
+            )
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_refresh_whose_answer_is_lost_gets_the_same_successor_at_the_second_attempt() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    let before = browser.sign_in("octocat").await;
+
+    let armed = browser.post("/try/lose-answer").await.json();
+    let lost = browser.post("/try/refresh").await.json();
+    let me = browser.post("/try/me").await.json();
+    let repeated = browser.post("/try/refresh").await.json();
+    let next = browser.post("/try/refresh").await.json();
+
+    assert_eq!(armed["is_next_lost"], true);
+    assert_eq!(lost["is_next_lost"], false, "one answer only");
+    assert_eq!(lost["words"], ANSWER_LOST);
+    assert_eq!(lost["grant"], before["grant"], "the app has the old tokens");
+    assert_eq!(me["answer"]["status"], 200);
+    assert_eq!(repeated["words"], REFRESH_REPEATED);
+    let claims = |view: &Value, name: &str| view["grant"]["claims"][name].clone();
+    assert_eq!(claims(&repeated, "sid"), claims(&before, "sid"));
+    assert_ne!(claims(&repeated, "jti"), claims(&before, "jti"));
+    assert_eq!(next["answer"]["status"], 200, "the successor is good");
+    assert_ne!(next["words"], REFRESH_REPEATED);
+
+    let requests = requests_to(&mut browser, "/token").await;
+    let told: Vec<_> = requests
+        .iter()
+        .map(|request| (request["status"].as_u64(), request["lost"].as_bool()))
+        .collect();
+    let (answered, lost) = ((Some(200), Some(false)), (Some(200), Some(true)));
+    assert_eq!(told, [answered, answered, lost, answered]);
+    assert_eq!(changed_items(&requests[2])[0].1, "changed");
+    assert!(changed_items(&requests[1]).is_empty(), "the item stays");
+}
+
+#[tokio::test]
+async fn a_sign_in_whose_answer_is_lost_is_repeated_and_opens_one_session() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+    browser.post("/try/sign-out-everywhere").await;
+    browser.sign_in("octocat").await;
+    browser.post("/try/lose-answer").await;
+
+    let again = browser.sign_in("octocat").await;
+
+    assert_eq!(again["words"], EXCHANGE_REPEATED);
+    let sessions = browser.post("/try/sessions").await.json();
+    let sessions = sessions["answer"]["body"]["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2, "one of each sign-in");
+    let own = &again["grant"]["claims"]["sid"];
+    assert!(sessions.iter().any(|session| session["id"] == *own));
+}
+
+/// Sends a refresh as any app does, over a connection of its own, and returns the bytes of the answer.
+async fn raw_refresh(scene: &Scene, refresh_token: &str) -> Vec<u8> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let host = scene.api.strip_prefix("http://").unwrap();
+    let form = format!("grant_type=refresh_token&refresh_token={refresh_token}");
+    let mut connection = tokio::net::TcpStream::connect(host).await.unwrap();
+    let credentials = BASE64_STANDARD.encode(format!("{CLIENT_ID}:{CLIENT_SECRET}"));
+    let request = format!(
+        "POST /token HTTP/1.1\r\nHost: {host}\r\nAuthorization: Basic {credentials}\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
+        form.len(),
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_answer_to_any_app_is_lost_without_a_byte_and_a_refusal_is_not() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+    let (_, refresh_token) = scene.sign_in("hubot").await;
+
+    browser.post("/try/lose-answer").await;
+    let refused = raw_refresh(&scene, "cbr_made-up").await;
+    let still = browser.get("/try/state").await.json();
+    let lost = raw_refresh(&scene, &refresh_token).await;
+    let repeated = raw_refresh(&scene, &refresh_token).await;
+
+    assert!(refused.starts_with(b"HTTP/1.1 400"));
+    assert_eq!(still["is_next_lost"], true);
+    assert_eq!(lost, b"");
+    assert!(repeated.starts_with(b"HTTP/1.1 200"));
+    // The page's own next refresh is an ordinary one.
+    let own = browser.post("/try/refresh").await.json();
+    assert_eq!(own["answer"]["status"], 200);
+    assert_ne!(own["words"], REFRESH_REPEATED);
+
+    browser.post("/try/lose-answer").await;
+    let taken_back = browser.post("/try/lose-answer").await.json();
+    assert_eq!(taken_back["is_next_lost"], false);
+    assert!(!raw_refresh(&scene, &refresh_token).await.is_empty());
+}
+
+#[tokio::test]
+async fn each_request_shows_the_items_that_it_changed() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+    browser.post("/try/me").await;
+    browser.post("/try/refresh").await;
+    browser.post("/try/sign-out").await;
+
+    let requests = browser.get("/try/requests").await.json();
+
+    let requests = requests.as_array().unwrap();
+    let [signed_out, refreshed, me, signed_in] = requests.as_slice() else {
+        panic!("{requests:?}");
+    };
+    let mut created = changed_items(signed_in);
+    created.sort();
+    let told: Vec<_> = created
+        .iter()
+        .map(|(sk, kind, _)| (sk.as_str(), kind.as_str()))
+        .collect();
+    let expected = ["IDENTITY", "SESSION", "USER"].map(|sk| (sk, "created"));
+    assert_eq!(told, expected);
+    assert!(
+        created[1].2.contains(&"expires_at".to_owned()),
+        "{created:?}"
+    );
+    assert_eq!(signed_in["changes"][0]["operation"], "TransactWriteItems");
+    assert!(changed_items(me).is_empty());
+    let changed = changed_items(refreshed);
+    let [(sk, kind, attributes)] = changed.as_slice() else {
+        panic!("{refreshed}");
+    };
+    assert_eq!((sk.as_str(), kind.as_str()), ("SESSION", "changed"));
+    for name in ["current", "generation", "nonce", "previous"] {
+        assert!(
+            attributes.contains(&name.to_owned()),
+            "{name}: {attributes:?}"
+        );
+    }
+    let ended = changed_items(signed_out);
+    let [(sk, _, attributes)] = ended.as_slice() else {
+        panic!("{signed_out}");
+    };
+    assert_eq!(sk, "SESSION");
+    assert!(
+        attributes.contains(&"ended_at".to_owned()),
+        "{attributes:?}"
+    );
+}
+
+#[tokio::test]
+async fn requests_in_parallel_keep_their_changes_apart() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    let (octocat, of_octocat) = scene.sign_in("octocat").await;
+    let (_, of_hubot) = scene.sign_in("hubot").await;
+    let mona = scene.github_token("mona").await;
+
+    let (one, other, new, _) = tokio::join!(
+        scene.app.refresh(&of_octocat),
+        scene.app.refresh(&of_hubot),
+        scene.app.exchange(&mona, None),
+        scene.app.call(Method::GET, "/me", &octocat),
+    );
+
+    let users = [one, other, new].map(|answer| {
+        let id = answer.unwrap().body["user"]["id"].clone();
+        format!("USER#{}", id.as_str().unwrap())
+    });
+    let requests = requests_to(&mut browser, "/token").await;
+    let mut changed: Vec<String> = Vec::new();
+    for request in &requests[..3] {
+        let changes = request["changes"].as_array().unwrap().iter();
+        let items = changes.flat_map(|call| call["items"].as_array().unwrap());
+        let keys = items.map(|item| item["pk"].as_str().unwrap());
+        let mut of_users: Vec<_> = keys.filter(|key| key.starts_with("USER#")).collect();
+        of_users.dedup();
+        let [user] = of_users[..] else {
+            panic!("{request}");
+        };
+        changed.push(user.to_owned());
+    }
+    changed.sort();
+    let mut expected = users.to_vec();
+    expected.sort();
+    assert_eq!(changed, expected);
+}
+
+#[tokio::test]
+async fn t128_the_changes_of_a_request_contain_no_secret() {
+    let scene = Scene::start().await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+    browser.post("/try/refresh").await;
+    browser.post("/try/rotate-keys").await;
+    let (_, refresh_token) = scene.sign_in("hubot").await;
+    scene.app.refresh(&refresh_token).await.unwrap();
+
+    let requests = browser.get("/try/requests").await;
+
+    assert!(requests.text.contains("octocat@example.com"));
+    for secret in ["eyJ", "cbr_", "gho_", "PRIVATE", "KEYSET", &refresh_token] {
+        assert!(!requests.text.contains(secret), "{secret}");
+    }
+}
+
 #[tokio::test]
 async fn a_disabled_user_is_refused_and_signs_in_again_once_enabled() {
     let scene = Scene::start().await;
@@ -272,8 +513,6 @@ async fn after_a_rotation_both_generations_of_keys_are_published() {
     let scene = Scene::start().await;
     let mut browser = Browser::new(&scene);
     let before = browser.sign_in("octocat").await;
-    // Turns begin with a second: in the second of the first key's turn, either key may be the later one.
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
 
     let rotated = browser.post("/try/rotate-keys").await.json();
 
@@ -361,6 +600,7 @@ async fn only_the_page_itself_may_post() {
             "me",
             "refresh",
             "sessions",
+            "lose-answer",
             "expire",
             "disable",
             "enable",

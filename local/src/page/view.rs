@@ -1,7 +1,6 @@
 //! The state of a visit as the browser sees it, without the tokens.
 
 use axum::http::StatusCode;
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -17,10 +16,12 @@ pub(super) struct View {
     words: Option<String>,
     answer: Option<ShownAnswer>,
     grant: Option<ShownGrant>,
+    /// True if the next answer of `POST /token` will be lost.
+    is_next_lost: bool,
 }
 
 impl View {
-    pub(super) fn of(sign_in: &SignIn, grant: Option<&Grant>) -> Self {
+    pub(super) fn of(sign_in: &SignIn, grant: Option<&Grant>, is_next_lost: bool) -> Self {
         Self {
             no_sign_in: match sign_in {
                 SignIn::Here(_) => None,
@@ -29,6 +30,7 @@ impl View {
             words: None,
             answer: None,
             grant: grant.map(ShownGrant::new),
+            is_next_lost,
         }
     }
 
@@ -79,15 +81,10 @@ struct ShownGrant {
 
 impl ShownGrant {
     fn new(grant: &Grant) -> Self {
-        // For display only; no decision depends on it. An API must verify a token before it trusts the claims.
-        let mut parts = grant.access_token.split('.').map(|part| {
-            let json = BASE64_URL_SAFE_NO_PAD.decode(part).ok()?;
-            serde_json::from_slice(&json).ok()
-        });
-        let mut next = || parts.next().flatten().unwrap_or(Value::Null);
+        let (header, claims) = grant.shown();
         Self {
-            header: next(),
-            claims: next(),
+            header,
+            claims,
             user: grant.user.clone(),
             is_new_user: grant.is_new_user,
             refresh_token_expires_in: grant.refresh_token_expires_in.clone(),
@@ -139,7 +136,7 @@ mod tests {
             }),
         );
 
-        let view = View::of(&SignIn::OWN_CLIENTS, Grant::of(&grant).as_ref());
+        let view = View::of(&SignIn::OWN_CLIENTS, Grant::of(&grant).as_ref(), false);
         let view = view.saying(String::new(), Some(ShownAnswer::new("POST /token", grant)));
         let shown = serde_json::to_value(&view).unwrap();
 

@@ -23,6 +23,9 @@ pub(super) fn of(answered: &Answered, is_coloured: bool) -> String {
         let calls = answered.calls.iter().map(|call| call.operation);
         line.push_str(&format!("  {}", calls.collect::<Vec<_>>().join(", ")));
     }
+    if answered.lost {
+        line.push_str("  (the answer is lost on purpose)");
+    }
     if let Some(refused) = &answered.refused {
         line.push_str(&format!(
             "\n          {}: {}",
@@ -63,6 +66,7 @@ mod tests {
             operation,
             started_us: 0,
             duration_us: 1,
+            ids: Vec::new(),
         };
         Answered {
             number: 1,
@@ -75,16 +79,31 @@ mod tests {
             calls: vec![call("GetItem"), call("TransactWriteItems")],
             user: Some("01a2".to_owned()),
             refused: None,
+            lost: false,
         }
     }
 
     #[test]
     fn a_request_is_one_line() {
         let line = of(&answered(200), false);
-        assert!(line.ends_with(
-            "POST   /token                       200    41.2 ms  user 01a2  GetItem, TransactWriteItems"
-        ), "{line}");
+        assert_eq!(
+            line,
+            "00:05:05  POST   /token                       200    41.2 ms  user 01a2  GetItem, TransactWriteItems"
+        );
         assert!(of(&answered(503), true).contains("\u{1b}[31m503\u{1b}[0m"));
+    }
+
+    #[test]
+    fn a_lost_answer_is_named() {
+        let lost = Answered {
+            lost: true,
+            ..answered(200)
+        };
+        let line = of(&lost, false);
+        assert!(
+            line.ends_with("TransactWriteItems  (the answer is lost on purpose)"),
+            "{line}"
+        );
     }
 
     #[test]
