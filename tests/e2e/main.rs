@@ -32,6 +32,7 @@ mod own_routes;
 mod permissions;
 mod provider;
 mod random;
+mod restore;
 mod rotation;
 mod scopes;
 mod sessions;

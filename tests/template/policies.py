@@ -38,12 +38,12 @@ def holds(condition, context):
     return True
 
 
-def allows(statements, table, verb, keys=(), operation=None):
+def allows(statements, resource, verb, keys=(), operation=None):
     """Whether the statements allow the action `verb` on items of a table, alone or within another operation."""
     context = {LEADING_KEYS: list(keys), ENCLOSING: [operation] if operation else []}
     assert all(statement["Effect"] == "Allow" for statement in statements)
     return any(
-        statement["Resource"]["Fn::GetAtt"] == [table, "Arn"]
+        statement["Resource"] == resource
         and verb in statement["Action"]
         and holds(statement.get("Condition", {}), context)
         for statement in statements

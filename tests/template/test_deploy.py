@@ -121,18 +121,29 @@ case "$1 ${2:-}" in
     ;;
 "lambda deploy") "$TEST_BIN/cargo-lambda" "$@" --dry-run --lambda-dir "$CARGO_TARGET_DIR/lambda" </dev/null ;;
 "metadata "*) exec "$TEST_CARGO" "$@" ;;
+"run -p") # the operator's command
+    shift 4
+    echo "TABLE_NAME=$TABLE_NAME $*" >>"$TEST_ADMIN_LOG"
+    if [ "$1 $2" = "users list" ]; then
+        printf '{"id":"0-%s","status":"%s"}\n' a active b disabled c active
+    fi
+    ;;
 *) echo "unexpected: cargo $*" >&2 && exit 1 ;;
 esac
 """
 
 AWS = r'''#!{python}
 """aws: accepts the command lines that the AWS CLI accepts, and prints what the page's next command needs."""
-import re, sys
-from botocore import session, xform_name
+import json, re, sys
+from botocore import session, validate, xform_name
 
 service, operation, *rest = sys.argv[1:]
 if (service, operation) == ("s3", "rm"):  # a command of the CLI's own, in no model
     sys.exit(rest != ["--recursive", "s3://…"])
+if operation == "wait":
+    waiters = session.get_session().get_waiter_model(service)
+    waits = {{xform_name(name, "-"): waiters.get_waiter(name).operation for name in waiters.waiter_names}}
+    operation = xform_name(waits[rest.pop(0)], "-")
 model = session.get_session().get_service_model(service)
 names = {{xform_name(name, "-"): name for name in model.operation_names}}
 if operation not in names:
@@ -153,8 +164,13 @@ while rest:
     if member is None:
         sys.exit(f"aws {{service}} {{operation}}: no option {{word}}")
     given.add(member)
-    if shape.members[member].type_name != "boolean":
-        rest.pop(0)
+    if shape.members[member].type_name == "boolean":
+        continue
+    value = rest.pop(0)
+    if value.startswith("{{") and shape.members[member].type_name == "structure":
+        errors = validate.ParamValidator().validate(json.loads(value), shape.members[member])
+        if errors.has_errors():
+            sys.exit(f"aws {{service}} {{operation}} {{word}}: {{errors.generate_report()}}")
 if missing := set(shape.required_members) - given:
     sys.exit(f"aws {{service}} {{operation}}: {{missing}} missing")
 if len(positional) != (operation == "invoke"):
@@ -204,6 +220,7 @@ def env(aws, tree, tmp_path):
         "TEST_BIN": str(BIN),
         "TEST_CARGO": shutil.which("cargo"),
         "TEST_LOG": str(tmp_path / "cargo.log"),
+        "TEST_ADMIN_LOG": str(tmp_path / "admin.log"),
     }
 
 
@@ -311,6 +328,16 @@ def file_has(**wanted):
 REFERENCE = "{{resolve:secretsmanager:cambio/github:SecretString:client_secret}}"
 GOOGLE = '[{"name": "google", "client_ids": ["1234.apps.googleusercontent.com"]}]'
 
+DOMAIN = {
+    "ApiCertificateArn": "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d",
+    "HostedZoneId": "Z0123456789ABCDEFGHIJ",
+}
+DOCUMENTS_DOMAIN = {
+    "PublishDocuments": "true",
+    "IssuerUrl": "https://auth.example.com",
+    "DocumentsCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/4e5f6a7b",
+}
+
 # Each code block of the page, in its order. A block that changes, comes or goes is walked again here.
 WALK = [
     # Installed already: `test_the_page_installs_what_the_tests_run`.
@@ -386,14 +413,17 @@ WALK = [
         SAM_REFUSED,
     ),
     runs(
-        "aws apigatewayv2 create-domain-name --domain-name auth.example.com --domain-name-configurations \\\n"
-        "  CertificateArn=arn:aws:acm:eu-central-1:123456789012:certificate/…,EndpointType=REGIONAL,"
-        "SecurityPolicy=TLS_1_2\n"
-        "aws apigatewayv2 create-api-mapping --domain-name auth.example.com --stage '$default' --api-id …"
+        "sam deploy --parameter-overrides ApiDomain=auth.example.com HostedZoneId=Z0123456789ABCDEFGHIJ \\\n"
+        "  ApiCertificateArn=arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d",
+        deploys(ApiDomain="auth.example.com", **DOMAIN),
+        SAM_REFUSED,
     ),
     runs(
-        "sam deploy --parameter-overrides IssuerUrl=https://auth.example.com",
-        deploys(IssuerUrl="https://auth.example.com"),
+        "sam deploy --parameter-overrides PublishDocuments=true IssuerUrl=https://auth.example.com \\\n"
+        "  DocumentsCertificateArn=arn:aws:acm:us-east-1:123456789012:certificate/4e5f6a7b \\\n"
+        "  ApiDomain=api.example.com ApiCertificateArn=arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d \\\n"
+        "  HostedZoneId=Z0123456789ABCDEFGHIJ",
+        deploys(ApiDomain="api.example.com", **DOMAIN, **DOCUMENTS_DOMAIN),
         SAM_REFUSED,
     ),
     writes('AccessTokenTtl = "600"', file_has(AccessTokenTtl="600")),
@@ -431,6 +461,9 @@ WALK = [
 ]
 
 
+VARIABLES = "SECRET HASH GITHUB_SECRET API TABLE TABLE_NAME"
+
+
 class Walk:
     """One shell, which keeps its variables from block to block."""
 
@@ -441,7 +474,7 @@ class Walk:
 
     def run(self, block, fails):
         # `read` gets a line; nothing else reads the terminal.
-        script = f"touch {self.state}; . {self.state}\n{block}\nstatus=$?; declare -p SECRET HASH GITHUB_SECRET API "
+        script = f"touch {self.state}; . {self.state}\n{block}\nstatus=$?; declare -p {VARIABLES} "
         script += f">{self.state} 2>/dev/null; exit $status"
         options = {"cwd": self.tree, "env": self.env, "capture_output": True, "text": True, "timeout": 300}
         done = subprocess.run(["bash", "-c", script], input="the-secret\n", **options)
@@ -485,6 +518,9 @@ def test_the_first_deployments_of_the_pages_are_accepted_by_the_rules():
     template = load()
     assert refusals(template, {**FIRST, "ClientSecretSha256": "0" * 64}) == []
     assert refusals(template, {"ClientSecretSha256": "0" * 64, "OidcProviders": GOOGLE}) == []
+    stack = {**FIRST, "ClientSecretSha256": "0" * 64}
+    assert refusals(template, {**stack, "ApiDomain": "auth.example.com", **DOMAIN}) == []
+    assert refusals(template, {**stack, "ApiDomain": "api.example.com", **DOMAIN, **DOCUMENTS_DOMAIN}) == []
 
 
 def test_the_readme_deploys_as_the_page_does(aws, tree, env):

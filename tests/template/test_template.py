@@ -7,6 +7,7 @@ and see the check fail: a check that cannot fail proves nothing.
 import copy
 import fnmatch
 import graphlib
+import itertools
 import json
 import os
 import re
@@ -110,6 +111,27 @@ def dynamodb_statements(role):
     return [s for s in statements(role["Policies"]) if any(a.startswith("dynamodb:") for a in s["Action"])]
 
 
+# A table of the stack's own, or an existing one in its place.
+NAME = {
+    table: {"Fn::If": [f"Makes{table}", {"Ref": table}, {"Ref": f"Existing{table}Name"}]} for table in ("Table", "KeysTable")
+}
+ARN = {
+    table: {
+        "Fn::If": [
+            f"Makes{table}",
+            {"Fn::GetAtt": [table, "Arn"]},
+            {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${Existing%sName}" % table},
+        ]
+    }
+    for table in NAME
+}
+
+
+def table_of(statement):
+    (table,) = [table for table in ARN if ARN[table] == statement["Resource"]]
+    return table
+
+
 def walk(node):
     yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -173,8 +195,7 @@ def a_function_has_its_verbs_on_its_items_and_no_more(template):
             else:
                 # ForAllValues holds for an empty set of keys; this refuses it.
                 assert condition == {"Null": {LEADING_KEYS: "false"}}, statement["Sid"]
-            table, attribute = statement["Resource"]["Fn::GetAtt"]
-            assert attribute == "Arn"
+            table = table_of(statement)
             granted.append((operation, table, set(statement["Action"]), set(keys[1])))
         assert sorted(granted, key=repr_of) == sorted(ITEMS[binary], key=repr_of), binary
         # The keys of a call that has several, such as BatchGetItem, may be of all prefixes of its verb.
@@ -200,13 +221,13 @@ def each_route_passes_whatever_keys_aws_supplies_in_a_transaction(template):
             keys = [key_of(pattern) for pattern in patterns]
             for verb in verbs_of(verbs):
                 for given in [keys, *([key] for key in keys)]:
-                    assert allows(granted, table, verb, given), (binary, verb, given)
+                    assert allows(granted, ARN[table], verb, given), (binary, verb, given)
         for table, shape in PERMISSIONS[binary]["transactions"]:
             items = [(f"dynamodb:{verb}", key_of(pattern)) for verb, patterns in shape.items() for pattern in patterns]
             for reading, supplied in READINGS.items():
                 for verb, key in items:
                     given = supplied(items, verb, key)
-                    assert allows(granted, table, verb, given, TRANSACTION), (binary, verb, key, reading)
+                    assert allows(granted, ARN[table], verb, given, TRANSACTION), (binary, verb, key, reading)
 
 
 VERBS = verbs_of(
@@ -228,18 +249,18 @@ def what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions(tem
         for table in ("Table", "KeysTable"):
             for verb in VERBS:
                 # Without a key, nothing but the verbs of the function's own transactions.
-                assert not allows(granted, table, verb), (binary, verb)
-                assert not allows(granted, table, verb, [], "TransactGetItems"), (binary, verb)
-                assert allows(granted, table, verb, [], TRANSACTION) == may(TRANSACTION, table, verb, None), (binary, verb)
+                assert not allows(granted, ARN[table], verb), (binary, verb)
+                assert not allows(granted, ARN[table], verb, [], "TransactGetItems"), (binary, verb)
+                assert allows(granted, ARN[table], verb, [], TRANSACTION) == may(TRANSACTION, table, verb, None), (binary, verb)
                 for pattern in PATTERNS:
                     key, alone = key_of(pattern), may(None, table, verb, pattern)
                     case = (binary, table, verb, pattern)
-                    assert allows(granted, table, verb, [key]) == alone, case
-                    assert allows(granted, table, verb, [key], "TransactGetItems") == alone, case
+                    assert allows(granted, ARN[table], verb, [key]) == alone, case
+                    assert allows(granted, ARN[table], verb, [key], "TransactGetItems") == alone, case
                     within = alone or may(TRANSACTION, table, verb, pattern)
-                    assert allows(granted, table, verb, [key], TRANSACTION) == within, case
+                    assert allows(granted, ARN[table], verb, [key], TRANSACTION) == within, case
                     # One item more that is none of the function's.
-                    assert not allows(granted, table, verb, [key, "OTHER#1"], TRANSACTION), case
+                    assert not allows(granted, ARN[table], verb, [key, "OTHER#1"], TRANSACTION), case
 
 
 @check
@@ -251,9 +272,9 @@ def no_reading_of_a_transaction_reaches_another_functions_work(template):
             for keys in ([], *([key_of(pattern)] for pattern in PATTERNS)):
                 for table in ("Table", "KeysTable"):
                     for verb in VERBS:
-                        if allows(granted, table, verb, keys, operation):
+                        if allows(granted, ARN[table], verb, keys, operation):
                             able.setdefault((table, verb), set()).add(binary)
-                if allows(granted, "KeysTable", READ, keys, operation) and keys != ["KEYSET"]:
+                if allows(granted, ARN["KeysTable"], READ, keys, operation) and keys != ["KEYSET"]:
                     able.setdefault("private keys", set()).add(binary)
     assert able["private keys"] == {"token-exchange", "rotate-keys"}
     assert able["KeysTable", READ] == set(functions(template))
@@ -284,7 +305,7 @@ def leading_keys_are_the_prefixes_of_the_code(template):
     for _, properties in functions(template).values():
         for statement in dynamodb_statements(role_of(template, properties)[1]):
             keys = statement["Condition"]["ForAllValues:StringLike"][LEADING_KEYS]
-            used[statement["Resource"]["Fn::GetAtt"][0]] |= set(keys)
+            used[table_of(statement)] |= set(keys)
     assert {name for name, _ in KEYS} >= SORT_KEYS | KEYS_TABLE
     patterns = {name: key + "*" * key.endswith("#") for name, key in KEYS if name not in SORT_KEYS}
     on_keys = {pattern for name, pattern in patterns.items() if name in KEYS_TABLE}
@@ -308,6 +329,8 @@ def no_permission_is_broader_than_one_resource(template):
         resource = statement["Resource"]
         if resource == {"Fn::Sub": "${DocumentsBucket.Arn}/.well-known/*"}:
             assert statement["Action"] == ["s3:PutObject"]
+            continue
+        if resource in ARN.values():
             continue
         assert isinstance(resource, dict) and len(resource) == 1, statement["Sid"]
         assert resource.keys() <= {"Fn::GetAtt", "Ref"}, statement["Sid"]
@@ -352,7 +375,7 @@ def only_the_functions_that_sign_or_rotate_can_read_a_private_key(template):
             patterns = (
                 statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
             )
-            on_keys = statement["Resource"] == {"Fn::GetAtt": ["KeysTable", "Arn"]}
+            on_keys = table_of(statement) == "KeysTable"
             if on_keys and any(fnmatch.fnmatchcase("KEY#some-kid", pattern) for pattern in patterns):
                 readers.add(binary)
     assert readers == {"token-exchange", "rotate-keys"}
@@ -381,7 +404,9 @@ def a_function_gets_the_settings_that_it_uses_and_no_more(template):
 @check
 def a_setting_means_the_same_to_every_function(template):
     issuer = template["Outputs"]["IssuerUrl"]["Value"]
-    api = {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}
+    own = {"Fn::Sub": "https://${ApiDomain}"}
+    api = {"Fn::If": ["HasApiDomain", own, {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}]}
+    assert template["Outputs"]["ApiUrl"]["Value"] == api
     files = {"Fn::Sub": "https://${Distribution.DomainName}"}
     assert issuer == {
         "Fn::If": ["HasIssuerUrl", {"Ref": "IssuerUrl"}, {"Fn::If": ["PublishesDocuments", files, api]}]
@@ -391,8 +416,8 @@ def a_setting_means_the_same_to_every_function(template):
         "API_URL": {"Fn::If": ["PublishesDocuments", api, ""]},
         "ISSUER_URL": issuer,
         "TOKEN_AUDIENCE": {"Fn::If": ["HasTokenAudience", {"Ref": "TokenAudience"}, issuer]},
-        "TABLE_NAME": {"Ref": "Table"},
-        "KEYS_TABLE_NAME": {"Ref": "KeysTable"},
+        "TABLE_NAME": NAME["Table"],
+        "KEYS_TABLE_NAME": NAME["KeysTable"],
         "LOG_LEVEL": {"Ref": "LogLevel"},
     }
     exchange = functions(template)["token-exchange"][1]["Environment"]["Variables"]
@@ -546,7 +571,9 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
     assert set(tables) == {"Table", "KeysTable"}
     for name, table in tables.items():
         properties = table["Properties"]
+        # It stays where it is deleted from the stack too, because an existing table takes its place.
         assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", name
+        assert table["Condition"] == f"Makes{name}"
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
         assert properties["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}, name
@@ -562,6 +589,37 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
     key = tables["KeysTable"]["Properties"]["SSESpecification"]["KMSMasterKeyId"]["Fn::If"]
     assert key == ["HasKeysKmsKey", {"Ref": "KeysKmsKeyArn"}, {"Ref": "AWS::NoValue"}]
     assert template["Parameters"]["DeletionProtection"]["Default"] == "true"
+
+
+EXISTING = {"ExistingTableName": "cambio-restored", "ExistingKeysTableName": "cambio-keys.restored_2"}
+
+
+@check
+def an_existing_table_takes_the_place_of_the_stacks_own(template):
+    assert {template["Parameters"][name]["Default"] for name in EXISTING} == {""}
+    plain = resolve(template, APP | GITHUB)
+    for given in [{}, *({name: EXISTING[name]} for name in EXISTING), EXISTING]:
+        assert refusals(template, APP | GITHUB | given) == []
+        stack = resolve(template, APP | GITHUB | given | {"AuthorizerLive": "true"})
+        own = resolve(template, APP | GITHUB | {"AuthorizerLive": "true"})
+        assert set(plain["Resources"]) - set(stack["Resources"]) == {n.removeprefix("Existing").removesuffix("Name") for n in given}
+        # Everything that names the one names the other, and nothing else is different.
+        text = json.dumps(own | {"Resources": {n: r for n, r in own["Resources"].items() if n in stack["Resources"]}})
+        for name, value in given.items():
+            table = name.removeprefix("Existing").removesuffix("Name")
+            arn = f"arn:<AWS::Partition>:dynamodb:<AWS::Region>:<AWS::AccountId>:table/{value}"
+            assert f"<{table}>" in text and f"<{table}.Arn>" in text
+            text = text.replace(f"<{table}>", value).replace(f"<{table}.Arn>", arn)
+        expected, outputs = json.loads(text), stack["Outputs"]
+        set_up = {f"SetUp{n.removesuffix('Name')}" for n in given}
+        assert set(outputs) - set(expected["Outputs"]) == set_up
+        assert stack | {"Outputs": {n: o for n, o in outputs.items() if n not in set_up}} == expected
+        # Each command is for the table that is given; the values of TTL are those of the stack's own table.
+        for name in given:
+            commands = outputs[f"SetUp{name.removesuffix('Name')}"]["Value"]
+            assert commands.count("aws dynamodb") == commands.count(f"--table-name {given[name]}")
+            assert "PointInTimeRecoveryEnabled=true" in commands and "--deletion-protection-enabled" in commands
+            assert ("Enabled=true,AttributeName=expires_at" in commands) == (name == "ExistingTableName")
 
 
 @check
@@ -620,9 +678,17 @@ def requests_are_limited_and_more_so_where_they_cost(template):
 @check
 def every_parameter_and_condition_is_used(template):
     used = set(refs([template["Resources"], template["Outputs"], template["Conditions"], template["Globals"]]))
-    used |= {r["Condition"] for r in template["Resources"].values() if "Condition" in r}
+    used |= {r["Condition"] for part in ("Resources", "Outputs") for r in template[part].values() if "Condition" in r}
+    used |= set(refs(template["Rules"]))
     assert set(template["Parameters"]) <= used, set(template["Parameters"]) - used
     assert set(template["Conditions"]) <= used, set(template["Conditions"]) - used
+
+
+@check
+def every_parameter_is_in_the_table_of_settings(template):
+    rows = [row.split("|")[2] for row in (ROOT / "docs/settings.md").read_text().splitlines() if row.startswith("| ")]
+    documented = set(re.findall(r"`(\w+)`", " ".join(rows)))
+    assert set(template["Parameters"]) <= documented, set(template["Parameters"]) - documented
 
 
 @check
@@ -664,6 +730,17 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
             ["", "arn:aws:acm:us-east-1:123456789012:certificate/0a-1b"],
             ["arn:aws:acm:eu-central-1:123456789012:certificate/0a-1b", "0a-1b"],
         ),
+        "ExistingTableName": (["", "cambio-restored", "a.b_c-1"], ["ab", "x" * 256, "a b", "a/b", "table/users"]),
+        "ExistingKeysTableName": (["", "cambio-keys"], ["a,b", "arn:aws:dynamodb:eu-central-1:1:table/t"]),
+        "ApiDomain": (
+            ["", "auth.example.com", "example.com"],
+            ["https://auth.example.com", "auth.example.com/", "auth", "Auth.example.com", "auth..com", "a b.com"],
+        ),
+        "ApiCertificateArn": (
+            ["", "arn:aws:acm:eu-central-1:123456789012:certificate/0a-1b"],
+            ["arn:aws:acm::123456789012:certificate/0a-1b", "0a-1b"],
+        ),
+        "HostedZoneId": (["", "Z0123456789ABCDEFGHIJ"], ["/hostedzone/Z01", "example.com"]),
         "KeysKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/keys", "0a-1b"]),
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
@@ -680,21 +757,83 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         assert [v for v in bad if re.fullmatch(pattern, v)] == [], name
 
 
-def holds(condition, values):
+def holds(condition, values, conditions=None):
     """The value of a condition of `Rules` or `Conditions` with these parameters."""
     if not isinstance(condition, dict):
         return condition
     ((function, given),) = condition.items()
     if function == "Ref":
         return values[given]
-    args = [holds(argument, values) for argument in given]
+    if function == "Condition":
+        return holds(conditions[given], values, conditions)
+    args = [holds(argument, values, conditions) for argument in given]
     return {
         "Fn::And": lambda: all(args),
         "Fn::Contains": lambda: args[1] in args[0],
-        "Fn::Equals": lambda: args[0] == args[1],
+        "Fn::Equals": lambda: str(args[0]) == str(args[1]),
         "Fn::Not": lambda: not args[0],
         "Fn::Or": lambda: any(args),
     }[function]()
+
+
+def values_of(template, given):
+    return {name: str(p.get("Default", "")) for name, p in template["Parameters"].items()} | given
+
+
+NO_VALUE = {"Ref": "AWS::NoValue"}
+
+
+def resolve(template, given):
+    """The template that CloudFormation sees with the parameters `given`: without conditions, and their branches taken.
+
+    A reference to a parameter is its value, and one to a resource or an attribute is `<name>` or `<name.attribute>`.
+    Fails as CloudFormation would: for a resource that is not made, and for an element that a list does not have.
+    """
+    values, conditions = values_of(template, given), template["Conditions"]
+    made = {
+        name
+        for name, resource in template["Resources"].items()
+        if "Condition" not in resource or holds({"Condition": resource["Condition"]}, values, conditions)
+    }
+
+    def reference(name, attribute=""):
+        if name in values and not attribute:
+            return values[name]
+        assert name in made or name.startswith("AWS::"), f"{name} is not made"
+        return f"<{name}{attribute and '.'}{attribute}>"
+
+    def value(node):
+        if isinstance(node, list):
+            return [v for v in map(value, node) if v != NO_VALUE]
+        if not isinstance(node, dict) or node == NO_VALUE:
+            return node
+        if len(node) == 1:
+            ((function, args),) = node.items()
+            if function == "Ref":
+                return reference(args)
+            if function == "Fn::If":
+                return value(args[1 if holds(conditions[args[0]], values, conditions) else 2])
+            if function == "Fn::GetAtt":
+                return reference(*args)
+            if function == "Fn::Sub" and isinstance(args, str):
+                return re.sub(r"\$\{([\w:]+)(?:\.(\w+))?\}", lambda m: reference(m[1], m[2] or ""), args)
+            if function == "Fn::Split":
+                return value(args[1]).split(args[0])
+            if function == "Fn::Select":
+                return value(args[1])[args[0]]
+        return {k: r for k, r in ((k, value(v)) for k, v in node.items()) if r != NO_VALUE}
+
+    def section(nodes, keep):
+        return {name: value({k: v for k, v in node.items() if k != "Condition"}) for name, node in nodes.items() if keep(name)}
+
+    outputs = template["Outputs"]
+    return {
+        "Globals": value(template["Globals"]),
+        "Resources": section(template["Resources"], lambda name: name in made),
+        "Outputs": section(
+            outputs, lambda n: "Condition" not in outputs[n] or holds({"Condition": outputs[n]["Condition"]}, values, conditions)
+        ),
+    }
 
 
 def refusals(template, given):
@@ -702,7 +841,7 @@ def refusals(template, given):
     parameters = template["Parameters"]
     reasons = [f"{name} is no parameter" for name in given if name not in parameters]
     reasons += [f"{name} is missing" for name, p in parameters.items() if "Default" not in p and name not in given]
-    values = {name: str(p.get("Default", "")) for name, p in parameters.items()} | given
+    values = values_of(template, given)
     for name, p in parameters.items():
         if not re.fullmatch(p.get("AllowedPattern", "(?s).*"), values[name]):
             reasons.append(f"{name} {p.get('ConstraintDescription', 'does not match AllowedPattern')}")
@@ -718,6 +857,11 @@ APP = {"ClientSecretSha256": "0" * 64}
 GITHUB = {"GitHubClientId": "Ov23li0123456789abcd", "GitHubClientSecret": "secret"}
 GOOGLE = {"OidcProviders": '[{"name":"google","client_ids":["1"]}]'}
 CERTIFICATE = {"DocumentsCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/0a-1b"}
+DOCUMENTS = {"PublishDocuments": "true"}
+ISSUER = {"IssuerUrl": "https://auth.example.com"}
+DOMAIN = {"ApiDomain": "api.example.com"}
+API_CERTIFICATE = {"ApiCertificateArn": "arn:aws:acm:eu-central-1:123456789012:certificate/0a-1b"}
+ZONE = {"HostedZoneId": "Z0123456789ABCDEFGHIJ"}
 
 # Parameters, with the words by which each refusal is known; none where the stack is made.
 COMBINATIONS = [
@@ -741,8 +885,110 @@ COMBINATIONS = [
     (APP | GITHUB | CERTIFICATE, ["DocumentsCertificateArn is given without its domain"]),
     (APP | GITHUB | CERTIFICATE | {"PublishDocuments": "true"}, ["DocumentsCertificateArn is given without"]),
     (APP | GITHUB | CERTIFICATE | {"IssuerUrl": "https://a.example"}, ["DocumentsCertificateArn is given without"]),
+    (APP | GITHUB | {"ExistingTableName": "a.b", "ExistingKeysTableName": "a.b"}, ["are the same table"]),
+    (APP | GITHUB | DOMAIN, ["ApiDomain is given without its certificate"]),
+    (APP | GITHUB | API_CERTIFICATE, ["ApiCertificateArn is given without its domain"]),
+    (APP | GITHUB | DOMAIN | API_CERTIFICATE | ISSUER, ["IssuerUrl and ApiDomain are both given"]),
+    (APP | GITHUB | ZONE, ["HostedZoneId is given, and there is no domain"]),
+    (APP | GITHUB | ZONE | DOCUMENTS, ["HostedZoneId is given, and there is no domain"]),
     (APP | {"OAuthProviders": '[{"name":"facebook","client_secret":"hunter2"}]'}, ["OAuthProviders must be"]),
 ]
+
+GATEWAY, FILES = "<HttpApi.ApiEndpoint>", "https://<Distribution.DomainName>"
+OWN_API, OWN_ISSUER = "https://api.example.com", "https://auth.example.com"
+API_RECORD = {"api.example.com": "<ApiDomainName.RegionalDomainName>"}
+DOCUMENTS_RECORD = {"auth.example.com": "<Distribution.DomainName>"}
+
+# Parameters; the issuer, the URL of the API, and API_URL where it is another; the aliases of CloudFront, the records.
+DOMAINS = [
+    ({}, GATEWAY, GATEWAY, "", [], {}),
+    (ISSUER, OWN_ISSUER, GATEWAY, "", [], {}),
+    (DOCUMENTS, FILES, GATEWAY, GATEWAY, [], {}),
+    (DOCUMENTS | ISSUER, OWN_ISSUER, GATEWAY, GATEWAY, [], {}),
+    (DOCUMENTS | ISSUER | CERTIFICATE, OWN_ISSUER, GATEWAY, GATEWAY, ["auth.example.com"], {}),
+    (DOCUMENTS | ISSUER | CERTIFICATE | ZONE, OWN_ISSUER, GATEWAY, GATEWAY, ["auth.example.com"], DOCUMENTS_RECORD),
+    (DOMAIN | API_CERTIFICATE, OWN_API, OWN_API, "", [], {}),
+    (DOMAIN | API_CERTIFICATE | ZONE, OWN_API, OWN_API, "", [], API_RECORD),
+    (DOMAIN | API_CERTIFICATE | DOCUMENTS, FILES, OWN_API, OWN_API, [], {}),
+    (DOMAIN | API_CERTIFICATE | DOCUMENTS | ZONE, FILES, OWN_API, OWN_API, [], API_RECORD),
+    # Something else serves the documents at the issuer's URL, such as a CDN in front of CloudFront.
+    (DOMAIN | API_CERTIFICATE | DOCUMENTS | ISSUER, OWN_ISSUER, OWN_API, OWN_API, [], {}),
+    (DOMAIN | API_CERTIFICATE | DOCUMENTS | ISSUER | ZONE, OWN_ISSUER, OWN_API, OWN_API, [], API_RECORD),
+    (
+        DOMAIN | API_CERTIFICATE | DOCUMENTS | ISSUER | CERTIFICATE,
+        OWN_ISSUER,
+        OWN_API,
+        OWN_API,
+        ["auth.example.com"],
+        {},
+    ),
+    (
+        DOMAIN | API_CERTIFICATE | DOCUMENTS | ISSUER | CERTIFICATE | ZONE,
+        OWN_ISSUER,
+        OWN_API,
+        OWN_API,
+        ["auth.example.com"],
+        API_RECORD | DOCUMENTS_RECORD,
+    ),
+]
+
+
+@check
+def a_domain_of_ones_own_reaches_the_api_and_the_documents(template):
+    for given, issuer, api, api_url, aliases, records in DOMAINS:
+        assert refusals(template, APP | GITHUB | given) == [], given
+        stack = resolve(template, APP | GITHUB | given)
+        made = stack["Resources"]
+        assert stack["Outputs"]["IssuerUrl"]["Value"] == issuer, given
+        assert stack["Outputs"]["ApiUrl"]["Value"] == api, given
+        shared = stack["Globals"]["Function"]["Environment"]["Variables"]
+        assert (shared["ISSUER_URL"], shared["TOKEN_AUDIENCE"]) == (issuer, issuer), given
+        functions = [r["Properties"] for r in made.values() if r["Type"] == "AWS::Serverless::Function"]
+        variables = [f["Environment"]["Variables"] for f in functions]
+        assert {v["API_URL"] for v in variables if "API_URL" in v} == {api_url}, given
+
+        own = api == OWN_API
+        # Nothing passes by the domain, and nothing is cut off without one.
+        assert made["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is own, given
+        assert ("ApiDomainName" in made, "ApiDomainMapping" in made) == (own, own), given
+        if own:
+            domain, mapping = made["ApiDomainName"]["Properties"], made["ApiDomainMapping"]["Properties"]
+            (endpoint,) = domain["DomainNameConfigurations"]
+            assert domain["DomainName"] == given["ApiDomain"]
+            assert endpoint["CertificateArn"] == given["ApiCertificateArn"]
+            assert (endpoint["EndpointType"], endpoint["SecurityPolicy"]) == ("REGIONAL", "TLS_1_2")
+            assert mapping == {"ApiId": "<HttpApi>", "DomainName": "<ApiDomainName>", "Stage": "<Stage>"}
+        found = {}
+        for record in [r["Properties"] for r in made.values() if r["Type"] == "AWS::Route53::RecordSet"]:
+            assert (record["HostedZoneId"], record["Type"]) == (given["HostedZoneId"], "A")
+            found[record["Name"]] = record["AliasTarget"]["DNSName"]
+            # The zone of CloudFront is the same in every account.
+            zones = {"<ApiDomainName.RegionalHostedZoneId>", "Z2FDTNDATAQYW2"}
+            assert record["AliasTarget"]["HostedZoneId"] in zones
+        assert found == records, given
+        # Without a zone, the outputs say what the records of one's own point at.
+        targets = {n: o["Value"] for n, o in stack["Outputs"].items() if n.endswith("DomainTarget")}
+        assert targets == (
+            {"ApiDomainTarget": "<ApiDomainName.RegionalDomainName>"} if own else {}
+        ) | ({"DocumentsDomainTarget": "<Distribution.DomainName>"} if aliases else {}), given
+        if "Distribution" in made:
+            config = made["Distribution"]["Properties"]["DistributionConfig"]
+            assert config.get("Aliases", []) == aliases, given
+            certificate = config["ViewerCertificate"].get("AcmCertificateArn")
+            assert certificate == (given["DocumentsCertificateArn"] if aliases else None), given
+
+
+@check
+def every_combination_of_domains_is_made_or_refused(template):
+    made = set()
+    whole = DOMAIN | API_CERTIFICATE | ZONE | DOCUMENTS | ISSUER | CERTIFICATE
+    for chosen in itertools.product([False, True], repeat=len(whole)):
+        given = dict(itertools.compress(whole.items(), chosen))
+        # Even where a rule refuses it, nothing refers to a resource that is not made or selects from a list too short.
+        resolve(template, APP | GITHUB | given)
+        if refusals(template, APP | GITHUB | given) == []:
+            made.add(frozenset(given))
+    assert made == {frozenset(given) for given, *_ in DOMAINS}
 
 
 @check
@@ -972,7 +1218,7 @@ BREAKS = [
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("MeRole", 0) + "/Condition/Null")),
     (
         a_function_has_its_verbs_on_its_items_and_no_more,
-        put(statement("MeRole", 2) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+        put(statement("MeRole", 2) + "/Resource", ARN["Table"]),
     ),
     (a_function_has_its_verbs_on_its_items_and_no_more, drop(statement("TokenExchangeRole", 1))),
     (
@@ -1013,7 +1259,7 @@ BREAKS = [
     (no_reading_of_a_transaction_reaches_another_functions_work, put(statement("RotateKeysRole", 0) + "/Action", [PUT])),
     (
         no_reading_of_a_transaction_reaches_another_functions_work,
-        put(statement("MeRole", 1) + "/Resource", {"Fn::GetAtt": ["KeysTable", "Arn"]}),
+        put(statement("MeRole", 1) + "/Resource", ARN["KeysTable"]),
     ),
     (
         the_authorizer_reads_users_only_where_it_is_live,
@@ -1021,7 +1267,7 @@ BREAKS = [
     ),
     (
         the_authorizer_reads_users_only_where_it_is_live,
-        put(statement("AuthorizerRole", 0) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+        put(statement("AuthorizerRole", 0) + "/Resource", ARN["Table"]),
     ),
     (the_authorizer_reads_users_only_where_it_is_live, put("/Conditions/AuthorizerIsLive/Fn::Equals/1", "false")),
     (leading_keys_are_the_prefixes_of_the_code, put(statement("RevokeRole", 0) + f"/{LEADING}", ["USERS#*"])),
@@ -1134,6 +1380,22 @@ BREAKS = [
     (the_tables_are_kept_backed_up_and_encrypted, drop("KeysTable/Properties/PointInTimeRecoverySpecification")),
     (the_tables_are_kept_backed_up_and_encrypted, put("Table/Properties/SSESpecification/SSEEnabled", False)),
     (the_tables_are_kept_backed_up_and_encrypted, put("Table/Properties/GlobalSecondaryIndexes", [])),
+    (the_tables_are_kept_backed_up_and_encrypted, drop("KeysTable/Condition")),
+    *(
+        (an_existing_table_takes_the_place_of_the_stacks_own, broken)
+        for broken in (
+            drop("Table/Condition"),
+            put("KeysTable/Condition", "MakesTable"),
+            put(statement("MeRole", 0) + "/Resource", {"Fn::GetAtt": ["Table", "Arn"]}),
+            put(statement("MeRole", 0) + "/Resource/Fn::If/2/Fn::Sub", "arn:aws:dynamodb:*:*:table/${ExistingTableName}"),
+            put(f"RevokeFunction/{VARIABLES}/TABLE_NAME", {"Ref": "Table"}),
+            put("/Globals/Function/Environment/Variables/KEYS_TABLE_NAME/Fn::If/2", {"Ref": "ExistingTableName"}),
+            put("/Outputs/TableName/Value", {"Ref": "Table"}),
+            put("/Parameters/ExistingTableName/Default", "x"),
+            drop("/Outputs/SetUpExistingTable"),
+            put("/Outputs/SetUpExistingKeysTable/Condition", "UsesExistingTable"),
+        )
+    ),
     (every_log_has_an_end_and_one_writer, drop("MeLogs/Properties/RetentionInDays")),
     (every_log_has_an_end_and_one_writer, put("MeFunction/Properties/LoggingConfig/LogGroup", {"Ref": "ApiLogs"})),
     (every_log_has_an_end_and_one_writer, put("MeFunction/Properties/LoggingConfig/LogFormat", "JSON")),
@@ -1165,7 +1427,29 @@ BREAKS = [
         requests_are_limited_and_more_so_where_they_cost,
         drop_key("Stage/Properties/RouteSettings", "POST /me/identities"),
     ),
+    (a_domain_of_ones_own_reaches_the_api_and_the_documents, drop("HttpApi/Properties/DisableExecuteApiEndpoint")),
+    (a_domain_of_ones_own_reaches_the_api_and_the_documents, put("HttpApi/Properties/DisableExecuteApiEndpoint", True)),
+    (a_domain_of_ones_own_reaches_the_api_and_the_documents, put("ApiRecord/Properties/Name", {"Ref": "IssuerUrl"})),
+    (a_domain_of_ones_own_reaches_the_api_and_the_documents, put("DocumentsRecord/Condition", "HasApiRecord")),
+    (a_domain_of_ones_own_reaches_the_api_and_the_documents, drop("ApiDomainMapping/Condition")),
+    (
+        a_domain_of_ones_own_reaches_the_api_and_the_documents,
+        put("/Outputs/ApiUrl/Value", {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}),
+    ),
+    # As it was: CloudFront's documents name the endpoints of API Gateway, whatever the domain.
+    (
+        a_domain_of_ones_own_reaches_the_api_and_the_documents,
+        put(
+            f"DiscoveryFunction/{VARIABLES}/API_URL",
+            {"Fn::If": ["PublishesDocuments", {"Fn::GetAtt": ["HttpApi", "ApiEndpoint"]}, ""]},
+        ),
+    ),
+    # As it was: a certificate without the issuer's URL fails in Fn::Select.
+    (every_combination_of_domains_is_made_or_refused, drop("/Conditions/HasDocumentsCertificate/Fn::And/1")),
+    (every_combination_of_domains_is_made_or_refused, drop("/Rules/OneIssuer")),
+    (every_combination_of_domains_is_made_or_refused, put("/Rules/OneIssuer/RuleCondition", True)),
     (every_parameter_and_condition_is_used, put("/Parameters/Spare", {"Type": "String"})),
+    (every_parameter_is_in_the_table_of_settings, put("/Parameters/Spare", {"Type": "String"})),
     (every_parameter_and_condition_is_used, put("/Conditions/Spare", {"Fn::Equals": ["", ""]})),
     (
         the_client_is_composed_as_json,
@@ -1187,7 +1471,7 @@ BREAKS = [
 def test_the_check_fails_when_the_template_is_broken(holds, breaks):
     template = copy.deepcopy(load())
     breaks(template)
-    with pytest.raises((AssertionError, KeyError, ValueError)):  # a CycleError is a ValueError
+    with pytest.raises((AssertionError, LookupError, ValueError)):  # a CycleError is a ValueError
         holds(template)
 
 
