@@ -530,7 +530,7 @@ def keys_are_looked_after_every_day(template):
     assert properties["Timeout"] == 60
     alarms = resources(template, "AWS::CloudWatch::Alarm").values()
     assert any(
-        a["Properties"]["MetricName"] == "Errors" and name in refs(a["Properties"]["Dimensions"]) for a in alarms
+        a["Properties"].get("MetricName") == "Errors" and name in refs(a["Properties"]["Dimensions"]) for a in alarms
     )
     assert name in template["Outputs"]["MakeFirstKey"]["Value"]["Fn::Sub"]
 
@@ -665,9 +665,15 @@ def requests_are_limited_and_more_so_where_they_cost(template):
     for kind in ("Rate", "Burst"):
         for route in expensive:
             assert 0 < limit(route, kind) < limit("*", kind)
-    assert template["Parameters"]["TokenReservedConcurrency"]["Default"] == -1
-    reserved = {f for f, (_, properties) in functions(template).items() if "ReservedConcurrentExecutions" in properties}
-    assert reserved == {"token-exchange"}
+    found = {f: properties.get("ReservedConcurrentExecutions") for f, (_, properties) in functions(template).items()}
+    reserved = {"token-exchange": "Token", "authorizer": "Authorizer"}
+    assert {f for f, value in found.items() if value is not None} == set(reserved)
+    for function, name in reserved.items():
+        # Not by default: an account has few executions to reserve.
+        parameter, condition = f"{name}ReservedConcurrency", f"Has{name}Reservation"
+        assert template["Parameters"][parameter]["Default"] == -1
+        assert found[function] == {"Fn::If": [condition, {"Ref": parameter}, {"Ref": "AWS::NoValue"}]}
+        assert template["Conditions"][condition] == {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, -1]}]}
     # API Gateway refuses limits for a route that is not there yet.
     limited = {
         n for n, r in resources(template, "AWS::ApiGatewayV2::Route").items() if r["Properties"]["RouteKey"] in limits
@@ -1038,11 +1044,45 @@ def no_resource_waits_for_itself(template):
 @check
 def trouble_is_noticed(template):
     alarms = resources(template, "AWS::CloudWatch::Alarm").values()
-    watched = {(a["Properties"]["Namespace"], a["Properties"]["MetricName"]) for a in alarms}
-    assert watched == {("AWS/ApiGateway", "5xx"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles")}
+    own = {"Fn::Sub": "Cambio/${AWS::StackName}"}
+    watched = []
+    for alarm in alarms:
+        properties = alarm["Properties"]
+        metrics = [m["MetricStat"]["Metric"] for m in properties.get("Metrics", []) if "MetricStat" in m] or [properties]
+        for metric in metrics:
+            namespace = "own" if metric["Namespace"] == own else metric["Namespace"]
+            about = [d["Value"] for d in metric.get("Dimensions", [])]
+            watched.append((namespace, metric["MetricName"], *(v.get("Ref", "table") for v in about)))
+            assert "table" not in watched[-1] or about == [NAME["Table"]]
+    assert sorted(watched) == [
+        ("AWS/ApiGateway", "4xx", "HttpApi"),
+        ("AWS/ApiGateway", "5xx", "HttpApi"),
+        ("AWS/ApiGateway", "Count", "HttpApi"),
+        ("AWS/DynamoDB", "ReadThrottleEvents", "table"),
+        ("AWS/DynamoDB", "WriteThrottleEvents", "table"),
+        ("AWS/Lambda", "Errors", "RotateKeysFunction"),
+        ("AWS/Lambda", "Errors", "TokenExchangeFunction"),
+        ("AWS/Lambda", "Throttles", "AuthorizerFunction"),
+        ("AWS/Lambda", "Throttles", "TokenExchangeFunction"),
+        ("own", "Limited"),
+    ]
+    # The expressions of an alarm use its metrics, and only their result is compared with the threshold.
+    for alarm in alarms:
+        metrics = alarm["Properties"].get("Metrics", [])
+        (expression,) = [m["Expression"] for m in metrics if "Expression" in m] or [""]
+        given = {m["Id"] for m in metrics if "MetricStat" in m and m["ReturnData"] is False}
+        assert given == set(re.findall(r"\b[a-z]+\b", expression)), expression
     for alarm in alarms:
         assert "AlarmTopicArn" in refs(alarm["Properties"]["AlarmActions"])
-    (reuse,) = resources(template, "AWS::Logs::MetricFilter").values()
+    filters = resources(template, "AWS::Logs::MetricFilter")
+    reuse, limited = filters["ReuseDetectedMetric"], filters["LimitedMetric"]
+    assert len(filters) == 2
+    (transformation,) = limited["Properties"]["MetricTransformations"]
+    assert (transformation["MetricNamespace"], transformation["MetricName"]) == (own, "Limited")
+    # As the access log writes it: a text.
+    log = json.loads(template["Resources"]["Stage"]["Properties"]["AccessLogSettings"]["Format"])
+    assert limited["Properties"]["LogGroupName"] == {"Ref": "ApiLogs"} and log["status"] == "$context.status"
+    assert limited["Properties"]["FilterPattern"] == '{ $.status = "429" }'
     (event,) = re.findall(r'\$\.event = "([\w.]+)"', reuse["Properties"]["FilterPattern"])
     assert reuse["Properties"]["LogGroupName"] == {"Ref": "TokenExchangeLogs"}
     assert f'event = "{event}"' in (ROOT / "shared/src/sessions/store.rs").read_text()
@@ -1421,6 +1461,11 @@ BREAKS = [
         requests_are_limited_and_more_so_where_they_cost,
         put("RevokeFunction/Properties/ReservedConcurrentExecutions", 0),
     ),
+    (
+        requests_are_limited_and_more_so_where_they_cost,
+        put("AuthorizerFunction/Properties/ReservedConcurrentExecutions/Fn::If/0", "HasTokenReservation"),
+    ),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/AuthorizerReservedConcurrency/Default", 10)),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /revoke")),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /introspect")),
     (
@@ -1462,6 +1507,15 @@ BREAKS = [
     (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
     (no_resource_waits_for_itself, put("/Globals/Function/Environment/Variables/X", {"Ref": "RotateKeysFailingAlarm"})),
     (trouble_is_noticed, drop("ApiFailingAlarm")),
+    (trouble_is_noticed, drop("ApiLimitedAlarm")),
+    (trouble_is_noticed, drop("ApiRefusingAlarm")),
+    (trouble_is_noticed, put("ApiRefusingAlarm/Properties/Metrics/1/ReturnData", True)),
+    (trouble_is_noticed, put("LimitedMetric/Properties/FilterPattern", "{ $.status = 429 }")),
+    (trouble_is_noticed, put("TableThrottledAlarm/Properties/Metrics/0/Expression", "reads + write")),
+    (
+        trouble_is_noticed,
+        put("TableThrottledAlarm/Properties/Metrics/2/MetricStat/Metric/Dimensions/0/Value", {"Ref": "Table"}),
+    ),
     (trouble_is_noticed, put("ReuseDetectedMetric/Properties/FilterPattern", '{ $.event = "session.reused" }')),
     (trouble_is_noticed, put("ApiFailingAlarm/Properties/AlarmActions", [])),
 ]
