@@ -278,6 +278,18 @@ def deploys(**wanted):
     return check
 
 
+def tags(**wanted):
+    """Returns a check that the change set has these tags, and changes no parameter."""
+
+    def check(walk):
+        deploys()(walk)
+        call = [call for call in walk.aws.calls if call["Action"] == "CreateChangeSet"][-1]
+        keys = [key for key in call if re.fullmatch(r"Tags\.member\.\d+\.Key", key)]
+        assert {call[key]: call[key.removesuffix("Key") + "Value"] for key in keys} == wanted
+
+    return check
+
+
 def prints(expected):
     def check(walk):
         assert re.fullmatch(expected, walk.printed.strip()), walk.printed
@@ -328,6 +340,10 @@ def file_has(**wanted):
 REFERENCE = "{{resolve:secretsmanager:cambio/github:SecretString:client_secret}}"
 GOOGLE = '[{"name": "google", "client_ids": ["1234.apps.googleusercontent.com"]}]'
 
+KMS_KEYS = {
+    "DataKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d",
+    "KeysKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/4e5f6a7b",
+}
 DOMAIN = {
     "ApiCertificateArn": "arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d",
     "HostedZoneId": "Z0123456789ABCDEFGHIJ",
@@ -426,6 +442,24 @@ WALK = [
         deploys(ApiDomain="api.example.com", **DOMAIN, **DOCUMENTS_DOMAIN),
         SAM_REFUSED,
     ),
+    # A statement of a key's policy.
+    shown(
+        '{\n  "Effect": "Allow",\n  "Principal": {"Service": "logs.eu-central-1.amazonaws.com"},\n'
+        '  "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],\n'
+        '  "Resource": "*",\n  "Condition": {"ArnLike": {"kms:EncryptionContext:aws:logs:arn": '
+        '"arn:aws:logs:eu-central-1:123456789012:*"}}\n}'
+    ),
+    runs(
+        "sam deploy --parameter-overrides DataKmsKeyArn=arn:aws:kms:eu-central-1:123456789012:key/0a1b2c3d \\\n"
+        "  KeysKmsKeyArn=arn:aws:kms:eu-central-1:123456789012:key/4e5f6a7b",
+        deploys(**KMS_KEYS),
+        SAM_REFUSED,
+    ),
+    runs(
+        "sam deploy --tags team=identity environment=production",
+        tags(team="identity", environment="production"),
+        SAM_REFUSED,
+    ),
     writes('AccessTokenTtl = "600"', file_has(AccessTokenTtl="600")),
     runs("sam deploy", deploys(AccessTokenTtl="600"), SAM_REFUSED),
     runs("sam deploy --parameter-overrides AccessTokenTtl=900", deploys(AccessTokenTtl="900"), SAM_REFUSED),
@@ -519,6 +553,7 @@ def test_the_first_deployments_of_the_pages_are_accepted_by_the_rules():
     assert refusals(template, {**FIRST, "ClientSecretSha256": "0" * 64}) == []
     assert refusals(template, {"ClientSecretSha256": "0" * 64, "OidcProviders": GOOGLE}) == []
     stack = {**FIRST, "ClientSecretSha256": "0" * 64}
+    assert refusals(template, {**stack, **KMS_KEYS}) == []
     assert refusals(template, {**stack, "ApiDomain": "auth.example.com", **DOMAIN}) == []
     assert refusals(template, {**stack, "ApiDomain": "api.example.com", **DOMAIN, **DOCUMENTS_DOMAIN}) == []
 

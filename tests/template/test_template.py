@@ -383,16 +383,23 @@ def only_the_functions_that_sign_or_rotate_can_read_a_private_key(template):
 
 @check
 def a_kms_key_is_used_through_dynamodb_only(template):
-    (policy,) = resources(template, "AWS::IAM::Policy").values()
-    assert policy["Condition"] == "HasKeysKmsKey"
-    (statement,) = statements([policy["Properties"]])
-    assert statement["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
-    assert statement["Resource"] == {"Ref": "KeysKmsKeyArn"}
-    assert statement["Condition"] == {
-        "StringEquals": {"kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}}
-    }
-    on_keys = {role_of(template, functions(template)[f][1])[0] for f, items in ITEMS.items() if "KeysTable" in {t for _, t, _, _ in items}}
-    assert {r["Ref"] for r in policy["Properties"]["Roles"]} == on_keys
+    policies = resources(template, "AWS::IAM::Policy")
+    assert set(policies) == {"KeysKmsKeyUse", "DataKmsKeyUse"}
+    for kind, table in (("Keys", "KeysTable"), ("Data", "Table")):
+        policy = policies[f"{kind}KmsKeyUse"]
+        assert policy["Condition"] == f"Has{kind}KmsKey"
+        (statement,) = statements([policy["Properties"]])
+        assert statement["Action"] == ["kms:Decrypt", "kms:DescribeKey"]
+        assert statement["Resource"] == {"Ref": f"{kind}KmsKeyArn"}
+        assert statement["Condition"] == {
+            "StringEquals": {"kms:ViaService": {"Fn::Sub": "dynamodb.${AWS::Region}.amazonaws.com"}}
+        }
+        users = {f for f, items in ITEMS.items() if table in {t for _, t, _, _ in items}}
+        roles = {role_of(template, functions(template)[f][1])[0] for f in users}
+        assert {r["Ref"] for r in policy["Properties"]["Roles"]} == roles
+        key = template["Resources"][table]["Properties"]["SSESpecification"]["KMSMasterKeyId"]["Fn::If"]
+        assert key == [f"Has{kind}KmsKey", {"Ref": f"{kind}KmsKeyArn"}, NO_VALUE]
+        assert template["Conditions"][f"Has{kind}KmsKey"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": f"{kind}KmsKeyArn"}, ""]}]}
 
 
 @check
@@ -586,8 +593,6 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
     ttl = tables["Table"]["Properties"]["TimeToLiveSpecification"]
     assert ttl == {"AttributeName": "expires_at", "Enabled": True}
     assert "TimeToLiveSpecification" not in tables["KeysTable"]["Properties"]
-    key = tables["KeysTable"]["Properties"]["SSESpecification"]["KMSMasterKeyId"]["Fn::If"]
-    assert key == ["HasKeysKmsKey", {"Ref": "KeysKmsKeyArn"}, {"Ref": "AWS::NoValue"}]
     assert template["Parameters"]["DeletionProtection"]["Default"] == "true"
 
 
@@ -627,6 +632,7 @@ def every_log_has_an_end_and_one_writer(template):
     groups = resources(template, "AWS::Logs::LogGroup")
     for name, group in groups.items():
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}, name
+        assert group["Properties"]["KmsKeyId"] == {"Fn::If": ["HasDataKmsKey", {"Ref": "DataKmsKeyArn"}, NO_VALUE]}, name
     used = {"ApiLogs"}
     for name, properties in functions(template).values():
         # Nothing but the group: a format or level set here would wrap or drop the lines that the function writes.
@@ -748,6 +754,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         ),
         "HostedZoneId": (["", "Z0123456789ABCDEFGHIJ"], ["/hostedzone/Z01", "example.com"]),
         "KeysKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/keys", "0a-1b"]),
+        "DataKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/data", "0a-1b"]),
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
@@ -1336,6 +1343,13 @@ BREAKS = [
     (only_the_functions_that_sign_or_rotate_can_read_a_private_key, drop(statement("MeRole", 2) + "/Condition")),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
+    (a_kms_key_is_used_through_dynamodb_only, drop("DataKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),
+    (a_kms_key_is_used_through_dynamodb_only, drop("DataKmsKeyUse/Properties/Roles/1")),
+    (
+        a_kms_key_is_used_through_dynamodb_only,
+        put("Table/Properties/SSESpecification/KMSMasterKeyId/Fn::If/1", {"Ref": "KeysKmsKeyArn"}),
+    ),
+    (every_log_has_an_end_and_one_writer, drop("ApiLogs/Properties/KmsKeyId")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment", {"Variables": {}})),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment/Variables/CLIENTS", "")),
