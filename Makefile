@@ -36,7 +36,7 @@ test: setup ## Run every test
 	done
 
 .PHONY: test-template
-test-template: ## Check template.yaml, and walk docs/deploy.md to where AWS takes over
+test-template: ## Check template.yaml, and walk docs/deploy.md and docs/restore.md to where AWS takes over
 	@tests/setup.sh python
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template
 
