@@ -4,36 +4,16 @@ use ::admin::{Admin, Cli};
 use clap::Parser as _;
 use reqwest::StatusCode;
 use rotate_keys::{Order, RotateKeys};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shared::config::{self, Environment};
 use tests::{Answer, Service};
 
 const RESTORED: &str = "cambio-restored";
 
-/// Makes an empty table, as DynamoDB does for a restore and as the page does for keys.
-async fn make_table(service: &Service, name: &str, keys: &[(&str, &str)]) {
-    let key = |(name, kind): &(&str, &str)| json!({ "AttributeName": name, "KeyType": kind });
-    let attribute =
-        |(name, _): &(&str, &str)| json!({ "AttributeName": name, "AttributeType": "S" });
-    let body = json!({
-        "TableName": name,
-        "BillingMode": "PAY_PER_REQUEST",
-        "KeySchema": keys.iter().map(key).collect::<Vec<_>>(),
-        "AttributeDefinitions": keys.iter().map(attribute).collect::<Vec<_>>(),
-    });
-    let request = reqwest::Client::new()
-        .post(service.dynamodb.url())
-        .header("X-Amz-Target", "DynamoDB_20120810.CreateTable")
-        .header("Content-Type", "application/x-amz-json-1.0")
-        .body(body.to_string());
-    let answer = request.send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-}
-
 /// Restores `items` into a new table and lets the functions use it, as `ExistingTableName` does. Returns the operator's
 /// command for it.
 async fn restore(service: &mut Service, items: &[Value]) -> Admin {
-    make_table(service, RESTORED, &[("pk", "HASH"), ("sk", "RANGE")]).await;
+    service.make_table(RESTORED, &["pk", "sk"]);
     for item in items {
         service.put(RESTORED, item);
     }
@@ -141,7 +121,7 @@ async fn sessions_go_on_with_new_keys_in_a_new_table() {
     let mut service = Service::start().await;
     let octocat = service.sign_in("octocat").await;
 
-    make_table(&service, "cambio-keys-2", &[("pk", "HASH")]).await;
+    service.make_table("cambio-keys-2", &["pk"]);
     let table = ("KEYS_TABLE_NAME".to_owned(), "cambio-keys-2".to_owned());
     service.variables.extend([table]);
     let env = Environment::of(service.variables.clone());

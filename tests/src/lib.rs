@@ -420,6 +420,26 @@ impl Service {
         self.database.put_item(request).expect("a write");
     }
 
+    /// Makes an empty table whose key is these attributes, without a function.
+    pub fn make_table(&self, name: &str, keys: &[&str]) {
+        let kinds = ["HASH", "RANGE"];
+        let schema: Vec<Value> = keys
+            .iter()
+            .zip(kinds)
+            .map(|(key, kind)| json!({ "AttributeName": key, "KeyType": kind }))
+            .collect();
+        let attributes: Vec<Value> = keys
+            .iter()
+            .map(|key| json!({ "AttributeName": key, "AttributeType": "S" }))
+            .collect();
+        let request = json!({
+            "TableName": name, "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": schema, "AttributeDefinitions": attributes,
+        });
+        let request = serde_json::from_value(request).expect("a request");
+        self.database.create_table(request).expect("a table");
+    }
+
     /// Deletes an item of the main table without a function.
     pub fn delete(&self, item: &Value) {
         let key = json!({ "pk": item["pk"], "sk": item["sk"] });
