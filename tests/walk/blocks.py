@@ -173,8 +173,9 @@ BLOCKS = {
         Walked("{"),
         Walked('curl -s -u "nextjs:$SECRET"'),
     ],
-    # test_blocks.py compares this page with the list of test_deploy.py, which has each of its blocks.
+    # test_blocks.py compares these pages with the lists of tests/template, which have each of their blocks.
     "docs/deploy.md": deploy,
+    "docs/restore.md": deploy,
     "docs/operate.md": [
         Walked("export TABLE_NAME=$(aws"),
         Walked("cargo run -p admin -- users list"),

@@ -13,6 +13,7 @@ from botocore import session
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "template"))
 import test_deploy  # noqa: E402
+import test_restore  # noqa: E402
 from blocks import BLOCKS, Shown, Tested, deploy  # noqa: E402
 from pages import ROOT, blocks, pages, sections  # noqa: E402
 
@@ -59,8 +60,9 @@ def test_a_block_that_comes_goes_or_changes_is_noticed():
     assert "has no block any more" in said(re.sub(r"(?m)^    cambio: ACCESS_TOKEN_TTL.*\n", "", text))
 
 
-def test_the_walk_of_deploy_has_each_block_of_the_page():
-    assert [block.text for block in blocks("docs/deploy.md")] == [text for text, _, _ in test_deploy.WALK]
+@pytest.mark.parametrize(("page", "test"), [("docs/deploy.md", test_deploy), ("docs/restore.md", test_restore)])
+def test_the_walks_of_deploy_and_restore_have_each_block_of_the_page(page, test):
+    assert [block.text for block in blocks(page)] == [text for text, _, _ in test.WALK]
 
 
 TESTED = {(entry.file, entry.contains) for entries in LISTED.values() for entry in entries if isinstance(entry, Tested)}
