@@ -2,7 +2,8 @@
 
 A block that comes, goes or moves needs its line here. A block begins with the text that its line names:
 
-- `Walked`: test_walk.py or test_blocks.py takes it from the page and runs it, or compares it with what is printed;
+- `Walked`: test_walk.py takes it from the page and runs it, or compares it with what a command prints;
+- `Checked`: test_blocks.py takes it from the page and compares it with the code;
 - `Tested`: another test takes it from the page; the file and a text that it contains;
 - `Shown`: nothing here can run or check it, for the reason given. Its whole text is here, so that a change is noticed.
 """
@@ -12,6 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Walked:
+    starts: str
+
+
+@dataclass(frozen=True)
+class Checked:
     starts: str
 
 
@@ -132,14 +138,14 @@ BLOCKS = {
         Tested("// lib/api.ts", "clients/next-auth/test/package.test.mjs", "inReadme('\"openapi-fetch\"')"),
     ],
     "docs/add-a-claim.md": [
-        Walked("/// The display name of the user."),
-        Walked("name: user.name()"),
+        Checked("/// The display name of the user."),
+        Checked("name: user.name()"),
         Walked("cargo test --workspace --test e2e"),
     ],
     "docs/add-a-provider.md": [
         Walked("cargo test --workspace --test e2e"),
         Walked("cd clients/next-auth && node --test"),
-        Walked("(<name>::KIND"),
+        Checked("(<name>::KIND"),
         Walked("cargo test --workspace --test e2e"),
         Tested("python3 tests/guards/guards.py --check", "Makefile", "python3 tests/guards/guards.py --check"),
     ],
@@ -148,7 +154,7 @@ BLOCKS = {
         route("$ perl"),
         route("$ cargo test"),
         route("$ sam validate"),
-        Walked("let start = Start::new"),
+        Checked("let start = Start::new"),
         Shown(
             "cd invoices\nsam build && sam deploy --guided --stack-name invoices",
             "needs an AWS account; test_deploy.py walks `sam build` and `sam deploy --guided` with Cambio's own template",
@@ -160,7 +166,7 @@ BLOCKS = {
         ),
     ],
     "docs/architecture.md": [
-        Walked("Next.js ── next-auth"),
+        Checked("Next.js ── next-auth"),
         Walked("cargo test --workspace --test architecture"),
     ],
     "docs/clients.md": [
@@ -191,7 +197,7 @@ BLOCKS = {
         Walked("01a2204b"),
         Walked("cargo run -p admin -- users delete"),
         Walked("01a2204b"),
-        Walked("{"),
+        Checked("{"),
         Walked("ROTATE=$(aws"),
         Walked("rotate '{}'"),
         Walked('{"changed":false'),
@@ -208,7 +214,7 @@ BLOCKS = {
         Walked("API=$(output ApiUrl)"),
         Walked("aws cloudformation deploy"),
         Walked("aws cloudformation deploy"),
-        Walked('{"GET /orders":"orders:read"'),
+        Checked('{"GET /orders":"orders:read"'),
         tried("HASH=$("),
         tried("export ISSUER"),
         tried("TOKEN=$("),
@@ -259,14 +265,17 @@ BLOCKS = {
         Walked("Error: OIDC_PROVIDERS"),
     ],
     "examples/better-auth/README.md": [
-        Walked("lib/auth.ts"),
+        Checked("lib/auth.ts"),
         Walked("cargo run -- --write-env"),
     ],
     "examples/nextjs/README.md": [
-        Walked("lib/auth.ts"),
+        Checked("lib/auth.ts"),
         Walked("cargo run -- --write-env"),
     ],
     "shared/README.md": [
         release("[dependencies]", "'package = \"cambio\""),
     ],
 }
+
+# The pages with a line for each block.
+LISTED = {page: entries for page, entries in BLOCKS.items() if entries is not deploy}

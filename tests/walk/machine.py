@@ -14,7 +14,7 @@ from pathlib import Path
 from pages import ROOT, Block, blocks
 
 sys.path.insert(0, str(ROOT / "tests"))
-from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
+from tree_copy import copy_dependencies, link_or_copy, mirror, packages, tracked_files  # noqa: E402
 
 # What every Linux has, and the C compiler that Rust needs.
 SYSTEM = """

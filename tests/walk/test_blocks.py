@@ -14,14 +14,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "template"))
 import test_deploy  # noqa: E402
 import test_restore  # noqa: E402
-from blocks import BLOCKS, Shown, Tested, deploy  # noqa: E402
+from blocks import BLOCKS, LISTED, Checked, Shown, Tested  # noqa: E402
 from pages import ROOT, blocks, pages, sections  # noqa: E402
 
-LISTED = {page: entries for page, entries in BLOCKS.items() if entries is not deploy}
+
+TAKEN = set()
 
 
 def take(page, starts):
-    return next(block for block in blocks(page) if block.starts.startswith(starts)).text
+    block = next(block for block in blocks(page) if block.starts.startswith(starts))
+    TAKEN.add(str(block))
+    return block.text
 
 
 def differences(page, found, entries):
@@ -162,3 +165,11 @@ def test_the_policy_of_the_operator_names_actions_of_dynamodb():
 def test_the_scopes_of_routes_are_json():
     scopes = json.loads(take("docs/protect-your-api.md", '{"GET /orders"'))
     assert scopes["GET /orders"] == "orders:read"
+
+
+def test_each_block_that_is_checked_was_taken(request):
+    """Runs last, and with all checks only."""
+    if request.config.option.keyword or any("::" in argument for argument in request.config.args):
+        pytest.skip("not all checks ran")
+    listed = [(block, entry) for page, entries in LISTED.items() for block, entry in zip(blocks(page), entries)]
+    assert {str(block) for block, entry in listed if isinstance(entry, Checked)} == TAKEN

@@ -17,8 +17,8 @@ from cfnlint.decode import cfn_yaml
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "template"))
 import test_deploy  # noqa: E402
-from blocks import BLOCKS, Walked  # noqa: E402
-from machine import NODE, RUST, Machine, shape  # noqa: E402
+from blocks import LISTED, Walked  # noqa: E402
+from machine import NODE, RUST, Machine, link_or_copy, shape  # noqa: E402
 from pages import ROOT, blocks  # noqa: E402
 
 LOCAL = "http://localhost:9000"
@@ -47,7 +47,8 @@ def stop_servers(machine):
 
 def copy_node_modules(machine, folder):
     """What `npm install` has installed here for the same lock file, so that it has less to download."""
-    shutil.copytree(ROOT / folder / "node_modules", machine.clone / folder / "node_modules", symlinks=True)
+    to = machine.clone / folder / "node_modules"
+    shutil.copytree(ROOT / folder / "node_modules", to, symlinks=True, copy_function=link_or_copy)
 
 
 def create_app(machine):
@@ -378,7 +379,7 @@ def test_troubleshooting_a_wrong_setting_is_answered_as_the_page_shows(machine):
 # --- CONTRIBUTING.md, docs/add-a-claim.md, docs/add-a-provider.md -----------------------------------------------------
 
 
-@pytest.mark.parametrize("block", [b for page in BLOCKS for b in blocks(page) if b.starts.startswith("cargo test ")], ids=str)
+@pytest.mark.parametrize("block", [b for page in LISTED for b in blocks(page) if b.starts.startswith("cargo test ")], ids=str)
 def test_each_filter_of_a_page_names_tests(machine, block):
     """`make test-rust` runs all tests; here, cargo lists those that the commands of the pages select."""
     machine.taken.add(block)
@@ -387,8 +388,9 @@ def test_each_filter_of_a_page_names_tests(machine, block):
             continue
         command = without_comment(command)
         filters = command.partition(" -- ")[2].split()
+        command += " --list" if filters else " -- --list"
         options = {"cwd": ROOT, "capture_output": True, "text": True}
-        listed = subprocess.run(["bash", "-c", f"{command} --list"], **options)
+        listed = subprocess.run(["bash", "-c", command], **options)
         assert listed.returncode == 0, listed.stderr
         assert ": test\n" in listed.stdout
         for word in filters:
@@ -454,7 +456,6 @@ def test_each_block_that_is_walked_was_taken(machine, request):
     """Runs last, and with all of the walks only."""
     if request.config.option.keyword or any("::" in argument for argument in request.config.args):
         pytest.skip("not all walks ran")
-    walked = {
-        block for page, entries in BLOCKS.items() for block, entry in zip(blocks(page), entries) if isinstance(entry, Walked)
-    }
-    assert {str(block) for block in walked} == {str(block) for block in machine.taken}
+    listed = [(block, entry) for page, entries in LISTED.items() for block, entry in zip(blocks(page), entries)]
+    walked = {str(block) for block, entry in listed if isinstance(entry, Walked)}
+    assert walked == {str(block) for block in machine.taken}
