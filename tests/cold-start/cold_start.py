@@ -288,6 +288,8 @@ def measure(binaries, cambio):
             figures = {"binary bytes": binary.stat().st_size, "zip bytes": zipped(binary)}
             for scenario in measured or [Event(function)]:
                 settings = settings_of(function, local)
+                if isinstance(scenario, Event) and "CLIENTS" in settings:
+                    settings["CLIENTS"] = CLIENTS
                 figures[scenario.name] = count([binary], settings, scenario)["warm"]
             # The least of several: on a busy machine the read of the keys times out under valgrind, and is repeated.
             figures["init"] = min(count([binary], settings, scenario, warm=1)["init"] for _ in range(INITS))
