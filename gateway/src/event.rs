@@ -9,8 +9,7 @@ use http::{
     header::COOKIE,
     uri::{Parts, PathAndQuery},
 };
-use serde::Deserialize;
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 
 use crate::OtherFormat;
 
@@ -48,8 +47,8 @@ impl Event {
     const VERSION: &str = "2.0";
 
     /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its tokens.
-    pub(crate) fn read(event: Value) -> Result<Self, OtherFormat> {
-        serde_json::from_value(event)
+    pub(crate) fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, OtherFormat> {
+        Self::deserialize(event)
             .ok()
             .filter(|event: &Self| event.version == Self::VERSION)
             .ok_or(OtherFormat)

@@ -14,7 +14,8 @@ pub use response::Response;
 use axum::{Router, body::Body, extract::Request};
 use event::Event;
 use lambda_runtime::{LambdaEvent, service_fn};
-use serde_json::Value;
+use serde::Deserializer;
+use serde_json::value::RawValue;
 use shared::http::{ApiError, Visibility, surface};
 use thiserror::Error;
 use tower::ServiceExt as _;
@@ -33,9 +34,9 @@ pub struct OtherFormat;
 pub async fn run(routes: Router) -> Result<(), Error> {
     let routes = &routes;
     // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
-    // error.
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        answer(routes, event.payload).await
+    // error. `RawValue` and not `Value`: the runtime tracks the path of each member that it parses.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        answer(routes, &*event.payload).await
     }))
     .await
 }
@@ -44,7 +45,10 @@ pub async fn run(routes: Router) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`OtherFormat`], or the body of the answer cannot be read to its end.
-pub async fn answer(routes: &Router, event: Value) -> Result<Response, Error> {
+pub async fn answer<'de>(
+    routes: &Router,
+    event: impl Deserializer<'de>,
+) -> Result<Response, Error> {
     let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
     let response = match event.into_request() {
         Ok(request) => routes.clone().oneshot(request).await?,

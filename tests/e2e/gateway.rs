@@ -45,7 +45,7 @@ fn event(method: &str, path: &str, headers: &Value, body: Option<&str>, is_base6
 }
 
 async fn answer(service: &Service, event: &str) -> (StatusCode, Value) {
-    let event = serde_json::from_str(event).unwrap();
+    let event: Value = serde_json::from_str(event).unwrap();
     let response = gateway::answer(&service.router, event).await.unwrap();
     let status = StatusCode::from_u16(response.status_code).unwrap();
     (
@@ -267,7 +267,10 @@ async fn an_answer_is_one_that_the_events_crate_reads() {
     let service = Service::start().await;
     let answers = |path: &str| {
         let event = event("GET", path, &headers(), None, false);
-        gateway::answer(&service.router, serde_json::from_str(&event).unwrap())
+        gateway::answer(
+            &service.router,
+            serde_json::from_str::<Value>(&event).unwrap(),
+        )
     };
     for path in ["/.well-known/jwks.json", "/me"] {
         let answer = answers(path).await.unwrap();

@@ -6,7 +6,7 @@ mod route_scopes;
 use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     clock::{Clock, Timestamp},
@@ -43,7 +43,7 @@ impl Event {
     const VERSION: &str = "2.0";
 
     /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its token.
-    fn read(event: &Value) -> Result<Self, AuthorizeError> {
+    fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, AuthorizeError> {
         Self::deserialize(event)
             .ok()
             .filter(|event| event.version == Self::VERSION)
@@ -154,7 +154,10 @@ impl Authorizer {
     ///
     /// # Errors
     /// The event has another format, or the keys or the user cannot be read.
-    pub async fn authorize(&self, event: &Value) -> Result<Response, AuthorizeError> {
+    pub async fn authorize<'de>(
+        &self,
+        event: impl Deserializer<'de>,
+    ) -> Result<Response, AuthorizeError> {
         let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
         let mut response = Response::default();
         match self.claims(&event).await {

@@ -2,7 +2,7 @@
 
 use authorizer::Authorizer;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use shared::{clock::Clock, config::Environment, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
@@ -12,9 +12,9 @@ async fn main() -> Result<(), Error> {
     let authorizer = &Authorizer::start(&env, Clock::system()).await?;
     // An error becomes a 5xx of API Gateway, and the request does not pass.
     // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
-    // error.
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        Ok::<_, Error>(authorizer.authorize(&event.payload).await?)
+    // error. `RawValue` and not `Value`: the runtime tracks the path of each member that it parses.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+        Ok::<_, Error>(authorizer.authorize(&*event.payload).await?)
     }))
     .await
 }

@@ -87,6 +87,19 @@ async fn t101_what_is_no_request_is_a_400_of_ours_and_the_function_goes_on() {
         assert_eq!(answer["statusCode"], 200, "{event}");
     }
 
+    for event in [
+        with(&token, "/version", "CANARY".into()),
+        with(&token, "/headers", json!(["CANARY"])),
+        json!("CANARY"),
+    ] {
+        let Outcome::Failure(error) = me.invoke(&event).await else {
+            panic!("an answer to {event}")
+        };
+        let error = error.to_string();
+        assert!(error.contains("payload format 2.0"), "{error}");
+        assert!(!error.contains("CANARY"), "{error}");
+    }
+
     let said = me.stop();
     assert!(!said.contains("panicked"), "{said}");
     assert!(!said.contains("CANARY"), "{said}");
