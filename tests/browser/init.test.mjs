@@ -8,7 +8,7 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, afterEach, before } from "node:test";
@@ -66,7 +66,7 @@ export const { handlers, signIn, signOut, auth } = NextAuth({
   },
 })
 `,
-      "app/api/auth/[...nextauth]/route.ts": `import { handlers } from "@/auth" // Referring to the auth.ts we just created
+      "app/api/auth/[...nextauth]/route.ts": `import { handlers } from "@/auth" // of the auth.ts
 export const { GET, POST } = handlers
 `,
       "proxy.ts": 'export { auth as proxy } from "@/auth"\n',
@@ -118,12 +118,11 @@ let browser;
 
 before(
   setup(async () => {
-    /** @param {string} project */
-    const pack = (project) => {
-      const packed = execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: join(ROOT, project), encoding: "utf8" });
-      return join(folder, packed.trim().split("\n").at(-1) ?? "");
-    };
-    tarballs = { client: pack("clients/next-auth"), cli: pack("clients/cambio") };
+    // As `make package` does.
+    execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: join(ROOT, "clients/next-auth") });
+    execFileSync(process.execPath, ["pack.mjs", "cli", folder], { cwd: join(ROOT, "clients/cambio") });
+    const named = (/** @type {string} */ start) => join(folder, readdirSync(folder).find((name) => name.startsWith(start)) ?? start);
+    tarballs = { client: named("cambio-next-auth-"), cli: named("cambio-cli-") };
     browser = await chromium.launch(CHROMIUM);
   }),
 );

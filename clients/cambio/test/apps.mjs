@@ -454,7 +454,7 @@ export const authOptions: NextAuthOptions = { providers: [], session: { maxAge: 
   "v5-without-a-proxy-in-src": {
     files: {
       ...typescript(V5, { "src/auth.ts": AUTH_V5, "src/app/api/auth/[...nextauth]/route.ts": ROUTE_V5 }),
-      "tsconfig.json": TSCONFIG.replace("./*", "./src/*"),
+      "tsconfig.json": TSCONFIG.replace("./*", "./src/*") /* the alias of create-next-app with src */,
       "bun.lock": "",
     },
   },

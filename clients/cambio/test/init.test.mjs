@@ -172,3 +172,90 @@ for (const [name, section, paths] of SECTIONS) {
     for (const path of paths) assert.deepEqual(lines(readFileSync(join(folder, path), "utf8")), lines(shown[path] ?? ""), path);
   });
 }
+
+/** `cambio init` at a terminal, which python3 opens. @param {string} cwd @param {string} answer */
+function atTerminal(cwd, answer) {
+  const program = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+  const { status, stdout } = spawnSync("python3", ["-c", program, process.execPath, main, "init", "--no-install"], {
+    cwd,
+    input: `${answer}\n`,
+    encoding: "utf8",
+  });
+  return { status, stdout };
+}
+
+test("at a terminal, the command asks, and `y` alone makes the changes", () => {
+  const folder = make("asked", /** @type {App} */ (APPS["v5-quick-start"]));
+  const before = filesOf(folder);
+
+  for (const answer of ["n", "", "yess"]) {
+    const { status, stdout } = atTerminal(folder, answer);
+    assert.equal(status, 1);
+    assert.match(stdout, /Make these changes\? \[y\/N\] .*Nothing was changed\.\s*$/s);
+    assert.deepEqual(filesOf(folder), before);
+  }
+
+  const { status, stdout } = atTerminal(folder, "y");
+  assert.equal(status, 0, stdout);
+  assert.ok(stdout.includes("\u001b[32m+  ...options,\u001b"), "the diff has colours");
+  assert.notDeepEqual(filesOf(folder), before);
+});
+
+test("an installation that fails changes no file", () => {
+  const app = /** @type {App} */ (APPS["v4-options-in-lib"]);
+  const folder = make("no-installation", { files: { ...app.files, "package-lock.json": "", ".npmrc": "offline=true\n" } });
+  const before = filesOf(folder);
+
+  const { status, stderr } = init(folder, "--yes"); // the tarball is empty
+
+  assert.equal(status, 2);
+  assert.match(
+    stderr,
+    /cambio: `npm install \.\/cambio-next-auth-0\.1\.0\.tgz` failed; no file of yours was changed\. Run it by hand, then run `cambio init` again\n$/,
+  );
+  const after = filesOf(folder);
+  for (const path of Object.keys(before)) if (path !== "package-lock.json") assert.equal(after[path], before[path], path);
+});
+
+test("without a tarball, the error says how to make one", () => {
+  const folder = make("no-tarball", /** @type {App} */ (APPS["v4-options-in-lib"]));
+  rmSync(join(folder, "cambio-next-auth-0.1.0.tgz"));
+
+  const { status, stderr } = init(folder, "--yes");
+
+  assert.equal(status, 2);
+  assert.equal(
+    stderr,
+    `cambio: @cambio/next-auth is not on npm yet, and this folder has no cambio-next-auth-*.tgz. In a clone of Cambio, run \`make package APP=${folder}\`, or name the file with --package\n`,
+  );
+});
+
+test("the command warns if `git checkout` would not undo it alone", () => {
+  const app = /** @type {App} */ (APPS["v5-quick-start"]);
+  const folder = make("dirty", app);
+  const warning = () =>
+    init(folder, "--no-install")
+      .stdout.split("\n")
+      .filter((line) => /^(Warning|To undo)/.test(line));
+  assert.deepEqual(warning(), ["To undo: `git checkout .`"]);
+
+  writeFileSync(join(folder, "notes.txt"), "");
+  assert.deepEqual(warning(), ["Warning: the git tree is not clean (1 file). Commit first, to see the changes of this command alone."]);
+
+  writeFileSync(join(folder, "auth.ts"), `// mine\n${app.files["auth.ts"]}`);
+  assert.deepEqual(warning(), ["Warning: auth.ts is not committed as it is now; `git checkout` would undo your own changes too. Commit first."]);
+
+  rmSync(join(folder, ".git"), { recursive: true });
+  assert.deepEqual(warning(), ["Warning: this folder is not in a git repository, so the changes cannot be undone with `git checkout`."]);
+});
+
+test("a wrong option is an error, and the help lists each one", () => {
+  const folder = make("options", { files: {} });
+  const wrong = init(folder, "--force");
+  assert.equal(wrong.status, 2);
+  assert.match(wrong.stderr, /^cambio: Unknown option '--force'/);
+
+  const { status, stdout } = init(folder, "--help");
+  assert.equal(status, 0);
+  for (const option of ["--yes", "--package <spec>", "--no-install", "--config <file>", "--help"]) assert.ok(stdout.includes(`\n  ${option} `), option);
+});
