@@ -111,7 +111,7 @@ def month_rows(data):
     services = {"cognito": "Cognito Essentials", "auth0": "Auth0", "clerk": "Clerk Pro", "supabase": "Supabase Pro"}
     rows = [["USD a month, all users active", "Cambio", *services.values(), "supabase/auth on one small instance"]]
     for users in USERS:
-        alone = dollars(self_hosted(prices)) if users <= 100_000 else "needs more"
+        alone = dollars(self_hosted(prices)) if users <= 100_000 else "not computed"
         rows.append([f"{users:,} users", dollars(month(users, data)), *(dollars(rented(name, users, prices)) for name in services), alone])
     return rows
 
@@ -146,6 +146,14 @@ def arithmetic(data):
     return "\n".join(lines)
 
 
+def summary(data):
+    each = {route: sum(per_million(route, *data).values()) for route in MONTH}
+    return (
+        f"- A million refreshes cost {each['refresh']:.2f} USD, a million sign-ins {each['exchange']:.2f} USD, and a million"
+        f" requests to\n  `/me` {each['/me']:.2f} USD. Without requests, only the stored items cost anything."
+    )
+
+
 def sources(prices):
     rows = [["figure", "USD or count", "read at", "on its vendor's page"]]
     for group, entries in prices.items():
@@ -162,6 +170,7 @@ def sources(prices):
 def blocks():
     data = load()
     return {
+        "cost-summary": summary(data),
         "cost": markdown(request_rows(data)),
         "month": markdown(month_rows(data)),
         "arithmetic": arithmetic(data),

@@ -38,9 +38,10 @@ def aligned(rows):
 
 
 def markdown(rows):
-    """A Markdown table. The first column is text, the others are numbers."""
+    """A Markdown table. Columns of numbers are aligned to the right."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
-    rule = "| --- |" + " ---: |" * (len(rows[0]) - 1)
+    is_number = [all(re.fullmatch(r"[\d,.x%USD() to-]*|yes|no|not computed", row[nth]) for row in rows[1:]) for nth in range(len(rows[0]))]
+    rule = "|" + "".join(" ---: |" if numeric else " --- |" for numeric in is_number)
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
@@ -171,7 +172,27 @@ def goals(results):
     return markdown(rows)
 
 
+def summary(results):
+    """The first lines of the page."""
+    routes = results["routes"]
+    cpu = lambda route, candidate: routes[route][candidate]["warm_cpu_us"]["median"] / 1000  # noqa: E731
+    times = lambda route, candidate, metric: number(routes[route][candidate]["ratios"][metric]["median"], 2)  # noqa: E731
+    said = [
+        f"A warm `GET /me` takes {number(cpu('/me', 'cambio'), 2)} ms of CPU time, and a refresh"
+        f" {number(cpu('refresh', 'cambio'), 2)} ms. The same routes in Node take {times('/me', 'node', 'warm_cpu_us')} and"
+        f" {times('refresh', 'node', 'warm_cpu_us')} times as much, and in Python {times('/me', 'python', 'warm_cpu_us')}"
+        f" and {times('refresh', 'python', 'warm_cpu_us')} times.",
+        f"A cold start of `me` takes {number(routes['/me']['cambio']['cold_cpu_ms']['median'], 2)} ms of CPU time up to the"
+        f" first answer; in Node {times('/me', 'node', 'cold_cpu_ms')} times as much, and in Python"
+        f" {times('/me', 'python', 'cold_cpu_ms')} times.",
+        f"`me` needs {number(routes['/me']['cambio']['rss_mib']['median'], 2)} MiB of memory, and its package has"
+        f" {results['zip_bytes']['me']['cambio'] / 2**20:.1f} MiB.",
+    ]
+    return "\n".join("- " + wrapped(line, 118).replace("\n", "\n  ") for line in said)
+
+
 BLOCKS = {
+    "summary": summary,
     "conditions": lambda results: wrapped(conditions(results)),
     "warm": warm,
     "cold": cold,
@@ -240,8 +261,9 @@ def write(results):
     """Writes the results, the picture, and the blocks of the page."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     PICTURE.write_text(picture(results))
-    PAGE.write_text(fill(PAGE.read_text(), {name: block(results) for name, block in BLOCKS.items()}))
-    print(f"wrote {RESULTS.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)} and {PAGE.relative_to(ROOT)}")
+    print(f"wrote {RESULTS.relative_to(ROOT)} and {PICTURE.relative_to(ROOT)}")
+    keys = json.loads((ROOT / "bench/keys.json").read_text())
+    write_blocks({**{name: block(results) for name, block in BLOCKS.items()}, **keys_blocks(results, keys)})
 
 
 # --- Power and keys ---------------------------------------------------------------------------------------------------
@@ -274,9 +296,29 @@ def keys_rows(keys):
     return rows
 
 
+def parts(results, keys):
+    """The parts of a request in instructions, as differences between functions that do more and more."""
+    warm = {name: count["warm"] / 1000 for name, count in results["instructions"].items()}
+    signed = {kind: taken["instructions"]["refresh"] / 1000 for kind, taken in keys.items()}
+    rows = [
+        ["part", "thousand instructions", "measured as"],
+        ["`lambda_http`: poll, event, answer", warm["lambda_http"], "the no-op function"],
+        ["the check of an access token", warm["authorizer"] - warm["lambda_http"], "authorizer, less the no-op function"],
+        ["`/me`: the read of user and session, routing, the answer", warm["/me"] - warm["authorizer"], "`/me`, less the authorizer"],
+        ["refresh: all but an RSA signature", signed["Ed25519"], "a refresh with an Ed25519 key"],
+        ["refresh: an RSA-2048 signature in place of that", signed["RSA-2048"] - signed["Ed25519"], "less that with an RSA key"],
+        ["exchange: more than a refresh", warm["exchange"] - warm["refresh"], "exchange, less the refresh"],
+    ]
+    return markdown([row if isinstance(row[1], str) else [row[0], f"{row[1]:,.0f}", row[2]] for row in rows])
+
+
+def keys_blocks(results, keys):
+    return {"keys": markdown(keys_rows(keys)), "parts": parts(results, keys)}
+
+
 def write_keys(keys):
     (ROOT / "bench/keys.json").write_text(json.dumps(keys, indent=1) + "\n")
-    write_blocks({"keys": markdown(keys_rows(keys))})
+    write_blocks(keys_blocks(json.loads(RESULTS.read_text()), keys))
 
 
 def write_blocks(blocks):

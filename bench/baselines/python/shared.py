@@ -85,6 +85,7 @@ key_set = KeySet()
 
 # --- Access tokens ----------------------------------------------------------------------------------------------------
 
+UNTIMELY = "the access token is not valid yet, or lives too long: compare the clocks of the servers"
 NOT_OURS = "the access token is not one of this issuer: send the access_token of POST /token unchanged"
 REQUIRED = ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "session_version"]
 
@@ -120,12 +121,14 @@ def verified(event, audiences=(AUDIENCE,)):
             issuer=ISSUER,
             options={"require": REQUIRED, "verify_iat": False},
         )
-        if claims["iat"] > now() + 5:
-            raise jwt.InvalidTokenError("issued in the future")
+        if claims["iat"] > now() + 5 or claims["exp"] - claims["iat"] > 3600:
+            raise jwt.ImmatureSignatureError
         return claims
     except jwt.ExpiredSignatureError:
         expired = "the access token has expired: refresh it, or sign in again"
         raise Refusal(401, "invalid_token", expired) from None
+    except jwt.ImmatureSignatureError:
+        raise Refusal(401, "invalid_token", UNTIMELY) from None
     except jwt.InvalidAudienceError:
         other = "the access token is for another API: request one with the audience of this API"
         raise Refusal(401, "invalid_token", other) from None
