@@ -157,7 +157,7 @@ scenario("the page shows the items that each request changed, and keeps them unf
   const generation = refreshed.getByRole("listitem").filter({ has: page.getByText("generation", { exact: true }) });
   await generation.getByText("0 → 1").first().waitFor();
   await refreshed.getByText("added previous").first().waitFor();
-  await refreshed.getByText(/then DynamoDB deletes the item: \d/).waitFor();
+  await signedIn.getByText(/then DynamoDB deletes the item: \d/).waitFor();
 
   await fetch(`${local.url}/.well-known/jwks.json`);
   await request(page, "GET /.well-known/jwks.json").first().waitFor();

@@ -338,7 +338,7 @@ function milliseconds(microseconds) {
 function inWords(seconds) {
   if (seconds >= 172800) return `${Math.floor(seconds / 86400)} days`;
   if (seconds >= 7200) return `${Math.floor(seconds / 3600)} hours`;
-  return `${Math.floor(seconds / 60)} minutes`;
+  return seconds >= 120 ? `${Math.floor(seconds / 60)} minutes` : "a minute";
 }
 
 /** Good enough to recognise one's own devices by. @param {string | null} agent */

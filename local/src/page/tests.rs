@@ -532,6 +532,29 @@ async fn after_a_rotation_both_generations_of_keys_are_published() {
 }
 
 #[tokio::test]
+async fn each_of_several_rotations_in_a_row_lets_the_next_key_sign() {
+    // These keys are made within a millisecond, so that the rotations follow each other within a second.
+    let scene = Scene::with([("SIGNING_KEY_TYPE", "P-256")]).await;
+    let mut browser = Browser::new(&scene);
+    browser.sign_in("octocat").await;
+
+    let mut turns = Vec::new();
+    for _ in 0..3 {
+        let rotated = browser.post("/try/rotate-keys").await.json();
+        let keys = rotated["answer"]["body"]["keys"].as_array().unwrap();
+        let kid_of = |state: &str| {
+            let key = keys.iter().find(|key| key["state"] == state);
+            key.map(|key| key["kid"].clone())
+        };
+        turns.push((kid_of("current"), kid_of("next")));
+    }
+
+    assert_eq!(turns[1].0, turns[0].1);
+    assert_eq!(turns[2].0, turns[1].1);
+    assert!(turns[2].1.is_some() && turns[2].1 != turns[2].0);
+}
+
+#[tokio::test]
 async fn t128_the_items_are_those_of_the_main_table_and_contain_no_secret() {
     let scene = Scene::start().await;
     let mut browser = Browser::new(&scene);
