@@ -15,7 +15,7 @@ export PYTHONPATH :=
 NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs examples/better-auth
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser release logs
+TESTS := template client package rust route interop browser npx release logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -70,6 +70,11 @@ test-browser: ## Sign in with Chromium through the Next.js example and the Lambd
 	@tests/setup.sh
 	cd tests/browser && npm test
 
+.PHONY: test-npx
+test-npx: ## Build the local server as it is published, and run npx cambio dev from the packed tarballs
+	@tests/setup.sh python package
+	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
+
 .PHONY: test-release
 test-release: ## Build the release binaries; check their size, their entropy and a cold start of each
 	python3 tests/cold-start/cold_start.py
@@ -86,10 +91,10 @@ package: ## Build the npm packages, and pack them into the folder APP (by defaul
 	cd clients/cambio && node pack.mjs cli "$(abspath $(or $(APP),.))"
 
 .PHONY: package-server
-package-server: ## Build the local server, and pack its npm package for this machine (or PLATFORM) into APP
+package-server: ## Build the local server, and pack its npm package for this machine into APP
 	@[ -d "$(or $(APP),.)" ] || { echo 'package-server: there is no folder $(APP)' >&2; exit 1; }
 	@tests/setup.sh package
-	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))" $(PLATFORM)
+	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))"
 
 .PHONY: release
 release: ## Release VERSION up to the push of its tag: version, changelog, .ci/run, packages, commit, tag

@@ -23,7 +23,6 @@ const TARGETS = {
 };
 const LICENCES = ["LICENSE-APACHE", "LICENSE-MIT"];
 
-/** @param {string} command @param {string[]} args @param {import("node:child_process").ExecFileSyncOptions} [options] */
 function run(command, args, options) {
   return execFileSync(command, args, { cwd: root, stdio: ["ignore", "pipe", "inherit"], maxBuffer: 2 ** 28, ...options }).toString();
 }
@@ -37,8 +36,9 @@ function buildCli() {
  * @param {string | undefined} platform
  */
 function buildServer(platform) {
-  const target = platform && TARGETS[platform];
-  const command = platform?.startsWith("linux-") ? ["zigbuild", "--target", `${target}.${GLIBC}`] : target ? ["build", "--target", target] : ["build"];
+  let command = ["build"];
+  if (platform?.startsWith("linux-")) command = ["zigbuild", "--target", `${TARGETS[platform]}.${GLIBC}`];
+  else if (platform) command = ["build", "--target", TARGETS[platform]];
   // A panic names its place in the source; the folders of the machine that built it are of no use elsewhere.
   const remapped = [
     [process.env.CARGO_HOME ?? join(homedir(), ".cargo"), "/cargo"],
@@ -49,6 +49,9 @@ function buildServer(platform) {
   const args = [...command, "--locked", "--profile", "dist", "--package", "local", "--message-format", "json-render-diagnostics"];
   const lines = run("cargo", args, { env }).split("\n").filter(Boolean);
   const built = lines.map((line) => JSON.parse(line)).find(({ target, executable }) => target?.name === "cambio" && executable);
+  const needed = new Set(readFileSync(built.executable, "latin1").match(/(?<=GLIBC_2\.)\d+\b/g));
+  const newer = platform ? [...needed].filter((minor) => Number(minor) > Number(GLIBC.split(".")[1])) : [];
+  if (newer.length > 0) throw Error(`the binary for ${platform} needs glibc 2.${newer.join(" and 2.")}; it must run with ${GLIBC}`);
   return built.executable;
 }
 

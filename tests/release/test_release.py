@@ -220,9 +220,9 @@ def test_the_tarball_installs_in_a_fresh_folder_with_the_line_of_the_readme(app)
         assert run("node", "--input-type=module", "-e", script, cwd=app) == (0, "true\n")
 
 
-def test_no_page_installs_the_package_from_npm():
+def test_no_page_installs_a_package_from_npm():
     pages = [ROOT / file for file in release.tracked_files(ROOT) if file.endswith(".md")]
-    assert [page for page in pages if re.search(r"npm install [^\n`]*@cambio/next-auth", page.read_text())] == []
+    assert [page for page in pages if re.search(r"npm install [^\n`]*@cambio/", page.read_text())] == []
 
 
 def test_a_folder_that_is_not_there_is_named():
@@ -231,8 +231,9 @@ def test_a_folder_that_is_not_there_is_named():
     assert code != 0 and "there is no folder /nowhere/at/all" in printed
 
 
-def test_the_package_is_not_published_without_the_address_of_its_repository():
-    code, printed = run("npm", "run", "--silent", "prepublishOnly", cwd=CLIENT)
+@pytest.mark.parametrize("project", ["clients/next-auth", "clients/cambio"])
+def test_the_package_is_not_published_without_the_address_of_its_repository(project):
+    code, printed = run("npm", "run", "--silent", "prepublishOnly", cwd=ROOT / project)
 
     assert code != 0 and "package.json has no repository" in printed
 
@@ -274,10 +275,28 @@ def test_a_tag_alone_publishes_and_only_after_ci():
     assert workflow["permissions"] == {"contents": "read"}
     jobs = workflow["jobs"]
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml" and jobs["build"]["needs"] == "ci"
+    assert jobs["servers"]["needs"] == "ci"
     publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish", json.dumps(job))]
     assert sorted(publishing) == ["crate", "npm"]
-    for name in publishing:
+    for name, needs in {"crate": "build", "npm": ["build", "servers"]}.items():
         # Somebody approves it, and nothing else has the token.
-        assert jobs[name]["environment"] == "release" and jobs[name]["needs"] == "build", name
+        assert jobs[name]["environment"] == "release" and jobs[name]["needs"] == needs, name
     for _, name, step in steps():
         assert "secrets." not in json.dumps(step) or name in publishing, name
+
+
+def test_a_release_builds_the_local_server_for_each_platform_before_the_command_that_needs_it():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    listed = re.search(r"PLATFORMS[^=]+= \[(.+)\];", (ROOT / "clients/cambio/src/platforms.ts").read_text())[1]
+    platforms = re.findall(r'"([\w-]+)"', listed)
+
+    built = {row["platform"]: row["machine"] for row in jobs["servers"]["strategy"]["matrix"]["include"]}
+    assert len(platforms) == 4 and list(built) == platforms
+    for platform, machine in built.items():
+        # Each is built and tried on its own system, and on its own processor.
+        assert machine.startswith("ubuntu" if platform.startswith("linux") else "macos"), platform
+        assert machine.endswith("-arm") == (platform == "linux-arm64")
+        assert machine.endswith("-intel") == (platform == "darwin-x64")
+    (publish,) = [step["run"] for step in jobs["npm"]["steps"] if "npm publish" in step.get("run", "")]
+    order = re.search(r"^for tarball in (.+)$", publish, re.MULTILINE)[1].split()
+    assert order == [f"packages/cambio-{name}.tgz" for name in ("cli-{linux,darwin}-*", "cli-[0-9]*", "next-auth-*")]

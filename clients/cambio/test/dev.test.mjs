@@ -1,4 +1,4 @@
-// `cambio dev`: it runs the binary of this platform's package as if that were started itself, and says what to do without one.
+// `cambio dev`: runs the binary of this platform's package, and says what to do if there is none.
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -13,7 +13,9 @@ const platform = `${process.platform}-${process.arch}`;
 
 /**
  * Installs the package in a fresh folder, with this script as the local server, and returns the path of `main.js`.
- * @param {import("node:test").TestContext} t @param {string | undefined} [server] @param {{ version?: string, mode?: number }} [more]
+ * @param {import("node:test").TestContext} t
+ * @param {string} [server]
+ * @param {{ version?: string, mode?: number }} [more]
  */
 function installed(t, server, { version, mode = 0o755 } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "cambio-dev-"));
