@@ -4,6 +4,7 @@ The binary is that of `make package-server`, with the profile that is published.
 machine; a test fails at the limits of the README only.
 """
 
+import contextlib
 import json
 import os
 import pty
@@ -96,7 +97,7 @@ def test_the_command_s_package_depends_on_that_of_each_platform(tarballs):
     for name in ("LICENSE-APACHE", "LICENSE-MIT"):
         assert files[name] == (ROOT / name).read_bytes()
     assert {"dist/main.js", "dist/dev.js", "README.md"} <= set(files)
-    assert not [name for name in files if name.startswith(("test", "src", "node_modules", "pack", "."))]
+    assert not [name for name in files if name.startswith(("test", "src", "node_modules", "pack.", "."))]
 
 
 def test_the_server_s_package_is_for_this_platform_and_has_the_licences_of_its_crates(server_tarball):
@@ -161,7 +162,8 @@ class Server:
 
     def __exit__(self, *_):
         for pid in self.processes():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self.status is None:
             os.waitpid(self.pid, 0)
         os.close(self.terminal)
@@ -280,29 +282,35 @@ def test_the_environment_of_the_app_is_written_where_the_command_is_run(app):
         assert "The environment of your app is in .env.local." in server.output
 
 
-def test_ctrl_c_stops_the_server_and_nothing_is_left(app):
-    with Server(app) as server:
+NPX = ("npx", "cambio", "dev")
+BIN = ("node_modules/.bin/cambio", "dev")
+
+
+@pytest.mark.parametrize("command", [NPX, BIN], ids=["npx", "bin"])
+def test_ctrl_c_stops_the_server_and_nothing_is_left(app, command):
+    with Server(app, command=command) as server:
         assert len(server.processes()) >= 2
 
         os.write(server.terminal, b"\x03")
 
-        assert server.stopped() == 0
-        assert server.output.count("Stopped.") == 1
+        status = server.stopped()
         server.leaves_nothing()
+        assert server.output.count("Stopped.") == 1
         assert not (app / ".cambio/running.json").exists()
+        # npx itself ends with the signal, whatever the status of the command was.
+        assert status == 0 or (command, status) == (NPX, -signal.SIGINT)
 
 
-@pytest.mark.parametrize("command", [("npx", "cambio", "dev"), ("node_modules/.bin/cambio", "dev")], ids=["npx", "bin"])
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+# npx leaves SIGINT to the terminal, which sends it to all, and passes SIGTERM on.
+@pytest.mark.parametrize("command, name", [(BIN, "SIGINT"), (BIN, "SIGTERM"), (NPX, "SIGTERM")])
 def test_a_signal_to_the_command_alone_stops_the_server_and_nothing_is_left(app, command, name):
     with Server(app, command=command) as server:
         os.kill(server.pid, getattr(signal, name))
 
         status = server.stopped()
         server.leaves_nothing()
-        assert "Stopped." in server.output
-        # npm ends itself with the signal.
-        assert status in ((0,) if command[0] != "npx" else (0, -getattr(signal, name), 128 + getattr(signal, name)))
+        # npx ends before the server does, and with it the terminal.
+        assert command == NPX or (status == 0 and server.output.count("Stopped.") == 1)
 
 
 def test_the_end_of_the_server_is_the_end_of_the_command(app):
