@@ -70,9 +70,8 @@ def server_tarball(tarballs):
 def app(tarballs):
     """A fresh folder, into which the line of the README has installed both packages."""
     (tarballs / "package.json").write_text('{"private": true}')
-    lines = re.findall(r"^ {4}(npm install .+)$", README, re.MULTILINE)
-    assert lines == ["npm install --save-dev ./cambio-cli-*.tgz"]
-    code, out, err = run("bash", "-c", f"{lines[0]} --no-audit --no-fund", cwd=tarballs)
+    (line,) = re.findall(r"^ {4}(npm install --save-dev \./cambio-cli-\*\.tgz)$", README, re.MULTILINE)
+    code, out, err = run("bash", "-c", f"{line} --no-audit --no-fund", cwd=tarballs)
     assert code == 0, out + err
     return tarballs
 
