@@ -211,7 +211,7 @@ for (const { name, install, files, token, made } of QUICK_STARTS) {
 
     assert.ok(commands.length <= MOST_COMMANDS, commands.join("\n"));
     assert.ok(Object.keys(files).length <= MOST_FILES, Object.keys(files).join("\n"));
-    console.log(`${name}: ${commands.length} commands, ${Object.keys(files).length} files, ${seconds.toFixed(0)} s to the first sign-in`);
+    console.log(`${name}: ${commands.length} commands, files: ${Object.keys(files).length}, ${seconds.toFixed(0)} s to the first sign-in`);
     await context.close();
   });
 }
