@@ -40,7 +40,18 @@ function make(name, { files, folder = "." }) {
 
 /** @param {string} cwd @param {string[]} args */
 function git(cwd, ...args) {
-  const settings = ["-c", "user.name=test", "-c", "user.email=test@example.com", "-c", "core.autocrlf=false", "-c", "core.excludesFile=/dev/null"];
+  const settings = [
+    "-c",
+    "user.name=test",
+    "-c",
+    "commit.gpgSign=false",
+    "-c",
+    "user.email=test@example.com",
+    "-c",
+    "core.autocrlf=false",
+    "-c",
+    "core.excludesFile=/dev/null",
+  ];
   return execFileSync("git", [...settings, ...args], { cwd, encoding: "utf8" });
 }
 
