@@ -50,7 +50,7 @@ class Network:
 
     def __init__(self):
         self.enter, self.holder = [], None
-        if sys.platform != "linux":
+        if not (shutil.which("unshare") and shutil.which("nsenter")):
             return
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
