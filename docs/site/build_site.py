@@ -83,9 +83,9 @@ class Book:
         page = f"{folder}/FILES.md"
         if page in self.pages:
             return
-        files = subprocess.run(["git", "ls-files"], cwd=ROOT / folder, check=True, capture_output=True, text=True).stdout
+        tracked = subprocess.run(["git", "ls-files"], cwd=ROOT / folder, check=True, capture_output=True, text=True)
         lines = []
-        for file in files.splitlines():
+        for file in tracked.stdout.splitlines():
             self.copy(f"{folder}/{file}")
             lines.append(f"- [{file}]({file})\n")
         self.write(page, f"# {folder}\n\n{''.join(lines)}")

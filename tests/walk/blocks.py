@@ -157,7 +157,7 @@ BLOCKS = {
         Checked("let start = Start::new"),
         Shown(
             "cd invoices\nsam build && sam deploy --guided --stack-name invoices",
-            "needs an AWS account; test_deploy.py walks `sam build` and `sam deploy --guided` with Cambio's own template",
+            "needs an AWS account; test_deploy.py walks both commands with Cambio's own template",
         ),
         Shown('curl -i -H "authorization: Bearer $TOKEN" "$URL"', "needs the deployed function"),
         Shown(

@@ -50,7 +50,7 @@ class Network:
 
     def __init__(self):
         self.enter, self.holder = [], None
-        if sys.platform != "linux":
+        if not (shutil.which("unshare") and shutil.which("nsenter")):
             return
         user = [] if os.geteuid() == 0 else ["--map-root-user"]
         options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
@@ -168,7 +168,9 @@ class Machine:
         self.taken.add(found[0])
         return found[0]
 
-    def run(self, command: str, folder: Path | None = None, online: bool = False, fails: bool = False, **more: str) -> str:
+    def run(
+        self, command: str, folder: Path | None = None, online: bool = False, fails: bool = False, **more: str
+    ) -> str:
         """Runs a command or a block to its end, and returns what it prints, with its errors if it `fails`.
 
         The variables that it sets stay for the next one.
@@ -206,7 +208,8 @@ class Machine:
 
     def get(self, url: str, *options: str) -> str:
         """Returns the status and the body that `url` answers, or nothing."""
-        command = [*self.network.enter, shutil.which("curl"), "-s", "--max-time", "60", "-w", "\n%{http_code}", *options, url]
+        curl = [shutil.which("curl"), "-s", "--max-time", "60", "-w", "\n%{http_code}"]
+        command = [*self.network.enter, *curl, *options, url]
         done = subprocess.run(command, capture_output=True, text=True)
         body, _, status = done.stdout.rpartition("\n")
         return "" if status in ("", "000") else f"{status} {body}"

@@ -59,7 +59,7 @@ def test_a_block_that_comes_goes_or_changes_is_noticed():
 
     assert "has no line for this block" in said(f"{text}\n    echo new\n")
     assert "has no line for this block" in said(f"{text}\n1. Do:\n\n   ```sh\n   echo new\n   ```\n")
-    assert "in the place of this block" in said(text.replace("       sam deploy\n", "       sam deploy --guided\n").replace("sam deploy --g", "sam build --g"))
+    assert "in the place of this block" in said(text.replace("       sam deploy\n", "       sam build\n"))
     assert "has no block any more" in said(re.sub(r"(?m)^    cambio: ACCESS_TOKEN_TTL.*\n", "", text))
 
 

@@ -55,10 +55,7 @@ def test_the_versions_are_those_that_the_project_needs():
 def test_the_command_of_the_container_builds_what_cargo_run_runs():
     command = CONTAINER["postCreateCommand"].split()
     assert command[:3] == ["cargo", "build", "--bin"]
-    listed = subprocess.run(
-        ["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
-    binaries = {
-        target["name"] for package in json.loads(listed)["packages"] for target in package["targets"] if "bin" in target["kind"]
-    }
-    assert set(command[3:]) <= binaries
+    metadata = ["cargo", "metadata", "--no-deps", "--format-version", "1"]
+    listed = subprocess.run(metadata, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    targets = [target for package in json.loads(listed)["packages"] for target in package["targets"]]
+    assert set(command[3:]) <= {target["name"] for target in targets if "bin" in target["kind"]}

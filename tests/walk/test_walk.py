@@ -211,7 +211,9 @@ def test_clients_each_kind_of_client_is_accepted_as_the_page_says(machine):
     assert answer["user"]["identities"][0]["subject"] == "17"
 
 
-@pytest.mark.parametrize(("heading", "member"), [("E-mail and credentials", "vouches"), ("A private key instead of the secret", "jwks")])
+@pytest.mark.parametrize(
+    ("heading", "member"), [("E-mail and credentials", "vouches"), ("A private key instead of the secret", "jwks")]
+)
 def test_package_the_commands_make_keys_that_cambio_accepts(machine, heading, member):
     page = "clients/next-auth/README.md"
     machine.install(*RUST, *NODE)
@@ -379,7 +381,10 @@ def test_troubleshooting_a_wrong_setting_is_answered_as_the_page_shows(machine):
 # --- CONTRIBUTING.md, docs/add-a-claim.md, docs/add-a-provider.md -----------------------------------------------------
 
 
-@pytest.mark.parametrize("block", [b for page in LISTED for b in blocks(page) if b.starts.startswith("cargo test ")], ids=str)
+CARGO_TESTS = [block for page in LISTED for block in blocks(page) if block.starts.startswith("cargo test ")]
+
+
+@pytest.mark.parametrize("block", CARGO_TESTS, ids=lambda block: f"{block.page}-{block.line}")
 def test_each_filter_of_a_page_names_tests(machine, block):
     """`make test-rust` runs all tests; here, cargo lists those that the commands of the pages select."""
     machine.taken.add(block)
@@ -441,7 +446,8 @@ def test_contributing_and_operate_the_functions_run_in_the_lambda_runtime(machin
     assert report(answers(machine.take(page, "rotate '{\"rotate\":\"now\"}'").text)) == shows('{"changed":true')
     current, following = (key["kid"] for key in first["keys"])
     # "Revoke the next key first", then the current one.
-    revoked = answers(machine.take(page, "rotate '{\"revoke\":\"<kid of").text.replace("<kid of the next key>", following))
+    revoke = machine.take(page, "rotate '{\"revoke\":\"<kid of").text
+    revoked = answers(revoke.replace("<kid of the next key>", following))
     assert following not in [key["kid"] for key in revoked["keys"]]
     revoked = answers(machine.take(page, "rotate '{\"revoke\":\"<kid>").text.replace("<kid>", current))
     assert report(revoked) == shows('{"changed":true')
