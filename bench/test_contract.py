@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import jwt
@@ -13,6 +14,7 @@ from instructions import built
 from runtime import Function, request
 from scenarios import CLIENT, FORM, Provider, body, exchange_event, form
 from services import Services
+from tls import dynamodb
 
 FUNCTIONS = ["me", "token-exchange", "authorizer"]
 
@@ -94,8 +96,53 @@ def test_me_refuses_a_token_with_another_signature_or_type(functions, signed_in)
     header, claims, signature = signed_in["access_token"].split(".")
     changed = "A" if signature[0] != "A" else "B"
     assert_same(functions, "me", get_me(f"{header}.{claims}.{changed}{signature[1:]}"), 401)
-    unsigned = jwt.encode(jwt.decode(signed_in["access_token"], options={"verify_signature": False}), None, algorithm="none")
+    unsigned = jwt.encode(
+        jwt.decode(signed_in["access_token"], options={"verify_signature": False}), None, algorithm="none"
+    )
     assert_same(functions, "me", get_me(unsigned), 401)
+
+
+@pytest.fixture(scope="session")
+def signing_key(local):
+    """The private key of the development keys that signs."""
+    client = dynamodb(local)
+    table = local["KEYS_TABLE_NAME"]
+    key_set = client.get_item(TableName=table, Key={"pk": {"S": "KEYSET"}})["Item"]["keys"]["L"]
+    signs = [key["M"] for key in key_set if int(key["M"]["sign_from"]["N"]) <= time.time()]
+    current = max(signs, key=lambda key: int(key["sign_from"]["N"]))
+    item = client.get_item(TableName=table, Key={"pk": {"S": f"KEY#{current['kid']['S']}"}})["Item"]
+    return current["kid"]["S"], item["private_key"]["S"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "header", "status"),
+    [
+        ({}, {}, 200),
+        ({}, {"typ": "JWT"}, 401),
+        ({}, {"kid": "unknown"}, 401),
+        ({"aud": "https://other.example.com"}, {}, 401),
+        ({"iss": "https://other.example.com"}, {}, 401),
+        ({"exp": 1}, {}, 401),
+        ({"iat": 10}, {}, 401),
+        ({"exp": 5_000_000_000}, {}, 401),
+        ({"nbf": 5_000_000_000}, {}, 401),
+        ({"session_version": 7}, {}, 401),
+        ({"sid": "AAAAAAAAAAAAAAAAAAAAAA"}, {}, 401),
+    ],
+    ids=str,
+)
+def test_a_token_with_another_claim_or_header_gets_the_same_answer(
+    functions, signed_in, signing_key, claims, header, status
+):
+    """Signed with the right key. `iat` is in seconds from now."""
+    kid, key = signing_key
+    issued = jwt.decode(signed_in["access_token"], options={"verify_signature": False})
+    changed = {name: int(time.time()) + value if name == "iat" else value for name, value in claims.items()}
+    token = jwt.encode({**issued, **changed}, key, algorithm="RS256", headers={"typ": "at+jwt", "kid": kid, **header})
+    assert_same(functions, "me", get_me(token), status)
+    decision = assert_same(functions, "authorizer", request("GET", "/orders", {"authorization": f"Bearer {token}"}))
+    # The authorizer reads no session.
+    assert decision["isAuthorized"] is (status == 200 or "session_version" in claims or "sid" in claims)
 
 
 def test_me_refuses_a_token_of_a_session_that_has_ended(functions, signed_in):
@@ -127,8 +174,9 @@ def comparable(answer, local):
     assert claims["exp"] - claims["iat"] == given["expires_in"]
     own = {name: value for name, value in claims.items() if name not in ("iat", "exp", "jti")}
     assert given.pop("refresh_token").startswith("cbr_")
-    expires_in = given.pop("refresh_token_expires_in")
-    return {**given, "claims": own, "header": jwt.get_unverified_header(token), "idle": expires_in // 100}
+    # Thirty days, less the seconds since the write.
+    assert 2_591_980 <= given.pop("refresh_token_expires_in") <= 2_592_000
+    return {**given, "claims": own, "header": jwt.get_unverified_header(token)}
 
 
 def test_a_refresh_gives_the_same_answer_and_each_accepts_the_tokens_of_the_others(functions, local, signed_in):
@@ -155,7 +203,9 @@ def test_each_detects_a_copy_of_a_refresh_token_and_ends_the_session(functions, 
         signed_in = body(functions["cambio"]["token-exchange"].invoke(exchange_event(Provider(local))))
         copied, last = signed_in["refresh_token"], signed_in["refresh_token"]
         for _ in range(2):
-            last = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=last)))["refresh_token"]
+            last = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=last)))[
+                "refresh_token"
+            ]
         refused = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=copied)), 400)
         assert "used before" in refused["error_description"], name
         # The session is over for the newest token too, whichever function is asked.

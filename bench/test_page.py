@@ -35,11 +35,12 @@ def test_the_table_of_memory_sizes_is_that_of_its_results():
         assert block(name) == text + "\n"
 
 
-def test_the_table_of_keys_is_that_of_its_results():
-    assert block("keys") == report.markdown(report.keys_rows(read("keys.json"))) + "\n"
+def test_the_tables_of_keys_and_of_parts_are_those_of_their_results():
+    for name, text in report.keys_blocks(read("results.json"), read("keys.json")).items():
+        assert block(name) == text + "\n"
 
 
-@pytest.mark.parametrize("name", ["cost", "month", "arithmetic", "prices"])
+@pytest.mark.parametrize("name", ["cost-summary", "cost", "month", "arithmetic", "prices"])
 def test_the_costs_follow_from_the_measured_files_and_the_prices(name):
     assert block(name) == cost.blocks()[name] + "\n"
 

@@ -156,15 +156,20 @@ def port_of(url):
     return int(url.rstrip("/").rpartition(":")[2])
 
 
-def deploy_keys(settings):
-    """Renames the development keys of `cambio services` to keys of a deployment, which a deployed function needs."""
-    client = boto3.client(
+def dynamodb(settings):
+    """A client of the embedded DynamoDB."""
+    return boto3.client(
         "dynamodb",
         endpoint_url=settings["AWS_ENDPOINT_URL_DYNAMODB"],
         region_name=settings["AWS_REGION"],
         aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
     )
+
+
+def deploy_keys(settings):
+    """Renames the development keys of `cambio services` to keys of a deployment, which a deployed function needs."""
+    client = dynamodb(settings)
     table = settings["KEYS_TABLE_NAME"]
     key_set = client.get_item(TableName=table, Key={"pk": {"S": "KEYSET"}})["Item"]
     for published in key_set["keys"]["L"]:

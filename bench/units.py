@@ -11,9 +11,6 @@ import argparse
 import json
 import sys
 import tempfile
-import threading
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,10 +18,11 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "tests/cold-sta
 from candidates import HANDLERS  # noqa: E402
 from cold_start import build, settings_of  # noqa: E402
 from instructions import built, pairs  # noqa: E402
+from meter import Meter  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
 from scenarios import SCENARIOS, Exchange, Provider, body, sign_in  # noqa: E402
 from services import Services  # noqa: E402
-from tls import port_of  # noqa: E402
+from tls import dynamodb  # noqa: E402
 
 REQUESTS = 10
 WRITES = {"PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"}
@@ -48,50 +46,6 @@ class SignUp(Exchange):
             raise Failure(f"a new login is no new user: {answer.body[:2000]}")
 
 
-class Meter(ThreadingHTTPServer):
-    """Forwards calls to DynamoDB, and adds up their capacity units."""
-
-    daemon_threads = True
-
-    def __init__(self, port):
-        super().__init__(("127.0.0.1", 0), MeterHandler)
-        self.port, self.calls = port, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, *_):
-        pass  # a function was killed
-
-    def take(self):
-        """The calls since the last time: [(operation, units)]."""
-        taken, self.calls = self.calls, []
-        return taken
-
-
-class MeterHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self):
-        call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        call["ReturnConsumedCapacity"] = "TOTAL"
-        backend = HTTPConnection("127.0.0.1", self.server.port)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
-        backend.request("POST", self.path, json.dumps(call), headers)
-        answer = backend.getresponse()
-        content = answer.read()
-        backend.close()
-        consumed = json.loads(content).get("ConsumedCapacity")
-        for one in consumed if isinstance(consumed, list) else [consumed] if consumed else []:
-            self.server.calls.append((self.headers["X-Amz-Target"].rpartition(".")[2], one["CapacityUnits"]))
-        self.send_response(answer.status)
-        self.send_header("Content-Type", "application/x-amz-json-1.0")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
 def measure(binary, settings, scenario, meter, requests=REQUESTS):
     with Function([binary], settings, scenario.name) as function:
         scenario.check(function.invoke(scenario.event()))
@@ -107,7 +61,9 @@ def measure(binary, settings, scenario, meter, requests=REQUESTS):
         calls = meter.take()
         total = lambda writes: sum(units for operation, units in calls if (operation in WRITES) == writes)  # noqa: E731
         return {
-            "calls": {one: sum(one == other for other, _ in calls) / requests for one in sorted({name for name, _ in calls})},
+            "calls": {
+                one: sum(one == other for other, _ in calls) / requests for one in sorted({name for name, _ in calls})
+            },
             "write_units": total(True) / requests,
             "read_units": total(False) / requests,
             "log_bytes": round((len(function.logged()) - logged) / requests),
@@ -117,15 +73,6 @@ def measure(binary, settings, scenario, meter, requests=REQUESTS):
 
 def item_bytes(settings):
     """The average bytes of the items of a user: by DynamoDB's rules, the names and the values."""
-    import boto3
-
-    client = boto3.client(
-        "dynamodb",
-        endpoint_url=settings["AWS_ENDPOINT_URL_DYNAMODB"],
-        region_name=settings["AWS_REGION"],
-        aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],
-    )
 
     def size(value):
         ((kind, inner),) = value.items()
@@ -146,7 +93,7 @@ def item_bytes(settings):
                 return len(inner.encode())
 
     kinds = {}
-    for item in client.scan(TableName=settings["TABLE_NAME"])["Items"]:
+    for item in dynamodb(settings).scan(TableName=settings["TABLE_NAME"])["Items"]:
         kind = item["sk"]["S"].partition("#")[0].lower()
         kinds.setdefault(kind, []).append(100 + sum(len(name) + size(value) for name, value in item.items()))
     return {kind: round(sum(sizes) / len(sizes)) for kind, sizes in sorted(kinds.items())}
@@ -154,7 +101,9 @@ def item_bytes(settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     arguments = parser.parse_args()
@@ -162,8 +111,8 @@ def main():
     binaries = built(pairs(arguments.binary), list(HANDLERS))
     cambio = arguments.cambio.resolve() if arguments.cambio else build("local", "cambio")[0]
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {}) as local:
-        meter = Meter(port_of(local["AWS_ENDPOINT_URL_DYNAMODB"]))
-        metered = {**local, "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{meter.server_port}"}
+        meter = Meter(local)
+        metered = meter.settings
         provider = Provider(local)
         signed_in = sign_in(binaries["token-exchange"], settings_of("token-exchange", local), provider)
         units = {"routes": {}}

@@ -89,6 +89,7 @@ export const signingKey = async () => {
 
 // --- Access tokens ---
 
+const UNTIMELY = "the access token is not valid yet, or lives too long: compare the clocks of the servers";
 const NOT_OURS = "the access token is not one of this issuer: send the access_token of POST /token unchanged";
 
 /** An answer other than success. */
@@ -127,13 +128,15 @@ export const verified = async (event, audiences = [AUDIENCE]) => {
       },
       { issuer: ISSUER, audience: audiences, typ: "at+jwt", requiredClaims: ["sub", "client_id", "iat", "exp", "jti", "sid", "session_version"] },
     );
-    if (/** @type {number} */ (payload.iat) > now() + 5) throw new errors.JWTInvalid("issued in the future");
+    const { iat = 0, exp = 0 } = payload;
+    if (iat > now() + 5 || exp - iat > 3600) throw new Refusal(401, "invalid_token", UNTIMELY);
     return /** @type {import("jose").JWTPayload & { sub: string, sid: string, client_id: string, session_version: number, exp: number }} */ (payload);
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw new Refusal(401, "invalid_token", "the access token has expired: refresh it, or sign in again");
     if (error instanceof errors.JWTClaimValidationFailed && error.claim === "aud") {
       throw new Refusal(401, "invalid_token", "the access token is for another API: request one with the audience of this API");
     }
+    if (error instanceof errors.JWTClaimValidationFailed && error.claim === "nbf") throw new Refusal(401, "invalid_token", UNTIMELY);
     if (error instanceof errors.JOSEError) throw new Refusal(401, "invalid_token", NOT_OURS);
     throw error;
   }

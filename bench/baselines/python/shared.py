@@ -20,7 +20,9 @@ ISSUER = os.environ["ISSUER_URL"]
 AUDIENCE = os.environ.get("TOKEN_AUDIENCE") or ISSUER
 KEYS_TABLE = os.environ["KEYS_TABLE_NAME"]
 
-dynamodb = boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 3}, connect_timeout=0.5, read_timeout=1))
+dynamodb = boto3.client(
+    "dynamodb", config=Config(retries={"total_max_attempts": 3}, connect_timeout=0.5, read_timeout=1)
+)
 # For calls that do not need one another.
 threads = ThreadPoolExecutor(3)
 
@@ -63,7 +65,8 @@ class KeySet:
         if time.monotonic() - self.read_at >= seconds or not self.keys:
             self.keys = self.read("KEYSET")["keys"]
             self.verifying = {
-                key["kid"]: jwt.PyJWK.from_dict(json.loads(key["jwk"]), ALGORITHMS[key["key_type"]]) for key in self.keys
+                key["kid"]: jwt.PyJWK.from_dict(json.loads(key["jwk"]), ALGORITHMS[key["key_type"]])
+                for key in self.keys
             }
             self.read_at = time.monotonic()
         return self
@@ -85,6 +88,7 @@ key_set = KeySet()
 
 # --- Access tokens ----------------------------------------------------------------------------------------------------
 
+UNTIMELY = "the access token is not valid yet, or lives too long: compare the clocks of the servers"
 NOT_OURS = "the access token is not one of this issuer: send the access_token of POST /token unchanged"
 REQUIRED = ["iss", "aud", "sub", "client_id", "iat", "exp", "jti", "sid", "session_version"]
 
@@ -120,12 +124,14 @@ def verified(event, audiences=(AUDIENCE,)):
             issuer=ISSUER,
             options={"require": REQUIRED, "verify_iat": False},
         )
-        if claims["iat"] > now() + 5:
-            raise jwt.InvalidTokenError("issued in the future")
+        if claims["iat"] > now() + 5 or claims["exp"] - claims["iat"] > 3600:
+            raise jwt.ImmatureSignatureError
         return claims
     except jwt.ExpiredSignatureError:
         expired = "the access token has expired: refresh it, or sign in again"
         raise Refusal(401, "invalid_token", expired) from None
+    except jwt.ImmatureSignatureError:
+        raise Refusal(401, "invalid_token", UNTIMELY) from None
     except jwt.InvalidAudienceError:
         other = "the access token is for another API: request one with the audience of this API"
         raise Refusal(401, "invalid_token", other) from None
