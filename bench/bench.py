@@ -207,7 +207,7 @@ def conditions(arguments, load):
         "cpu": cpu,
         "cores": os.cpu_count(),
         "load": {"before": load, "after": os.getloadavg()[0]},
-        "kernel": platform.release(),
+        "kernel": ".".join(platform.release().split(".")[:2]),
         "rust": first_line("rustc", "--version"),
         "node": first_line("node", "--version"),
         "python": platform.python_version(),
@@ -225,10 +225,16 @@ def main():
     parser.add_argument("routes", nargs="*", metavar="route", help="/me, refresh, exchange, authorizer (default: all)")
     parser.add_argument("--rounds", type=int, default=5, help="starts of each candidate (default 5)")
     parser.add_argument("--requests", type=int, help="warm requests of each start (default 200, exchange 40)")
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
-    parser.add_argument("--no-instructions", action="store_true", help="do not count instructions, which needs valgrind")
-    parser.add_argument("--output", type=Path, default=ROOT / "target/bench/results.json", help="the file of the results")
+    parser.add_argument(
+        "--no-instructions", action="store_true", help="do not count instructions, which needs valgrind"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "target/bench/results.json", help="the file of the results"
+    )
     parser.add_argument("--write", action="store_true", help="write the results into bench/ and docs/performance.md")
     arguments = parser.parse_args()
     if unknown := [route for route in arguments.routes if route not in SCENARIOS]:

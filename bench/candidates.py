@@ -11,7 +11,11 @@ from runtime import Failure
 BASELINES = Path(__file__).resolve().parent / "baselines"
 NODE, PYTHON = BASELINES / "node", BASELINES / "python"
 # The names of the functions in the baselines.
-HANDLERS = {"me": ("me", "me"), "token-exchange": ("token", "token_exchange"), "authorizer": ("authorizer", "authorizer")}
+HANDLERS = {
+    "me": ("me", "me"),
+    "token-exchange": ("token", "token_exchange"),
+    "authorizer": ("authorizer", "authorizer"),
+}
 
 
 def build_baselines():

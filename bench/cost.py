@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from report import aligned, markdown, write_blocks  # noqa: E402
+from report import aligned, bullets, markdown, write_blocks  # noqa: E402
 
 # The memory of every function in template.yaml, and the architecture that is its default.
 MEMORY, ARCHITECTURE = 256, "arm64"
@@ -32,7 +32,12 @@ MONTH = {"exchange": 1, "refresh": 80, "/me": 80, "authorizer": 240}
 SESSIONS = 2
 USERS = [1_000, 100_000, 1_000_000, 100_000_000]
 GB = 1e9
-NAMES = {"exchange": "sign-in (`POST /token`, exchange)", "refresh": "refresh (`POST /token`)", "/me": "`GET /me`", "authorizer": "authorizer"}
+NAMES = {
+    "exchange": "sign-in (`POST /token`, exchange)",
+    "refresh": "refresh (`POST /token`)",
+    "/me": "`GET /me`",
+    "authorizer": "authorizer",
+}
 
 
 def load():
@@ -112,7 +117,14 @@ def month_rows(data):
     rows = [["USD a month, all users active", "Cambio", *services.values(), "supabase/auth on one small instance"]]
     for users in USERS:
         alone = dollars(self_hosted(prices)) if users <= 100_000 else "not computed"
-        rows.append([f"{users:,} users", dollars(month(users, data)), *(dollars(rented(name, users, prices)) for name in services), alone])
+        rows.append(
+            [
+                f"{users:,} users",
+                dollars(month(users, data)),
+                *(dollars(rented(name, users, prices)) for name in services),
+                alone,
+            ]
+        )
     return rows
 
 
@@ -126,7 +138,7 @@ def arithmetic(data):
         millions = count * users / 1e6
         per_second = count * users / (30 * 24 * 3600)
         lines.append(
-            f"- {NAMES[route]}: {users:,} users x {count} = {millions:,.0f} million a month ({per_second:,.0f} a second on"
+            f"{NAMES[route]}: {users:,} users x {count} = {millions:,.0f} million a month ({per_second:,.0f} a second on"
             f" average) x {each:.2f} USD = {dollars(millions * each)} USD"
         )
     items = units["item_bytes"]
@@ -134,23 +146,27 @@ def arithmetic(data):
     stored = users * per_user / GB
     rate = prices["dynamodb"]["gb_month"]["usd"] + prices["dynamodb"]["backup_gb_month"]["usd"]
     lines.append(
-        f"- Storage and its backup: {users:,} x {per_user:,} bytes (user {items['user']}, identity {items['identity']},"
+        f"Storage and its backup: {users:,} x {per_user:,} bytes (user {items['user']}, identity {items['identity']},"
         f" {SESSIONS} sessions of {items['session']}) = {stored:,.0f} GB x {rate:.2f} USD = {dollars(stored * rate)} USD"
     )
     behind_gateway = sum(count for route, count in MONTH.items() if route != "authorizer") * users
     gateway = prices["api_gateway"]
     saved = (behind_gateway - gateway["cheaper_from"]["value"]) / 1e6
     saved *= gateway["million_requests"]["usd"] - gateway["cheaper_million_requests"]["usd"]
-    lines.append(f"- Less API Gateway's volume price: {dollars(saved)} USD")
-    lines.append(f"- Together: {dollars(month(users, data))} USD, {month(users, data) / users * 100:.2f} cents for each user")
-    return "\n".join(lines)
+    lines.append(f"Less API Gateway's volume price: {dollars(saved)} USD")
+    lines.append(
+        f"Together: {dollars(month(users, data))} USD, {month(users, data) / users * 100:.2f} cents for each user"
+    )
+    return bullets(lines)
 
 
 def summary(data):
     each = {route: sum(per_million(route, *data).values()) for route in MONTH}
-    return (
-        f"- A million refreshes cost {each['refresh']:.2f} USD, a million sign-ins {each['exchange']:.2f} USD, and a million"
-        f" requests to\n  `/me` {each['/me']:.2f} USD. Without requests, only the stored items cost anything."
+    return bullets(
+        [
+            f"A million refreshes cost {each['refresh']:.2f} USD, a million sign-ins {each['exchange']:.2f} USD, and a"
+            f" million requests to `/me` {each['/me']:.2f} USD. Without requests, only the stored items cost anything."
+        ]
     )
 
 
@@ -162,7 +178,11 @@ def sources(prices):
                 value = entry.get("usd", entry.get("value"))
                 shown = f"{value:.10f}".rstrip("0").rstrip(".") if isinstance(value, float) else f"{value:,}"
                 source = entry["source"]
-                link = f"[{source.split('/')[2].removeprefix('www.')}]({source})" if source.startswith("https://") else source
+                link = (
+                    f"[{source.split('/')[2].removeprefix('www.')}]({source})"
+                    if source.startswith("https://")
+                    else source
+                )
                 rows.append([f"{group} {name.replace('_', ' ')}", shown, link, "yes" if entry["confirmed"] else "no"])
     return rows
 

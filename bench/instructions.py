@@ -99,14 +99,18 @@ def measure(routes, binaries, cambio, warm=WARM, profile=None, runs=RUNS):
             function = scenario.function
             kept = profile and Path(profile) / route.strip("/")
             command = [binaries[function]]
-            counts[route] = lowest([count(command, settings[function], scenario, warm, kept, meter) for _ in range(runs)])
+            counts[route] = lowest(
+                [count(command, settings[function], scenario, warm, kept, meter) for _ in range(runs)]
+            )
         return counts
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("routes", nargs="*", metavar="route", help="/me, refresh, exchange, authorizer (default: all)")
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
     parser.add_argument("--warm", type=int, default=WARM, help=f"warm requests of each route (default {WARM})")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"runs of each route (default {RUNS})")

@@ -36,7 +36,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="starts of each candidate with each key (default 5)")
     parser.add_argument("--requests", type=int, default=200, help="warm requests of each start (default 200)")
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
     parser.add_argument("--write", action="store_true", help="write the results into bench/ and docs/performance.md")
     arguments = parser.parse_args()

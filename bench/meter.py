@@ -38,7 +38,9 @@ class MeterHandler(BaseHTTPRequestHandler):
         call = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         call["ReturnConsumedCapacity"] = "TOTAL"
         backend = HTTPConnection("127.0.0.1", self.server.port)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+        headers = {
+            name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")
+        }
         backend.request("POST", self.path, json.dumps(call), headers)
         answer = backend.getresponse()
         content = answer.read()

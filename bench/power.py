@@ -113,7 +113,9 @@ def measure(command, settings, scenario, share, requests):
 def modelled(whole, share):
     """The times of a share of a core, computed from those of a whole core."""
     missing = 1 / share - 1
-    slower = {f"{part}_ms": whole[f"{part}_ms"] + missing * whole[f"{part}_cpu_ms"] for part in ("init", "first", "warm")}
+    slower = {
+        f"{part}_ms": whole[f"{part}_ms"] + missing * whole[f"{part}_cpu_ms"] for part in ("init", "first", "warm")
+    }
     return {**whole, **slower, "billed_ms": math.ceil(slower["warm_ms"])}
 
 
@@ -149,14 +151,25 @@ def run(binaries, local, folder, arguments):
     # Other load makes a start slower and never faster, so the quietest one counts.
     quietest = lambda rounds: {name: min(one[name] for one in rounds) for name in rounds[0]}  # noqa: E731
     if not arguments.model:
-        return {route: {str(memory): quietest(rounds) for memory, rounds in sizes.items()} for route, sizes in taken.items()}
+        return {
+            route: {str(memory): quietest(rounds) for memory, rounds in sizes.items()} for route, sizes in taken.items()
+        }
     whole = {route: quietest([one for rounds in sizes.values() for one in rounds]) for route, sizes in taken.items()}
     return {route: {str(memory): modelled(whole[route], memory / WHOLE_CORE) for memory in MEMORY} for route in taken}
 
 
 def table(power):
     """Rows for the terminal and for the page."""
-    rows = [["route and memory", "init, ms", "first request, ms", "warm request, ms", "if throttled evenly, ms", "cost of a million, USD"]]
+    rows = [
+        [
+            "route and memory",
+            "init, ms",
+            "first request, ms",
+            "warm request, ms",
+            "if throttled evenly, ms",
+            "cost of a million, USD",
+        ]
+    ]
     for route, sizes in power["routes"].items():
         whole = sizes[str(WHOLE_CORE)]
         for memory, taken in sizes.items():
@@ -181,7 +194,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="starts at each memory size (default 5)")
     parser.add_argument("--requests", type=int, default=40, help="warm requests of each start (default 40)")
     parser.add_argument("--model", action="store_true", help="compute the throttling instead of a cgroup quota")
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
     parser.add_argument("--write", action="store_true", help="write the results into bench/ and docs/performance.md")
     arguments = parser.parse_args()

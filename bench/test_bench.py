@@ -25,7 +25,14 @@ def given():
 
 def test_the_bench_measures_every_candidate(tmp_path):
     output = tmp_path / "results.json"
-    command = [sys.executable, HERE / "bench.py", "--rounds=1", "--requests=3", "--no-instructions", f"--output={output}"]
+    command = [
+        sys.executable,
+        HERE / "bench.py",
+        "--rounds=1",
+        "--requests=3",
+        "--no-instructions",
+        f"--output={output}",
+    ]
 
     ran = subprocess.run([*command, *given()], capture_output=True, text=True)
 
@@ -34,7 +41,9 @@ def test_the_bench_measures_every_candidate(tmp_path):
     for route in ("/me", "refresh", "exchange", "authorizer"):
         assert set(results["routes"][route]) == {"cambio", "node", "python"}
         for taken in results["routes"][route].values():
-            assert all(taken[metric]["median"] > 0 for metric in ("init_ms", "p50_ms", "cold_cpu_ms", "warm_cpu_us", "rss_mib"))
+            assert all(
+                taken[metric]["median"] > 0 for metric in ("init_ms", "p50_ms", "cold_cpu_ms", "warm_cpu_us", "rss_mib")
+            )
     assert set(results["routes"]["no-op"]) == {"lambda_http", "poller"}
     assert "warm CPU" in ran.stdout
     # The blocks of the page can be made of what a run writes.

@@ -96,7 +96,9 @@ def test_me_refuses_a_token_with_another_signature_or_type(functions, signed_in)
     header, claims, signature = signed_in["access_token"].split(".")
     changed = "A" if signature[0] != "A" else "B"
     assert_same(functions, "me", get_me(f"{header}.{claims}.{changed}{signature[1:]}"), 401)
-    unsigned = jwt.encode(jwt.decode(signed_in["access_token"], options={"verify_signature": False}), None, algorithm="none")
+    unsigned = jwt.encode(
+        jwt.decode(signed_in["access_token"], options={"verify_signature": False}), None, algorithm="none"
+    )
     assert_same(functions, "me", get_me(unsigned), 401)
 
 
@@ -129,7 +131,9 @@ def signing_key(local):
     ],
     ids=str,
 )
-def test_a_token_with_another_claim_or_header_gets_the_same_answer(functions, signed_in, signing_key, claims, header, status):
+def test_a_token_with_another_claim_or_header_gets_the_same_answer(
+    functions, signed_in, signing_key, claims, header, status
+):
     """Signed with the right key. `iat` is in seconds from now."""
     kid, key = signing_key
     issued = jwt.decode(signed_in["access_token"], options={"verify_signature": False})
@@ -199,7 +203,9 @@ def test_each_detects_a_copy_of_a_refresh_token_and_ends_the_session(functions, 
         signed_in = body(functions["cambio"]["token-exchange"].invoke(exchange_event(Provider(local))))
         copied, last = signed_in["refresh_token"], signed_in["refresh_token"]
         for _ in range(2):
-            last = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=last)))["refresh_token"]
+            last = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=last)))[
+                "refresh_token"
+            ]
         refused = body(running["token-exchange"].invoke(form(grant_type="refresh_token", refresh_token=copied)), 400)
         assert "used before" in refused["error_description"], name
         # The session is over for the newest token too, whichever function is asked.

@@ -61,7 +61,9 @@ def measure(binary, settings, scenario, meter, requests=REQUESTS):
         calls = meter.take()
         total = lambda writes: sum(units for operation, units in calls if (operation in WRITES) == writes)  # noqa: E731
         return {
-            "calls": {one: sum(one == other for other, _ in calls) / requests for one in sorted({name for name, _ in calls})},
+            "calls": {
+                one: sum(one == other for other, _ in calls) / requests for one in sorted({name for name, _ in calls})
+            },
             "write_units": total(True) / requests,
             "read_units": total(False) / requests,
             "log_bytes": round((len(function.logged()) - logged) / requests),
@@ -99,7 +101,9 @@ def item_bytes(settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built")
+    parser.add_argument(
+        "--binary", action="append", default=[], metavar="FUNCTION=PATH", help="a function that is built"
+    )
     parser.add_argument("--cambio", type=Path, help="a `cambio` that is built")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.relative_to(ROOT)}")
     arguments = parser.parse_args()

@@ -7,7 +7,21 @@ from shared import AUDIENCE, Refusal, key_set, log, verified
 key_set.younger_than(300)
 
 AUDIENCES = os.environ["AUDIENCES"].split(",") if os.environ.get("AUDIENCES") else [AUDIENCE]
-OWN = {"iss", "aud", "sub", "client_id", "iat", "auth_time", "exp", "nbf", "jti", "sid", "session_version", "scope", "roles"}
+OWN = {
+    "iss",
+    "aud",
+    "sub",
+    "client_id",
+    "iat",
+    "auth_time",
+    "exp",
+    "nbf",
+    "jti",
+    "sid",
+    "session_version",
+    "scope",
+    "roles",
+}
 
 
 def handler(event, _context):

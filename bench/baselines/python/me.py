@@ -40,7 +40,9 @@ def show(event):
 def problem(refusal):
     headers = {"content-type": "application/problem+json"}
     if refusal.status == 401:
-        error = f', error="invalid_token", error_description="{refusal.message}"' if refusal.code == "invalid_token" else ""
+        error = (
+            f', error="invalid_token", error_description="{refusal.message}"' if refusal.code == "invalid_token" else ""
+        )
         headers["www-authenticate"] = f'Bearer realm="cambio"{error}'
     if refusal.status == 503:
         headers["retry-after"] = "1"

@@ -20,7 +20,9 @@ ISSUER = os.environ["ISSUER_URL"]
 AUDIENCE = os.environ.get("TOKEN_AUDIENCE") or ISSUER
 KEYS_TABLE = os.environ["KEYS_TABLE_NAME"]
 
-dynamodb = boto3.client("dynamodb", config=Config(retries={"total_max_attempts": 3}, connect_timeout=0.5, read_timeout=1))
+dynamodb = boto3.client(
+    "dynamodb", config=Config(retries={"total_max_attempts": 3}, connect_timeout=0.5, read_timeout=1)
+)
 # For calls that do not need one another.
 threads = ThreadPoolExecutor(3)
 
@@ -63,7 +65,8 @@ class KeySet:
         if time.monotonic() - self.read_at >= seconds or not self.keys:
             self.keys = self.read("KEYSET")["keys"]
             self.verifying = {
-                key["kid"]: jwt.PyJWK.from_dict(json.loads(key["jwk"]), ALGORITHMS[key["key_type"]]) for key in self.keys
+                key["kid"]: jwt.PyJWK.from_dict(json.loads(key["jwk"]), ALGORITHMS[key["key_type"]])
+                for key in self.keys
             }
             self.read_at = time.monotonic()
         return self

@@ -52,9 +52,7 @@ PREFIX = "cbr_"
 PAYLOAD = 1 + 16 + 16 + 4 + 16 + 32
 INVALID = "the refresh token is not valid, or its session has ended: sign in again"
 REUSED = "the refresh token was used before, so its session has ended: sign in again"
-UNAUTHENTICATED = (
-    "client authentication failed: compare the client id and the secret with CLIENTS of Cambio, whose log has the reason"
-)
+UNAUTHENTICATED = "client authentication failed: compare the client id and the secret with CLIENTS of Cambio, whose log has the reason"
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
@@ -105,11 +103,20 @@ class RefreshToken:
 
     def text(self):
         session = base64.urlsafe_b64decode(self.session + "==")
-        raw = b"\x01" + uuid.UUID(self.user).bytes + session + self.generation.to_bytes(4, "big") + self.family + self.secret
+        raw = (
+            b"\x01"
+            + uuid.UUID(self.user).bytes
+            + session
+            + self.generation.to_bytes(4, "big")
+            + self.family
+            + self.secret
+        )
         return PREFIX + base64url(raw + binascii.crc32(raw).to_bytes(4, "big"))
 
     def successor(self, nonce):
-        return RefreshToken(self.user, self.session, self.generation + 1, self.family, derive(self.secret, b"next", nonce))
+        return RefreshToken(
+            self.user, self.session, self.generation + 1, self.family, derive(self.secret, b"next", nonce)
+        )
 
 
 def derive(key, purpose, nonce):
@@ -326,7 +333,9 @@ def exchange(client, form):
 
     identity = identify(subject_token)
     key = f"github#{base64url(sha256(GITHUB, chr(0), identity['subject']))}"
-    known = dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": f"IDENTITY#{key}"}, "sk": {"S": "IDENTITY"}}).get("Item", {})
+    known = dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": f"IDENTITY#{key}"}, "sk": {"S": "IDENTITY"}}).get(
+        "Item", {}
+    )
     if "user_id" not in known:
         raise Refusal(400, "access_denied", "this account is not allowed to sign up here")
     user = known["user_id"]["S"]
