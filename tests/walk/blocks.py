@@ -87,6 +87,7 @@ BLOCKS = {
         Walked("cargo test --workspace --lib"),
         Walked("cargo run -- services"),
         Walked("cargo lambda invoke me"),
+        Tested("python3 tests/cold-start/cold_start.py", "tests/cold-start/test_budgets.py", "cold_start.py --all --write"),
         Tested("make release-dry-run", "Makefile", "python3 tests/release/release.py --dry-run $(VERSION)"),
         release("make release VERSION", "def test_a_release_checks_commits_and_tags_and_pushes_nothing"),
         release("Released here.", '"git push --atomic origin" in'),
@@ -100,6 +101,14 @@ BLOCKS = {
         Walked("cargo run -- --write-env ../app/.env.local"),
         Tested("python3 -m venv", "tests/template/test_deploy.py", "def test_the_readme_deploys_as_the_page_does"),
         Walked("Every step gave"),
+    ],
+    "clients/cambio/README.md": [
+        Tested("make package package-server", "tests/npx/test_npx.py", "make package package-server"),
+        Tested("npm install --save-dev", "tests/npx/test_npx.py", "npm install --save-dev"),
+        Tested("npx cambio init", "tests/browser/init.test.mjs", "init --yes"),
+        Tested("npx cambio dev --write-env", "tests/npx/test_npx.py", "npx cambio dev --write-env"),
+        Tested("npx cambio dev demo", "tests/npx/test_npx.py", '"npx cambio dev demo"'),
+        Tested("Every step gave", "tests/npx/test_npx.py", "def test_the_check_of_the_readme_ends_with_the_line_that_it_shows"),
     ],
     "clients/next-auth/README.md": [
         Walked("make package APP=../app"),
