@@ -98,6 +98,11 @@ docs: ## Build the documentation of the crates and of the TypeScript package int
 	cd clients/next-auth && npm run --silent build && npm run --silent docs
 	@echo 'target/doc/shared/index.html, target/doc/next-auth/index.html'
 
+.PHONY: screenshots
+screenshots: ## Make the pictures and the recording of the README: docs/local-page*.png, docs/first-minute*.png
+	@tests/setup.sh npm chromium
+	node tests/browser/screenshots.mjs
+
 .PHONY: guards
 guards: ## Switch each guard off in a copy of the tree, and check that its tests fail without it
 	python3 tests/guards/guards.py
