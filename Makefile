@@ -144,6 +144,11 @@ docs: ## Build the documentation into target/doc: the pages, the crates and the 
 	.venv/bin/python docs/site/build_site.py target/doc/book
 	@echo 'target/doc/book/index.html, target/doc/shared/index.html, target/doc/next-auth/index.html'
 
+.PHONY: screenshots
+screenshots: ## Make the pictures and the recording of the README: docs/local-page*.png, docs/first-minute*.png
+	@tests/setup.sh npm chromium
+	node tests/browser/screenshots.mjs
+
 .PHONY: guards
 guards: ## Switch each guard off in a copy of the tree, and check that its tests fail without it
 	python3 tests/guards/guards.py

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Each link of a Markdown page to a file or a heading of this repository leads to one.
+"""Each link of a Markdown page to a file or a heading of this repository leads to one, and each picture is there.
 
     tests/links.py
 
@@ -53,7 +53,9 @@ def main():
     broken = 0
     count = 0
     for page in pages():
-        for link in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+        pictures = re.findall(r'\b(?:src|srcset)="([^"]+)"', prose(page))
+        for link in links + pictures:
             if re.match(r"[a-z]+:", link):
                 continue
             count += 1

@@ -313,10 +313,18 @@ export async function stopAll() {
   await Promise.all(processes.splice(0).map(stop));
 }
 
-/** A port that was free a moment ago. @returns {Promise<number>} */
-export async function freePort() {
-  const server = net.createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
+/**
+ * A port that was free a moment ago: the preferred one, if possible.
+ * @param {number} [preferred] @returns {Promise<number>}
+ */
+export async function freePort(preferred = 0) {
+  const server = net.createServer().listen(preferred, "127.0.0.1");
+  try {
+    await once(server, "listening");
+  } catch (error) {
+    if (preferred) return freePort();
+    throw error;
+  }
   const { port } = /** @type {net.AddressInfo} */ (server.address());
   server.close();
   return port;

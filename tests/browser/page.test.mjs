@@ -121,6 +121,9 @@ scenario("the page loses an answer, and the repeated refresh gets the same succe
   await page.getByText("The Octocat", { exact: true }).waitFor();
   const first = await claims(page);
   await page.getByText("Try what goes wrong").click();
+  await page.getByRole("button", { name: "Let the token expire" }).click();
+  await says(page, "The access token expired an hour ago");
+  const expired = await claims(page);
 
   const lose = page.getByRole("button", { name: "Lose the next answer" });
   await lose.click();
@@ -129,7 +132,9 @@ scenario("the page loses an answer, and the repeated refresh gets the same succe
   await page.getByRole("button", { name: "Refresh" }).click();
   await says(page, "its answer was lost: the app still has the old token");
   assert.equal(await lose.getAttribute("aria-pressed"), "false");
-  assert.deepEqual(await claims(page), first);
+  assert.deepEqual(await claims(page), expired);
+  await request(page, "POST /token").first().getByText("answer lost").waitFor();
+  await says(page, "its answer was lost: the app still has the old token");
   await page.getByRole("button", { name: "Refresh" }).click();
   await says(page, "the same refresh token as the lost answer");
   const repeated = await claims(page);

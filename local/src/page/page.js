@@ -403,8 +403,10 @@ for (const path of ["me", "refresh", "lose-answer", "expire", "rotate-keys", "di
   const button = find(path);
   button.addEventListener("click", () =>
     act(button, async () => {
-      show(await post(path));
-      if (path === "refresh" && grant) await loadSessions();
+      const view = await post(path);
+      show(view);
+      // After a lost answer, the list would be refused if the token has expired, and that would replace the message.
+      if (path === "refresh" && view.answer?.status === 200) await loadSessions();
     }),
   );
 }
