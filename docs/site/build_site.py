@@ -23,6 +23,7 @@ HERE = Path(__file__).resolve().parent
 MDBOOK = Path(sys.executable).parent / "mdbook"
 MERMAID = ROOT / "tests/browser/node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js"
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+PICTURE = re.compile(r'( src(?:set)?=")([^"\s]+)(")')
 FENCE = re.compile(r"(?ms)^( *)```(\w*)\n(.*?)^ *```$")
 # The documentation of the code, which `make docs` builds beside this site.
 API = {"The crate": "shared/index.html", "The TypeScript package": "next-auth/index.html"}
@@ -92,8 +93,12 @@ class Book:
         self.listed.append((folder, page))
 
     def page(self, path):
-        text = diagrams((ROOT / path).read_text())
-        self.write(path, outside_code(text, lambda part: LINK.sub(lambda m: m[1] + self.link(path, m[2]) + m[3], part)))
+        def linked(part):
+            for pattern in (LINK, PICTURE):
+                part = pattern.sub(lambda m: m[1] + self.link(path, m[2]) + m[3], part)
+            return part
+
+        self.write(path, outside_code(diagrams((ROOT / path).read_text()), linked))
 
     def build(self, to):
         summary = (HERE / "SUMMARY.md").read_text()
@@ -129,8 +134,9 @@ class Links(html.parser.HTMLParser):
             self.anchors.add(anchor)
         if tag == "a" and values.get("href"):
             self.links.append(values["href"])
-        if tag in ("script", "img", "link", "iframe") and (address := values.get("src") or values.get("href")):
-            self.loaded.append(address)
+        if tag in ("script", "img", "link", "iframe", "source"):
+            addresses = (values.get("src") or values.get("href"), values.get("srcset"))
+            self.loaded += [address for address in addresses if address]
 
 
 def broken(folder):
