@@ -1,7 +1,7 @@
 //! Public keys (RFC 7517), and those of others: of a provider that signs ID tokens, or of a client that signs its
 //! assertions.
 
-use std::{collections::BTreeSet, fmt, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{
@@ -10,7 +10,7 @@ use jsonwebtoken::{
 };
 use serde_json::Value;
 
-use crate::jws::Verifier;
+use crate::jws::PublicKey;
 
 const MAX_KID: usize = 256;
 const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
@@ -18,29 +18,6 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 const RSA_EXPONENT: &str = "AQAB";
 /// Members of private and symmetric keys (RFC 7518 §6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-
-/// A public key that verifies signatures.
-#[derive(Clone)]
-pub(crate) struct PublicKey {
-    pub(crate) verifier: Verifier,
-    /// The algorithm that the key names or that follows from its curve.
-    algorithm: Option<Algorithm>,
-}
-
-impl PublicKey {
-    /// A key for one algorithm.
-    pub(crate) fn new(key: DecodingKey, algorithm: Algorithm) -> Self {
-        Self {
-            verifier: Verifier::new(key),
-            algorithm: Some(algorithm),
-        }
-    }
-
-    pub(crate) fn signs_with(&self, algorithm: Algorithm) -> bool {
-        self.verifier.family() == algorithm.family()
-            && self.algorithm.is_none_or(|own| own == algorithm)
-    }
-}
 
 /// The keys of a JWK Set that can verify, each with its `kid`, if it has one.
 #[derive(Clone, Debug, Default)]
@@ -126,10 +103,7 @@ fn read(key: &Value) -> Option<PublicKey> {
         Some(name) => Some(serde_json::from_value::<Algorithm>(name.clone()).ok()?),
     };
     let key = DecodingKey::from_jwk(&jwk).ok()?;
-    let key = PublicKey {
-        verifier: Verifier::new(key),
-        algorithm: of_its_kind.or(named),
-    };
+    let key = PublicKey::new(key, of_its_kind.or(named));
     // The named algorithm must fit the type of the key.
     named
         .is_none_or(|named| key.signs_with(named))
@@ -153,12 +127,6 @@ fn bits(modulus: &[u8]) -> Option<usize> {
 fn is_of_size(coordinate: &str, size: usize) -> bool {
     let decoded = URL_SAFE_NO_PAD.decode(coordinate);
     decoded.is_ok_and(|bytes| bytes.len() == size)
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PublicKey").finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Duration};
 
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, RsaPublicKeyComponents};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::Number;
 
-use crate::{clock::Timestamp, jwk::PublicKey};
+use crate::clock::Timestamp;
 
 /// Members of a header that bring a key, or change what is signed (RFC 8725 §3.10).
 const FORBIDDEN: [&str; 8] = ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
@@ -67,12 +67,14 @@ pub(crate) struct Inspected<'t, H> {
     signature: Vec<u8>,
 }
 
-/// A public key that is parsed once, for the algorithm that it first verifies with.
+/// A public key that verifies signatures. It is parsed once, for the algorithm that it first verifies with.
 ///
 /// `jsonwebtoken` parses a public key for each signature. Kept, an RSA key also keeps what its arithmetic needs.
 #[derive(Clone)]
-pub(crate) struct Verifier {
+pub(crate) struct PublicKey {
     key: DecodingKey,
+    /// The algorithm that the key names or that follows from its curve.
+    algorithm: Option<Algorithm>,
     parsed: OnceLock<(Algorithm, Option<ParsedPublicKey>)>,
 }
 
@@ -226,7 +228,7 @@ impl<H: JoseHeader> Inspected<'_, H> {
             return Err(Refused::Algorithm);
         }
         let message = self.message.as_bytes();
-        if !key.verifier.verifies(alg, message, &self.signature) {
+        if !key.verifies(alg, message, &self.signature) {
             return Err(Refused::Signature);
         }
         // The error may quote the token.
@@ -243,16 +245,18 @@ impl<H: fmt::Debug> fmt::Debug for Inspected<'_, H> {
     }
 }
 
-impl Verifier {
-    pub(crate) fn new(key: DecodingKey) -> Self {
+impl PublicKey {
+    /// Makes a key for one algorithm, or for each of its family.
+    pub(crate) fn new(key: DecodingKey, algorithm: Option<Algorithm>) -> Self {
         Self {
             key,
+            algorithm,
             parsed: OnceLock::new(),
         }
     }
 
-    pub(crate) fn family(&self) -> AlgorithmFamily {
-        self.key.family()
+    pub(crate) fn signs_with(&self, algorithm: Algorithm) -> bool {
+        self.key.family() == algorithm.family() && self.algorithm.is_none_or(|own| own == algorithm)
     }
 
     /// Returns whether `signature` is that of the key and of `alg` for `message`.
@@ -264,6 +268,12 @@ impl Verifier {
         }
         // An RSA key that names no algorithm, and verifies with several.
         parse(&self.key, alg).as_ref().is_some_and(is_signed)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublicKey").finish_non_exhaustive()
     }
 }
 
@@ -497,7 +507,7 @@ mod tests {
             (Algorithm::PS512, &signature::RSA_PSS_SHA512),
         ];
         for (first, _) in algorithms {
-            let verifier = Verifier::new(key.clone());
+            let verifier = PublicKey::new(key.clone(), None);
             assert!(!verifier.verifies(first, b"message", b"nonsense"));
             for (alg, padding) in algorithms {
                 let signature = sign(padding, b"message");
@@ -524,7 +534,7 @@ mod tests {
             let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
             let key = DecodingKey::from_ec_components(&x, &y).unwrap();
             assert!(parse(&key, Algorithm::ES256).is_none());
-            assert!(!Verifier::new(key).verifies(Algorithm::ES256, b"message", &[1; 64]));
+            assert!(!PublicKey::new(key, None).verifies(Algorithm::ES256, b"message", &[1; 64]));
         }
     }
 

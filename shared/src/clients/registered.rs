@@ -11,7 +11,8 @@ use crate::{
     config::{ConfigError, Environment},
     http::{ApiError, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE, is_vschar},
     json,
-    jwk::{self, KeySet, PublicKey},
+    jwk::{self, KeySet},
+    jws::PublicKey,
     provider::Voucher,
     scope::{Scope, is_scope_token},
 };

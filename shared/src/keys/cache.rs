@@ -13,7 +13,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::AccessTokenTtl,
     dynamodb::StoreError,
-    jwk::PublicKey,
+    jws::PublicKey,
 };
 
 /// The longest time for which the last good set serves while the table cannot be reached, and so the longest after
@@ -84,7 +84,7 @@ impl Loaded {
         let verifying = set.keys.iter().map(|published| {
             let (jwk, key) = published.read()?;
             let key = VerifyingKey {
-                key: PublicKey::new(key, published.key_type.algorithm()),
+                key: PublicKey::new(key, Some(published.key_type.algorithm())),
                 until: set.verify_until(published),
                 jwk,
             };

@@ -102,7 +102,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{jwk::PublicKey, jws};
+    use crate::jws::{self, PublicKey};
 
     #[test]
     fn what_a_key_signs_verifies_with_its_public_half_and_names_both() {
@@ -115,7 +115,7 @@ mod tests {
             let private = PrivateKey::generate(key_type, "").unwrap();
             let signing = SigningKey::parse(&private).unwrap();
             let (_, public) = private.publish(0, 0).unwrap().read().unwrap();
-            let public = PublicKey::new(public, key_type.algorithm());
+            let public = PublicKey::new(public, Some(key_type.algorithm()));
             let claims = json!({"sub": "somebody"});
 
             for _ in 0..2 {

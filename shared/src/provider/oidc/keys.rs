@@ -13,7 +13,8 @@ use crate::{
     cached::{Cached, FailedRecently, Lifetime},
     clock::Clock,
     config::OidcProvider,
-    jwk::{self, KeySet, PublicKey},
+    jwk::{self, KeySet},
+    jws::PublicKey,
 };
 
 /// The bounds of the cache lifetime that the set's `Cache-Control` names.
