@@ -104,11 +104,13 @@ export const { handlers, auth, signIn, signOut } = NextAuth({
     files: typescript(BETTER, {
       "app/api/auth/[...all]/route.ts": BETTER_ROUTE,
       "lib/auth.ts": `import { betterAuth } from "better-auth";
+import { nextCookies } from "better-auth/next-js";
 
 const app = { clientId: process.env.GITHUB_ID!, clientSecret: process.env.GITHUB_SECRET! };
 
 export const auth = betterAuth({
   socialProviders: { github: app },
+  plugins: [nextCookies()],
 });
 `,
     }),
