@@ -13,7 +13,6 @@ meets all of them; a ratio compares two candidates of the same round. CPU time i
 import argparse
 import datetime
 import io
-import json
 import os
 import platform
 import statistics
@@ -219,7 +218,7 @@ def conditions(arguments, load):
 
 
 def main():
-    from report import table, write
+    from report import keep, table, write
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("routes", nargs="*", metavar="route", help="/me, refresh, exchange, authorizer (default: all)")
@@ -260,10 +259,7 @@ def main():
             results["instructions"] = instructions(binaries, floor, cambio, arguments.routes)
     results["zip_bytes"] = sizes(binaries)
     results["conditions"] = conditions(arguments, load)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(rounded(results), indent=1) + "\n")
-    print(table(results))
-    print(f"\n{arguments.output}")
+    keep(arguments.output, rounded(results), table(results))
     if arguments.write:
         write(rounded(results))
 

@@ -9,7 +9,6 @@ writes bench/keys.json and docs/performance.md.
 
 import argparse
 import contextlib
-import json
 import statistics
 import sys
 import tempfile
@@ -31,7 +30,7 @@ JOBS = [("refresh", "cambio"), *(("authorizer", candidate) for candidate in CAND
 
 
 def main():
-    from report import aligned, keys_rows, write_keys
+    from report import aligned, keep, keys_rows, write_keys
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="starts of each candidate with each key (default 5)")
@@ -79,11 +78,7 @@ def main():
                 counts = lowest([count(command, settings, scenario) for _ in range(RUNS)])
                 keys[kind]["instructions"][route] = counts["warm"]
     keys = rounded(keys)
-    output = ROOT / "target/bench/keys.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(keys, indent=1) + "\n")
-    print(aligned(keys_rows(keys)))
-    print(f"\n{output}")
+    keep(ROOT / "target/bench/keys.json", keys, aligned(keys_rows(keys)))
     if arguments.write:
         write_keys(keys)
 

@@ -12,7 +12,6 @@ function that is busy all the time has used up its quota when the next request c
 
 import argparse
 import datetime
-import json
 import math
 import os
 import random
@@ -188,7 +187,7 @@ def table(power):
 
 
 def main():
-    from report import aligned, write_power
+    from report import aligned, keep, write_power
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="starts at each memory size (default 5)")
@@ -220,11 +219,7 @@ def main():
             "routes": routes,
         }
     )
-    output = ROOT / "target/bench/power.json"
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(power, indent=1) + "\n")
-    print(aligned(table(power)))
-    print(f"\n{output}")
+    keep(ROOT / "target/bench/power.json", power, aligned(table(power)))
     if arguments.write:
         write_power(power)
 

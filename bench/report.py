@@ -133,21 +133,20 @@ def bullets(lines):
     return "\n".join("- " + wrapped(line, 118).replace("\n", "\n  ") for line in lines)
 
 
-def warm(results):
-    rows = [["warm request", "CPU, us", "CPU, of Cambio's", "p50, ms", "p99, ms", "peak RSS, MiB"]]
+def compared(results, cpu):
+    """Yields each candidate with what was measured, and its first cells: its name, CPU time, and ratio to Cambio's."""
     for route, candidates in results["routes"].items():
         for candidate, taken in candidates.items():
-            is_base = candidate in ("cambio", "lambda_http")
-            rows.append(
-                [
-                    NAMES[candidate] if route == "no-op" else f"{route}: {NAMES[candidate]}",
-                    number(taken["warm_cpu_us"]["median"]),
-                    "" if is_base or route == "no-op" else ratio(taken["ratios"]["warm_cpu_us"]),
-                    number(taken["p50_ms"]["median"]),
-                    number(taken["p99_ms"]["median"]),
-                    number(taken["rss_mib"]["median"]),
-                ]
-            )
+            is_base = candidate in ("cambio", "lambda_http") or route == "no-op"
+            name = NAMES[candidate] if route == "no-op" else f"{route}: {NAMES[candidate]}"
+            cells = [name, number(taken[cpu]["median"]), "" if is_base else ratio(taken["ratios"][cpu])]
+            yield route, candidate, taken, cells
+
+
+def warm(results):
+    rows = [["warm request", "CPU, us", "CPU, of Cambio's", "p50, ms", "p99, ms", "peak RSS, MiB"]]
+    for _, _, taken, cells in compared(results, "warm_cpu_us"):
+        rows.append([*cells, *(number(taken[name]["median"]) for name in ("p50_ms", "p99_ms", "rss_mib"))])
     return markdown(rows)
 
 
@@ -155,20 +154,9 @@ def cold(results):
     rows = [
         ["cold start", "CPU to the first answer, ms", "CPU, of Cambio's", "init, ms", "first request, ms", "zip, MiB"]
     ]
-    for route, candidates in results["routes"].items():
-        for candidate, taken in candidates.items():
-            is_base = candidate in ("cambio", "lambda_http")
-            size = results["zip_bytes"][FUNCTION[route]][candidate] / 2**20 if route in FUNCTION else None
-            rows.append(
-                [
-                    NAMES[candidate] if route == "no-op" else f"{route}: {NAMES[candidate]}",
-                    number(taken["cold_cpu_ms"]["median"]),
-                    "" if is_base or route == "no-op" else ratio(taken["ratios"]["cold_cpu_ms"]),
-                    number(taken["init_ms"]["median"]),
-                    number(taken["first_ms"]["median"]),
-                    "" if size is None else f"{size:.2f}",
-                ]
-            )
+    for route, candidate, taken, cells in compared(results, "cold_cpu_ms"):
+        size = f"{results['zip_bytes'][FUNCTION[route]][candidate] / 2**20:.2f}" if route in FUNCTION else ""
+        rows.append([*cells, number(taken["init_ms"]["median"]), number(taken["first_ms"]["median"]), size])
     return markdown(rows)
 
 
@@ -309,6 +297,13 @@ def alternative(results):
             )
             said.append(f"{route}: {warm_cpu}")
     return "CPU of a warm request in microseconds. " + "; ".join(said)
+
+
+def keep(file, measured, rows):
+    """Writes what was measured into a file, and prints its table and the file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(measured, indent=1) + "\n")
+    print(f"{rows}\n\n{file}")
 
 
 def write(results):

@@ -46,34 +46,34 @@ def body(answer, status=200):
     return json.loads(outer["body"])
 
 
-class Me:
-    """`GET /me`: the token is verified, and the user and the session are read."""
-
-    name = "/me"
-    function = "me"
+class Signed:
+    """A request with the access token of a user."""
 
     def __init__(self, signed_in, provider):
         self.signed_in = signed_in
 
     def event(self):
-        return request("GET", "/me", {"authorization": f"Bearer {self.signed_in['access_token']}"})
+        return request("GET", self.path, {"authorization": f"Bearer {self.signed_in['access_token']}"})
+
+
+class Me(Signed):
+    """`GET /me`: the token is verified, and the user and the session are read."""
+
+    name = "/me"
+    function = "me"
+    path = "/me"
 
     def check(self, answer):
         if body(answer)["id"] != self.signed_in["user"]["id"]:
             raise Failure(f"/me answered for another user: {answer.body[:2000]}")
 
 
-class Authorizer:
+class Authorizer(Signed):
     """The Lambda authorizer in front of an API: the token is verified, and nothing is read."""
 
     name = "authorizer"
     function = "authorizer"
-
-    def __init__(self, signed_in, provider):
-        self.signed_in = signed_in
-
-    def event(self):
-        return request("GET", "/orders", {"authorization": f"Bearer {self.signed_in['access_token']}"})
+    path = "/orders"
 
     def check(self, answer):
         decision = json.loads(answer.body)

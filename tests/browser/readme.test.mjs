@@ -63,10 +63,7 @@ for (const { name, section, creator, session } of APPS) {
     const context = await freshBrowser(browser);
     const page = await context.newPage();
 
-    await page.goto(url);
-    await toGitHub(page, section, github);
-    await page.getByRole("button", { name: "octocat" }).click();
-    await page.getByText("Hello The Octocat").waitFor();
+    await signIn(page, url, section, github);
 
     const answer = await page.request.get(`${url}${session}`);
     const { accessToken, user } = await answer.json();
@@ -153,6 +150,17 @@ async function signOut(page, section) {
     await page.getByRole("button", { name: "Sign out" }).click();
   }
   await page.getByText("Sign in").first().waitFor();
+}
+
+/**
+ * Signs octocat in to the app.
+ * @param {import("playwright-core").Page} page @param {string} url @param {string} section @param {string} github
+ */
+async function signIn(page, url, section, github) {
+  await page.goto(url);
+  await toGitHub(page, section, github);
+  await page.getByRole("button", { name: "octocat" }).click();
+  await page.getByText("Hello The Octocat").waitFor();
 }
 
 /** @param {import("playwright-core").Page} page @param {string} section @param {string} github */
@@ -242,10 +250,7 @@ async function signInFirst(name, section, app) {
   const { url, end } = await startNextDev(`readme.${name}.first`, app, port);
   const context = await freshBrowser(browser);
   const page = await context.newPage();
-  await page.goto(url);
-  await toGitHub(page, section, github);
-  await page.getByRole("button", { name: "octocat" }).click();
-  await page.getByText("Hello The Octocat").waitFor();
+  await signIn(page, url, section, github);
   await context.close();
   await end();
 

@@ -1,4 +1,4 @@
-// Where the options of a library are written: the call that gets them, and the object literal.
+// The place of the options of a library: the call that gets them, and the object literal.
 import type {
   ArrowFunctionExpression,
   CallExpression,
