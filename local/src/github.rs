@@ -14,7 +14,7 @@ mod oauth;
 mod pages;
 mod tokens;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::{
     Router,
@@ -26,6 +26,8 @@ use axum::{
 
 use serde::Deserialize;
 use shared::clock::{Clock, Timestamp};
+
+use crate::lock::lock;
 
 pub use accounts::{Account, App, Email};
 pub(crate) use oauth::{back_to_the_app, basic, header_text, redirect_uri, refusal, s256};
@@ -137,8 +139,7 @@ impl StandIn {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        // No code panics in the middle of a change, so the records behind a poisoned lock are complete.
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.records)
     }
 }
 

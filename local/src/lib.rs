@@ -7,6 +7,7 @@ pub mod demo;
 pub mod dynamodb;
 pub mod github;
 pub mod invocation;
+mod lock;
 mod neighbours;
 mod next_app;
 mod openid;

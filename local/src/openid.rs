@@ -8,7 +8,7 @@ mod keys;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -25,9 +25,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use shared::{clock::Timestamp, keys::KeyError};
 
-use crate::github::{
-    Account, Question, StandIn, back_to_the_app, basic, choose_an_account, dead_end, header_text,
-    random_characters, redirect_uri, refusal, s256,
+use crate::{
+    github::{
+        Account, Question, StandIn, back_to_the_app, basic, choose_an_account, dead_end,
+        header_text, random_characters, redirect_uri, refusal, s256,
+    },
+    lock::lock,
 };
 use keys::Keys;
 
@@ -150,8 +153,7 @@ impl OpenId {
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {
-        // No code panics in the middle of a change, so the records behind a poisoned lock are complete.
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.records)
     }
 }
 

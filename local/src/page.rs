@@ -11,7 +11,7 @@ mod view;
 mod visits;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Instant,
 };
 
@@ -31,6 +31,7 @@ use thiserror::Error;
 use crate::{
     dynamodb::{CallChanges, Changes},
     github::{header_text, s256},
+    lock::lock,
     next_app::{ApiResponse, NextApp},
     requests::{Answered, Call, RequestLog},
 };
@@ -122,8 +123,7 @@ impl Page {
     }
 
     fn visits(&self) -> MutexGuard<'_, Visits> {
-        // No code panics in the middle of a change, so the visits behind a poisoned lock are complete.
-        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.visits)
     }
 
     /// The name of the cookie contains the port, because a browser sends the cookies of `localhost` to every port.

@@ -11,7 +11,7 @@ use std::{
     collections::VecDeque,
     fmt,
     io::{self, IsTerminal as _, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -34,6 +34,8 @@ use tracing_subscriber::{
     layer::{Context, SubscriberExt as _},
     registry::LookupSpan,
 };
+
+use crate::lock::lock;
 
 /// The number of requests that are kept; older ones are dropped.
 pub const KEPT: usize = 50;
@@ -229,8 +231,7 @@ impl RequestLog {
     }
 
     fn answered(&self) -> MutexGuard<'_, VecDeque<Answered>> {
-        // No code panics in the middle of a change, so the list behind a poisoned lock is complete.
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.answered)
     }
 }
 

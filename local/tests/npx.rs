@@ -26,7 +26,7 @@ fn the_help_names_the_command_that_the_developer_typed() {
         "{help}"
     );
     assert!(help.contains("\n  admin ") && help.contains("\n  demo "));
-    // It serves `cargo lambda watch`, which needs a clone.
+    // `services` is for `cargo lambda watch`, which needs a clone.
     assert!(!help.contains("\n  services "), "{help}");
     assert!(!help.contains("cargo"), "{help}");
 

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use dynoxide::Database;
@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{TABLE, plain};
+use crate::lock::lock;
 
 /// The number of writes that are kept; older ones are dropped.
 const KEPT: usize = 256;
@@ -125,11 +126,6 @@ impl Changes {
         }
         kept.push_back((id.to_owned(), changes));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code panics in the middle of a change, so the data behind a poisoned lock is complete.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl ItemChange {
@@ -247,7 +243,7 @@ fn written_keys(operation: &str, body: &[u8]) -> Vec<Value> {
 fn find(database: &Database, key: &Value) -> Option<Value> {
     let request = json!({ "TableName": TABLE, "Key": key });
     let answer = database.get_item(serde_json::from_value(request).ok()?);
-    // Of an invalid key there is no item, and its write is refused.
+    // An invalid key has no item, and its write is refused.
     let item = serde_json::to_value(answer.ok()?).ok()?["Item"].take();
     item.is_object().then(|| plain(&json!({ "M": item })))
 }

@@ -5,7 +5,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -22,7 +22,7 @@ use serde_json::Value;
 use tracing::Instrument as _;
 
 use super::grant::Grant;
-use crate::{next_app::ApiResponse, requests::LOST_ANSWER};
+use crate::{lock::lock, next_app::ApiResponse, requests::LOST_ANSWER};
 
 /// More than an answer of `POST /token` has, in bytes.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -94,8 +94,7 @@ impl LostAnswers {
     }
 
     fn answers(&self) -> MutexGuard<'_, Answers> {
-        // No code panics in the middle of a change, so the answers behind a poisoned lock are complete.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
