@@ -657,8 +657,8 @@ def run(options: argparse.Namespace) -> int:
     # All guards are built whichever are switched off now: another choice needs no other build.
     switchables = [guard for guard in guards if not guard.patch]
     targets = targets_of(guards)
+    # A guard that does not compile fails any run: no sample may hide it.
     binaries, outcomes = build(switchables, targets)
-    outcomes = [outcome for outcome in outcomes if outcome.guard in now]
     unbuildable = {outcome.guard for outcome in outcomes}
     list_tests(binaries)
     located = locate(now, binaries)
@@ -666,7 +666,7 @@ def run(options: argparse.Namespace) -> int:
     step = Step()
     waiting = [guard for guard in now if not guard.patch and guard not in unbuildable and guard.tests]
     outcomes += [Outcome(guard, results={"no test is named": "ok"}) for guard in now if not guard.tests]
-    total = len(now)
+    total = len({*now, *unbuildable})
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         running = [pool.submit(switch_off, guard, located, options.limit) for guard in waiting]
         for finished in concurrent.futures.as_completed(running):
