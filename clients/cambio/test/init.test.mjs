@@ -187,10 +187,12 @@ for (const [name, section, paths] of SECTIONS) {
 /** `cambio init` at a terminal, which python3 opens. @param {string} cwd @param {string} answer */
 function atTerminal(cwd, answer) {
   const program = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)";
+  const { PATH, HOME } = process.env; // NO_COLOR, CI and the like would turn the colours of the diff off
   const { status, stdout } = spawnSync("python3", ["-c", program, process.execPath, main, "init", "--no-install"], {
     cwd,
     input: `${answer}\n`,
     encoding: "utf8",
+    env: { PATH, HOME, TERM: "xterm" },
   });
   return { status, stdout };
 }
