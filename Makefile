@@ -16,7 +16,7 @@ NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop ex
   bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser walk npx release bench logs
+TESTS := template client package rust fuzz route interop browser walk npx release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -55,6 +55,14 @@ test-package: ## Pack the TypeScript package, install it in a fresh folder, and 
 .PHONY: test-rust
 test-rust: ## Run the unit and end-to-end tests, which need only Rust
 	cargo test --workspace
+
+.PHONY: test-fuzz
+test-fuzz: ## Run each fuzz target over its seeds and for a few seconds (docs/reliability.md)
+	python3 fuzz/fuzz.py --seconds 3
+
+.PHONY: fuzz
+fuzz: ## Run the fuzz targets for ten minutes each; FUZZ='--seconds=3600 --target=jwks' changes what and how long
+	python3 fuzz/fuzz.py $(FUZZ)
 
 .PHONY: test-route
 test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree

@@ -11,6 +11,8 @@ pub mod clock;
 pub mod config;
 pub mod documents;
 pub mod dynamodb;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod http;
 pub mod ids;
 pub mod json;

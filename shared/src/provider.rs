@@ -7,6 +7,8 @@ mod breaker;
 mod described;
 mod discord;
 mod facebook;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod github;
 mod hosts;
 mod identity;

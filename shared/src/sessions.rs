@@ -3,6 +3,8 @@
 mod alive;
 mod decide;
 mod ending;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod list;
 mod refresh_token;
 mod store;

@@ -4,6 +4,8 @@
 mod account;
 mod claims;
 mod edit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod identities;
 mod items;
 mod object;

@@ -18,13 +18,17 @@ const RULES: [(&[&str], &[&str]); 6] = [
         &["http::StatusCode", "axum::http::StatusCode"],
         &["shared/src/http"],
     ),
-    (&["axum"], &["shared/src/http", "functions"]),
+    (
+        &["axum"],
+        &["shared/src/fuzzing", "shared/src/http", "functions"],
+    ),
     (
         &["crate::http"],
         &[
             "shared/src/http",
             "shared/src/clients",
             "shared/src/documents",
+            "shared/src/fuzzing",
         ],
     ),
     (

@@ -88,6 +88,7 @@ BLOCKS = {
         Walked("cargo run -- services"),
         Walked("cargo lambda invoke me"),
         Tested("python3 tests/cold-start/cold_start.py", "tests/cold-start/test_budgets.py", "cold_start.py --all --write"),
+        Tested("make fuzz FUZZ=", "Makefile", "python3 fuzz/fuzz.py $(FUZZ)"),
         Tested("make release-dry-run", "Makefile", "python3 tests/release/release.py --dry-run $(VERSION)"),
         release("make release VERSION", "def test_a_release_checks_commits_and_tags_and_pushes_nothing"),
         release("Released here.", '"git push --atomic origin" in'),

@@ -257,6 +257,19 @@ impl Oidc {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl Oidc {
+    /// Caches a set, as if the provider had published it.
+    pub(super) async fn publish(&self, keys: crate::jwk::KeySet) {
+        self.keys.publish(keys).await;
+    }
+
+    /// Returns the address of the keys that a discovery document of the provider names.
+    pub(super) fn discovered(&self, document: &[u8]) -> Option<String> {
+        self.keys.discovered(document)
+    }
+}
+
 /// Returns the left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); `None` for an algorithm without a
 /// usual hash.
 fn half_hash(algorithm: Algorithm, token: &str) -> Option<String> {

@@ -82,7 +82,7 @@ impl ProviderKeys {
     }
 
     /// Caches a set, as if the provider had published it.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) async fn publish(&self, keys: KeySet) {
         let lifetime = Lifetime {
             fresh_for: GRACE,
@@ -104,17 +104,8 @@ impl ProviderKeys {
         let (discovery, _): (Discovery, _) = self
             .get(&format!("{base}/.well-known/openid-configuration"))
             .await?;
-        if discovery.issuer != config.issuer {
-            return Err(ProviderError::unavailable(
-                "the discovery document names another issuer",
-            ));
-        }
-        if !self.may_hold_keys(&discovery.jwks_uri, base) {
-            return Err(ProviderError::unavailable(
-                "jwks_uri is at a host that is not allowed",
-            ));
-        }
-        let (jwks, max_age): (Jwks, _) = self.get(&discovery.jwks_uri).await?;
+        let jwks_uri = self.jwks_uri(discovery, base)?;
+        let (jwks, max_age): (Jwks, _) = self.get(&jwks_uri).await?;
         if jwks.keys.len() > MAX_KEYS {
             return Err(ProviderError::unavailable(
                 "the provider publishes too many keys",
@@ -134,6 +125,29 @@ impl ProviderKeys {
             usable_for,
         };
         Ok((keys, lifetime))
+    }
+
+    /// Returns the address of the keys, if the document is the issuer's and leads to an allowed host.
+    fn jwks_uri(&self, discovery: Discovery, base: &str) -> Result<String, ProviderError> {
+        let config = &self.config;
+        if discovery.issuer != config.issuer {
+            return Err(ProviderError::unavailable(
+                "the discovery document names another issuer",
+            ));
+        }
+        if !self.may_hold_keys(&discovery.jwks_uri, base) {
+            return Err(ProviderError::unavailable(
+                "jwks_uri is at a host that is not allowed",
+            ));
+        }
+        Ok(discovery.jwks_uri)
+    }
+
+    /// Returns the address of the keys that a discovery document names, as [`Self::load`] reads it.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn discovered(&self, document: &[u8]) -> Option<String> {
+        let discovery = serde_json::from_slice(document).ok()?;
+        self.jwks_uri(discovery, &self.config.issuer).ok()
     }
 
     /// Returns whether the host is the issuer's, with the same scheme, or one of the settings.
