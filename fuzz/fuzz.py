@@ -54,7 +54,10 @@ def write_seeds(program):
     SEEDS.mkdir(parents=True)
     # libFuzzer runs the empty input, and writes to the standard error.
     environment = os.environ | {"FUZZ_SEEDS": str(SEEDS)}
-    subprocess.run([program, "-runs=0"], env=environment, check=True, capture_output=True)
+    written = subprocess.run([program, "-runs=0"], env=environment, capture_output=True, text=True, check=False)
+    if written.returncode:
+        raise SystemExit(f"fuzz: the seeds cannot be written\n{written.stdout}{written.stderr[-2000:]}")
+    print(written.stdout, end="", flush=True)
     return sorted(folder.name for folder in SEEDS.iterdir())
 
 
