@@ -58,10 +58,12 @@ test-rust: ## Run the unit and end-to-end tests, which need only Rust
 
 .PHONY: test-fuzz
 test-fuzz: ## Run each fuzz target over its seeds and for a few seconds (docs/reliability.md)
+	@tests/setup.sh cxx
 	python3 fuzz/fuzz.py --seconds 3
 
 .PHONY: fuzz
 fuzz: ## Run the fuzz targets for ten minutes each; FUZZ='--seconds=3600 --target=jwks' changes what and how long
+	@tests/setup.sh cxx
 	python3 fuzz/fuzz.py $(FUZZ)
 
 .PHONY: test-route

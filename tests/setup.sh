@@ -3,10 +3,10 @@
 # what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind)
+#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, cxx)
 #
-# Everything but Chromium and valgrind stays inside this folder. A stamp next to each installed tree holds the hash of
-# the files that describe it, so a second run does nothing, and a changed requirement installs again.
+# Everything but Chromium, valgrind and the C++ compiler stays inside this folder. A stamp next to each installed tree
+# holds the hash of the files that describe it, so a second run does nothing, and a changed requirement installs again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -107,10 +107,21 @@ install_valgrind() {
         'Install it by hand, for instance: sudo apt-get install valgrind'
 }
 
-[ $# -gt 0 ] || set -- python npm chromium valgrind
+# libFuzzer is C++, which the `cc` crate compiles with CXX or with c++.
+install_cxx() {
+    if command -v "${CXX:-c++}" >/dev/null; then
+        say "a C++ compiler is there: $(command -v "${CXX:-c++}")"
+        return
+    fi
+    apt_install g++ || fail \
+        'the fuzz targets need a C++ compiler, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'Install it by hand, for instance: sudo apt-get install g++'
+}
+
+[ $# -gt 0 ] || set -- python npm chromium valgrind cxx
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium and valgrind." ;;
+        python | npm | package | bench | chromium | valgrind | cxx) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind and cxx." ;;
     esac
 done
