@@ -4,6 +4,9 @@ use serde::{Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};
 
+/// The longest shown name that resembles a member, in bytes.
+const MAX_SHOWN: usize = 64;
+
 /// Parses `text`.
 ///
 /// # Errors
@@ -77,8 +80,11 @@ fn problem(path: &Path, error: &serde_json::Error) -> String {
 
 fn unknown(path: &Path, name: &str, known: &[&str]) -> String {
     let meant = did_you_mean(name, known);
-    // A name that resembles no member may be a misplaced secret.
-    let shown = if meant.is_some() || is_name(name) {
+    // A name that resembles no member may be a misplaced secret. One that does may have any characters between the
+    // letters: a line break would begin another line of the log.
+    let is_printable =
+        name.len() <= MAX_SHOWN && name.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let shown = if (meant.is_some() && is_printable) || is_name(name) {
         name
     } else {
         "a member"
@@ -276,6 +282,18 @@ mod tests {
             (
                 r#"[{"client_id":"a","isopen":true}]"#,
                 "[0].isopen is unknown: did you mean is_open?",
+            ),
+            (
+                r#"[{"client_id":"a","secret\r\nsha256":[]}]"#,
+                "[0].a member is unknown: did you mean secret_sha256?",
+            ),
+            (
+                r#"[{"client_id":"a","secret-sha256":[]}]"#,
+                "[0].secret-sha256 is unknown: did you mean secret_sha256?",
+            ),
+            (
+                r#"[{"client_id":"a","client_idпароль":"x"}]"#,
+                "[0].a member is unknown: did you mean client_id?",
             ),
             (
                 r#"[{"client_id":"a","note":"x"}]"#,
