@@ -25,6 +25,7 @@ mod introspection;
 mod keys;
 mod logs;
 mod me;
+mod mutants;
 mod oidc;
 mod oidc_providers;
 mod opaque;

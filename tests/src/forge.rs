@@ -7,6 +7,12 @@ use shared::users::UserId;
 
 use crate::{ISSUER, Service, dynamodb};
 
+/// The order of the group of P-256 (SEC 2 §2.4.2).
+pub const P256_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
 /// The real signing key of a service, with a valid header and valid claims to change.
 pub struct Forge {
     /// The private key, as PKCS#8 PEM.
@@ -107,6 +113,20 @@ pub fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm)
 pub fn unsigned(header: &str, claims: &str) -> String {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
     format!("{header}.{claims}")
+}
+
+/// Returns a token of ES256 with the other valid signature of the same point: `n - s` in place of `s`.
+#[expect(clippy::expect_used, reason = "a forger who fails proves nothing")]
+pub fn other_spelling(token: &str) -> String {
+    let (message, signature) = token.rsplit_once('.').expect("a JWS");
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).expect("base64url");
+    let mut borrow = 0;
+    for (s, n) in signature[32..].iter_mut().zip(P256_ORDER).rev() {
+        let difference = i16::from(n) - i16::from(*s) - borrow;
+        borrow = i16::from(difference < 0);
+        *s = u8::try_from(difference.rem_euclid(256)).expect("a byte");
+    }
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
 fn changed(object: &Value, name: &str, value: Value) -> String {
