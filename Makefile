@@ -92,7 +92,7 @@ test-npx: ## Build the local server as it is published, and run npx cambio dev f
 	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
 
 .PHONY: test-release
-test-release: ## Build release binaries; check their budgets, their entropy and a cold start of each function
+test-release: ## Build release binaries; check budgets, entropy and cold starts; kill and freeze their processes
 	@tests/setup.sh valgrind
 	python3 tests/cold-start/cold_start.py
 

@@ -9,7 +9,9 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
 2. proves that aws-lc was built without its CPU-jitter entropy, which costs 30 ms of every cold start,
 3. starts each function N times under a stand-in of the Lambda runtime API, with exactly the settings that template.yaml
    gives it and an embedded DynamoDB, feeds it one event, checks the answer, and prints what that took. Functions that
-   were not built with the release profile start as debug builds.
+   were not built with the release profile start as debug builds,
+4. runs the tests of tests/e2e/processes.rs on the same binaries: processes that are killed at each of their calls, and
+   processes that are frozen while their connections are lost. Not with `--write`.
 
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
@@ -19,6 +21,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import platform
 import re
 import shlex
@@ -235,6 +238,23 @@ def cold_start(function, binary, settings):
         return running.end() / 1e6, peak / 1024
 
 
+# --- Processes --------------------------------------------------------------------------------------------------------
+
+
+def test_processes(binaries):
+    """Runs the tests that kill and freeze processes, on these binaries."""
+    folder = ROOT / "target/functions"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for function, binary in binaries.items():
+        (folder / function).symlink_to(binary)
+    # The end-to-end tests that `make test-rust` has built.
+    command = ["cargo", "test", "--workspace", "--test", "e2e", "processes::", "--", "--ignored", "--nocapture"]
+    environment = {**os.environ, "CAMBIO_FUNCTIONS": str(folder)}
+    if subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL).returncode != 0:
+        raise Failure(f"{shlex.join(command)} failed")
+
+
 # --- Settings ---------------------------------------------------------------------------------------------------------
 
 
@@ -387,7 +407,9 @@ def main():
             taken = [cold_start(function, binary, settings_of(function, local)) for _ in range(arguments.runs)]
             cpu, peak = (statistics.median(column) for column in zip(*taken))
             print(f"{function:16} {cpu:8.1f} {peak:9.1f}{'' if function in released else '  (debug build)'}")
-    print("\nevery function starts and answers")
+    print("\nevery function starts and answers\n", flush=True)
+    if not arguments.write:
+        test_processes({function: released.get(function) or debug[function] for function in EVENTS})
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ mod oidc_providers;
 mod opaque;
 mod own_routes;
 mod permissions;
+mod processes;
 mod provider;
 mod random;
 mod restore;

@@ -44,7 +44,7 @@ async fn run(service: &Service, order: &Order) -> Report {
     rotate_keys(service).run(order).await.unwrap()
 }
 
-fn forget_all_keys(service: &Service) {
+pub(crate) fn forget_all_keys(service: &Service) {
     for item in service.scan(local::dynamodb::KEYS_TABLE) {
         service.delete_key(&item);
     }
@@ -56,7 +56,7 @@ fn names(report: &Report, state: State) -> Vec<&str> {
 }
 
 /// Asserts that one key signs, one waits for its turn, and exactly the published keys have private keys.
-async fn check_keys(service: &Service) -> KeySet {
+pub(crate) async fn check_keys(service: &Service) -> KeySet {
     let set = service.key_store().find_set().await.unwrap().unwrap();
     let now = service.time.now();
     assert!(set.current(now).is_some(), "{set:?}");

@@ -1,6 +1,7 @@
 //! The test kit: the whole API on an embedded DynamoDB, with a controllable clock, network and provider.
 
 pub mod forge;
+pub mod functions;
 pub mod lambda;
 mod logs;
 pub mod oidc;

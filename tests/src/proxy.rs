@@ -14,6 +14,7 @@ mod tests;
 
 pub use fault::{Fault, Reply};
 pub use units::Units;
+pub use wire::Loss;
 
 use std::{
     io,
@@ -50,6 +51,8 @@ struct Passage {
     calls: watch::Sender<Vec<Call>>,
     last_id: AtomicU64,
     plans: Mutex<Vec<Plan>>,
+    /// The last loss of all connections, which each open connection waits for.
+    losses: watch::Sender<Option<Loss>>,
 }
 
 /// A planned fault.
@@ -141,6 +144,7 @@ impl Proxy {
                 calls: watch::Sender::new(Vec::new()),
                 last_id: AtomicU64::new(0),
                 plans: Mutex::new(Vec::new()),
+                losses: watch::Sender::new(None),
             }),
             address,
             _port: port,
@@ -184,6 +188,11 @@ impl Proxy {
     pub fn heal(&self) {
         lock(&self.passage.plans).clear();
         self.up();
+    }
+
+    /// Loses all open connections in this way, as a network does while a caller is frozen. New ones work.
+    pub fn lose_connections(&self, loss: Loss) {
+        self.passage.losses.send_replace(Some(loss));
     }
 
     /// Closes all connections and refuses new ones, as a port without a listener does, until [`Self::heal`].

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    future::poll_fn,
+    future::{pending, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -43,6 +43,27 @@ pub(super) async fn accept(passage: Arc<Passage>, listener: TcpListener) {
     }
 }
 
+/// The loss of an open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The connection is closed (FIN).
+    Closed,
+    /// The connection is reset (RST).
+    Reset,
+    /// The connection looks open, but nothing more is read from it or written to it.
+    Silent,
+}
+
+impl Loss {
+    async fn befall(self, stream: TcpStream) -> io::Result<()> {
+        match self {
+            Self::Closed => Ok(()),
+            Self::Reset => stream.set_zero_linger(),
+            Self::Silent => pending().await,
+        }
+    }
+}
+
 /// The end of a connection that a fault takes over: the bytes to write, and the way to close it.
 pub(super) struct LastWords {
     chunks: Vec<Bytes>,
@@ -71,6 +92,7 @@ impl From<Ending> for LastWords {
 /// Serves one connection as HTTP until its end or until a fault takes it over.
 async fn serve(passage: Arc<Passage>, stream: TcpStream, caller: SocketAddr) {
     let last_words = Arc::new(Mutex::new(None));
+    let mut losses = passage.losses.subscribe();
     let service = service_fn(|request| {
         let (passage, last_words) = (passage.clone(), last_words.clone());
         let answer = async move {
@@ -82,14 +104,19 @@ async fn serve(passage: Arc<Passage>, stream: TcpStream, caller: SocketAddr) {
         Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
     });
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    // The result does not matter, only whether a fault takes the connection over.
-    let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
+    let lost = tokio::select! {
+        // The result does not matter, only whether a fault takes the connection over.
+        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => None,
+        Ok(()) = losses.changed() => *losses.borrow(),
+    };
     let stream = connection.into_parts().io.into_inner();
     let words = lock(&last_words).take();
-    if let Some(words) = words {
-        // It fails if the caller is gone, and then the fault has no effect.
-        let _ = words.write_to(stream).await;
-    }
+    // It fails if the caller is gone, and then the fault has no effect.
+    let _ = match (lost, words) {
+        (Some(loss), _) => loss.befall(stream).await,
+        (None, Some(words)) => words.write_to(stream).await,
+        (None, None) => Ok(()),
+    };
 }
 
 impl LastWords {
