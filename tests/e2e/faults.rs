@@ -185,8 +185,10 @@ async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) ->
         // A fault never makes a live token look inactive.
         assert_eq!(answer.body["active"], true, "{what}");
     }
-    // Each operation is tried thrice at most.
-    assert!(service.dynamodb.calls().len() < nth + 3 * 2, "{what}");
+    // Each operation is tried thrice at most, and one that meets transactions for as long as the request has time.
+    let is_conflict = matches!(name, "conflict" | "TransactionConflictException");
+    let calls = service.dynamodb.calls().len();
+    assert!(is_conflict || calls < nth + 3 * 2, "{what}: {calls} calls");
     service.dynamodb.heal();
     service.dynamodb.settled().await;
     service.check_invariants();
