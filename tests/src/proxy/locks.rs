@@ -78,9 +78,12 @@ impl Passage {
             return Course::Refused(Reply::transaction_in_progress());
         }
         if items.iter().any(|item| locks.holds(item)) {
-            let reason = |item| match locks.holds(item) {
-                true => "TransactionConflict",
-                false => "None",
+            let reason = |item: &String| {
+                if locks.holds(item) {
+                    "TransactionConflict"
+                } else {
+                    "None"
+                }
             };
             let reasons: Vec<&str> = items.iter().map(reason).collect();
             return Course::Refused(match actions {
@@ -102,9 +105,9 @@ impl Passage {
 }
 
 impl Locks {
-    fn holds(&self, item: &String) -> bool {
-        let mut running = self.running.iter();
-        running.any(|transaction| transaction.items.contains(item))
+    fn holds(&self, item: &str) -> bool {
+        let mut held = self.running.iter().flat_map(|running| &running.items);
+        held.any(|held| held == item)
     }
 
     fn is_in_progress(&self, token: &Value) -> bool {

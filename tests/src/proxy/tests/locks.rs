@@ -6,7 +6,7 @@ use super::dynamodb::Table;
 use crate::simulate_time;
 
 /// The time for which a transaction holds its items, much longer than everything that happens meanwhile.
-const HOLD: Duration = Duration::from_secs(3600);
+const HOLD: Duration = Duration::from_secs(60);
 
 fn key(key: &str) -> Value {
     json!({ "TableName": "things", "Key": { "pk": { "S": key } } })
