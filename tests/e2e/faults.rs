@@ -46,17 +46,18 @@ impl Case {
         (Self::EndSession, 1),
         (Self::EndSessions, 1),
         (Self::ListIdentities, 1),
-        (Self::Link, 2),
+        (Self::Link, 3),
         (Self::Unlink, 2),
     ];
 
     /// The number of the call that is a transaction, if any.
     fn transaction(self) -> Option<usize> {
-        let has_one = matches!(
-            self,
-            Self::FirstSignIn | Self::DeleteMe | Self::Link | Self::Unlink
-        );
-        has_one.then_some(2)
+        match self {
+            Self::FirstSignIn | Self::DeleteMe | Self::Unlink => Some(2),
+            // The attempt is counted before.
+            Self::Link => Some(3),
+            _ => None,
+        }
     }
 
     fn introspects(self) -> bool {
