@@ -32,6 +32,7 @@ use crate::{config, telemetry};
 pub(crate) use expression::Expression;
 pub(crate) use once::Use;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
+pub(crate) use retry::Attempts;
 use retry::RetryWhatPasses;
 
 /// The root certificates of all AWS endpoints (<https://www.amazontrust.com/repository/>). Embedded, because loading

@@ -9,6 +9,7 @@ mod cached;
 pub mod clients;
 pub mod clock;
 pub mod config;
+mod deadline;
 pub mod documents;
 pub mod dynamodb;
 #[cfg(any(test, fuzzing))]

@@ -14,6 +14,7 @@ mod auth_time;
 mod authorizer;
 mod budgets;
 mod clients;
+mod conflicts;
 mod described;
 mod discovery;
 mod documents;

@@ -8,9 +8,11 @@ pub mod oidc;
 pub mod opaque;
 mod openapi;
 pub mod proxy;
+mod simulated;
 pub mod start;
 
 pub use logs::{log_lines, start_logs};
+pub use simulated::simulate_time;
 
 use std::{
     collections::{BTreeSet, HashMap},

@@ -2,9 +2,10 @@
 //!
 //! It runs between a function and DynamoDB or a provider. It records each call and its DynamoDB capacity, and injects
 //! the faults of a network, an overloaded service or a killed process; above all, it applies a write and loses the
-//! answer.
+//! answer. On request, it locks the items of running transactions, as DynamoDB does and its emulators do not.
 
 mod fault;
+mod locks;
 mod units;
 mod visit;
 mod wire;
@@ -23,7 +24,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::{HeaderMap, Method, StatusCode, header, http::request};
@@ -31,6 +32,7 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 use tokio::{net::TcpSocket, sync::watch, task::JoinHandle};
 
+use locks::Locks;
 use units::metered;
 use visit::Visit;
 use wire::accept;
@@ -53,6 +55,7 @@ struct Passage {
     plans: Mutex<Vec<Plan>>,
     /// The last loss of all connections, which each open connection waits for.
     losses: watch::Sender<Option<Loss>>,
+    locks: Mutex<Locks>,
 }
 
 /// A planned fault.
@@ -102,6 +105,8 @@ pub struct Call {
     pub status: Option<StatusCode>,
     /// True if the service has answered.
     pub is_forwarded: bool,
+    /// True if the call met a transaction in progress and was refused ([`Proxy::lock_transactions`]).
+    pub is_conflict: bool,
     /// The consumed capacity, if the service is DynamoDB.
     pub consumed: Units,
     /// The injected fault.
@@ -145,6 +150,7 @@ impl Proxy {
                 last_id: AtomicU64::new(0),
                 plans: Mutex::new(Vec::new()),
                 losses: watch::Sender::new(None),
+                locks: Mutex::default(),
             }),
             address,
             _port: port,
@@ -182,6 +188,14 @@ impl Proxy {
             fault,
             remaining,
         });
+    }
+
+    /// Makes each transaction hold its items for this time before DynamoDB gets it, and until DynamoDB has answered.
+    ///
+    /// Calls that meet it are refused as on AWS, which no emulator does: another transaction and a plain write with a
+    /// conflict, the same transaction sent again as one in progress. A call without a transaction takes no longer.
+    pub fn lock_transactions(&self, hold: Duration) {
+        lock(&self.passage.locks).hold = Some(hold);
     }
 
     /// Removes all faults. Calls that are affected already stay so.
@@ -235,6 +249,12 @@ impl Proxy {
             read: sum.read + call.consumed.read,
             write: sum.write + call.consumed.write,
         })
+    }
+
+    /// Returns the number of calls that met a transaction in progress.
+    pub fn conflicts(&self) -> usize {
+        let calls = self.passage.calls.borrow();
+        calls.iter().filter(|call| call.is_conflict).count()
     }
 
     /// Returns the number of round trips: the longest chain of calls that each began after the end of the one before.
@@ -351,6 +371,7 @@ impl Passage {
             body: Value::Null,
             status: None,
             is_forwarded: false,
+            is_conflict: false,
             consumed: Units::default(),
             fault: None,
             arrived_at: Instant::now(),

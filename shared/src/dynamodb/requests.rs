@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Expression, Item, StoreError, decode};
+use super::{Expression, Item, StoreError, decode, retry::past_transactions};
 
 /// The times between requests for keys that DynamoDB left unprocessed.
 const BACKOFFS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(100)];
@@ -42,11 +42,12 @@ pub(crate) enum Outcome {
 pub(crate) enum Transacted {
     /// All of it was written.
     Done,
-    /// Nothing was written: a condition failed, or another transaction was in the way.
+    /// Nothing was written: a condition failed, or another transaction was in the way. Or the transaction itself is
+    /// still in progress, sent by an attempt without an answer.
     Cancelled(Cancelled),
 }
 
-/// A reason for each write of a cancelled transaction, in their order. Empty if another transaction was in the way.
+/// A reason for each write of a cancelled transaction, in their order. Empty if it is in progress.
 pub(crate) struct Cancelled(Vec<CancellationReason>);
 
 impl Cancelled {
@@ -55,6 +56,17 @@ impl Cancelled {
         self.0
             .get(nth)
             .is_some_and(|reason| reason.code() == Some("ConditionalCheckFailed"))
+    }
+
+    /// Returns whether no condition failed, so that nothing is known but that another transaction was in the way.
+    pub(crate) fn is_conflict(&self) -> bool {
+        (0..self.0.len()).all(|nth| !self.failed(nth))
+    }
+
+    /// Returns whether another transaction was in the way of the `nth` write, whose condition is undecided therefore.
+    pub(crate) fn is_undecided(&self, nth: usize) -> bool {
+        let reason = self.0.get(nth);
+        reason.is_none_or(|reason| reason.code() == Some("TransactionConflict"))
     }
 
     /// Returns the item that made the condition of the `nth` write fail, if that condition asked for it.
@@ -188,7 +200,8 @@ impl Table {
     ) -> Result<Outcome, StoreError> {
         let request = self.client.put_item().set_item(Some(item));
         let request = conditional!(self, request, condition);
-        let Err(error) = request.send().await else {
+        let sent = past_transactions(|| request.clone().send()).await?;
+        let Err(error) = sent else {
             return Ok(Outcome::Done(Item::new()));
         };
         match error.as_service_error() {
@@ -212,7 +225,8 @@ impl Table {
         let request = request
             .set_update_expression(change)
             .set_return_values(returned);
-        match conditional!(self, request, condition).send().await {
+        let request = conditional!(self, request, condition);
+        match past_transactions(|| request.clone().send()).await? {
             Ok(updated) => Ok(Outcome::Done(updated.attributes.unwrap_or_default())),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
@@ -226,7 +240,8 @@ impl Table {
     /// Deletes the item with this key.
     pub(crate) async fn delete(&self, key: Item) -> Result<(), StoreError> {
         let request = self.client.delete_item().table_name(&self.name);
-        request.set_key(Some(key)).send().await?;
+        let request = request.set_key(Some(key));
+        past_transactions(|| request.clone().send()).await??;
         Ok(())
     }
 
@@ -237,7 +252,8 @@ impl Table {
     ) -> Result<Transacted, StoreError> {
         let parts = parts.into_iter().collect::<Result<_, _>>()?;
         let request = self.client.transact_write_items();
-        let sent = request.set_transact_items(Some(parts)).send().await;
+        let request = request.set_transact_items(Some(parts));
+        let sent = Box::pin(request.send()).await;
         let Err(error) = sent else {
             return Ok(Transacted::Done);
         };

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
 use super::{ApiError, OAuthError, cors};
-use crate::telemetry;
+use crate::{deadline::within, telemetry};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -77,7 +77,7 @@ fn with_limit(
             user_id = tracing::field::Empty,
         );
         let response = async {
-            let answer = tokio::time::timeout(limit, next.run(request)).await;
+            let answer = within(limit, next.run(request)).await;
             answer.unwrap_or_else(|_| overdue())
         };
         answer(response, visibility).instrument(span).await

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{KeySet, KeyType, PrivateKey};
 use crate::dynamodb::{
-    Expression, Item, Part, StoreError, Table, Transacted, encode, number, string,
+    Attempts, Expression, Item, Part, StoreError, Table, Transacted, encode, number, string,
     table::{key_set_key, private_key_key},
 };
 
@@ -66,24 +66,27 @@ impl KeyStore {
         added: &[PrivateKey],
         removed: &[String],
     ) -> Result<bool, StoreError> {
-        let parts = [self.put_set(replaced, set)]
-            .into_iter()
-            .chain(added.iter().map(|key| self.put_private(key)))
-            .chain(removed.iter().map(|kid| {
-                let key = private_key_key(kid);
-                self.table.part_delete(key, Expression::default())
-            }));
-        match self.table.transact(parts).await? {
-            Transacted::Done => Ok(true),
+        let mut attempts = Attempts::at("the key set");
+        loop {
+            let parts = [self.put_set(replaced, set)]
+                .into_iter()
+                .chain(added.iter().map(|key| self.put_private(key)))
+                .chain(removed.iter().map(|kid| {
+                    let key = private_key_key(kid);
+                    self.table.part_delete(key, Expression::default())
+                }));
+            let Transacted::Cancelled(reasons) = self.table.transact(parts).await? else {
+                return Ok(true);
+            };
             // Another set is there, or another call is writing one this very moment: the set tells which.
-            Transacted::Cancelled(_) => {
-                let found = self.find_set().await?.map(|set| set.version);
-                if found == replaced {
-                    Err(StoreError::Conflict("the key set"))
-                } else {
-                    Ok(false)
-                }
+            let found = self.find_set().await?.map(|set| set.version);
+            if found != replaced {
+                return Ok(false);
             }
+            if !reasons.is_conflict() {
+                return Err(StoreError::Conflict("the key set"));
+            }
+            attempts.again().await?;
         }
     }
 

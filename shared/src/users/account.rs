@@ -5,11 +5,12 @@ use thiserror::Error;
 
 use super::{
     Edited, LinkedIdentity, Metadata, Patch, PatchError, User, UserId, Users, admits,
-    items::WRITE_TRIES, same_email::has_email,
+    same_email::has_email,
 };
 use crate::{
     dynamodb::{
-        Expression, Outcome, Part, StoreError, Transacted, decode, encode, number, string,
+        Attempts, Expression, Outcome, Part, StoreError, Transacted, decode, encode, number,
+        string,
         table::{identity_key, session_key, user_key},
     },
     ids::SessionRef,
@@ -52,7 +53,8 @@ impl Users {
         session: SessionRef,
         patch: &Patch,
     ) -> Result<User, ChangeError> {
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(ChangeError::NotSignedIn)?;
             let (edited, metadata) = patch.apply(&user)?;
@@ -62,8 +64,8 @@ impl Users {
             if let Some(user) = self.put_edits(&user, session, &edited, &metadata).await? {
                 return Ok(user);
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Writes these, and returns the user as they are then. Returns `None` if the user was changed meanwhile.
@@ -162,7 +164,8 @@ impl Users {
     /// # Errors
     /// The user is not signed in with `session`, or the table cannot be used.
     pub async fn delete(&self, id: UserId, session: SessionRef) -> Result<(), ChangeError> {
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let seen = self.see(id, session, None).await?;
             if seen.user.is_none() {
                 return Ok(());
@@ -173,8 +176,8 @@ impl Users {
                 tracing::info!(event = "user.deleted", user_id = %id);
                 return Ok(());
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Returns `false` if the user was changed meanwhile, or `check` does not hold.

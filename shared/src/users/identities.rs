@@ -7,15 +7,16 @@ use thiserror::Error;
 
 use super::{
     EmailKey, LinkedIdentity, Status, User, UserId, Users, admits, is_active,
-    items::{WRITE_TRIES, linked, owner},
+    items::{linked, owner},
     same_email::has_email,
+    store::Known,
 };
 use crate::{
     clock::Timestamp,
     config::SessionLifetimes,
     dynamodb::{
-        Cancelled, Expression, Outcome, Part, StoreError, Transacted, decode, encode, number,
-        string, table::user_key,
+        Attempts, Cancelled, Expression, Outcome, Part, StoreError, Transacted, decode, encode,
+        number, string, table::user_key,
     },
     ids::{SessionId, SessionRef},
     provider::{Identity, IdentityKey},
@@ -134,7 +135,8 @@ impl Users {
         provider: &str,
         spent: &Opening,
     ) -> Result<LinkStep, LinkError> {
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let seen = self.see(id, session, Some(spent.id())).await?;
             let is_spent = seen.has_other || spent.id() == session.id;
             let user = seen.signed_in(session).ok_or(LinkError::NotSignedIn)?;
@@ -150,8 +152,8 @@ impl Users {
             if self.count_attempt(&user, session).await? {
                 return Ok(LinkStep::Ask(user));
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Returns `false` if another attempt was counted, or the user changed, meanwhile.
@@ -215,7 +217,8 @@ impl Users {
         }
         let (id, key) = (user.id, identity.key());
         let mut read = Some(user);
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let user = match read.take() {
                 Some(user) => Some(user),
                 None => self.find_signed_in(id, session).await?,
@@ -246,6 +249,15 @@ impl Users {
                 }
                 // The user or the session changed: what was read before says nothing.
                 Transacted::Cancelled(reasons) if reasons.failed(1) || reasons.failed(3) => {}
+                // Another transaction was in the way, perhaps one that links the identity to another user.
+                Transacted::Cancelled(reasons) if reasons.is_undecided(0) => {
+                    attempts.again().await?;
+                    let known = self.find_identity(&key, true).await?;
+                    if matches!(known, Some(Known::Owned(owned)) if owned.user_id != id) {
+                        return Err(Conflict::BelongsToAnother.into());
+                    }
+                    continue;
+                }
                 Transacted::Cancelled(reasons) => {
                     if let Some(item) = reasons.found(0)
                         && owner(item)? != id
@@ -257,8 +269,8 @@ impl Users {
                     }
                 }
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Unlinks the user's identity of `provider`, except the only one. Sessions that it opened stay active. A
@@ -274,7 +286,8 @@ impl Users {
         lifetimes: &SessionLifetimes,
     ) -> Result<(), LinkError> {
         let expires_at = self.clock.now() + lifetimes.absolute.as_secs();
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let user = self.find_signed_in(id, session).await?;
             let user = user.ok_or(LinkError::NotSignedIn)?;
             let Some(identity) = user.identities.get(provider) else {
@@ -304,8 +317,8 @@ impl Users {
                 tracing::info!(event = "identity.unlinked", user_id = %id, provider);
                 return Ok(());
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Links `identity` to the user with the same verified address.
@@ -331,6 +344,11 @@ impl Users {
             Transacted::Done => {
                 tracing::info!(event = "identity.linked", user_id = %id, provider = identity.provider(), by = "email");
                 Ok(Joined::As(id))
+            }
+            // A read tells the outcome of the other transaction, and is refused by none.
+            Transacted::Cancelled(reasons) if reasons.is_conflict() => {
+                let user = self.find(id).await?;
+                Ok(user.map_or(Joined::Changed, |user| seen(&user, key, identity, email)))
             }
             Transacted::Cancelled(reasons) => Self::why_not_joined(&reasons, email),
         }
@@ -390,6 +408,18 @@ impl Users {
             .and(is_not_last)
             .and(has_email(user.email_key.as_ref()));
         self.table.part_update(user_key(user.id), change, condition)
+    }
+}
+
+/// Returns what a user's item tells about joining `identity` to the user. [`Joined::Changed`] if it may still succeed.
+fn seen(user: &User, key: &IdentityKey, identity: &Identity, email: &EmailKey) -> Joined {
+    if user.status == Status::Disabled {
+        return Joined::Disabled;
+    }
+    match user.identities.get(identity.provider()) {
+        Some(linked) if linked.key == *key => Joined::As(user.id),
+        Some(_) if user.email_key.as_ref() == Some(email) => Joined::Apart,
+        Some(_) | None => Joined::Changed,
     }
 }
 

@@ -9,9 +9,6 @@ use crate::{
     provider::{Identity, IdentityKey},
 };
 
-/// The number of attempts of a write that loses races. Each lost race means that another write succeeded.
-pub(super) const WRITE_TRIES: usize = 4;
-
 /// The item of an identity or of an address that belongs to a user.
 #[derive(Deserialize)]
 pub(super) struct Owned {

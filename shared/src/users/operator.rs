@@ -8,9 +8,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{OwnClaims, Status, User, UserId, Users, items::WRITE_TRIES};
+use super::{OwnClaims, Status, User, UserId, Users};
 use crate::dynamodb::{
-    Expression, Item, StoreError, decode, encode, number, string,
+    Attempts, Expression, Item, StoreError, decode, encode, number, string,
     table::{USER, sort_key},
 };
 
@@ -164,7 +164,8 @@ impl Users {
         id: UserId,
         change: impl Fn(&User) -> Result<(Roles, OwnClaims), E>,
     ) -> Result<Option<User>, E> {
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let Some(user) = self.find(id).await? else {
                 return Ok(None);
             };
@@ -175,8 +176,8 @@ impl Users {
             if let Some(user) = self.put_entitlements(&user, &roles, &claims).await? {
                 return Ok(Some(user));
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Returns `None` if the user was changed meanwhile.
@@ -230,15 +231,16 @@ impl Users {
     /// # Errors
     /// The table cannot be used, or parallel requests kept changing the user. Then nothing is deleted.
     pub async fn remove(&self, id: UserId) -> Result<bool, StoreError> {
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let Some(user) = self.find(id).await? else {
                 return Ok(false);
             };
             if self.delete_all_of(&user, None).await? {
                 return Ok(true);
             }
+            attempts.again().await?;
         }
-        Err(StoreError::Conflict("the user"))
     }
 
     async fn set_status(

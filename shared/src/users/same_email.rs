@@ -7,7 +7,7 @@ use super::{EmailKey, User, UserId, Users, is_active, items::Owned};
 use crate::{
     config::SignUps,
     dynamodb::{
-        Expression, Item, Part, StoreError, Transacted, string,
+        Attempts, Expression, Item, Part, StoreError, Transacted, string,
         table::{email_key, user_key},
     },
     provider::{EmailAnswer, Identity},
@@ -51,20 +51,26 @@ impl Users {
     /// Returns `false` if the new address belongs to another user. A lost race with another sign-in of the same user
     /// is left to the next sign-in.
     async fn move_email(&self, user: &mut User, to: Option<&EmailKey>) -> Result<bool, StoreError> {
-        let parts = [self.change_of_email(user, to)]
-            .into_iter()
-            .chain(to.map(|to| self.put_email(to, user.id)))
-            .chain(
-                user.email_key
-                    .iter()
-                    .map(|from| self.deletion_of_email(from, user.id)),
-            );
-        match self.table.transact(parts).await? {
-            Transacted::Done => {
-                user.email_key = to.cloned();
-                Ok(true)
+        let mut attempts = Attempts::at("the user");
+        loop {
+            let parts = [self.change_of_email(user, to)]
+                .into_iter()
+                .chain(to.map(|to| self.put_email(to, user.id)))
+                .chain(
+                    user.email_key
+                        .iter()
+                        .map(|from| self.deletion_of_email(from, user.id)),
+                );
+            match self.table.transact(parts).await? {
+                Transacted::Done => {
+                    user.email_key = to.cloned();
+                    return Ok(true);
+                }
+                Transacted::Cancelled(reasons) if reasons.is_conflict() => attempts.again().await?,
+                Transacted::Cancelled(reasons) => {
+                    return Ok(to.is_none() || !reasons.failed(1));
+                }
             }
-            Transacted::Cancelled(reasons) => Ok(to.is_none() || !reasons.failed(1)),
         }
     }
 

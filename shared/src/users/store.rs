@@ -11,14 +11,14 @@ use super::{
     Edited, EmailKey, Metadata, OwnClaims, Status, StoredProfile, User, UserId,
     identities::Joined,
     is_active,
-    items::{Owned, WRITE_TRIES, linked, owner},
+    items::{Owned, linked, owner},
 };
 use crate::{
     clock::{Clock, Timestamp},
     config::{SameEmail, SignUps},
     dynamodb::{
-        Expression, Item, Outcome, Part, StoreError, Table, Transacted, Use, decode, number,
-        string,
+        Attempts, Expression, Item, Outcome, Part, StoreError, Table, Transacted, Use, decode,
+        number, string,
         table::{identity_key, user_key},
     },
     provider::{EmailAnswer, Identity, IdentityKey, Profile},
@@ -83,7 +83,7 @@ enum Creation {
 /// The item of an identity.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Known {
+pub(super) enum Known {
     /// The user unlinked it. The item remembers that for as long as the user's sessions can last, because a
     /// provider's token that opened one of them must open nothing else.
     Released { released_by: UserId },
@@ -135,7 +135,8 @@ impl Users {
         // A stale read is harmless: the condition of the write decides, and no sign-in is refused because of it.
         let mut known = self.find_identity(&key, false).await?;
         let mut is_current = false;
-        for _ in 0..WRITE_TRIES {
+        let mut attempts = Attempts::at("the user");
+        loop {
             let id = match known {
                 Some(Known::Owned(owned)) => Some(owned.user_id),
                 Some(Known::Released { released_by })
@@ -163,7 +164,10 @@ impl Users {
                         });
                     }
                     Creation::Lost(user_id) => Some(Known::Owned(Owned { user_id })),
-                    Creation::Conflict => self.find_identity(&key, true).await?,
+                    Creation::Conflict => {
+                        attempts.again().await?;
+                        self.find_identity(&key, true).await?
+                    }
                     Creation::EmailTaken(_) => {
                         proven = None;
                         email_in_use = sign_ups.same_email == SameEmail::Ask;
@@ -185,9 +189,9 @@ impl Users {
                     email_in_use,
                 });
             }
+            attempts.again().await?;
             known = self.find_identity(&key, true).await?;
         }
-        Err(StoreError::Conflict("the user").into())
     }
 
     /// Uses up the token that proves `identity`, if it is one with a `jti`. Returns `false` if another token had the
@@ -306,9 +310,15 @@ impl Users {
                 Joined::Apart => Err(SignInError::NotAllowed),
             };
         }
-        let created = self
+        let mut created = self
             .create(key, identity, proven, sessions, opening)
             .await?;
+        // The other transaction may have taken the address: a read tells, which no transaction is in the way of.
+        if let (Creation::Conflict, Some(email)) = (&created, proven)
+            && let Some(owner) = self.owner_of_email(email).await?
+        {
+            created = Creation::EmailTaken(owner);
+        }
         let (Creation::EmailTaken(owner), Some(email), true) = (&created, proven, links) else {
             return Ok(created);
         };
@@ -320,7 +330,8 @@ impl Users {
         }
     }
 
-    async fn find_identity(
+    /// Reads the item of an identity.
+    pub(super) async fn find_identity(
         &self,
         key: &IdentityKey,
         consistent: bool,

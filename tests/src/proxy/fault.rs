@@ -9,6 +9,9 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
+/// The message of a conflict.
+const ONGOING: &str = "Transaction is ongoing for the item";
+
 /// A fault of a call.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -130,36 +133,18 @@ impl Fault {
 
     /// A single write conflicted with a transaction on the same item.
     pub fn transaction_conflict() -> Self {
-        dynamodb_error(
-            StatusCode::BAD_REQUEST,
-            "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
-            "Transaction is ongoing for the item",
-        )
+        Reply::transaction_conflict().into()
     }
 
     /// A cancelled transaction, with a reason for each of its items, `None` for uninvolved ones:
     /// `ConditionalCheckFailed`, `TransactionConflict`, `ProvisionedThroughputExceeded`, `ThrottlingError`, …
     pub fn transaction_canceled(reasons: &[&str]) -> Self {
-        let list: Vec<Value> = reasons
-            .iter()
-            .map(|reason| match *reason {
-                "None" => json!({ "Code": "None" }),
-                code => json!({ "Code": code, "Message": format!("{code}, says the test") }),
-            })
-            .collect();
-        let message = format!(
-            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
-            reasons.join(", ")
-        );
-        dynamodb_answer(
-            StatusCode::BAD_REQUEST,
-            &json!({
-                "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
-                // This error has a capital letter in its member.
-                "Message": message,
-                "CancellationReasons": list,
-            }),
-        )
+        Reply::transaction_canceled(reasons).into()
+    }
+
+    /// A transaction whose idempotency token is that of one in progress.
+    pub fn transaction_in_progress() -> Self {
+        Reply::transaction_in_progress().into()
     }
 
     /// Returns all faults of a call to DynamoDB, each with a name for the test's report, except a cancelled
@@ -182,14 +167,57 @@ impl Fault {
 }
 
 fn dynamodb_error(status: StatusCode, name: &str, message: &str) -> Fault {
-    dynamodb_answer(status, &json!({ "__type": name, "message": message }))
+    dynamodb_answer(status, &json!({ "__type": name, "message": message })).into()
 }
 
-fn dynamodb_answer(status: StatusCode, body: &Value) -> Fault {
-    let answer = Reply::new(status, body.to_string())
+fn dynamodb_answer(status: StatusCode, body: &Value) -> Reply {
+    Reply::new(status, body.to_string())
         .with_header("content-type", "application/x-amz-json-1.0")
-        .with_header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000");
-    Fault::Answer(answer)
+        .with_header("x-amzn-requestid", "00000000-0000-0000-0000-000000000000")
+}
+
+/// DynamoDB's answers to a call that meets a transaction.
+impl Reply {
+    pub(super) fn transaction_conflict() -> Self {
+        let error = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionConflictException",
+            "message": ONGOING,
+        });
+        dynamodb_answer(StatusCode::BAD_REQUEST, &error)
+    }
+
+    pub(super) fn transaction_canceled(reasons: &[&str]) -> Self {
+        let list: Vec<Value> = reasons
+            .iter()
+            .map(|reason| match *reason {
+                "None" => json!({ "Code": "None" }),
+                "TransactionConflict" => {
+                    json!({ "Code": "TransactionConflict", "Message": ONGOING })
+                }
+                code => json!({ "Code": code, "Message": format!("{code}, says the test") }),
+            })
+            .collect();
+        let message = format!(
+            "Transaction cancelled, please refer cancellation reasons for specific reasons [{}]",
+            reasons.join(", ")
+        );
+        let error = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            // This error has a capital letter in its member.
+            "Message": message,
+            "CancellationReasons": list,
+        });
+        dynamodb_answer(StatusCode::BAD_REQUEST, &error)
+    }
+
+    pub(super) fn transaction_in_progress() -> Self {
+        let error = json!({
+            "__type": "com.amazonaws.dynamodb.v20120810#TransactionInProgressException",
+            // As in a cancelled transaction.
+            "Message": "The transaction with the given request token is already in progress.",
+        });
+        dynamodb_answer(StatusCode::BAD_REQUEST, &error)
+    }
 }
 
 /// The errors of providers, after GitHub's.

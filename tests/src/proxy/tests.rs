@@ -1,4 +1,5 @@
 mod dynamodb;
+mod locks;
 
 use std::{io::ErrorKind, sync::atomic::AtomicUsize, time::Duration};
 

@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::{
     Call, Passage, Reply,
+    locks::Course,
     units::{Units, consumed, metered, metering},
     wire::{Ending, LastWords},
 };
@@ -52,6 +53,21 @@ impl Visit {
     ) -> Result<Reply, LastWords> {
         let task = tokio::spawn(async move {
             sleep(delay).await;
+            let operation = self.operation.as_deref();
+            let _held = match self.passage.course(self.id, operation, &readable(&body)) {
+                Course::Free => None,
+                Course::Holds(time, held) => {
+                    sleep(time).await;
+                    Some(held)
+                }
+                Course::Refused(answer) => {
+                    self.note(|call| {
+                        call.status = Some(answer.status);
+                        call.is_conflict = true;
+                    });
+                    return Ok(answer);
+                }
+            };
             self.ask(head, body).await
         });
         // Without an answer of the service, the caller gets none either.

@@ -5,13 +5,13 @@ use tokio::net::TcpListener;
 use super::{Fault, Proxy, Units, When, client};
 
 /// A DynamoDB with a table behind a proxy.
-struct Table {
-    proxy: Proxy,
+pub(super) struct Table {
+    pub(super) proxy: Proxy,
     client: Client,
 }
 
 impl Table {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let database = dynoxide::Database::memory().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -34,7 +34,7 @@ impl Table {
         table
     }
 
-    async fn call(&self, operation: &str, body: Value) -> (u16, Value) {
+    pub(super) async fn call(&self, operation: &str, body: Value) -> (u16, Value) {
         let signature = "AWS4-HMAC-SHA256 Credential=a/20260101/eu-central-1/dynamodb/aws4_request, \
                          SignedHeaders=host, Signature=0";
         let request = self
