@@ -18,6 +18,7 @@ mod described;
 mod discovery;
 mod documents;
 mod errors;
+mod examples;
 mod faults;
 mod gateway;
 mod identities;
