@@ -24,6 +24,7 @@ mod gateway;
 mod identities;
 mod introspection;
 mod keys;
+mod limits;
 mod logs;
 mod me;
 mod oidc;
