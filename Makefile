@@ -16,7 +16,7 @@ NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop ex
   bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust fuzz route interop browser walk npx release bench logs
+TESTS := template client package rust schema fuzz route interop browser walk npx release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -66,6 +66,12 @@ fuzz: ## Run the fuzz targets for ten minutes each; FUZZ='--seconds=3600 --targe
 	@tests/setup.sh cxx
 	python3 fuzz/fuzz.py $(FUZZ)
 
+.PHONY: test-schema
+test-schema: ## Send the local server requests that fit openapi.yaml and requests that do not, by Schemathesis
+	@tests/setup.sh python
+	cargo test --workspace --no-run --test command
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/schema
+
 .PHONY: test-route
 test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree
 	@tests/setup.sh python
@@ -109,6 +115,12 @@ test-logs: ## Look for secrets in what the functions logged during the other tes
 bench: ## Measure the functions beside Node and Python; BENCH='--rounds 9 --write' updates docs/performance.md
 	@tests/setup.sh python bench valgrind
 	.venv/bin/python bench/bench.py $(BENCH)
+
+.PHONY: schema
+schema: ## Do the same for longer, with other requests each time: EXAMPLES, by default 200 for each operation
+	@tests/setup.sh python
+	cargo test --workspace --no-run --test command
+	EXAMPLES=$(or $(EXAMPLES),200) .venv/bin/python -m pytest -q -s -p no:cacheprovider tests/schema
 
 .PHONY: power
 power: ## Measure billed time and cost by memory, throttled as Lambda does; POWER=--write updates docs/performance.md

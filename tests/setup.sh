@@ -44,7 +44,7 @@ install_python() {
         say '.venv is there'
         return
     fi
-    say 'installing cargo-lambda, sam, cfn-lint and pytest from PyPI into .venv (about 800 MB, half of it zig)'
+    say 'installing cargo-lambda, sam, cfn-lint, pytest and Schemathesis from PyPI into .venv (about 800 MB, half of it zig)'
     rm -rf .venv
     # Debian keeps the venv module in a package of its own.
     python3 -m venv .venv 2>/dev/null || {

@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer};
 
 use crate::OtherFormat;
 
+/// The largest size of all headers, names and values, in bytes. API Gateway allows 10,240; a function URL allows more.
+const MAX_HEADERS: usize = 32 * 1024;
+
 /// The members of an event (payload format 2.0) that make up the request.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +118,14 @@ fn headers(
     cookies: Option<Vec<String>>,
 ) -> Result<HeaderMap, Malformed> {
     const MALFORMED: Malformed = Malformed("a header is not valid in HTTP");
+    let (names, values) = (headers.iter().flatten(), cookies.iter().flatten());
+    let size = names
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>()
+        + values.map(String::len).sum::<usize>();
+    if size > MAX_HEADERS {
+        return Err(Malformed("the headers are larger than 32 KiB: send less"));
+    }
     let mut map = HeaderMap::new();
     for (name, value) in headers.unwrap_or_default() {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MALFORMED)?;
@@ -126,4 +137,23 @@ fn headers(
         map.append(COOKIE, value);
     }
     Ok(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t161_the_headers_have_a_bounded_size_together() {
+        let sized = |size: usize, cookie: usize| {
+            let value = "x".repeat(size - cookie - "x-a".len());
+            let of = HashMap::from([("x-a".to_owned(), value)]);
+            headers(Some(of), Some(vec!["c".repeat(cookie)]))
+        };
+        assert_eq!(sized(MAX_HEADERS, 100).unwrap().len(), 2);
+        for cookie in [0, 100] {
+            let refused = sized(MAX_HEADERS + 1, cookie).unwrap_err();
+            assert_eq!(refused.0, "the headers are larger than 32 KiB: send less");
+        }
+    }
 }

@@ -308,6 +308,19 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// The largest number of providers in one setting. Each start parses all of them, and each one has a cache.
+const MAX_PROVIDERS: usize = 50;
+
+/// Returns the problem of a list of this many providers, if there are too many.
+fn too_many_providers(count: usize) -> Option<String> {
+    let problem = || {
+        format!(
+            "it contains more than {MAX_PROVIDERS} providers: remove those that are not in use, or deploy Cambio once more"
+        )
+    };
+    (count > MAX_PROVIDERS).then(problem)
+}
+
 /// Identities are stored under this name.
 fn is_provider_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';

@@ -16,6 +16,12 @@ use serde_json::Number;
 
 use crate::clock::Timestamp;
 
+/// The largest token of Cambio, in bytes. It has about 800; API Gateway allows 10,240 for all headers together.
+const MAX_TOKEN: usize = 8 * 1024;
+/// The largest token of another issuer, in bytes: the body of a request has at most 64 KiB, and some providers list all
+/// groups of a person.
+const MAX_FOREIGN_TOKEN: usize = 64 * 1024;
+
 /// Members of a header that bring a key, or change what is signed (RFC 8725 §3.10).
 const FORBIDDEN: [&str; 8] = ["b64", "crit", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
 
@@ -88,9 +94,8 @@ pub(crate) struct Header {
 }
 
 impl JoseHeader for Header {
-    /// Cambio's tokens have about 800 bytes; API Gateway allows 10,240 for all headers together.
     const LIMITS: Limits = Limits {
-        bytes: 8 * 1024,
+        bytes: MAX_TOKEN,
         depth: 16,
         members: 64,
     };
@@ -112,9 +117,8 @@ pub(crate) struct ForeignHeader {
 }
 
 impl JoseHeader for ForeignHeader {
-    /// The body of a request has at most 64 KiB, and some providers list all groups of a person.
     const LIMITS: Limits = Limits {
-        bytes: 64 * 1024,
+        bytes: MAX_FOREIGN_TOKEN,
         depth: 64,
         members: 200,
     };
@@ -421,7 +425,6 @@ mod tests {
 
     use super::*;
 
-    const MAX_TOKEN: usize = Header::LIMITS.bytes;
     const MAX_DEPTH: usize = Header::LIMITS.depth;
     const MAX_MEMBERS: usize = Header::LIMITS.members;
 

@@ -14,7 +14,10 @@ use crate::config::{ConfigError, Environment, Process};
 
 static VERSION: OnceLock<String> = OnceLock::new();
 
-/// Returns the messages of an error and of its sources, without the data that they hold.
+/// The longest text of an error in a log line, in bytes. CloudWatch Logs keeps 256 KB of a line.
+const MAX_CAUSE: usize = 2048;
+
+/// Returns the messages of an error and of its sources, without the data that they hold, at most [`MAX_CAUSE`] bytes.
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -22,6 +25,11 @@ pub fn causes(error: &dyn Error) -> String {
         text.push_str(": ");
         text.push_str(&error.to_string());
         source = error.source();
+    }
+    if text.len() > MAX_CAUSE {
+        let end = text.floor_char_boundary(MAX_CAUSE - '…'.len_utf8());
+        text.truncate(end);
+        text.push('…');
     }
     text
 }
@@ -67,4 +75,23 @@ where
         .with_writer(writer)
         .with_filter(filter);
     tracing_subscriber::registry().with(layer)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn t161_the_text_of_an_error_is_cut_where_it_is_too_long() {
+        let cut = |text: String| causes(&io::Error::other(text));
+        let fits = "é".repeat(MAX_CAUSE / 2);
+        assert_eq!(cut(fits.clone()), fits);
+        let longer = cut(format!("{fits}x"));
+        assert!(
+            longer.len() <= MAX_CAUSE && longer.ends_with("é…"),
+            "{longer}"
+        );
+    }
 }

@@ -206,6 +206,9 @@ mod tests {
         ] {
             assert_eq!(picture(url), None, "{url}");
         }
+        let long = |size: usize| format!("https://example.com/{}", "x".repeat(size - 20));
+        assert!(picture(&long(MAX_URL)).is_some());
+        assert_eq!(picture(&long(MAX_URL + 1)), None);
         let odd = picture("https:\\\\EXAMPLE.com/\"'><script>?\"><b>#\"><b>`").unwrap();
         assert!(odd.starts_with("https://example.com/") && odd.is_ascii());
         assert!(!odd.contains(['"', '<', '>', '`', '\\', ' ']), "{odd}");

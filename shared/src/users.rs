@@ -11,6 +11,7 @@ mod items;
 mod object;
 mod operator;
 mod same_email;
+mod session_limit;
 mod sign_up;
 mod signed_in;
 mod store;
@@ -85,6 +86,9 @@ pub struct User {
     /// The account that the user last unlinked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unlinked: Option<Unlinked>,
+    /// The number of opened sessions since the active ones were last counted.
+    #[serde(default)]
+    pub opened: u64,
     /// The time of the first sign-in.
     pub created_at: Timestamp,
 }
@@ -176,10 +180,64 @@ pub struct LinkedIdentity {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_dynamodb::types::AttributeValue;
     use serde_json::json;
 
     use super::*;
     use crate::dynamodb::{Item, table::user_key, tests::condition_holds};
+
+    /// The size of an item, as DynamoDB counts it, or more.
+    fn size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::L(values) => values.iter().map(|value| 4 + size(value)).sum(),
+            AttributeValue::M(members) => {
+                let members = members.iter();
+                members
+                    .map(|(name, value)| 4 + name.len() + size(value))
+                    .sum()
+            }
+            // A number has at most 21 bytes; the other types of a user's item have less.
+            _ => 21,
+        }
+    }
+
+    #[test]
+    fn the_largest_item_of_a_user_is_far_below_the_limit_of_dynamodb() {
+        let (widest, picture) = ("𝔸".repeat(256), format!("https://a.b/{}", "x".repeat(2036)));
+        let linked = |nth| {
+            let identity = json!({
+                "key": format!("{}#{}", "p".repeat(68), "k".repeat(43)),
+                "subject": "s".repeat(255), "username": widest, "linked_at": u64::MAX,
+            });
+            (format!("{nth:0>68}"), identity)
+        };
+        let mut user: User = serde_json::from_value(json!({
+            "id": UserId::generate(), "status": "disabled", "session_version": u64::MAX, "created_at": u64::MAX,
+            "profile": {
+                "name": widest, "email": "e".repeat(254), "picture": picture, "proven_email": "k".repeat(43),
+            },
+            "email_key": "k".repeat(43),
+            "identities": (0..16).map(linked).collect::<serde_json::Map<_, _>>(),
+        }))
+        .unwrap();
+        let patch = json!({
+            "name": widest, "picture": picture, "metadata": { "a": "x".repeat(4096 - 8) },
+        });
+        let patch: Patch = serde_json::from_value(patch).unwrap();
+        (user.edited, user.metadata) = patch.apply(&user).unwrap();
+        let roles = (0..32).map(|nth| format!("{nth:0>64}"));
+        Roles::new(roles.clone()).unwrap();
+        user.roles = roles.collect();
+        let claims = json!({ "a": "x".repeat(1024 - 8) });
+        user.claims = OwnClaims::new(claims.as_object().unwrap().clone()).unwrap();
+        let item: Item = serde_dynamo::to_item(&user).unwrap();
+
+        let size = size(&AttributeValue::M(item));
+
+        // With a key, an Idempotency-Key and the records of the last requests, which have less than 1 KB.
+        assert!((30_000..63 * 1024).contains(&size), "{size}");
+    }
 
     #[tokio::test]
     async fn t41_a_user_admits_the_same_sessions_in_rust_and_in_dynamodb() {

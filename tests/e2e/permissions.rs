@@ -236,6 +236,11 @@ impl Scene {
         // changes.
         self.exchange(&self.service.github_token("member")).await;
         let octocat = self.exchange(&self.service.github_token("octocat")).await;
+        // A sign-in that counts the sessions, because the user has opened many.
+        for mut user in self.service.users() {
+            user["opened"] = json!({ "N": "1000" });
+            self.service.put("cambio", &user);
+        }
         self.exchange(&self.service.github_token("octocat")).await;
         let exchange_id_token = async |email: &str| {
             let token = self.id_token(email);

@@ -265,6 +265,9 @@ BLOCKS = {
         Walked("aws secretsmanager create-secret"),
         setting('[{"name": "intranet"'),
     ],
+    "docs/limits.md": [
+        Walked("cargo test --workspace --test limits"),
+    ],
     "docs/settings.md": [
         deploy("sam deploy"),
         Walked("ACCESS_TOKEN_TTL=60"),

@@ -416,6 +416,11 @@ mod tests {
     use super::*;
 
     fn clients() -> Clients {
+        with_clients(serde_json::json!([]))
+    }
+
+    /// Returns the two clients of these tests, and `more`.
+    fn with_clients(more: serde_json::Value) -> Clients {
         let sha256 = |secret: &str| -> String {
             let hash = digest(&SHA256, secret.as_bytes());
             hash.as_ref()
@@ -423,7 +428,7 @@ mod tests {
                 .map(|byte| format!("{byte:02x}"))
                 .collect()
         };
-        let clients = serde_json::json!([{
+        let mut clients = serde_json::json!([{
             "client_id": "next js",
             "secret_sha256": [sha256("old:secret+"), sha256("new")],
             "scopes": ["orders:read", "orders:write"],
@@ -433,6 +438,8 @@ mod tests {
             "providers": ["github"],
             "audiences": ["https://shop.example.com", "https://stock.example.com"],
         }]);
+        let all = clients.as_array_mut().unwrap();
+        all.extend(more.as_array().unwrap().iter().cloned());
         let env = Environment::of([
             ("CLIENTS", clients.to_string().as_str()),
             ("ISSUER_URL", "https://api.example.com"),
@@ -469,6 +476,20 @@ mod tests {
 
     fn basic(credentials: &str) -> String {
         format!("Basic {}", STANDARD.encode(credentials))
+    }
+
+    #[test]
+    fn t161_the_log_lists_a_bounded_number_of_client_ids() {
+        let listed = |count: usize| {
+            let one = |nth| serde_json::json!({ "client_id": format!("c{nth}"), "secret_sha256": ["0".repeat(64)] });
+            let all = (0..count).map(one).collect();
+            let unknown = with_clients(serde_json::Value::Array(all)).unknown_client();
+            unknown.to_string()
+        };
+        let all = listed(MAX_LISTED - 2);
+        assert!(all.ends_with("c6, c7"), "{all}");
+        let more = listed(MAX_LISTED - 1);
+        assert!(more.ends_with("c6, c7, …"), "{more}");
     }
 
     #[tokio::test]

@@ -127,6 +127,8 @@ impl ClientKeys {
 
 /// The condition of a refresh contains all audiences or providers of a client, and DynamoDB limits it to 4 KB.
 const MAX_NAMES: usize = 50;
+/// The largest number of clients. Each start parses all of them, and each request may search them.
+const MAX_CLIENTS: usize = 100;
 
 const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64 hex digits>"]}], with unique ids, one or two secrets or public keys with a kid in "jwks" each, and optional "scopes", "providers", "audiences", "introspects", "vouches" (with "keys") and "grants" (of token-exchange and refresh_token)"#;
 
@@ -140,6 +142,11 @@ pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError>
     let mut clients: Vec<Registered> = json::parse(&value).map_err(refused)?;
     if clients.is_empty() {
         return Err(refused("it contains no client: write one".to_owned()));
+    }
+    if clients.len() > MAX_CLIENTS {
+        return Err(refused(format!(
+            "it contains more than {MAX_CLIENTS} clients: remove those that are not in use, or deploy Cambio once more"
+        )));
     }
     for (index, client) in clients.iter().enumerate() {
         let mut others = clients[..index].iter();
@@ -285,6 +292,22 @@ mod tests {
             let json = format!(r#"[{{"client_id":"a","secret_sha256":{secrets}}}]"#);
             assert!(clients_of(&json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn t161_there_is_a_bounded_number_of_clients() {
+        let clients = |count: usize| {
+            let one =
+                |nth| format!(r#"{{"client_id":"client-{nth}","secret_sha256":["{A_HASH}"]}}"#);
+            let all: Vec<String> = (0..count).map(one).collect();
+            format!("[{}]", all.join(","))
+        };
+        assert_eq!(
+            clients_of(&clients(MAX_CLIENTS)).unwrap().len(),
+            MAX_CLIENTS
+        );
+        let error = refused(&clients(MAX_CLIENTS + 1));
+        assert!(error.contains("more than 100 clients"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_provider_name, presets};
+use super::{ConfigError, Environment, is_provider_name, presets, too_many_providers};
 use crate::json;
 
 const NAME: &str = "OAUTH_PROVIDERS";
@@ -331,6 +331,9 @@ pub fn oauth_providers(env: &Environment) -> Result<Vec<OAuthProvider>, ConfigEr
         return Ok(Vec::new());
     };
     let providers: Vec<OAuthProvider> = json::parse(&value).map_err(refused)?;
+    if let Some(problem) = too_many_providers(providers.len()) {
+        return Err(refused(problem));
+    }
     let checked = providers.into_iter().enumerate().map(|(index, provider)| {
         if !is_provider_name(&provider.name) {
             return Err(refused(format!(
@@ -356,10 +359,25 @@ fn refused(problem: String) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
+
+    use super::{super::MAX_PROVIDERS, *};
 
     fn read(value: &str) -> Result<Vec<OAuthProvider>, ConfigError> {
         oauth_providers(&Environment::of([(NAME, value)]))
+    }
+
+    #[test]
+    fn t161_a_setting_has_a_bounded_number_of_providers() {
+        let providers = |count: usize| {
+            let one =
+                |nth| json!({ "name": format!("p-{nth}"), "kind": "discord", "client_id": "1" });
+            let all: Vec<_> = (0..count).map(one).collect();
+            read(&json!(all).to_string())
+        };
+        assert_eq!(providers(MAX_PROVIDERS).unwrap().len(), MAX_PROVIDERS);
+        let error = providers(MAX_PROVIDERS + 1).unwrap_err().to_string();
+        assert!(error.contains("more than 50 providers"), "{error}");
     }
 
     #[test]

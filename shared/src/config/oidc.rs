@@ -5,7 +5,7 @@ use std::{ops::RangeInclusive, time::Duration};
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_provider_name};
+use super::{ConfigError, Environment, is_provider_name, too_many_providers};
 use crate::json;
 
 const NAME: &str = "OIDC_PROVIDERS";
@@ -170,6 +170,9 @@ pub fn oidc_providers(env: &Environment) -> Result<Vec<OidcProvider>, ConfigErro
         return Ok(Vec::new());
     };
     let written: Vec<Written> = json::parse(&value).map_err(refused)?;
+    if let Some(problem) = too_many_providers(written.len()) {
+        return Err(refused(problem));
+    }
     let mut providers: Vec<OidcProvider> = Vec::new();
     for (index, written) in written.into_iter().enumerate() {
         let provider = written.checked(index, env)?;
@@ -293,10 +296,27 @@ fn refused(problem: String) -> ConfigError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::json;
+
+    use super::{super::MAX_PROVIDERS, *};
 
     fn read(value: &str) -> Result<Vec<OidcProvider>, ConfigError> {
         oidc_providers(&Environment::of([(NAME, value)]))
+    }
+
+    #[test]
+    fn t161_a_setting_has_a_bounded_number_of_providers() {
+        let providers = |count: usize| {
+            let one = |nth| {
+                let issuer = format!("https://{nth}.example.com");
+                json!({ "name": format!("p-{nth}"), "issuer": issuer, "client_ids": ["a"] })
+            };
+            let all: Vec<_> = (0..count).map(one).collect();
+            read(&json!(all).to_string())
+        };
+        assert_eq!(providers(MAX_PROVIDERS).unwrap().len(), MAX_PROVIDERS);
+        let error = providers(MAX_PROVIDERS + 1).unwrap_err().to_string();
+        assert!(error.contains("more than 50 providers"), "{error}");
     }
 
     #[test]

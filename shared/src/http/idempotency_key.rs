@@ -30,3 +30,28 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
         Ok(Self(key.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    async fn read(key: &str) -> Result<String, ApiError> {
+        let request = Request::get("/").header("idempotency-key", key).body(());
+        let (mut parts, ()) = request.unwrap().into_parts();
+        let key = IdempotencyKey::from_request_parts(&mut parts, &()).await;
+        key.map(|IdempotencyKey(key)| key)
+    }
+
+    #[tokio::test]
+    async fn a_key_is_a_short_visible_text() {
+        let longest = "x".repeat(MAX_LENGTH);
+        for key in ["a", "a b", &longest] {
+            assert_eq!(read(key).await.unwrap(), key);
+        }
+        for key in ["", " ", &format!("{longest}x")] {
+            assert!(read(key).await.is_err(), "{key}");
+        }
+    }
+}

@@ -359,7 +359,9 @@ mod tests {
         ] {
             assert!(kind_of(token).is_none(), "{token}");
         }
-        assert!(kind_of(&format!("gho_{}", "a".repeat(MAX_TOKEN))).is_none());
+        let of_size = |size: usize| format!("gho_{}", "a".repeat(size - 4));
+        assert!(kind_of(&of_size(MAX_TOKEN)).is_some());
+        assert!(kind_of(&of_size(MAX_TOKEN + 1)).is_none());
     }
 
     #[test]

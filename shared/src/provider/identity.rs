@@ -257,6 +257,8 @@ mod tests {
         for address in ["a\u{202e}b@c", "a\u{200b}@c", "\u{3164}@c", "a b@c"] {
             assert!(!is_email(address), "{address}");
         }
+        let of_size = |size: usize| format!("{}@example.com", "x".repeat(size - 12));
+        assert!(is_email(&of_size(MAX_EMAIL)) && !is_email(&of_size(MAX_EMAIL + 1)));
         for name in ["José", "李小龙", "محمد", "👩‍👩‍👧", "Ó Briain"] {
             assert_eq!(text(name.to_owned()).as_deref(), Some(name));
         }

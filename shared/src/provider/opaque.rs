@@ -149,8 +149,7 @@ impl Opaque {
         subject: &str,
         profile: Profile,
     ) -> Result<Identity, ProviderError> {
-        let plain = subject.bytes().all(|byte| byte.is_ascii_graphic());
-        if subject.is_empty() || subject.len() > MAX_SUBJECT || !plain {
+        if !is_subject(subject) {
             return Err(ProviderError::unavailable(
                 "the provider returned an invalid user id",
             ));
@@ -168,6 +167,11 @@ impl Opaque {
     }
 }
 
+fn is_subject(subject: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    !subject.is_empty() && subject.len() <= MAX_SUBJECT && subject.bytes().all(plain)
+}
+
 /// Refuses a text that a header cannot contain (RFC 6750 §2.1).
 fn is_token(token: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=|".contains(&byte);
@@ -177,6 +181,16 @@ fn is_token(token: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn t04_a_subject_is_a_short_plain_text() {
+        for subject in ["1", "user:1", &"x".repeat(MAX_SUBJECT)] {
+            assert!(is_subject(subject), "{subject}");
+        }
+        for subject in ["", "a b", "é", "a\n", &"x".repeat(MAX_SUBJECT + 1)] {
+            assert!(!is_subject(subject), "{subject}");
+        }
+    }
 
     #[test]
     fn what_could_be_no_header_is_no_token() {

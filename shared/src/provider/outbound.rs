@@ -384,3 +384,19 @@ fn max_age(response: &Response) -> Option<Duration> {
     let seconds = directives.find_map(|directive| directive.strip_prefix("max-age="))?;
     Some(Duration::from_secs(seconds.parse().ok()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn t53_an_answer_of_a_provider_has_a_bounded_size() {
+        let read = async |size: usize| {
+            let answer = http::Response::new(vec![b'x'; size]);
+            let read = read_bounded(answer.into()).await;
+            read.map(|body| body.len()).ok()
+        };
+        assert_eq!(read(MAX_BODY).await, Some(MAX_BODY));
+        assert_eq!(read(MAX_BODY + 1).await, None);
+    }
+}

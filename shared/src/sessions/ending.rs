@@ -25,6 +25,8 @@ pub enum EndReason {
     Reused,
     /// Its sign-in failed, because the user was deleted, disabled or unlinked meanwhile.
     Withdrawn,
+    /// The user has too many sessions, and this one was used the longest time ago.
+    OverLimit,
 }
 
 impl EndReason {
@@ -34,6 +36,7 @@ impl EndReason {
             Self::SignedOut => "signed_out",
             Self::Reused => "reused",
             Self::Withdrawn => "withdrawn",
+            Self::OverLimit => "over_limit",
         }
     }
 }

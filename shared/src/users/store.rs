@@ -183,6 +183,7 @@ impl Users {
             if let Some((mut user, session)) = returned {
                 let email_in_use = self.follow_email(&mut user, identity, sign_ups).await?
                     && sign_ups.same_email == SameEmail::Ask;
+                self.limit_sessions(&user, sessions, session.session).await;
                 return Ok(SignIn {
                     user,
                     session,
@@ -350,8 +351,15 @@ impl Users {
         identity: &Identity,
         proven: Option<&EmailKey>,
     ) -> Result<Option<User>, SignInError> {
-        let mut assignments = vec!["#signed_in_at = :now".to_owned()];
-        let mut values = vec![(":now".to_owned(), number(self.clock.now()))];
+        let mut assignments = vec![
+            "#signed_in_at = :now".to_owned(),
+            "#opened = if_not_exists(#opened, :zero) + :one".to_owned(),
+        ];
+        let mut values = vec![
+            (":now".to_owned(), number(self.clock.now())),
+            (":zero".to_owned(), number(0_u64)),
+            (":one".to_owned(), number(1_u64)),
+        ];
         let mut removals = Vec::new();
         if let Some(username) = &identity.profile().username {
             assignments.push("#identities.#provider.#username = :username".to_owned());
@@ -503,6 +511,7 @@ fn new_user(
         signed_out_by: None,
         link_attempts: None,
         unlinked: None,
+        opened: 1,
         created_at: now,
     }
 }
