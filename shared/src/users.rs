@@ -173,6 +173,9 @@ pub struct LinkedIdentity {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use serde_json::json;
 
