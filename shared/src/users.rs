@@ -179,6 +179,9 @@ pub struct LinkedIdentity {
 }
 
 #[cfg(test)]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
     use serde_json::json;

@@ -179,6 +179,7 @@ BLOCKS = {
         Checked("Next.js ── next-auth"),
         Walked("cargo test --workspace --test architecture"),
     ],
+    "docs/dependencies.md": [Tested("python3 tests/dependencies.py", "tests/template/test_dependencies.py", "differences(page")],
     "docs/clients.md": [
         Walked("SECRET=$(openssl rand -hex 32)"),
         Walked("["),

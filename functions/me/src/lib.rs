@@ -97,7 +97,8 @@ async fn delete(
     RecentSignIn(caller): RecentSignIn,
 ) -> Result<NoContent, ApiError> {
     users.delete(caller.user_id, caller.session).await?;
-    // After the user, so that no sign-in can add a session to the deleted ones.
+    // After the user, so that a later sign-in adds no session to the deleted ones. One at the same moment can leave an
+    // item, which opens nothing without its user, and expires.
     sessions.delete_all(caller.user_id).await?;
     Ok(NoContent)
 }

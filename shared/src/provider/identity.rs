@@ -103,6 +103,16 @@ impl Identity {
         }
     }
 
+    /// Makes an identity for the model of users, which asks no provider.
+    #[cfg(test)]
+    pub(crate) fn in_model(provider: &str, subject: &str, email: EmailAnswer) -> Self {
+        let profile = Profile {
+            email,
+            ..Profile::default()
+        };
+        Self::new(provider, "https://issuer.example", subject, profile)
+    }
+
     /// Sets the name of the token, which a sign-in or a link then uses up.
     pub(super) fn proven_once(self, once: Once) -> Self {
         Self {
