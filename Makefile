@@ -1,5 +1,5 @@
 # `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20.19+ and Python 3.11+,
-# and for `test-interop` Go 1.25+ and Java 17+ with Maven.
+# for `test-interop` Go 1.25+, and for it and `test-dynamodb-local` Java 17+ with Maven.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +16,7 @@ NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop ex
   bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust route interop browser walk npx release bench logs
+TESTS := template client package rust dynamodb-local route interop browser walk npx release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -55,6 +55,15 @@ test-package: ## Pack the TypeScript package, install it in a fresh folder, and 
 .PHONY: test-rust
 test-rust: ## Run the unit and end-to-end tests, which need only Rust
 	cargo test --workspace
+
+.PHONY: test-dynamodb-local
+test-dynamodb-local: ## Run the store, race, budget and fault tests on Amazon's DynamoDB Local; ALL=1 runs all end-to-end tests
+	python3 tests/dynamodb-local/run.py $(if $(ALL),--all)
+
+.PHONY: test-dynamodb
+test-dynamodb: ## Run the same tests on the DynamoDB at URL, with the AWS profile PROFILE, in tables that it deletes; ALL=1
+	@tests/setup.sh python
+	.venv/bin/python tests/dynamodb-local/run.py --url $(URL) $(if $(PROFILE),--profile $(PROFILE)) $(if $(ALL),--all)
 
 .PHONY: test-route
 test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree
@@ -184,4 +193,4 @@ format: ## Format Rust, TypeScript, JavaScript and CSS
 .PHONY: clean
 clean: ## Remove what was built and installed here (and leave .cambio, the local data)
 	cargo clean
-	rm -rf .venv .aws-sam $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next $(project)/dist)
+	rm -rf .venv .aws-sam tests/dynamodb-local/lib $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next $(project)/dist)

@@ -23,6 +23,7 @@ mod gateway;
 mod identities;
 mod introspection;
 mod keys;
+mod kit;
 mod logs;
 mod me;
 mod oidc;
