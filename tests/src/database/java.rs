@@ -9,6 +9,9 @@ use std::{
     time::Duration,
 };
 
+use local::dynamodb::{self, MAIN_KEY};
+use serde_json::{Value, json};
+
 /// The folder into which `tests/setup.sh dynamodb-local` installs it.
 const LIBRARIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/dynamodb-local/lib");
 /// The file of its output.
@@ -20,6 +23,8 @@ const UNTIL_THE_END: &str = r#"java "$@" & read -r _; kill "$!""#;
 /// The time in which it starts, sufficient on a busy machine.
 const ATTEMPTS: usize = 1200;
 const PAUSE: Duration = Duration::from_millis(100);
+/// The number of requests of each kind before the tests.
+const ROUNDS: usize = 25;
 
 /// Starts it in memory, on a free port, and returns its URL.
 #[expect(
@@ -72,4 +77,45 @@ pub(super) fn until(answers: impl Fn() -> bool) {
     {
         panic!("DynamoDB Local did not start; target/{OUTPUT} has its output");
     }
+}
+
+/// Makes each kind of request some times. The first ones take longer than the time limits of the functions, because
+/// Java loads and compiles the code that answers them; those limits are the same on each DynamoDB.
+pub(super) fn warm_up(call: impl Fn(&str, Value)) {
+    let table = "warm-up";
+    let key = json!({ "pk": { "S": "a" }, "sk": { "S": "b" } });
+    let values = json!({ ":one": { "N": "1" } });
+    let condition = "attribute_not_exists(n) OR n > :one";
+    let update = json!({
+        "TableName": table, "Key": key, "UpdateExpression": "SET n = if_not_exists(n, :one) + :one",
+        "ConditionExpression": condition, "ExpressionAttributeValues": values,
+        "ReturnConsumedCapacity": "TOTAL",
+    });
+    let put = json!({ "TableName": table, "Item": key, "ReturnConsumedCapacity": "TOTAL" });
+    let read = json!({
+        "TableName": table, "KeyConditionExpression": "pk = :pk",
+        "ExpressionAttributeValues": { ":pk": { "S": "a" } },
+    });
+    let batch = json!({ "RequestItems": { table: { "Keys": [key], "ConsistentRead": true } } });
+    let transaction = json!({ "TransactItems": [{ "Update": {
+        "TableName": table, "Key": key, "UpdateExpression": "SET n = :one",
+        "ConditionExpression": condition, "ExpressionAttributeValues": values,
+    } }] });
+    let one = json!({ "TableName": table, "Key": key });
+    call("CreateTable", dynamodb::definition(table, MAIN_KEY));
+    for _ in 0..ROUNDS {
+        for (operation, request) in [
+            ("PutItem", &put),
+            ("UpdateItem", &update),
+            ("GetItem", &one),
+            ("Query", &read),
+            ("Scan", &json!({ "TableName": table })),
+            ("BatchGetItem", &batch),
+            ("TransactWriteItems", &transaction),
+            ("DeleteItem", &one),
+        ] {
+            call(operation, request.clone());
+        }
+    }
+    call("DeleteTable", json!({ "TableName": table }));
 }

@@ -121,6 +121,10 @@ impl Remote {
         };
         if remote._java.is_some() {
             java::until(|| remote.try_once("ListTables", &json!({})).is_some());
+            java::warm_up(|operation, request| {
+                let answer = remote.try_once(operation, &request);
+                assert!(matches!(answer, Some(Ok(_))), "{operation}: {answer:?}");
+            });
         }
         remote
     }
