@@ -43,8 +43,9 @@ SUBSET = [
     "rotation::the_first_keys_are_made_once_however_many_make_them",
     "sign_in::a_hundred_first_sign_ins_at_once_make_one_user",
     "sign_ups::a_hundred_first_sign_ins_with_one_address_and_two_providers_are_one_user",
-    # Budgets and faults.
-    "budgets::", "faults::",
+    # Budgets, and faults at writes: lost answers and repeated requests. The matrix of all faults takes longer than
+    # the tests above together, so it runs with --all.
+    "budgets::", "t72_",
 ]
 
 RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
