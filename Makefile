@@ -1,5 +1,5 @@
 # `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20.19+ and Python 3.11+,
-# and for `test-interop` Go 1.25+ and Java 17+ with Maven.
+# for `test-interop` Go 1.25+, and for it and `test-dynamodb-local` Java 17+ with Maven.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -16,7 +16,7 @@ NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop ex
   bench/baselines/node
 SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
 # Quickest first: a mistake shows early.
-TESTS := template client package rust schema fuzz route interop browser walk npx release bench logs
+TESTS := template client package rust dynamodb-local schema fuzz route interop browser walk npx release bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -39,7 +39,7 @@ test: setup ## Run every test
 .PHONY: test-template
 test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md and docs/restore.md to where AWS takes over
 	@tests/setup.sh python
-	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start tests/dynamodb-local
 
 .PHONY: test-client
 test-client: ## Build the TypeScript package and test it against a server of its own, and the command line
@@ -71,6 +71,15 @@ test-schema: ## Send the local server requests that fit openapi.yaml and request
 	@tests/setup.sh python
 	cargo test --workspace --no-run --test command
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/schema
+
+.PHONY: test-dynamodb-local
+test-dynamodb-local: ## Run the store, race, budget and fault tests on Amazon's DynamoDB Local; ALL=1 runs all end-to-end tests
+	python3 tests/dynamodb-local/run.py $(if $(ALL),--all)
+
+.PHONY: test-dynamodb
+test-dynamodb: ## Run the same tests on the DynamoDB at URL, with the AWS profile PROFILE, in tables that it deletes; ALL=1
+	@tests/setup.sh python
+	.venv/bin/python tests/dynamodb-local/run.py --url $(URL) $(if $(PROFILE),--profile $(PROFILE)) $(if $(ALL),--all)
 
 .PHONY: test-route
 test-route: ## Add a route as docs/add-a-route.md says, in a copy of the tree
@@ -216,4 +225,4 @@ format: ## Format Rust, TypeScript, JavaScript and CSS
 .PHONY: clean
 clean: ## Remove what was built and installed here (and leave .cambio, the local data)
 	cargo clean
-	rm -rf .venv .aws-sam $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next $(project)/dist)
+	rm -rf .venv .aws-sam tests/dynamodb-local/lib $(foreach project,$(NODE_PROJECTS),$(project)/node_modules $(project)/.next $(project)/dist)

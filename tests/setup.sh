@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop, Go and Java with Maven. Says
-# what goes where.
+# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop and
+# test-dynamodb-local, Go and Java with Maven. Says what goes where.
 #
-#     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, cxx)
+#     tests/setup.sh                     everything but dynamodb-local, which `make test-dynamodb-local` installs
+#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, cxx,
+#                                        dynamodb-local)
 #
 # Everything but Chromium, valgrind and the C++ compiler stays inside this folder. A stamp next to each installed tree
 # holds the hash of the files that describe it, so a second run does nothing, and a changed requirement installs again.
@@ -128,10 +129,25 @@ install_cxx() {
         'Install it by hand, for instance: sudo apt-get install g++'
 }
 
+install_dynamodb-local() {
+    local folder=tests/dynamodb-local stamp
+    command -v java >/dev/null || fail 'java is missing; Java 17 or newer is needed.'
+    command -v mvn >/dev/null || fail 'mvn is missing; Maven installs DynamoDB Local.'
+    stamp=$(stamp_of "$(java -version 2>&1)" $folder/pom.xml)
+    if [ "$(cat $folder/lib/.stamp 2>/dev/null)" = "$stamp" ]; then
+        say "$folder/lib is there"
+        return
+    fi
+    say "installing Amazon's DynamoDB Local from Maven Central into $folder/lib (51 MB)"
+    rm -rf $folder/lib
+    mvn --batch-mode --quiet --strict-checksums -Dstyle.color=never --file $folder/pom.xml dependency:copy-dependencies </dev/null
+    echo "$stamp" >$folder/lib/.stamp
+}
+
 [ $# -gt 0 ] || set -- python npm chromium valgrind cxx
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind | cxx) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind and cxx." ;;
+        python | npm | package | bench | chromium | valgrind | cxx | dynamodb-local) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, cxx and dynamodb-local." ;;
     esac
 done

@@ -87,33 +87,51 @@ pub fn make_private_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-/// The same tables as in `template.yaml`.
+/// Makes the tables that do not exist yet.
 fn create_tables(database: &Database) -> Result<(), DatabaseError> {
     let existing = database.list_tables(serde_json::from_value(json!({}))?)?;
     let has = |name: &str| existing.table_names.iter().any(|other| other == name);
-    let key = |name: &str, kind: &str| json!({ "AttributeName": name, "KeyType": kind });
-    let text = |name: &str| json!({ "AttributeName": name, "AttributeType": "S" });
     if !has(TABLE) {
-        database.create_table(serde_json::from_value(json!({
-            "TableName": TABLE,
-            "KeySchema": [key("pk", "HASH"), key("sk", "RANGE")],
-            "AttributeDefinitions": [text("pk"), text("sk")],
-            "BillingMode": "PAY_PER_REQUEST",
-        }))?)?;
-        database.update_time_to_live(serde_json::from_value(json!({
-            "TableName": TABLE,
-            "TimeToLiveSpecification": { "AttributeName": "expires_at", "Enabled": true },
-        }))?)?;
+        let definition = definition(TABLE, MAIN_KEY);
+        database.create_table(serde_json::from_value(definition)?)?;
+        database.update_time_to_live(serde_json::from_value(time_to_live(TABLE))?)?;
     }
     if !has(KEYS_TABLE) {
-        database.create_table(serde_json::from_value(json!({
-            "TableName": KEYS_TABLE,
-            "KeySchema": [key("pk", "HASH")],
-            "AttributeDefinitions": [text("pk")],
-            "BillingMode": "PAY_PER_REQUEST",
-        }))?)?;
+        let definition = definition(KEYS_TABLE, KEYS_KEY);
+        database.create_table(serde_json::from_value(definition)?)?;
     }
     Ok(())
+}
+
+/// The key attributes of the main table.
+pub const MAIN_KEY: &[&str] = &["pk", "sk"];
+/// The key attributes of the keys table.
+pub const KEYS_KEY: &[&str] = &["pk"];
+
+/// Returns the `CreateTable` request for a table with these key attributes, as in `template.yaml`.
+pub fn definition(name: &str, key: &[&str]) -> Value {
+    let kinds = ["HASH", "RANGE"];
+    let schema: Vec<Value> = key
+        .iter()
+        .zip(kinds)
+        .map(|(name, kind)| json!({ "AttributeName": name, "KeyType": kind }))
+        .collect();
+    let attributes: Vec<Value> = key
+        .iter()
+        .map(|name| json!({ "AttributeName": name, "AttributeType": "S" }))
+        .collect();
+    json!({
+        "TableName": name, "BillingMode": "PAY_PER_REQUEST",
+        "KeySchema": schema, "AttributeDefinitions": attributes,
+    })
+}
+
+/// Returns the `UpdateTimeToLive` request for the main table, as in `template.yaml`.
+pub fn time_to_live(name: &str) -> Value {
+    json!({
+        "TableName": name,
+        "TimeToLiveSpecification": { "AttributeName": "expires_at", "Enabled": true },
+    })
 }
 
 /// The largest request body that DynamoDB reads, in bytes.
@@ -210,7 +228,14 @@ pub(crate) fn plain(attribute: &Value) -> Value {
 }
 
 /// Returns the answer to `operation`, or `None` if no operation has that name.
-fn act(database: &Database, operation: &str, body: &[u8]) -> Result<Option<String>, DynoxideError> {
+///
+/// # Errors
+/// The embedded DynamoDB refuses the request.
+pub fn act(
+    database: &Database,
+    operation: &str,
+    body: &[u8],
+) -> Result<Option<String>, DynoxideError> {
     let unreadable =
         |error: serde_json::Error| DynoxideError::SerializationException(error.to_string());
     macro_rules! operations {

@@ -17,7 +17,7 @@ impl Scene {
         let service = Service::start().await;
         let env = Environment::of(service.variables.clone());
         let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        let admin = Admin::new(client, local::dynamodb::TABLE.to_owned());
+        let admin = Admin::new(client, service.table(local::dynamodb::TABLE));
         Self { service, admin }
     }
 

@@ -58,7 +58,7 @@ impl Scene {
     async fn operate(&self, arguments: &[&str]) {
         let env = Environment::of(self.service.variables.clone());
         let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        let admin = Admin::new(client, local::dynamodb::TABLE.to_owned());
+        let admin = Admin::new(client, self.service.table(local::dynamodb::TABLE));
         let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
         let done = admin.run(cli.command, cli.json, &mut Vec::new()).await;
         done.unwrap();

@@ -147,7 +147,8 @@ async fn t56_linking_and_unlinking_need_a_sign_in_of_the_last_five_minutes() {
     }
     assert!(scene.issuer.proxy.calls().is_empty());
     let calls = scene.service.dynamodb.calls();
-    let is_of_users = |table: &Value| *table == local::dynamodb::TABLE;
+    let users = scene.service.table(local::dynamodb::TABLE);
+    let is_of_users = |table: &Value| *table == users;
     assert!(
         !calls
             .iter()

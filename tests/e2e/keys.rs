@@ -117,9 +117,10 @@ async fn t71_the_keys_are_read_as_of_now() {
     service.refresh(&refresh).await;
 
     let calls = service.dynamodb.calls();
+    let keys = service.table(local::dynamodb::KEYS_TABLE);
     let mut reads = calls.iter().filter(|call| {
         let is_read = call.operation.as_deref() == Some("GetItem");
-        is_read && call.body["TableName"] == local::dynamodb::KEYS_TABLE
+        is_read && call.body["TableName"] == keys
     });
 
     let read = reads.next().unwrap();

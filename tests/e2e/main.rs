@@ -25,6 +25,7 @@ mod gateway;
 mod identities;
 mod introspection;
 mod keys;
+mod kit;
 mod limits;
 mod logs;
 mod me;

@@ -335,10 +335,9 @@ async fn t92_a_function_does_what_its_role_allows_and_the_role_allows_no_more() 
     scene.do_everything().await;
     // Work after the answer is complete as well.
     tokio::time::sleep(Duration::from_millis(100)).await;
-    let tables = BTreeMap::from([
-        (local::dynamodb::TABLE, "Table"),
-        (local::dynamodb::KEYS_TABLE, "KeysTable"),
-    ]);
+    let names = [local::dynamodb::TABLE, local::dynamodb::KEYS_TABLE];
+    let [main, keys] = names.map(|name| scene.service.table(name));
+    let tables = BTreeMap::from([(&*main, "Table"), (&*keys, "KeysTable")]);
 
     for (name, requests) in permissions() {
         let lines = requests.calls;

@@ -9,6 +9,7 @@ use shared::config::{self, Environment};
 use tests::{Answer, Service};
 
 const RESTORED: &str = "cambio-restored";
+const NEW_KEYS: &str = "cambio-keys-2";
 
 /// Restores `items` into a new table and lets the functions use it, as `ExistingTableName` does. Returns the operator's
 /// command for it.
@@ -17,12 +18,12 @@ async fn restore(service: &mut Service, items: &[Value]) -> Admin {
     for item in items {
         service.put(RESTORED, item);
     }
-    let table = ("TABLE_NAME".to_owned(), RESTORED.to_owned());
+    let table = ("TABLE_NAME".to_owned(), service.table(RESTORED));
     service.variables.extend([table]);
     service.url = service.another_process().await;
     let env = Environment::of(service.variables.clone());
     let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-    Admin::new(client, RESTORED.to_owned())
+    Admin::new(client, service.table(RESTORED))
 }
 
 async fn run(admin: &Admin, arguments: &[&str]) -> String {
@@ -121,8 +122,8 @@ async fn sessions_go_on_with_new_keys_in_a_new_table() {
     let mut service = Service::start().await;
     let octocat = service.sign_in("octocat").await;
 
-    service.make_table("cambio-keys-2", &["pk"]);
-    let table = ("KEYS_TABLE_NAME".to_owned(), "cambio-keys-2".to_owned());
+    service.make_table(NEW_KEYS, &["pk"]);
+    let table = ("KEYS_TABLE_NAME".to_owned(), service.table(NEW_KEYS));
     service.variables.extend([table]);
     let env = Environment::of(service.variables.clone());
     let rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();

@@ -235,12 +235,12 @@ async fn t96_a_session_by_a_provider_that_the_client_lost_is_refreshed_no_more()
     let by_discord = discord(&service, CLIENT).await;
     let by_discord = by_discord.text("/refresh_token");
     let by_github = service.refresh_token("octocat").await;
-    let mut unnamed = service.refresh_token("hubot").await;
+    let signed_in = service.sign_in("hubot").await;
+    let mut unnamed = signed_in.text("/refresh_token").to_owned();
     // A session of before the provider was written down.
-    let hubot = service.users().into_iter();
-    let hubot = hubot.map(|user| user["pk"].clone()).next_back().unwrap();
+    let hubot = format!("USER#{}", signed_in.text("/user/id"));
     for mut session in service.sessions() {
-        if session["pk"] == hubot {
+        if session["pk"]["S"] == hubot {
             session.as_object_mut().unwrap().remove("provider");
             service.put(local::dynamodb::TABLE, &session);
         }

@@ -308,7 +308,8 @@ async fn keys_that_dynamodb_leaves_unprocessed_are_asked_for_again() {
     let key = json!({ "pk": { "S": "USER#x" }, "sk": { "S": "USER" } });
     let unprocessed = |times| {
         let keys = json!({ "Keys": [key], "ConsistentRead": true });
-        let body = json!({ "Responses": {}, "UnprocessedKeys": { local::dynamodb::TABLE: keys } });
+        let table = service.table(local::dynamodb::TABLE);
+        let body = json!({ "Responses": {}, "UnprocessedKeys": { table: keys } });
         let answer = tests::proxy::Reply::new(StatusCode::OK, body.to_string());
         let when = When::Operation("BatchGetItem");
         service

@@ -1,5 +1,6 @@
-//! The test kit: the whole API on an embedded DynamoDB, with a controllable clock, network and provider.
+//! The test kit: the whole API on a DynamoDB, with a controllable clock, network and provider.
 
+mod database;
 pub mod forge;
 pub mod functions;
 pub mod lambda;
@@ -25,7 +26,6 @@ use std::{
 };
 
 use axum::Router;
-use dynoxide::Database;
 use local::{
     api, dynamodb,
     github::{Account, App, StandIn},
@@ -41,7 +41,7 @@ use shared::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::proxy::Proxy;
+use crate::{database::Database, proxy::Proxy};
 
 /// The client of the tests and its secret. A log line with the secret fails the test.
 pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
@@ -163,11 +163,7 @@ impl Service {
         start_logs();
         let mut running = JoinSet::new();
 
-        let database = dynamodb::open(None).expect("a database in memory");
-        let (listener, url) = listen().await;
-        let served = database.clone();
-        running.spawn(async move { dynoxide::server::serve_on(listener, served).await });
-        let dynamodb = Proxy::start(&url).await;
+        let (database, dynamodb) = Database::start(&mut running).await;
 
         let apps = [GITHUB_APP, FOREIGN_APP].map(|(id, secret)| App::new(id, secret, id));
         let people = [
@@ -202,6 +198,12 @@ impl Service {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
             .collect();
+        for (name, table) in [
+            ("TABLE_NAME", dynamodb::TABLE),
+            ("KEYS_TABLE_NAME", dynamodb::KEYS_TABLE),
+        ] {
+            variables.insert(name.to_owned(), database.name(table));
+        }
         for (name, value) in settings {
             variables.insert((*name).to_owned(), (*value).to_owned());
         }
@@ -363,7 +365,7 @@ impl Service {
         let env = Environment::of(self.variables.clone());
         let config = config::DynamoDb::from_env(&env).expect("settings");
         let client = shared::dynamodb::client(&config);
-        KeyStore::new(client, dynamodb::KEYS_TABLE.to_owned())
+        KeyStore::new(client, self.table(dynamodb::KEYS_TABLE))
     }
 
     /// Sends a request and checks the answer against `openapi.yaml`.
@@ -408,54 +410,44 @@ impl Service {
         items
     }
 
+    /// Returns the full name of a table: the name that the functions use.
+    pub fn table(&self, table: &str) -> String {
+        self.database.name(table)
+    }
+
+    /// Returns the full names of all tables at the DynamoDB of the service.
+    pub fn table_names(&self) -> Vec<String> {
+        self.database.names()
+    }
+
     /// Returns all items of a table in DynamoDB's JSON.
     pub fn scan(&self, table: &str) -> Vec<Value> {
-        let request = serde_json::from_value(json!({ "TableName": table })).expect("a request");
-        let scanned = self.database.scan(request).expect("a scan");
-        let scanned = serde_json::to_value(scanned).expect("JSON");
-        scanned["Items"].as_array().cloned().unwrap_or_default()
+        self.database.scan(table)
     }
 
     /// Writes an item without a function.
     pub fn put(&self, table: &str, item: &Value) {
-        let request = json!({ "TableName": table, "Item": item });
-        let request = serde_json::from_value(request).expect("a request");
-        self.database.put_item(request).expect("a write");
+        let request = json!({ "TableName": self.table(table), "Item": item });
+        self.database.call("PutItem", &request);
     }
 
     /// Makes an empty table whose key is these attributes, without a function.
-    pub fn make_table(&self, name: &str, keys: &[&str]) {
-        let kinds = ["HASH", "RANGE"];
-        let schema: Vec<Value> = keys
-            .iter()
-            .zip(kinds)
-            .map(|(key, kind)| json!({ "AttributeName": key, "KeyType": kind }))
-            .collect();
-        let attributes: Vec<Value> = keys
-            .iter()
-            .map(|key| json!({ "AttributeName": key, "AttributeType": "S" }))
-            .collect();
-        let request = json!({
-            "TableName": name, "BillingMode": "PAY_PER_REQUEST",
-            "KeySchema": schema, "AttributeDefinitions": attributes,
-        });
-        let request = serde_json::from_value(request).expect("a request");
-        self.database.create_table(request).expect("a table");
+    pub fn make_table(&self, name: &str, key: &[&str]) {
+        self.database.make_table(name, key);
     }
 
     /// Deletes an item of the main table without a function.
     pub fn delete(&self, item: &Value) {
         let key = json!({ "pk": item["pk"], "sk": item["sk"] });
-        let request = json!({ "TableName": dynamodb::TABLE, "Key": key });
-        let request = serde_json::from_value(request).expect("a request");
-        self.database.delete_item(request).expect("a deletion");
+        let request = json!({ "TableName": self.table(dynamodb::TABLE), "Key": key });
+        self.database.call("DeleteItem", &request);
     }
 
     /// Deletes an item of the keys table without a function.
     pub fn delete_key(&self, item: &Value) {
-        let request = json!({ "TableName": dynamodb::KEYS_TABLE, "Key": { "pk": item["pk"] } });
-        let request = serde_json::from_value(request).expect("a request");
-        self.database.delete_item(request).expect("a deletion");
+        let table = self.table(dynamodb::KEYS_TABLE);
+        let request = json!({ "TableName": table, "Key": { "pk": item["pk"] } });
+        self.database.call("DeleteItem", &request);
     }
 
     /// Asserts the invariants of the table: each identity belongs to one existing user, whose item names it; each

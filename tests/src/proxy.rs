@@ -33,6 +33,7 @@ use serde_json::Value;
 use tokio::{net::TcpSocket, sync::watch, task::JoinHandle};
 
 use locks::Locks;
+use crate::database::Signer;
 use units::metered;
 use visit::Visit;
 use wire::accept;
@@ -49,6 +50,8 @@ pub struct Proxy {
 /// The state that all connections share.
 struct Passage {
     upstream: String,
+    /// Signs each request again, because the metering changes its body and the proxy its host.
+    signer: Option<Signer>,
     client: reqwest::Client,
     calls: watch::Sender<Vec<Call>>,
     last_id: AtomicU64,
@@ -130,11 +133,16 @@ impl Call {
 
 impl Proxy {
     /// Opens a proxy in front of `upstream`, such as `http://127.0.0.1:8000`.
+    pub async fn start(upstream: &str) -> Self {
+        Self::start_with(upstream, None).await
+    }
+
+    /// Opens a proxy in front of `upstream` that signs each request for AWS.
     #[expect(
         clippy::expect_used,
         reason = "a test without its proxy has nothing to prove"
     )]
-    pub async fn start(upstream: &str) -> Self {
+    pub(crate) async fn start_with(upstream: &str, signer: Option<Signer>) -> Self {
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(Policy::none())
@@ -145,6 +153,7 @@ impl Proxy {
         let proxy = Self {
             passage: Arc::new(Passage {
                 upstream: upstream.trim_end_matches('/').to_owned(),
+                signer,
                 client,
                 calls: watch::Sender::new(Vec::new()),
                 last_id: AtomicU64::new(0),

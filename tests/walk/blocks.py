@@ -85,6 +85,7 @@ BLOCKS = {
     "CONTRIBUTING.md": [
         Tested("make setup", ".ci/run", "section setup make setup"),
         Walked("cargo test --workspace --lib"),
+        Tested("make test-dynamodb URL", "Makefile", "run.py --url $(URL) $(if $(PROFILE),--profile $(PROFILE))"),
         Walked("cargo run -- services"),
         Walked("cargo lambda invoke me"),
         Tested("python3 tests/cold-start/cold_start.py", "tests/cold-start/test_budgets.py", "cold_start.py --all --write"),

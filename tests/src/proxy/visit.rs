@@ -92,6 +92,10 @@ impl Visit {
             body
         };
 
+        if let Some(signer) = &self.passage.signer {
+            signer.sign(&head.method, &url, &mut headers, &body);
+        }
+
         let client = &self.passage.client;
         let mut request = client.request(head.method.clone(), url).headers(headers);
         if !body.is_empty() {
