@@ -32,8 +32,8 @@ use reqwest::redirect::Policy;
 use serde_json::Value;
 use tokio::{net::TcpSocket, sync::watch, task::JoinHandle};
 
-use locks::Locks;
 use crate::database::Signer;
+use locks::Locks;
 use units::metered;
 use visit::Visit;
 use wire::accept;
