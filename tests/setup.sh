@@ -3,9 +3,9 @@
 # what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind)
+#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, faketime)
 #
-# Everything but Chromium and valgrind stays inside this folder. A stamp next to each installed tree holds the hash of
+# Everything but Chromium, valgrind and faketime stays inside this folder. A stamp next to each installed tree holds the hash of
 # the files that describe it, so a second run does nothing, and a changed requirement installs again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -107,10 +107,20 @@ install_valgrind() {
         'Install it by hand, for instance: sudo apt-get install valgrind'
 }
 
-[ $# -gt 0 ] || set -- python npm chromium valgrind
+install_faketime() {
+    if compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then
+        say 'faketime is there'
+        return
+    fi
+    apt_install faketime || fail \
+        'moving the clocks of the functions needs faketime, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'Install it by hand, for instance: sudo apt-get install faketime'
+}
+
+[ $# -gt 0 ] || set -- python npm chromium valgrind faketime
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium and valgrind." ;;
+        python | npm | package | bench | chromium | valgrind | faketime) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind and faketime." ;;
     esac
 done

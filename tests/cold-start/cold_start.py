@@ -9,7 +9,9 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
 2. proves that aws-lc was built without its CPU-jitter entropy, which costs 30 ms of every cold start,
 3. starts each function N times under a stand-in of the Lambda runtime API, with exactly the settings that template.yaml
    gives it and an embedded DynamoDB, feeds it one event, checks the answer, and prints what that took. Functions that
-   were not built with the release profile start as debug builds.
+   were not built with the release profile start as debug builds,
+4. soaks them for seconds (tests/soak), without `--all`: faults, kills, rotations and jumps of the clock, with each
+   answer checked.
 
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
@@ -32,7 +34,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/soak")]
 from runtime import Failure, Function, request  # noqa: E402
 from services import NO_GITHUB, Services  # noqa: E402
 
@@ -387,7 +389,12 @@ def main():
             taken = [cold_start(function, binary, settings_of(function, local)) for _ in range(arguments.runs)]
             cpu, peak = (statistics.median(column) for column in zip(*taken))
             print(f"{function:16} {cpu:8.1f} {peak:9.1f}{'' if function in released else '  (debug build)'}")
-    print("\nevery function starts and answers")
+    print("\nevery function starts and answers\n")
+    if not arguments.all:
+        # Imported here, because it imports this file.
+        from soak import smoke
+
+        smoke({function: released.get(function) or debug[function] for function in EVENTS})
 
 
 if __name__ == "__main__":

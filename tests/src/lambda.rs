@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    fs::File,
     io,
     net::Ipv4Addr,
     process::{Child, Command, Stdio},
@@ -17,6 +19,7 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
+use rustix::process::Pid;
 use serde_json::Value;
 use tokio::{
     net::TcpListener,
@@ -56,8 +59,27 @@ struct Runtime {
     reason = "a test without its function proves nothing"
 )]
 impl Lambda {
-    /// Starts `binary` with these settings and the variables that Lambda sets.
+    /// Starts `binary` with these settings and the variables that Lambda sets. [`Self::stop`] returns its output.
     pub async fn start(binary: &str, settings: &HashMap<String, String>) -> Self {
+        Self::spawn(binary.as_ref(), settings, Stdio::piped(), Stdio::piped()).await
+    }
+
+    /// Starts `binary` as [`Self::start`] does, with its output in a file.
+    pub async fn logging_to(
+        log: &File,
+        binary: &OsStr,
+        settings: &HashMap<String, String>,
+    ) -> Self {
+        let output = || log.try_clone().expect("a file that can be shared").into();
+        Self::spawn(binary, settings, output(), output()).await
+    }
+
+    async fn spawn(
+        binary: &OsStr,
+        settings: &HashMap<String, String>,
+        stdout: Stdio,
+        stderr: Stdio,
+    ) -> Self {
         let (events, to_function) = mpsc::channel(1);
         let (from_function, outcomes) = mpsc::channel(1);
         let runtime = Runtime {
@@ -82,8 +104,8 @@ impl Lambda {
             .env("AWS_LAMBDA_FUNCTION_NAME", "function")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("a binary that can be started");
         Self {
@@ -92,6 +114,12 @@ impl Lambda {
             outcomes,
             serving,
         }
+    }
+
+    /// Returns the id of the process, for a signal.
+    pub fn pid(&self) -> Pid {
+        let function = self.function.as_ref().expect("a process");
+        Pid::from_child(function)
     }
 
     /// Sends `event` to the function and waits for the outcome.
