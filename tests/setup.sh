@@ -3,7 +3,7 @@
 # what goes where.
 #
 #     tests/setup.sh                     everything
-#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, faketime)
+#     tests/setup.sh python npm          only these parts: python, npm, package, bench, chromium, valgrind, faketime
 #
 # Everything but Chromium, valgrind and faketime stays inside this folder. A stamp next to each installed tree holds the hash of
 # the files that describe it, so a second run does nothing, and a changed requirement installs again.

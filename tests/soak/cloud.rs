@@ -53,8 +53,6 @@ const FUNCTIONS: [(&str, usize); 9] = [
     ("rotate-keys", 1),
 ];
 
-/// The time after which every process knows a moved clock: libfaketime reads its file once in a second.
-const CLOCK_READ: Duration = Duration::from_millis(1500);
 /// The longest lead or lag of the clock of one process. Two of them differ by less than the 5 s that an access token
 /// allows.
 const SKEW: i64 = 2;
@@ -155,9 +153,10 @@ impl Cloud {
             access_key_id: "local".to_owned(),
         };
         let settings = settings::variables(&shell, ISSUER, &for_functions, &GitHub::Real);
-        let settings: HashMap<String, String> = settings
+        let settings = settings
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value))
+            .chain(options.set.clone())
             .collect();
 
         let mut cloud = Self {
@@ -176,7 +175,7 @@ impl Cloud {
         };
         fs::create_dir_all(&cloud.folder)?;
         for (function, processes) in FUNCTIONS {
-            let binary = options.binary(function)?;
+            let binary = options.binaries.join(function);
             cloud.start_function(function, processes, &binary, &settings, options, report)?;
         }
         // The first keys.
@@ -205,7 +204,7 @@ impl Cloud {
                 settings.extend([
                     ("LD_PRELOAD".to_owned(), text(library)),
                     ("FAKETIME_TIMESTAMP_FILE".to_owned(), text(&clock)),
-                    ("FAKETIME_CACHE_DURATION".to_owned(), "1".to_owned()),
+                    ("FAKETIME_NO_CACHE".to_owned(), "1".to_owned()),
                     ("FAKETIME_DONT_FAKE_MONOTONIC".to_owned(), "1".to_owned()),
                     ("FAKETIME_DISABLE_SHM".to_owned(), "1".to_owned()),
                 ]);
@@ -303,7 +302,7 @@ impl Cloud {
     }
 
     /// Moves all clocks by this number of seconds. No request may be under way.
-    pub(crate) async fn jump(&self, seconds: i64, dice: &mut Dice) -> Result<(), Box<dyn Error>> {
+    pub(crate) fn jump(&self, seconds: i64, dice: &mut Dice) -> Result<(), Box<dyn Error>> {
         if !self.has_clock {
             return Ok(());
         }
@@ -311,7 +310,6 @@ impl Cloud {
         for process in &self.processes {
             self.set_clock(process, dice)?;
         }
-        tokio::time::sleep(CLOCK_READ).await;
         self.time.pass(seconds);
         Ok(())
     }

@@ -16,7 +16,10 @@ use std::{
     error::Error,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,9 +48,9 @@ const JUMP: i64 = 25 * 60 * 60;
 /// hold.
 #[derive(Parser)]
 struct Options {
-    /// The folders with the binaries of the functions; the first one that has a function is used.
-    #[arg(long, required = true, value_name = "FOLDER")]
-    binaries: Vec<PathBuf>,
+    /// The folder with the binaries of the functions.
+    #[arg(long, value_name = "FOLDER")]
+    binaries: PathBuf,
     /// The folder for the logs of the functions.
     #[arg(long, value_name = "FOLDER")]
     folder: PathBuf,
@@ -57,6 +60,9 @@ struct Options {
     /// The length of the run in minutes.
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+    /// The number of operations of people after which the run ends earlier.
+    #[arg(long, value_name = "N")]
+    operations: Option<u64>,
     /// The number of requests in a second, at most.
     #[arg(long, default_value_t = 200)]
     rate: usize,
@@ -75,17 +81,18 @@ struct Options {
     /// The time between two rotations of the keys, and between two jumps of all clocks, in seconds.
     #[arg(long, default_value_t = 60)]
     rotate_every: u64,
+    /// A setting of the functions that differs from the usual one.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
     /// The seed of the random choices. The order of the answers is not repeated.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
-impl Options {
-    fn binary(&self, function: &str) -> Result<PathBuf, String> {
-        let mut candidates = self.binaries.iter().map(|folder| folder.join(function));
-        let found = candidates.find(|path| path.is_file());
-        found.ok_or_else(|| format!("no folder of --binaries has {function}"))
-    }
+fn setting(text: &str) -> Result<(String, String), String> {
+    let setting = text.split_once('=');
+    let setting = setting.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    setting.ok_or_else(|| "expected NAME=VALUE".to_owned())
 }
 
 /// The state that the people share.
@@ -95,6 +102,10 @@ struct Soak {
     pace: Semaphore,
     people: Vec<Mutex<Option<Person>>>,
     serial: AtomicU64,
+    /// The time at which the run ends, and the number of operations after which it ends earlier.
+    end: (Instant, u64),
+    /// The number of people whose model is sure.
+    sure: AtomicUsize,
     /// Held by each operation; a jump of the clocks waits for all.
     quiet: RwLock<()>,
 }
@@ -109,9 +120,16 @@ impl Soak {
         }
     }
 
+    fn is_over(&self) -> bool {
+        let (time, operations) = self.end;
+        Instant::now() >= time
+            || self.report.operations() >= operations
+            || self.sure.load(Ordering::Relaxed) == 0
+    }
+
     /// Lets people act until the end of the run, one after the other.
-    async fn live(self: Arc<Self>, mut dice: Dice, until: Instant) {
-        while Instant::now() < until {
+    async fn live(self: Arc<Self>, mut dice: Dice) {
+        while !self.is_over() {
             let _guard = self.quiet.read().await;
             let chosen = &self.people[dice.below(self.people.len())];
             let Ok(mut person) = chosen.try_lock() else {
@@ -119,6 +137,7 @@ impl Soak {
                 continue;
             };
             let Some(acting) = person.as_mut() else {
+                tokio::task::yield_now().await;
                 continue;
             };
             if let Err((operation, wrong)) = acting.act(&self.api(), &mut dice).await {
@@ -126,6 +145,7 @@ impl Soak {
                     .violation(operation, &format!("{}: {wrong}", acting.login));
                 // The model of this person is no longer sure.
                 *person = None;
+                self.sure.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
@@ -146,12 +166,7 @@ impl Soak {
     }
 
     /// Injects faults, kills, rotates and moves clocks until the end of the run.
-    async fn disturb(
-        &self,
-        options: &Options,
-        dice: &mut Dice,
-        until: Instant,
-    ) -> Result<(), Box<dyn Error>> {
+    async fn disturb(&self, options: &Options, dice: &mut Dice) -> Result<(), Box<dyn Error>> {
         self.cloud.inject(options.faults / 100.0);
         let started = Instant::now();
         let mut turns = interval(TURN);
@@ -163,7 +178,7 @@ impl Soak {
         // The rotations are half-way between two jumps, so that tokens of both keys are in use.
         let mut next_rotation = in_a_while(options.rotate_every / 2);
         let mut next_jump = in_a_while(options.rotate_every);
-        while Instant::now() < until {
+        while !self.is_over() {
             turns.tick().await;
             self.report.called(self.cloud.take_calls());
             let now = started.elapsed();
@@ -184,7 +199,7 @@ impl Soak {
             if now >= next_jump {
                 let paused = Instant::now();
                 let _guard = self.quiet.write().await;
-                self.cloud.jump(JUMP, dice).await?;
+                self.cloud.jump(JUMP, dice)?;
                 self.report.jumped(paused.elapsed());
                 next_jump += Duration::from_secs(options.rotate_every);
             }
@@ -287,12 +302,16 @@ async fn run(options: &Options) -> Result<usize, Box<dyn Error>> {
         pace: Semaphore::new(0),
         people: people.collect(),
         serial: AtomicU64::new(1),
+        end: (
+            Instant::now() + Duration::from_secs_f64(options.minutes * 60.0),
+            options.operations.unwrap_or(u64::MAX),
+        ),
+        sure: AtomicUsize::new(options.people),
         quiet: RwLock::new(()),
     });
 
     let mut tasks = JoinSet::new();
     tasks.spawn(soak.clone().keep_pace(options.rate));
-    let until = Instant::now() + Duration::from_secs_f64(options.minutes * 60.0);
     let mut living = JoinSet::new();
     for number in 0..options.parallel {
         let dice = Dice::new(
@@ -301,10 +320,10 @@ async fn run(options: &Options) -> Result<usize, Box<dyn Error>> {
                 .wrapping_mul(1000)
                 .wrapping_add(number.try_into()?),
         );
-        living.spawn(soak.clone().live(dice, until));
+        living.spawn(soak.clone().live(dice));
     }
     let mut dice = Dice::new(options.seed.wrapping_neg());
-    soak.disturb(options, &mut dice, until).await?;
+    soak.disturb(options, &mut dice).await?;
     living.join_all().await;
 
     report.check_sizes();

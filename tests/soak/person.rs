@@ -14,6 +14,8 @@ use tokio::sync::Semaphore;
 use crate::{cloud::Cloud, dice::Dice, report::Report};
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+/// The time after which an app repeats a refresh without an answer.
+const PATIENCE: Duration = Duration::from_millis(1100);
 /// The largest number of devices of a person.
 const DEVICES: usize = 3;
 /// The age of a sign-in with which the app still tries what needs a sign-in of the last five minutes.
@@ -535,6 +537,7 @@ impl Person {
         let token = self.devices[device].refresh_token.clone();
         let lost = api.refresh(&token).await?;
         expect(&lost, 200, "logged out without cause: a refresh")?;
+        tokio::time::sleep(PATIENCE).await;
         let answer = api.refresh(&token).await?;
         self.take(api, device, &answer)?;
         same_successor(&lost, &answer)

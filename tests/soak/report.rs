@@ -75,6 +75,11 @@ impl Report {
         *lock(&self.counts).operations.entry(operation).or_default() += 1;
     }
 
+    /// Returns the number of completed operations.
+    pub(crate) fn operations(&self) -> u64 {
+        lock(&self.counts).operations.values().sum()
+    }
+
     /// Notes a violation, and prints it.
     pub(crate) fn violation(&self, operation: &str, what: &str) {
         let mut counts = lock(&self.counts);

@@ -18,9 +18,11 @@ from cold_start import EVENTS, build_released, run_cargo  # noqa: E402
 from runtime import Failure  # noqa: E402
 
 LOGS = ROOT / "target/soak"
-# Ten of the people use their apps at the same time. A slow machine reaches a lower rate, and still checks each answer.
-SMOKE = ["--minutes", "0.2", "--rate", "100", "--people", "60", "--parallel", "10", "--kill-every", "2"]
-SMOKE += ["--rotate-every", "5", "--faults", "1"]
+# By operations, so that a busy machine takes longer and checks as much.
+SMOKE = ["--people", "20", "--parallel", "10", "--operations", "300", "--kill-every", "2", "--rotate-every", "5"]
+# Without the grace of the rotation, a client that repeats a refresh after a lost answer is logged out.
+BROKEN = ["--people", "4", "--operations", "400", "--faults", "0", "--set", "REFRESH_REUSE_WINDOW=0"]
+NOTICED = "logged out without cause"
 
 
 def faketime():
@@ -32,36 +34,47 @@ def faketime():
 
 
 def build_soak():
+    """Builds the soak by itself, optimized."""
+    built, _ = run_cargo("build", "--profile", "dist", "--package", "tests", "--bin", "soak")
+    return built["soak"]
+
+
+def build_debug_soak():
     """Builds the soak with the features that `cargo test --workspace` has, so that nothing is built twice."""
     built, _ = run_cargo("test", "--workspace", "--no-run", "--test", "e2e")
     return built["soak"]
 
 
-def soak(program, binaries, arguments):
-    """Runs the soak on these binaries: {function: path}."""
+def soak(program, binaries, arguments, **options):
+    """Runs the soak on these binaries: {function: path}. Returns the completed process."""
     with tempfile.TemporaryDirectory() as folder:
         for function, binary in binaries.items():
             (Path(folder) / function).symlink_to(binary)
-        command = [program, "--binaries", folder, "--folder", LOGS, *arguments]
-        if "--faketime" not in arguments:
-            command += ["--faketime", faketime()]
-        if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:
-            raise Failure(f"the soak found violations, which are above; the logs of the functions are in {LOGS}")
+        command = [program, "--binaries", folder, "--folder", LOGS, "--faketime", faketime(), *arguments]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, text=True, **options)
 
 
 def smoke(binaries):
-    soak(build_soak(), binaries, SMOKE)
+    """Runs the soak for some operations; then without a guard, which it must notice."""
+    program = build_debug_soak()
+    if soak(program, binaries, SMOKE).returncode != 0:
+        raise Failure(f"the soak found the violations above; the logs of the functions are in {LOGS}")
+    without_guard = soak(program, binaries, BROKEN, stdout=subprocess.PIPE)
+    if without_guard.returncode == 0 or NOTICED not in without_guard.stdout:
+        raise Failure(f"with {' '.join(BROKEN)} the soak must find {NOTICED!r}; it printed:\n{without_guard.stdout}")
+    print("without the grace of the rotation, the soak finds clients that are logged out")
 
 
 def main():
+    program = build_soak()
     if {"-h", "--help"} & {*sys.argv}:
-        return subprocess.run([build_soak(), "--help"])
+        return subprocess.run([program, "--help"]).returncode
     binaries, _ = build_released(list(EVENTS))
-    soak(build_soak(), binaries, sys.argv[1:])
+    return soak(program, binaries, sys.argv[1:]).returncode
 
 
 if __name__ == "__main__":
     try:
-        main()
+        sys.exit(main())
     except Failure as failure:
         sys.exit(f"soak: {failure}")
