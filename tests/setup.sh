@@ -5,8 +5,8 @@
 #     tests/setup.sh                     everything
 #     tests/setup.sh python npm          only these parts: python, npm, package, bench, chromium, valgrind, faketime
 #
-# Everything but Chromium, valgrind and faketime stays inside this folder. A stamp next to each installed tree holds the hash of
-# the files that describe it, so a second run does nothing, and a changed requirement installs again.
+# Everything but Chromium, valgrind and faketime stays inside this folder. A stamp next to each installed tree holds the
+# hash of the files that describe it, so a second run does nothing, and a changed requirement installs again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
