@@ -29,7 +29,7 @@ use tests::{invariants, secret_in, token_in};
 use tokio::{
     sync::{Mutex, RwLock, Semaphore},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use cloud::Cloud;
@@ -37,6 +37,8 @@ use dice::Dice;
 use person::{Api, Person};
 use report::Report;
 
+/// The time until another person is chosen, if the chosen one is busy.
+const BUSY: Duration = Duration::from_millis(5);
 /// The time between two turns of the driver.
 const TURN: Duration = Duration::from_millis(100);
 /// The time by which all clocks jump: more than a day, after which a published key may sign.
@@ -133,11 +135,11 @@ impl Soak {
             let _guard = self.quiet.read().await;
             let chosen = &self.people[dice.below(self.people.len())];
             let Ok(mut person) = chosen.try_lock() else {
-                tokio::task::yield_now().await;
+                sleep(BUSY).await;
                 continue;
             };
             let Some(acting) = person.as_mut() else {
-                tokio::task::yield_now().await;
+                sleep(BUSY).await;
                 continue;
             };
             if let Err((operation, wrong)) = acting.act(&self.api(), &mut dice).await {

@@ -186,9 +186,9 @@ impl Report {
     pub(crate) fn summary(&self) -> String {
         let growth = self.growth();
         let counts = lock(&self.counts);
-        let mut text = String::from("\nroute                          status      answers\n");
+        let mut text = String::from("\nroute                               status      answers\n");
         for ((route, status), count) in &counts.answers {
-            let _ = writeln!(text, "{route:30} {status:8} {count:10}");
+            let _ = writeln!(text, "{route:35} {status:8} {count:10}");
         }
         let end = counts
             .times
@@ -197,7 +197,7 @@ impl Report {
             .map(|(second, _)| *second)
             .max()
             .unwrap_or_default();
-        text.push_str("\nroute                           p50 ms   p99 ms   first third p50, p99   last third p50, p99\n");
+        text.push_str("\nroute                                p50 ms   p99 ms   first third p50, p99   last third p50, p99\n");
         for (route, times) in &counts.times {
             let of = |from: u32, to: u32| {
                 let mut some: Vec<u32> = times
@@ -212,7 +212,7 @@ impl Report {
                 (of(0, u32::MAX), of(0, end / 3), of(end - end / 3, u32::MAX));
             let _ = writeln!(
                 text,
-                "{route:30} {p50:7.1} {p99:8.1} {a50:13.1} {a99:8.1} {z50:12.1} {z99:8.1}"
+                "{route:35} {p50:7.1} {p99:8.1} {a50:13.1} {a99:8.1} {z50:12.1} {z99:8.1}"
             );
         }
         text.push_str("\nprocess (never killed)     second quarter: KiB, files     last quarter: KiB, files\n");
@@ -223,9 +223,9 @@ impl Report {
                 early.rss_kib, early.files, late.rss_kib, late.files
             );
         }
-        text.push_str("\noperation                 completed\n");
+        text.push_str("\noperation                       completed\n");
         for (operation, count) in &counts.operations {
-            let _ = writeln!(text, "{operation:24} {count:10}");
+            let _ = writeln!(text, "{operation:30} {count:10}");
         }
         let elapsed = self.started.elapsed();
         let busy = elapsed.saturating_sub(counts.paused).as_secs_f64();
