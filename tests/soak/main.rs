@@ -106,6 +106,8 @@ struct Soak {
     serial: AtomicU64,
     /// The time at which the run ends, and the number of operations after which it ends earlier.
     end: (Instant, u64),
+    /// The number of people whose accounts are checked, or about to be, at the end.
+    settled: AtomicUsize,
     /// The number of people whose model is sure.
     sure: AtomicUsize,
     /// Held by each operation; a jump of the clocks waits for all.
@@ -215,23 +217,34 @@ impl Soak {
         Ok(())
     }
 
-    /// Checks each account, the table and the logs.
+    /// Checks each account from one to the next, in one of several tasks.
+    async fn settle(self: Arc<Self>) {
+        loop {
+            let next = self.settled.fetch_add(1, Ordering::Relaxed);
+            let Some(person) = self.people.get(next) else {
+                return;
+            };
+            if let Some(person) = person.lock().await.as_mut()
+                && let Err(wrong) = person.settle(&self.api()).await
+            {
+                self.report
+                    .violation("the end", &format!("{}: {wrong}", person.login));
+            }
+            // The proxies search what they recorded.
+            self.report.called(self.cloud.take_calls());
+        }
+    }
+
+    /// Checks the table and the logs.
     async fn check(&self) -> Result<(), Box<dyn Error>> {
         let mut users = BTreeSet::new();
         let mut is_sure = true;
         for person in &self.people {
-            let mut person = person.lock().await;
-            let Some(person) = person.as_mut() else {
-                is_sure = false;
-                continue;
-            };
-            if let Err(wrong) = person.settle(&self.api()).await {
-                self.report
-                    .violation("the end", &format!("{}: {wrong}", person.login));
+            match person.lock().await.as_ref() {
+                Some(person) => users.extend(person.user.clone()),
+                None => is_sure = false,
             }
-            users.extend(person.user.clone());
         }
-        self.report.called(self.cloud.take_calls());
 
         let items = self.cloud.items()?;
         for broken in invariants::broken(&items) {
@@ -308,6 +321,7 @@ async fn run(options: &Options) -> Result<usize, Box<dyn Error>> {
             Instant::now() + Duration::from_secs_f64(options.minutes * 60.0),
             options.operations.unwrap_or(u64::MAX),
         ),
+        settled: AtomicUsize::new(0),
         sure: AtomicUsize::new(options.people),
         quiet: RwLock::new(()),
     });
@@ -330,6 +344,11 @@ async fn run(options: &Options) -> Result<usize, Box<dyn Error>> {
 
     report.check_sizes();
     let summary = report.summary();
+    let mut settling = JoinSet::new();
+    for _ in 0..options.parallel {
+        settling.spawn(soak.clone().settle());
+    }
+    settling.join_all().await;
     soak.check().await?;
     println!("{summary}{} violations", report.violations());
     Ok(report.violations())
