@@ -27,7 +27,7 @@ NOTICED = "logged out without cause"
 
 def faketime():
     """The library that moves the clock of a process."""
-    found = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    found = list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
     if not found:
         raise Failure("libfaketime is missing, which moves the clocks of the functions: run tests/setup.sh faketime")
     return found[0]
