@@ -107,8 +107,8 @@ test-npx: ## Build the local server as it is published, and run npx cambio dev f
 	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
 
 .PHONY: test-release
-test-release: ## Build release binaries; check budgets, entropy and cold starts; kill and freeze their processes
-	@tests/setup.sh valgrind
+test-release: ## Build release binaries; check budgets, entropy and cold starts; kill, freeze and soak their processes
+	@tests/setup.sh valgrind faketime
 	python3 tests/cold-start/cold_start.py
 
 .PHONY: test-bench
@@ -119,6 +119,11 @@ test-bench: ## Hold the baselines of the bench to Cambio's answers, run the benc
 .PHONY: test-logs
 test-logs: ## Look for secrets in what the functions logged during the other tests
 	tests/check-logs.sh
+
+.PHONY: soak
+soak: ## Soak the release binaries for 10 min: load, faults, rotations, jumps of the clock, kills; SOAK='--minutes 60'
+	@tests/setup.sh faketime
+	python3 tests/soak/soak.py $(SOAK)
 
 .PHONY: bench
 bench: ## Measure the functions beside Node and Python; BENCH='--rounds 9 --write' updates docs/performance.md

@@ -3,11 +3,12 @@
 # test-dynamodb-local, Go and Java with Maven. Says what goes where.
 #
 #     tests/setup.sh                     everything but dynamodb-local, which `make test-dynamodb-local` installs
-#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, cxx,
-#                                        dynamodb-local)
+#     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, faketime,
+#                                        cxx, dynamodb-local)
 #
-# Everything but Chromium, valgrind and the C++ compiler stays inside this folder. A stamp next to each installed tree
-# holds the hash of the files that describe it, so a second run does nothing, and a changed requirement installs again.
+# Everything but Chromium, valgrind, faketime and the C++ compiler stays inside this folder. A stamp next to each
+# installed tree holds the hash of the files that describe it, so a second run does nothing, and a changed requirement
+# installs again.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -118,6 +119,16 @@ install_valgrind() {
         'Install it by hand, for instance: sudo apt-get install valgrind'
 }
 
+install_faketime() {
+    if compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null; then
+        say 'faketime is there'
+        return
+    fi
+    apt_install faketime || fail \
+        'moving the clocks of the functions needs faketime, which could not be installed (no apt-get, or not root and no sudo?).' \
+        'Install it by hand, for instance: sudo apt-get install faketime'
+}
+
 # libFuzzer is C++, which the `cc` crate compiles with CXX or with c++.
 install_cxx() {
     if command -v "${CXX:-c++}" >/dev/null; then
@@ -144,10 +155,10 @@ install_dynamodb-local() {
     echo "$stamp" >$folder/lib/.stamp
 }
 
-[ $# -gt 0 ] || set -- python npm chromium valgrind cxx
+[ $# -gt 0 ] || set -- python npm chromium valgrind faketime cxx
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind | cxx | dynamodb-local) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, cxx and dynamodb-local." ;;
+        python | npm | package | bench | chromium | valgrind | faketime | cxx | dynamodb-local) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, faketime, cxx and dynamodb-local." ;;
     esac
 done

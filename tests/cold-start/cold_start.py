@@ -11,7 +11,9 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
    gives it and an embedded DynamoDB, feeds it one event, checks the answer, and prints what that took. Functions that
    were not built with the release profile start as debug builds,
 4. runs the tests of tests/e2e/processes.rs on the same binaries: processes that are killed at each of their calls, and
-   processes that are frozen while their connections are lost. Not with `--write`.
+   processes that are frozen while their connections are lost. Not with `--write`,
+5. soaks them for seconds (tests/soak): faults, kills, rotations and jumps of the clock, with each answer checked. Not
+   with `--write` or `--all`.
 
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
@@ -35,7 +37,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/soak")]
 from runtime import Failure, Function, request  # noqa: E402
 from services import NO_GITHUB, Services  # noqa: E402
 
@@ -408,8 +410,14 @@ def main():
             cpu, peak = (statistics.median(column) for column in zip(*taken))
             print(f"{function:16} {cpu:8.1f} {peak:9.1f}{'' if function in released else '  (debug build)'}")
     print("\nevery function starts and answers\n", flush=True)
+    binaries = {function: released.get(function) or debug[function] for function in EVENTS}
     if not arguments.write:
-        test_processes({function: released.get(function) or debug[function] for function in EVENTS})
+        test_processes(binaries)
+    if not (arguments.write or arguments.all):
+        # Imported here, because it imports this file.
+        from soak import smoke
+
+        smoke(binaries)
 
 
 if __name__ == "__main__":

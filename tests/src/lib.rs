@@ -3,6 +3,7 @@
 mod database;
 pub mod forge;
 pub mod functions;
+pub mod invariants;
 pub mod lambda;
 mod logs;
 pub mod oidc;
@@ -12,11 +13,11 @@ pub mod proxy;
 mod simulated;
 pub mod start;
 
-pub use logs::{log_lines, start_logs};
+pub use logs::{log_lines, secret_in, start_logs, token_in};
 pub use simulated::simulate_time;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     net::Ipv4Addr,
     sync::{
         Arc,
@@ -450,37 +451,10 @@ impl Service {
         self.database.call("DeleteItem", &request);
     }
 
-    /// Asserts the invariants of the table: each identity belongs to one existing user, whose item names it; each
-    /// user has an identity; the same holds for verified addresses.
+    /// Asserts the invariants of the main table ([`invariants::broken`]).
     pub fn check_invariants(&self) {
-        let users = self.users();
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let of = |kind: &str| -> BTreeSet<(String, String)> {
-            let mut items = self.items_of(kind);
-            // The item of an unlinked identity stays and signs no user in.
-            items.retain(|item| item["released_by"] == Value::Null);
-            let named = |item: &Value| {
-                let key = text(&item["pk"]["S"]);
-                let key = key.strip_prefix(kind).unwrap_or_default();
-                (key.to_owned(), text(&item["user_id"]["S"]))
-            };
-            items.iter().map(named).collect()
-        };
-        let mut identities = BTreeSet::new();
-        let mut emails = BTreeSet::new();
-        for user in &users {
-            let id = text(&user["id"]["S"]);
-            let linked = user["identities"]["M"].as_object().expect("identities");
-            assert!(!linked.is_empty(), "nobody can sign in as {user:#}");
-            for identity in linked.values() {
-                identities.insert((text(&identity["M"]["key"]["S"]), id.clone()));
-            }
-            if let Some(email) = user["email_key"]["S"].as_str() {
-                emails.insert((email.to_owned(), id));
-            }
-        }
-        assert_eq!(of("IDENTITY#"), identities);
-        assert_eq!(of("EMAIL#"), emails);
+        let broken = invariants::broken(&self.items());
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
 }
 

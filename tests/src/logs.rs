@@ -53,10 +53,14 @@ pub fn log_lines() -> Vec<String> {
 }
 
 /// Returns the first secret in a line.
-pub(crate) fn secret_in(line: &str) -> Option<&'static str> {
-    let tokens = TOKENS.into_iter().filter(|prefix| has_token(line, prefix));
-    let secrets = SECRETS.into_iter().filter(|secret| line.contains(secret));
-    tokens.chain(secrets).next()
+pub fn secret_in(line: &str) -> Option<&'static str> {
+    let mut secrets = SECRETS.into_iter().filter(|secret| line.contains(secret));
+    token_in(line).or_else(|| secrets.next())
+}
+
+/// Returns the prefix of the first token in a text.
+pub fn token_in(text: &str) -> Option<&'static str> {
+    TOKENS.into_iter().find(|prefix| has_token(text, prefix))
 }
 
 /// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text and at the start of a
