@@ -8,6 +8,7 @@ pub mod opaque;
 mod openapi;
 pub mod proxy;
 pub mod start;
+pub mod timers;
 
 pub use logs::{log_lines, start_logs};
 

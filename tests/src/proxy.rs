@@ -22,13 +22,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use hyper::{HeaderMap, Method, StatusCode, header, http::request};
 use reqwest::redirect::Policy;
 use serde_json::Value;
-use tokio::{net::TcpSocket, sync::watch, task::JoinHandle};
+use tokio::{net::TcpSocket, sync::watch, task::JoinHandle, time::Instant};
 
 use units::metered;
 use visit::Visit;

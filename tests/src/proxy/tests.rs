@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::timers::follow_work;
 
 const SHORT: Duration = Duration::from_millis(100);
 const LONG: Duration = Duration::from_secs(5);
@@ -85,6 +86,7 @@ async fn write(State(writes): State<Arc<AtomicUsize>>, Json(_): Json<Value>) -> 
 
 #[tokio::test]
 async fn without_a_fault_everything_passes_and_is_recorded() {
+    let _turning = follow_work();
     let service = Service::start().await;
 
     let first = service
@@ -121,6 +123,7 @@ async fn without_a_fault_everything_passes_and_is_recorded() {
 
 #[tokio::test]
 async fn a_missing_service_looks_like_one() {
+    let _turning = follow_work();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = closed.local_addr().unwrap();
     drop(closed);
@@ -134,6 +137,7 @@ async fn a_missing_service_looks_like_one() {
 
 #[tokio::test]
 async fn a_fault_hits_the_calls_that_it_is_for() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let status = async |path| service.get(path).send().await.unwrap().status().as_u16();
     let teapot = Fault::status(StatusCode::IM_A_TEAPOT);
@@ -191,6 +195,7 @@ async fn a_fault_hits_the_calls_that_it_is_for() {
 
 #[tokio::test]
 async fn a_delayed_call_takes_effect_even_if_nobody_waits_for_it() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.proxy.fault(When::Always, Fault::Delay(SHORT));
 
@@ -209,6 +214,7 @@ async fn a_delayed_call_takes_effect_even_if_nobody_waits_for_it() {
 
 #[tokio::test]
 async fn a_refused_call_ends_its_connection() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.get("/user").send().await.unwrap();
     service.proxy.fault(When::Always, Fault::Refuse);
@@ -222,6 +228,7 @@ async fn a_refused_call_ends_its_connection() {
 
 #[tokio::test]
 async fn a_proxy_that_is_down_refuses_connections() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.get("/user").send().await.unwrap();
 
@@ -237,6 +244,7 @@ async fn a_proxy_that_is_down_refuses_connections() {
 
 #[tokio::test]
 async fn a_caller_can_be_killed_before_its_call_takes_effect() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.proxy.fault(When::Always, Fault::Hang);
     let caller = tokio::spawn(service.write().send());
@@ -252,6 +260,7 @@ async fn a_caller_can_be_killed_before_its_call_takes_effect() {
 
 #[tokio::test]
 async fn a_caller_can_be_killed_after_its_call_took_effect() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service
         .proxy
@@ -269,6 +278,7 @@ async fn a_caller_can_be_killed_after_its_call_took_effect() {
 
 #[tokio::test]
 async fn a_caller_that_breaks_off_in_its_request_asked_for_nothing() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let mut stream = TcpStream::connect(service.proxy.address).await.unwrap();
     let half = "POST /write HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{\"value\"";
@@ -283,6 +293,7 @@ async fn a_caller_that_breaks_off_in_its_request_asked_for_nothing() {
 
 #[tokio::test]
 async fn a_reset_loses_the_call_or_only_its_answer() {
+    let _turning = follow_work();
     let service = Service::start().await;
 
     for (fault, writes) in [
@@ -303,6 +314,7 @@ async fn a_reset_loses_the_call_or_only_its_answer() {
 
 #[tokio::test]
 async fn a_reset_is_one_on_the_wire_and_a_refusal_is_a_close() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let request = b"GET /user HTTP/1.1\r\nhost: a\r\n\r\n";
     let outcome = async |fault| {
@@ -324,6 +336,7 @@ async fn a_reset_is_one_on_the_wire_and_a_refusal_is_a_close() {
 
 #[tokio::test]
 async fn a_broken_body_is_noticed_while_it_is_read() {
+    let _turning = follow_work();
     let service = Service::start().await;
 
     for fault in [Fault::ResetMidBody, Fault::LengthTooLong] {
@@ -339,6 +352,7 @@ async fn a_broken_body_is_noticed_while_it_is_read() {
 
 #[tokio::test]
 async fn a_shortened_body_is_noticed_only_by_who_parses_it() {
+    let _turning = follow_work();
     let service = Service::start().await;
 
     for fault in [Fault::TruncatedBody, Fault::LengthTooShort] {
@@ -351,6 +365,7 @@ async fn a_shortened_body_is_noticed_only_by_who_parses_it() {
 
 #[tokio::test]
 async fn what_an_answer_did_not_announce_follows_on_its_connection() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.proxy.fault(When::Always, Fault::LengthTooShort);
     let mut stream = TcpStream::connect(service.proxy.address).await.unwrap();
@@ -375,6 +390,7 @@ async fn what_an_answer_did_not_announce_follows_on_its_connection() {
 
 #[tokio::test]
 async fn a_slow_body_arrives_byte_by_byte() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let pace = Duration::from_millis(20);
     service.proxy.fault(When::Always, Fault::SlowBody(pace));
@@ -392,6 +408,7 @@ async fn a_slow_body_arrives_byte_by_byte() {
 
 #[tokio::test]
 async fn a_provider_can_refuse_and_mislead() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let answer = async |fault| {
         service.proxy.heal();
@@ -431,6 +448,7 @@ async fn a_provider_can_refuse_and_mislead() {
 
 #[tokio::test]
 async fn parallel_calls_are_one_round_trip() {
+    let _turning = follow_work();
     let service = Service::start().await;
     service.proxy.fault(When::Always, Fault::Delay(SHORT));
 
@@ -444,6 +462,7 @@ async fn parallel_calls_are_one_round_trip() {
 
 #[tokio::test]
 async fn every_listed_fault_keeps_a_caller_from_its_answer_or_makes_it_wait() {
+    let _turning = follow_work();
     let service = Service::start().await;
     let faults = [Fault::of_dynamodb(), Fault::of_a_provider()].concat();
 
