@@ -111,7 +111,7 @@ fn html(answer: &mut Reply) {
 }
 
 fn array(answer: &mut Reply) {
-    replace(answer, b"[]".into());
+    replace(answer, b"[0]".into());
 }
 
 fn bytes(answer: &mut Reply) {
