@@ -23,8 +23,8 @@ const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const DAY: i64 = 24 * 60 * 60;
-/// The functions read a set of keys again after this time, in seconds.
-const KEYS_ARE_OLD: i64 = 301;
+/// The functions read a set of keys again after 300 s. This time is longer by [`BACKWARDS`] at least.
+const KEYS_ARE_OLD: i64 = 310;
 
 /// More seconds than a trial takes. All trials of a call together take the clock back by less than [`KEYS_ARE_OLD`].
 const BACKWARDS: i64 = 4;
