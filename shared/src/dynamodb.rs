@@ -1,5 +1,6 @@
 //! The DynamoDB client, requests to its tables, and their failures.
 
+mod empty;
 mod expression;
 mod once;
 mod requests;
@@ -12,8 +13,10 @@ use aws_lc_rs::error::Unspecified;
 pub use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::{
     config::{
-        BehaviorVersion, Config, Credentials, Region, SharedHttpClient, http::HttpResponse,
-        retry::RetryConfig, timeout::TimeoutConfig,
+        BehaviorVersion, Config, Credentials, Region, SharedHttpClient,
+        http::HttpResponse,
+        retry::{RetryConfig, RetryPartition},
+        timeout::TimeoutConfig,
     },
     error::{BuildError, ProvideErrorMetadata, SdkError},
     primitives::Blob,
@@ -29,6 +32,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::{config, telemetry};
+use empty::RefuseEmptyAnswers;
 pub(crate) use expression::Expression;
 pub(crate) use once::Use;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
@@ -68,6 +72,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
                 .with_initial_backoff(FIRST_BACKOFF),
         )
         .retry_classifier(RetryWhatPasses)
+        .interceptor(RefuseEmptyAnswers)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -76,7 +81,10 @@ pub fn client(config: &config::DynamoDb) -> Client {
                 .build(),
         );
     if let Some(endpoint) = &config.endpoint {
-        sdk = sdk.endpoint_url(endpoint.as_str());
+        // The SDK has one quota of retries for each region in a process. The failures of one stand-in must not use up
+        // the retries for another one.
+        let quota = RetryPartition::new(endpoint.to_string());
+        sdk = sdk.endpoint_url(endpoint.as_str()).retry_partition(quota);
     }
     Client::from_conf(sdk.build())
 }

@@ -460,6 +460,7 @@ async fn t60_an_identity_of_another_user_outlives_a_deletion() {
 
 #[tokio::test]
 async fn an_identity_that_was_linked_meanwhile_does_not_outlive_its_user() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     let delay = Fault::Delay(std::time::Duration::from_millis(300));

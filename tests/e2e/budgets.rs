@@ -14,7 +14,7 @@ use tests::{
 fn slow_down(service: &Service) {
     service
         .dynamodb
-        .fault(When::Always, Fault::Delay(Duration::from_millis(30)));
+        .fault(When::Always, Fault::Delay(Duration::from_millis(200)));
     service.dynamodb.clear();
 }
 
@@ -35,6 +35,7 @@ fn assert_within(service: &Service, round_trips: usize, write: f64, read: f64) {
 
 #[tokio::test]
 async fn a_first_sign_in_is_within_its_budget() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     slow_down(&service);
 
@@ -45,6 +46,7 @@ async fn a_first_sign_in_is_within_its_budget() {
 
 #[tokio::test]
 async fn a_returning_sign_in_is_within_its_budget() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     service.sign_in("octocat").await;
     slow_down(&service);
@@ -56,6 +58,7 @@ async fn a_returning_sign_in_is_within_its_budget() {
 
 #[tokio::test]
 async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.refresh_token("octocat").await;
     slow_down(&service);
@@ -70,6 +73,7 @@ async fn a_refresh_is_within_its_budget_and_a_repeated_one_writes_nothing() {
 
 #[tokio::test]
 async fn reading_the_keys_again_before_signing_takes_no_round_trip_of_its_own() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.refresh_token("octocat").await;
     service.time.pass(60);
@@ -91,6 +95,7 @@ async fn reading_the_keys_again_before_signing_takes_no_round_trip_of_its_own() 
 
 #[tokio::test]
 async fn me_is_within_its_budget() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     slow_down(&service);
@@ -103,6 +108,7 @@ async fn me_is_within_its_budget() {
 
 #[tokio::test]
 async fn signing_out_of_one_session_or_all_is_one_write() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let other = service.access_token("octocat").await;
     let other = service.verify(&other).await.sid;
@@ -131,6 +137,7 @@ async fn signing_out_of_one_session_or_all_is_one_write() {
 
 #[tokio::test]
 async fn introspection_is_one_round_trip_and_an_assertion_one_more() {
+    let _turning = tests::timers::follow_work();
     let key = tests::oidc::Key::new("one");
     let clients = serde_json::json!([{ "client_id": "nextjs", "jwks": { "keys": [key.jwk] },
         "secret_sha256": [tests::sha256_hex(tests::CLIENT.1)] }]);
@@ -168,6 +175,7 @@ async fn introspection_is_one_round_trip_and_an_assertion_one_more() {
 
 #[tokio::test]
 async fn a_live_authorizer_reads_user_and_session_in_one_round_trip() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     let mut variables = service.variables.clone();
@@ -185,6 +193,7 @@ async fn a_live_authorizer_reads_user_and_session_in_one_round_trip() {
 
 #[tokio::test]
 async fn the_list_of_sessions_is_one_round_trip() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     slow_down(&service);
@@ -197,6 +206,7 @@ async fn the_list_of_sessions_is_one_round_trip() {
 
 #[tokio::test]
 async fn the_documents_and_a_bad_token_cost_nothing() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
     service.dynamodb.clear();

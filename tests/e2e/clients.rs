@@ -127,6 +127,7 @@ async fn t11_an_assertion_is_good_once() {
 
 #[tokio::test]
 async fn t11_of_many_who_use_an_assertion_at_once_one_does() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let assertion = scene.key.sign(&scene.claims("once"));
 
@@ -413,6 +414,7 @@ async fn t72_a_revocation_that_ended_in_503_is_sent_again_with_its_assertion() {
 /// used the assertion.
 #[tokio::test]
 async fn t11_an_assertion_is_given_back_only_by_the_request_that_used_it() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let service = &scene.service;
     let token = service.refresh_token("octocat").await;
@@ -447,6 +449,7 @@ async fn t11_an_assertion_is_given_back_only_by_the_request_that_used_it() {
 
 #[tokio::test]
 async fn t11_of_many_who_send_a_request_again_with_its_assertion_one_is_let_in() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let assertion = scene.key.sign(&scene.claims("x"));
     let nobody = format!("cbr_{}", "A".repeat(119));

@@ -1,263 +1,237 @@
-//! Each route that reads or writes users and sessions, with each fault at each of its calls to DynamoDB.
+//! Each route, tool and rotation with each fault at each of its calls to DynamoDB.
+//!
+//! The timers follow the work of a case ([`tests::timers`]), so a time limit is exceeded because of a fault and never
+//! because of a busy machine: no case runs twice.
 
-use std::{sync::Arc, time::Instant};
+mod providers;
+mod world;
 
-use reqwest::{RequestBuilder, StatusCode};
-use serde_json::json;
-use tests::{
-    Answer, CLIENT, Service,
-    opaque::{self, Opaque},
-    proxy::{Fault, When},
+use std::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering},
 };
-use tokio::{sync::Semaphore, task::JoinSet};
 
-#[derive(Clone, Copy, Debug)]
-enum Case {
-    FirstSignIn,
-    Returning,
-    Refresh,
-    Revoke,
-    IntrospectAccessToken,
-    IntrospectRefreshToken,
-    Me,
-    EditMe,
-    DeleteMe,
-    ListSessions,
-    EndSession,
-    EndSessions,
-    ListIdentities,
-    Link,
-    Unlink,
+use reqwest::StatusCode;
+use tests::{
+    Service,
+    proxy::{Fault, When},
+    timers::{each_alone, follow_work},
+};
+use tokio::time::Instant;
+
+use world::{Case, World};
+
+/// The demands on the first answer under a fault.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    /// The fault delays or divides an answer: the right answer, whether it stays or not.
+    Harmless,
+    /// A retry hides the fault once. While it stays, the answer may be that DynamoDB is unavailable.
+    Passes,
+    /// A retry may not help, or is not made.
+    Refuses,
 }
 
-impl Case {
-    /// The routes, each with the number of its calls.
-    const ALL: [(Self, usize); 15] = [
-        (Self::FirstSignIn, 2),
-        (Self::Returning, 3),
-        (Self::Refresh, 2),
-        (Self::Revoke, 1),
-        (Self::IntrospectAccessToken, 1),
-        (Self::IntrospectRefreshToken, 2),
-        (Self::Me, 1),
-        (Self::EditMe, 2),
-        (Self::DeleteMe, 4),
-        (Self::ListSessions, 2),
-        (Self::EndSession, 1),
-        (Self::EndSessions, 1),
-        (Self::ListIdentities, 1),
-        (Self::Link, 3),
-        (Self::Unlink, 2),
-    ];
-
-    /// The number of the call that is a transaction, if any.
-    fn transaction(self) -> Option<usize> {
-        match self {
-            Self::FirstSignIn | Self::DeleteMe | Self::Unlink => Some(2),
-            // The attempt is counted before.
-            Self::Link => Some(3),
-            _ => None,
-        }
-    }
-
-    fn introspects(self) -> bool {
-        matches!(
-            self,
-            Self::IntrospectAccessToken | Self::IntrospectRefreshToken
-        )
-    }
+/// A fault at a call of a case.
+struct Trial {
+    name: &'static str,
+    fault: Fault,
+    kind: Kind,
+    stays: bool,
 }
 
-/// The request with which the client that owns `token` asks about it.
-fn introspection(service: &Service, token: &str) -> RequestBuilder {
-    let request = service.request("POST", "/introspect");
-    request
-        .basic_auth(CLIENT.0, Some(CLIENT.1))
-        .form(&[("token", token)])
-}
+/// The faults that also stay, for all calls from the n-th on: one of each sort that the routes can tell apart.
+const STAYING: [&str; 20] = [
+    "5 s late",
+    "refused",
+    "hanging",
+    "reset after forwarding",
+    "hanging after forwarding",
+    "truncated body",
+    "a byte per second",
+    "ProvisionedThroughputExceededException",
+    "InternalServerError",
+    "TransactionConflictException",
+    "500 with HTML",
+    "an empty body",
+    "AccessDeniedException",
+    "TransactionConflict",
+    "ThrottlingError",
+    "TransactionInProgressException",
+    "one key at a time",
+    "no key processed",
+    "one item a page",
+    "a stale read",
+];
 
-/// Checks the stored result of the case, regardless of the answers.
-fn check_done(case: Case, service: &Service, what: &str) {
-    let (users, sessions) = (service.users(), service.sessions());
-    match case {
-        Case::DeleteMe => assert!(service.items().is_empty(), "{what}"),
-        // However it went, the token moved on by one.
-        Case::Refresh => assert_eq!(sessions[0]["generation"]["N"], "1", "{what}"),
-        Case::Revoke | Case::EndSession => {
-            assert!(sessions[0]["ended_at"].is_object(), "{what}");
-        }
-        Case::EndSessions => assert_eq!(users[0]["session_version"]["N"], "1", "{what}"),
-        Case::EditMe => assert_eq!(users[0]["revision"]["N"], "1", "{what}"),
-        Case::Link => assert_eq!(service.items_of("IDENTITY#").len(), 2, "{what}"),
-        Case::Unlink => {
-            let mut identities = service.items_of("IDENTITY#");
-            identities.retain(|item| item["released_by"].is_null());
-            assert_eq!(identities.len(), 1, "{what}");
-        }
-        Case::FirstSignIn
-        | Case::Returning
-        | Case::IntrospectAccessToken
-        | Case::IntrospectRefreshToken
-        | Case::Me
-        | Case::ListSessions
-        | Case::ListIdentities => {
-            assert_eq!(users.len(), 1, "{what}");
-        }
-    }
-}
-
-fn assert_unavailable(answer: &Answer, what: &str) {
-    assert_eq!(
-        answer.status,
-        StatusCode::SERVICE_UNAVAILABLE,
-        "{what}: {:?}",
-        answer.body
-    );
-    assert!(!answer.header("retry-after").is_empty(), "{what}");
-    let code = [answer.text("/error"), answer.text("/type")].concat();
-    assert!(code.ends_with("temporarily_unavailable"), "{what}: {code}");
-}
-
-/// Injects a fault at the `nth` call and asserts a success or a 503, that a repetition succeeds, and the invariants
-/// at each step. Returns whether the SDK's retry hid the fault.
-async fn heals(case: Case, nth: usize, name: &str, fault: Fault, stays: bool) -> bool {
-    let what = format!("{case:?}, call {nth}, {name}, stays: {stays}");
-    let others = Opaque::start().await;
-    let service = Service::start_with(&[("OAUTH_PROVIDERS", &others.settings())]).await;
-    let signed_in = match case {
-        Case::FirstSignIn => None,
-        _ => Some(service.sign_in("octocat").await),
+/// Returns the faults of a call of this operation.
+fn faults_of(operation: &str) -> Vec<(&'static str, Fault, Kind)> {
+    let kind_of = |name: &str| match name {
+        "50 ms late" | "500 ms late" => Kind::Harmless,
+        _ => Kind::Passes,
     };
-    let issued = |pointer| {
-        let token = signed_in.as_ref().map(|answer| answer.text(pointer));
-        token.unwrap_or_default().to_owned()
-    };
-    let (token, refresh_token) = (issued("/access_token"), issued("/refresh_token"));
-    let session = match &signed_in {
-        None => String::new(),
-        Some(_) => service.verify(&token).await.sid.to_string(),
-    };
-    let session_path = format!("/me/sessions/{session}");
-    let github_token = service.github_token("octocat");
-    let discord_token = format!("{}~ada~identify", opaque::APP);
-    if matches!(case, Case::Unlink) {
-        let linked = service.link(&token, "discord", &discord_token).await;
-        assert_eq!(linked.status, StatusCode::OK, "{what}: {:?}", linked.body);
-    }
-    let request = async || match case {
-        Case::FirstSignIn | Case::Returning => service.exchange(&github_token).await,
-        Case::Refresh => service.refresh(&refresh_token).await,
-        Case::Revoke => service.revoke(&refresh_token).await,
-        Case::IntrospectAccessToken => service.send(introspection(&service, &token)).await,
-        Case::IntrospectRefreshToken => service.send(introspection(&service, &refresh_token)).await,
-        Case::Me => service.me(&token).await,
-        Case::EditMe => service.patch_me(&token, &json!({ "name": "Mona" })).await,
-        Case::DeleteMe => service.delete_as_user(&token, "/me").await,
-        Case::ListSessions => service.my_sessions(&token).await,
-        Case::EndSession => service.delete_as_user(&token, &session_path).await,
-        Case::EndSessions => service.delete_as_user(&token, "/me/sessions").await,
-        Case::ListIdentities => {
-            let path = "/me/identities";
-            service.send(service.as_user(&token, "GET", path)).await
+    let faults = Fault::of_dynamodb().into_iter();
+    let mut faults: Vec<_> = faults
+        .map(|(name, fault)| (name, fault, kind_of(name)))
+        .collect();
+    let refusals = Fault::refusals_of_dynamodb().into_iter();
+    faults.extend(refusals.map(|(name, fault)| (name, fault, Kind::Refuses)));
+    match operation {
+        "TransactWriteItems" => {
+            let reasons = [
+                ("TransactionConflict", Kind::Passes),
+                ("ThrottlingError", Kind::Passes),
+                ("ProvisionedThroughputExceeded", Kind::Passes),
+                ("ItemCollectionSizeLimitExceeded", Kind::Refuses),
+                ("ValidationError", Kind::Refuses),
+            ];
+            faults.extend(reasons.map(|(reason, kind)| {
+                let cancelled = Fault::transaction_canceled(&[reason, "None"]);
+                (reason, cancelled, kind)
+            }));
+            // A retry gets this answer while DynamoDB still works on the attempt before it.
+            let not_ended = Fault::transaction_not_ended();
+            faults.push(("TransactionInProgressException", not_ended, Kind::Refuses));
         }
-        Case::Link => service.link(&token, "discord", &discord_token).await,
-        Case::Unlink => {
-            let path = "/me/identities/discord";
-            service.delete_as_user(&token, path).await
+        "BatchGetItem" => faults.extend([
+            (
+                "one key at a time",
+                Fault::one_key_a_batch(),
+                Kind::Harmless,
+            ),
+            ("no key processed", Fault::no_key_of_a_batch(), Kind::Passes),
+        ]),
+        "Query" | "Scan" => {
+            let pages = Fault::one_item_a_page();
+            faults.push(("one item a page", pages, Kind::Harmless));
         }
-    };
-    service.dynamodb.clear();
-    if stays {
-        // From the n-th call on, retries included.
-        for later in nth..nth + 10 {
-            service.dynamodb.fault(When::Nth(later), fault.clone());
-        }
-    } else {
-        service.dynamodb.fault(When::Nth(nth), fault);
+        _ => {}
     }
-
-    let started = Instant::now();
-    let answer = request().await;
-    // No measure of speed: a function that takes 10 s is killed.
-    assert!(started.elapsed().as_secs() < 10, "{what}");
-    if !answer.status.is_success() {
-        assert_unavailable(&answer, &what);
-    } else if case.introspects() {
-        // A fault never makes a live token look inactive.
-        assert_eq!(answer.body["active"], true, "{what}");
+    // A scan, which only the list of users makes, is never consistent.
+    if ["GetItem", "BatchGetItem", "Query"].contains(&operation) {
+        faults.push(("a stale read", Fault::Stale, Kind::Harmless));
     }
-    // Each operation is tried thrice at most, and one that meets transactions for as long as the request has time.
-    let is_conflict = matches!(name, "conflict" | "TransactionConflictException");
-    let calls = service.dynamodb.calls().len();
-    assert!(is_conflict || calls < nth + 3 * 2, "{what}: {calls} calls");
-    service.dynamodb.heal();
-    service.dynamodb.settled().await;
-    service.check_invariants();
-
-    let mut again = request().await;
-    // GitHub and DynamoDB are well again, but this machine may be busy with other tests.
-    for _ in 0..10 {
-        if again.status == StatusCode::SERVICE_UNAVAILABLE {
-            again = request().await;
-        }
-    }
-    assert!(again.status.is_success(), "{what}: {:?}", again.body);
-    service.check_invariants();
-    check_done(case, &service, &what);
-    if case.introspects() {
-        assert_eq!(again.body["active"], true, "{what}");
-    }
-    if matches!(case, Case::Refresh) {
-        // The session of the result can be refreshed.
-        let next = service.refresh(again.text("/refresh_token")).await;
-        assert_eq!(next.status, StatusCode::OK, "{what}: {:?}", next.body);
-    }
-    answer.status.is_success()
+    faults
 }
 
-/// A transient fault is hidden by a retry; a permanent one is not.
-async fn run(case: Case, nth: usize, name: &'static str, fault: Fault, stays: bool) {
-    for _ in 0..3 {
-        if heals(case, nth, name, fault.clone(), stays).await || stays {
-            return;
+/// Prints the name of a trial that panics.
+struct Named(String);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("failed: {}", self.0);
         }
-        // On a busy machine, the retry itself can come too late.
     }
-    panic!("no retry healed {case:?}, call {nth}, {name}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn t70_every_call_survives_every_fault() {
+/// Runs a case without a fault and returns the operations of its calls.
+async fn operations_of(case: Case) -> Vec<String> {
+    let world = World::start(case).await;
+    let said = world.request().await;
+    let calls = world.service.dynamodb.calls();
+    assert!(world.is_right(&said), "{case:?} without a fault: {said:?}");
+    world.check_invariants().await;
+    world.check_done().await;
+    let operations = calls.into_iter().map(|call| call.operation);
+    operations.map(Option::unwrap_or_default).collect()
+}
+
+/// Injects each fault at the `nth` call of a case. Returns the number of trials.
+async fn try_call(case: Case, nth: usize, operation: &str) -> usize {
+    let world = World::start(case).await;
+    let before = world.snapshot();
+    let faults = faults_of(operation);
+    let trials = [false, true].into_iter().flat_map(|stays| {
+        // Those that stay come last: they use up the SDK's quota of retries.
+        let faults = faults.iter();
+        let faults = faults.filter(move |(name, ..)| !stays || STAYING.contains(name));
+        faults.map(move |(name, fault, kind)| Trial {
+            name,
+            fault: fault.clone(),
+            kind: *kind,
+            stays,
+        })
+    });
     let mut count = 0;
-    let mut runs = JoinSet::new();
-    // Many of them only wait, but too many at once would make honest calls time out.
-    let turns = Arc::new(Semaphore::new(6));
-    for (case, calls) in Case::ALL {
-        for nth in 1..=calls {
-            let mut faults = Fault::of_dynamodb();
-            let conflict = Fault::transaction_canceled(&["TransactionConflict", "None"]);
-            let throttled = Fault::transaction_canceled(&["ThrottlingError", "None"]);
-            if case.transaction() == Some(nth) {
-                faults.extend([("conflict", conflict), ("throttled", throttled)]);
-            }
-            for (name, fault) in faults {
-                for stays in [false, true] {
-                    let turn = turns.clone().acquire_owned().await.unwrap();
-                    let fault = fault.clone();
-                    count += 1;
-                    runs.spawn(async move {
-                        run(case, nth, name, fault, stays).await;
-                        drop(turn);
-                    });
-                }
-            }
+    for trial in trials {
+        let (name, stays) = (trial.name, trial.stays);
+        let _named = Named(format!("{case:?}, call {nth}, {name}, stays: {stays}"));
+        world.restore(&before);
+        trial.run(&world, nth).await;
+        count += 1;
+    }
+    count
+}
+
+impl Trial {
+    /// Injects the fault and asserts a right answer, or one that DynamoDB is unavailable, that a repetition succeeds,
+    /// and the invariants at each step.
+    async fn run(&self, world: &World, nth: usize) {
+        let dynamodb = &world.service.dynamodb;
+        // From the n-th call on, retries included, or once.
+        let last = if self.stays { nth + 30 } else { nth };
+        for nth in nth..=last {
+            dynamodb.fault(When::Nth(nth), self.fault.clone());
         }
+
+        let began = Instant::now();
+        let said = world.request().await;
+        let passed = began.elapsed();
+
+        let calls = dynamodb.calls();
+        assert!(calls.iter().any(|call| call.fault.is_some()), "no fault");
+        let is_right = world.is_right(&said);
+        assert!(is_right || said.is_unavailable(), "{said:?}");
+        // An error of DynamoDB that arrives garbled has no name, and is not requested again.
+        let is_error = calls.iter().any(|call| {
+            let status = call.status.filter(|_| call.is_forwarded);
+            call.fault.is_some() && status.is_some_and(|status| !status.is_success())
+        });
+        let passes = self.kind == Kind::Passes && !self.stays && !is_error;
+        if self.kind == Kind::Harmless || passes {
+            assert!(is_right, "no retry helped: {said:?}");
+        }
+        // A function that takes longer is killed. The clock turns in steps.
+        let limit = u128::from(world.case.limit()) * 1000 + 50;
+        assert!(passed.as_millis() < limit, "{passed:?}");
+        dynamodb.heal();
+        dynamodb.settled().await;
+        world.check_invariants().await;
+
+        let again = world.request().await;
+
+        assert!(world.is_right(&again), "again: {again:?}");
+        world.check_invariants().await;
+        world.check_done().await;
+        world.check_tokens(&again).await;
     }
-    while let Some(run) = runs.join_next().await {
-        run.unwrap();
-    }
-    println!("{count} cases");
-    assert!(count > 300);
+}
+
+#[test]
+fn t70_every_call_survives_every_fault() {
+    let calls = Mutex::new(Vec::new());
+    let wrong = each_alone(&Case::ALL, async |(case, count)| {
+        let operations = operations_of(*case).await;
+        assert_eq!(operations.len(), *count, "{case:?}: {operations:?}");
+        let mut calls = calls.lock().unwrap();
+        for (index, operation) in operations.into_iter().enumerate() {
+            calls.push((*case, index + 1, operation));
+        }
+    });
+    assert!(wrong.is_empty(), "without a fault: {wrong:?}");
+    let calls = calls.into_inner().unwrap();
+
+    let count = AtomicUsize::new(0);
+    let failed = each_alone(&calls, async |(case, nth, operation)| {
+        let trials = try_call(*case, *nth, operation).await;
+        count.fetch_add(trials, Ordering::SeqCst);
+    });
+
+    let count = count.into_inner();
+    println!("{count} trials");
+    assert!(failed.is_empty(), "failed: {failed:?}");
+    assert!(count > 3000, "{count}");
 }
 
 #[tokio::test]
@@ -272,4 +246,48 @@ async fn t72_the_retry_of_a_committed_write_is_not_a_second_write() {
     assert_eq!(answer.body["is_new_user"], true);
     assert_eq!(service.items().len(), 3);
     service.check_invariants();
+}
+
+/// The SDK refuses retries when a quota is used up, one for each region in a process. With one quota for the databases
+/// of all tests, the faults of one test took the retries of the others.
+#[tokio::test]
+async fn t70_the_failures_of_one_database_use_up_no_retries_for_another() {
+    let _turning = follow_work();
+    let (broken, well) = (Service::start().await, Service::start().await);
+    let [one, other] = [&broken, &well].map(|service| service.access_token("octocat"));
+    let (one, other) = (one.await, other.await);
+    broken
+        .dynamodb
+        .fault(When::Always, Fault::internal_server_error());
+    for _ in 0..100 {
+        let answer = broken.me(&one).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    well.dynamodb
+        .fault_once(When::Always, Fault::internal_server_error());
+
+    let answer = well.me(&other).await;
+
+    assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+}
+
+/// The SDK reads an empty body as an item that does not exist.
+#[tokio::test]
+async fn t70_an_answer_without_a_body_is_no_missing_item() {
+    let _turning = follow_work();
+    let service = Service::start().await;
+    let signed_in = service.sign_in("octocat").await;
+    let token = signed_in.text("/access_token");
+    service
+        .dynamodb
+        .fault_once(When::Always, Fault::empty_body());
+
+    let asked_again = service.me(token).await;
+    service.dynamodb.fault(When::Always, Fault::empty_body());
+    let me = service.me(token).await;
+    let refreshed = service.refresh(signed_in.text("/refresh_token")).await;
+
+    assert_eq!(asked_again.status, StatusCode::OK);
+    assert_eq!(me.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refreshed.status, StatusCode::SERVICE_UNAVAILABLE);
 }

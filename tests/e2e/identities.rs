@@ -249,6 +249,7 @@ async fn t60_an_account_of_somebody_else_is_not_linked_and_nothing_changes() {
 
 #[tokio::test]
 async fn t60_of_a_hundred_who_link_the_same_account_at_once_exactly_one_gets_it() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let mut users = Vec::new();
     for person in 1..=50 {
@@ -312,6 +313,7 @@ async fn t95_no_provider_is_asked_for_a_user_who_cannot_link() {
 
 #[tokio::test]
 async fn t95_a_user_who_tries_too_often_waits_and_spends_nobody_elses_quota() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let first = scene.sign_in_with(&scene.id_token("ada")).await;
     let first = first.text("/access_token");
@@ -417,6 +419,7 @@ async fn t72_unlinking_whose_answer_was_lost_can_be_repeated() {
 
 #[tokio::test]
 async fn t60_linking_races_a_first_sign_in_and_one_of_them_wins() {
+    let _turning = tests::timers::follow_work();
     for _ in 0..10 {
         let scene = Scene::start().await;
         let octocat = scene.service.sign_in("octocat").await;
@@ -445,6 +448,7 @@ async fn t60_linking_races_a_first_sign_in_and_one_of_them_wins() {
 
 #[tokio::test]
 async fn t61_the_last_way_to_sign_in_is_never_taken_away() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let token = scene.service.access_token("octocat").await;
     let unlink = |provider: &str| {
@@ -518,6 +522,7 @@ async fn the_token_of_a_sign_in_opens_nothing_more_after_its_account_was_unlinke
 
 #[tokio::test]
 async fn a_lost_answer_to_linking_is_safe_to_repeat() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let token = scene.service.access_token("octocat").await;
     let request = scene.link_request(&token, &scene.id_token("ada"));
@@ -602,6 +607,7 @@ async fn t73_a_body_that_is_no_json_object_of_ours_is_refused() {
 
 #[tokio::test]
 async fn the_provider_being_down_is_not_held_against_the_user() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let token = scene.service.access_token("octocat").await;
     scene.issuer.proxy.down().await;

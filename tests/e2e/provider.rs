@@ -187,6 +187,7 @@ async fn the_address_is_read_only_with_its_scope_and_only_if_verified() {
 
 #[tokio::test]
 async fn the_user_and_the_addresses_are_asked_for_in_parallel() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     service
         .github
@@ -200,6 +201,7 @@ async fn the_user_and_the_addresses_are_asked_for_in_parallel() {
 
 #[tokio::test]
 async fn t53_whatever_github_does_wrong_is_a_503_and_nothing_is_written() {
+    let _turning = tests::timers::follow_work();
     let paths = [CHECK, "/user", "/user/emails"];
     for (name, fault) in Fault::of_a_provider() {
         // One service each, in parallel: some of these take seconds.
@@ -383,6 +385,7 @@ async fn t53_after_five_failures_github_is_left_alone_and_then_probed() {
 /// A Lambda instance handles one request at a time, and each hanging call costs seconds.
 #[tokio::test]
 async fn t53_after_two_sign_ins_that_hang_github_is_left_alone_and_then_probed() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.github_token("octocat");
     service.github.fault(When::Path(CHECK), Fault::Hang);

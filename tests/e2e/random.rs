@@ -3,7 +3,7 @@
 //! The model of `shared/tests/session_model.rs` explores all orders of a few steps. These runs take real steps in
 //! random order.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use proptest::{
     prelude::*,
@@ -15,12 +15,11 @@ use tests::{
     Answer, CLIENT, Service, exchange_of, persist,
     proxy::{Fault, When},
     refresh_of, settle,
+    timers::each_alone,
 };
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::task::JoinSet;
 
 const RUNS: usize = 40;
-/// The number of parallel runs.
-const AT_ONCE: usize = 4;
 
 /// A fault at one call to DynamoDB.
 #[derive(Clone, Copy, Debug)]
@@ -281,8 +280,8 @@ impl Stage {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_in_whatever_order_nobody_is_logged_out_and_what_ended_stays_so() {
+#[test]
+fn whatever_happens_in_whatever_order_nobody_is_logged_out_and_what_ended_stays_so() {
     let mut config = Config::default();
     if config.rng_seed == RngSeed::Random {
         config.rng_seed = RngSeed::Fixed(uuid::Uuid::new_v4().as_u64_pair().0);
@@ -292,19 +291,11 @@ async fn whatever_happens_in_whatever_order_nobody_is_logged_out_and_what_ended_
         config.rng_seed
     );
     let mut runner = TestRunner::new(config);
-    let turns = Arc::new(Semaphore::new(AT_ONCE));
-    let mut playing = JoinSet::new();
-    for _ in 0..RUNS {
-        let run = runs().new_tree(&mut runner).unwrap().current();
-        let turn = turns.clone().acquire_owned().await.unwrap();
-        playing.spawn(async move {
-            let described = format!("{run:?}");
-            let outcome = tokio::spawn(play(run)).await;
-            drop(turn);
-            assert!(outcome.is_ok(), "this run failed: {described}");
-        });
-    }
-    while let Some(played) = playing.join_next().await {
-        played.unwrap();
-    }
+    let runs: Vec<_> = (0..RUNS)
+        .map(|_| runs().new_tree(&mut runner).unwrap().current())
+        .collect();
+
+    let failed = each_alone(&runs, async |run| play(run.clone()).await);
+
+    assert!(failed.is_empty(), "these runs failed: {failed:#?}");
 }

@@ -61,6 +61,12 @@ pub(crate) async fn check_keys(service: &Service) -> KeySet {
     let now = service.time.now();
     assert!(set.current(now).is_some(), "{set:?}");
     assert!(set.next(now).is_some(), "{set:?}");
+    check_private_keys(service, &set);
+    set
+}
+
+/// Asserts that exactly the keys of `set` have private keys.
+pub(crate) fn check_private_keys(service: &Service, set: &KeySet) {
     let published: BTreeSet<String> = set.keys.iter().map(|key| key.kid.clone()).collect();
     let private = service.scan(local::dynamodb::KEYS_TABLE);
     let private = private
@@ -70,7 +76,6 @@ pub(crate) async fn check_keys(service: &Service) -> KeySet {
         private.map(str::to_owned).collect::<BTreeSet<_>>(),
         published
     );
-    set
 }
 
 /// The files of a bucket: path → content type, cache control and body.
@@ -78,7 +83,7 @@ type Objects = BTreeMap<String, (String, String, String)>;
 
 /// A stand-in for S3, which stores files, except those whose path ends in `refused`.
 #[derive(Clone, Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     objects: Arc<Mutex<Objects>>,
     refused: Arc<Mutex<Option<&'static str>>>,
 }
@@ -124,7 +129,7 @@ impl Bucket {
     }
 
     /// Returns the `kid`s in `jwks.json`.
-    fn kids(&self) -> BTreeSet<String> {
+    pub(crate) fn kids(&self) -> BTreeSet<String> {
         let path = format!("/documents{}", Document::Jwks.path());
         let objects = self.objects.lock().unwrap();
         let Some((_, _, body)) = objects.get(&path) else {
@@ -137,7 +142,7 @@ impl Bucket {
 }
 
 /// Makes the rotation function with documents in a bucket.
-async fn with_files(service: &Service) -> (RotateKeys, Bucket, JoinSet<()>) {
+pub(crate) async fn with_files(service: &Service) -> (RotateKeys, Bucket, JoinSet<()>) {
     let (bucket, s3, running) = Bucket::start().await;
     let mut variables = service.variables.clone();
     for (name, value) in [
@@ -155,7 +160,7 @@ fn assert_not_written(run: Result<Report, RotateKeysError>) {
     assert!(matches!(run, Err(RotateKeysError::Files(_))), "{run:?}");
 }
 
-async fn published_kids(service: &Service) -> BTreeSet<String> {
+pub(crate) async fn published_kids(service: &Service) -> BTreeSet<String> {
     let set = service.key_store().find_set().await.unwrap().unwrap();
     let published = set.published(service.time.now());
     published.map(|key| key.kid.clone()).collect()
@@ -352,6 +357,7 @@ async fn t102_a_revoked_key_signs_nothing_after_30_seconds_and_no_honest_token_i
 
 #[tokio::test]
 async fn t102_requests_in_parallel_wait_for_the_keys_rather_than_sign_with_a_revoked_one() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let mut sessions = Vec::new();
     for _ in 0..10 {

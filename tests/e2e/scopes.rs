@@ -89,12 +89,13 @@ async fn t116_a_scope_that_is_malformed_or_too_long_is_refused_before_anything_h
 
 #[tokio::test]
 async fn t116_a_scope_beyond_the_sessions_grant_uses_no_token_up() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let first = exchange(&service, "orders:read").await;
     let token = first.text("/refresh_token");
     let before = service.sessions();
     // Slow enough that calls that are made in parallel overlap.
-    let slow = Fault::Delay(Duration::from_millis(30));
+    let slow = Fault::Delay(Duration::from_millis(200));
     service.dynamodb.fault(When::Always, slow);
     for scope in ["orders:write", "orders:read orders:write"] {
         service.dynamodb.clear();

@@ -184,6 +184,7 @@ pub(crate) fn spliced(session: &str, secrets: &str) -> String {
 
 #[tokio::test]
 async fn t39_an_answer_lost_after_the_write_is_given_again() {
+    let _turning = tests::timers::follow_work();
     for fault in [
         Fault::ResetAfterForwarding,
         Fault::HangAfterForwarding,
@@ -547,6 +548,7 @@ async fn sign_in_while(service: &Service, change: impl Fn(&mut Value)) -> Answer
 
 #[tokio::test]
 async fn who_signs_out_everywhere_in_the_middle_of_a_sign_in_is_signed_in_as_of_its_end() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
 
     let answer = sign_in_while(&service, |user| {
@@ -563,6 +565,7 @@ async fn who_signs_out_everywhere_in_the_middle_of_a_sign_in_is_signed_in_as_of_
 
 #[tokio::test]
 async fn who_is_disabled_in_the_middle_of_a_sign_in_has_no_session_of_it() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
 
     let answer = sign_in_while(&service, |user| user["status"] = json!({ "S": "disabled" })).await;
@@ -577,6 +580,7 @@ async fn who_is_disabled_in_the_middle_of_a_sign_in_has_no_session_of_it() {
 
 #[tokio::test]
 async fn an_account_that_another_one_replaces_in_the_middle_of_a_sign_in_does_not_sign_in() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
 
     let answer = sign_in_while(&service, |user| {

@@ -133,6 +133,7 @@ async fn a_hundred_first_sign_ins_at_once_make_one_user() {
 
 #[tokio::test]
 async fn a_process_killed_at_any_call_leaves_a_sign_in_that_works() {
+    let _turning = tests::timers::follow_work();
     for is_returning in [false, true] {
         let calls = if is_returning { 3 } else { 2 };
         for nth in 1..=calls {
@@ -189,6 +190,7 @@ async fn a_disabled_user_is_told_so_and_nothing_is_written() {
 /// The read of the identity may be stale; the condition of the write is not.
 #[tokio::test]
 async fn t65_t71_a_user_deleted_in_the_middle_of_a_sign_in_is_not_brought_back() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let before = service.sign_in("octocat").await.text("/user/id").to_owned();
     let delay = Fault::Delay(std::time::Duration::from_millis(300));

@@ -258,6 +258,7 @@ async fn t94_the_token_of_an_ended_session_changes_nothing() {
 
 #[tokio::test]
 async fn t94_a_session_that_ends_in_the_middle_of_a_change_changes_nothing() {
+    let _turning = tests::timers::follow_work();
     let issuer_key = tests::oidc::Key::new("one");
     let issuer = tests::oidc::Issuer::start(&issuer_key).await;
     let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
@@ -470,6 +471,7 @@ async fn t72_a_sign_out_whose_answer_was_lost_can_be_repeated() {
 
 #[tokio::test]
 async fn t41_a_sign_out_that_arrives_after_its_session_ended_changes_nothing() {
+    let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let here = Device::sign_in(&service, "octocat").await;
     let there = Device::sign_in(&service, "octocat").await;

@@ -432,6 +432,7 @@ async fn with_ask_the_answer_says_that_the_address_is_in_use() {
 
 #[tokio::test]
 async fn a_hundred_first_sign_ins_with_one_address_and_two_providers_are_one_user() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::linking("link").await;
     let mut requests = JoinSet::new();
     for number in 0..100 {

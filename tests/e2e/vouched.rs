@@ -523,6 +523,7 @@ async fn t124_a_vouched_sign_in_is_good_once() {
 
 #[tokio::test]
 async fn t124_of_many_tokens_with_one_jti_one_signs_in() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let claims = scene.claims("");
     let requests = (0..20).map(|nth| {

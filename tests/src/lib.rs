@@ -12,6 +12,7 @@ mod openapi;
 pub mod proxy;
 mod simulated;
 pub mod start;
+pub mod timers;
 
 pub use logs::{log_lines, secret_in, start_logs, token_in};
 pub use simulated::simulate_time;

@@ -24,13 +24,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use hyper::{HeaderMap, Method, StatusCode, header, http::request};
 use reqwest::redirect::Policy;
 use serde_json::Value;
-use tokio::{net::TcpSocket, sync::watch, task::JoinHandle};
+use tokio::{net::TcpSocket, sync::watch, task::JoinHandle, time::Instant};
 
 use crate::database::Signer;
 use locks::Locks;

@@ -1,5 +1,7 @@
 //! The faults that the proxy can plan, and the errors of DynamoDB and of providers.
 
+mod changes;
+
 use std::time::Duration;
 
 use hyper::{
@@ -39,9 +41,15 @@ pub enum Fault {
     SlowBody(Duration),
     /// The call is not forwarded; this is the answer.
     Answer(Reply),
-    /// DynamoDB's replica is behind: a `GetItem` that does not ask for a consistent read finds nothing. Every other
-    /// call is forwarded as it is.
+    /// DynamoDB's replica is behind: a read that does not ask for a consistent one finds nothing. Every other call is
+    /// forwarded as it is.
     Stale,
+    /// The service handles the call; its answer is lost and the connection closed.
+    CloseAfterForwarding,
+    /// The service handles the call, after this change of the body.
+    ChangedCall(fn(&mut Value)),
+    /// The service handles the call; its answer arrives after this change.
+    ChangedAnswer(fn(&mut Reply)),
 }
 
 /// An answer that the proxy forwards, or sends in place of the upstream server.
@@ -162,6 +170,8 @@ impl Fault {
             ("ServiceUnavailable", Self::service_unavailable()),
             ("TransactionConflictException", Self::transaction_conflict()),
         ]);
+        faults.extend(Self::of_a_gateway());
+        faults.extend(Self::of_the_answer());
         faults
     }
 }
@@ -269,6 +279,17 @@ impl Fault {
             ("200 with HTML", Self::html()),
             ("200 with nothing", Self::status(StatusCode::OK)),
         ]);
+        faults.extend(Self::of_a_gateway());
+        faults.extend(Self::of_the_answer());
+        faults.extend([
+            (
+                "429 without Retry-After",
+                Self::status(StatusCode::TOO_MANY_REQUESTS),
+            ),
+            ("204", Self::status(StatusCode::NO_CONTENT)),
+            ("418", Self::status(StatusCode::IM_A_TEAPOT)),
+            ("2 MiB", Self::ChangedAnswer(changes::two_mebibytes)),
+        ]);
         faults
     }
 
@@ -283,6 +304,7 @@ impl Fault {
             ("reset after forwarding", Self::ResetAfterForwarding),
             ("hanging after forwarding", Self::HangAfterForwarding),
             ("reset in mid-body", Self::ResetMidBody),
+            ("closed after forwarding", Self::CloseAfterForwarding),
             ("truncated body", Self::TruncatedBody),
             ("announced too long", Self::LengthTooLong),
             ("announced too short", Self::LengthTooShort),

@@ -1,13 +1,10 @@
 //! A call on its way to the service and back.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use hyper::{HeaderMap, Method, body::Bytes, header, http::request};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Call, Passage, Reply,
@@ -15,6 +12,7 @@ use super::{
     units::{Units, consumed, metered, metering},
     wire::{Ending, LastWords},
 };
+use crate::timers::hold;
 
 /// A call that may still take effect at the service; dropping it marks the call as settled.
 pub(super) struct Visit {
@@ -32,7 +30,15 @@ impl Drop for Visit {
 impl Visit {
     /// Returns whether DynamoDB may answer the call from a stale replica.
     pub(super) fn may_be_stale(&self, body: &Bytes) -> bool {
-        self.operation.as_deref() == Some("GetItem") && readable(body)["ConsistentRead"] != true
+        let body = readable(body);
+        match self.operation.as_deref() {
+            Some("GetItem" | "Query") => body["ConsistentRead"] != true,
+            Some("BatchGetItem") => {
+                let mut tables = body["RequestItems"].as_object().into_iter().flatten();
+                tables.any(|(_, read)| read["ConsistentRead"] != true)
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn note(&self, change: impl FnOnce(&mut Call)) {
@@ -101,6 +107,8 @@ impl Visit {
         if !body.is_empty() {
             request = request.body(body);
         }
+        // The service behind the proxy has the time that it needs.
+        let _held = hold();
         let response = request.send().await?;
 
         let status = response.status();

@@ -20,6 +20,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
@@ -195,11 +196,20 @@ impl Fault {
             Self::Delay(delay) => delay,
             _ => Duration::ZERO,
         };
+        let body = match self {
+            Self::ChangedCall(change) => changed(body, change),
+            _ => body,
+        };
         let mut answer = visit.forward(head, body, delay).await?;
         let (length, half) = (answer.body.len(), answer.body.len() / 2);
         match self {
             Self::ResetAfterForwarding => Err(Ending::Reset.into()),
+            Self::CloseAfterForwarding => Err(Ending::Close.into()),
             Self::HangAfterForwarding => std::future::pending().await,
+            Self::ChangedAnswer(change) => {
+                change(&mut answer);
+                Ok(answer)
+            }
             Self::TruncatedBody => {
                 answer.body.truncate(half);
                 // Without the checksum, which would reveal the fault before the JSON parser does.
@@ -238,8 +248,20 @@ impl Fault {
             | Self::ResetBeforeForwarding
             | Self::Hang
             | Self::Answer(_)
+            | Self::ChangedCall(_)
             | Self::Stale => Ok(answer),
         }
+    }
+}
+
+/// Returns the JSON of `body` after `change`; another body as it is.
+fn changed(body: Bytes, change: fn(&mut Value)) -> Bytes {
+    match serde_json::from_slice(&body) {
+        Ok(mut call) => {
+            change(&mut call);
+            call.to_string().into()
+        }
+        Err(_) => body,
     }
 }
 

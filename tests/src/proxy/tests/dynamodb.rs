@@ -153,3 +153,40 @@ async fn dynamodb_can_fail_in_its_own_words() {
         table.proxy.heal();
     }
 }
+
+#[tokio::test]
+async fn pages_and_batches_can_be_incomplete() {
+    let table = Table::start().await;
+    let keys = ["a", "b"].map(|key| json!({ "pk": { "S": key } }));
+    for key in &keys {
+        let thing = json!({ "TableName": "things", "Item": key });
+        assert_eq!(table.call("PutItem", thing).await.0, 200);
+    }
+    let scan = async || {
+        let (_, page) = table.call("Scan", json!({ "TableName": "things" })).await;
+        let is_last = page["LastEvaluatedKey"].is_null();
+        (page["Items"].as_array().unwrap().len(), is_last)
+    };
+    let batch = async || {
+        let keys = json!({ "Keys": keys, "ConsistentRead": true });
+        let batch = json!({ "RequestItems": { "things": keys } });
+        let (_, read) = table.call("BatchGetItem", batch).await;
+        let left = &read["UnprocessedKeys"]["things"]["Keys"];
+        let items = read["Responses"]["things"].as_array().unwrap().len();
+        (items, left.as_array().map_or(0, Vec::len))
+    };
+    assert_eq!((scan().await, batch().await), ((2, true), (2, 0)));
+
+    for (fault, page, read) in [
+        (Fault::one_item_a_page(), (1, false), (2, 0)),
+        (Fault::one_key_a_batch(), (2, true), (1, 1)),
+        (Fault::no_key_of_a_batch(), (2, true), (0, 2)),
+    ] {
+        table.proxy.fault(When::Always, fault.clone());
+
+        assert_eq!(scan().await, page, "{fault:?}");
+        assert_eq!(batch().await, read, "{fault:?}");
+
+        table.proxy.heal();
+    }
+}
