@@ -315,6 +315,19 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_misspelt_member_is_shown_up_to_its_largest_length() {
+        let error = |length: usize| {
+            let name = format!("{:-<length$}", "client_id");
+            let json = serde_json::json!({ name.as_str(): "a" });
+            (from_value::<Entry>(json).unwrap_err(), name)
+        };
+        let (shown, name) = error(MAX_SHOWN);
+        assert_eq!(shown, format!("{name} is unknown: did you mean client_id?"));
+        let (shown, _) = error(MAX_SHOWN + 1);
+        assert_eq!(shown, "a member is unknown: did you mean client_id?");
+    }
+
     proptest! {
         #[test]
         fn no_value_shows(value in "CANARY[ -~]{0,30}|[ -~]{0,30}CANARY", member in "[a-z_]{1,20}") {

@@ -13,7 +13,9 @@ fn read(path: impl AsRef<Path>) -> String {
 fn rust_files(folder: &Path, found: &mut Vec<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() && !path.ends_with("target") && !path.ends_with("node_modules") {
+        // The fuzz targets set settings and read none.
+        let others = ["target", "node_modules", "fuzzing"];
+        if path.is_dir() && !others.iter().any(|folder| path.ends_with(folder)) {
             rust_files(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(fs::read_to_string(path).unwrap());
