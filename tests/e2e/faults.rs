@@ -118,6 +118,10 @@ fn faults_of(operation: &str) -> Vec<(&'static str, Fault, Kind)> {
 struct Named(String);
 
 impl Drop for Named {
+    #[expect(
+        clippy::print_stdout,
+        reason = "the harness shows it if the test fails"
+    )]
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("failed: {}", self.0);
