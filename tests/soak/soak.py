@@ -19,7 +19,7 @@ from runtime import Failure  # noqa: E402
 
 LOGS = ROOT / "target/soak"
 # By operations, so that a busy machine takes longer and checks as much.
-SMOKE = ["--people", "20", "--parallel", "10", "--operations", "300", "--kill-every", "2", "--rotate-every", "5"]
+SMOKE = ["--people", "20", "--parallel", "10", "--operations", "600", "--kill-every", "1", "--rotate-every", "2"]
 # Without the grace of the rotation, a client that repeats a refresh after a lost answer is logged out.
 BROKEN = ["--people", "4", "--parallel", "4", "--operations", "400", "--faults", "0", "--set", "REFRESH_REUSE_WINDOW=0"]
 NOTICED = "logged out without cause"
