@@ -2,11 +2,14 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use reqwest::{Client, Request, Response, StatusCode, header, redirect::Policy};
+use reqwest::{Client, ClientBuilder, Request, Response, StatusCode, header, redirect::Policy};
 use rustls::{ClientConfig, RootCertStore};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -61,10 +64,26 @@ pub(super) struct Outbound {
     hosts: Hosts,
 }
 
-/// A pool of connections, and the time of its last use.
+/// The pool of connections, and the time of its last use.
 struct Connections {
-    client: Client,
+    pool: Arc<Pool>,
     used_at: Timestamp,
+}
+
+/// A pool of connections.
+struct Pool {
+    client: Client,
+    /// True if a provider has answered, so that a connection may be in the pool.
+    has_answered: AtomicBool,
+}
+
+impl Pool {
+    fn new(client: Client) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            has_answered: AtomicBool::new(false),
+        })
+    }
 }
 
 /// A response of a provider that is neither an outage nor a rate limit.
@@ -112,7 +131,7 @@ impl Outbound {
         hosts: Hosts,
     ) -> Result<Self, reqwest::Error> {
         let connections = Connections {
-            client: client(timeouts, &hosts)?,
+            pool: Pool::new(client(timeouts, &hosts)?),
             used_at: clock.now(),
         };
         Ok(Self {
@@ -146,19 +165,35 @@ impl Outbound {
         self.hosts.allow(host);
     }
 
-    /// Returns the client that makes requests, without the connections of before a pause.
+    /// Returns the client that makes requests.
+    pub(super) fn client(&self) -> Client {
+        self.pool().client.clone()
+    }
+
+    /// Returns the pool, without the connections of before a pause.
     ///
     /// The idle timeout of a pool counts by a clock that may stand still while a function is frozen. Meanwhile a
     /// firewall may have forgotten its connections, and a request on one of them waits for its timeout.
-    pub(super) fn client(&self) -> Client {
+    fn pool(&self) -> Arc<Pool> {
         let now = self.clock.now();
         let mut connections = locked(&self.connections);
         let is_old = now.abs_diff(connections.used_at) >= IDLE.as_secs();
         if is_old && let Ok(client) = client(self.timeouts, &self.hosts) {
-            connections.client = client;
+            connections.pool = Pool::new(client);
         }
         connections.used_at = now;
-        connections.client.clone()
+        connections.pool.clone()
+    }
+
+    /// Closes the connections of `pool` after a request without an answer: the connection may be lost without notice,
+    /// and over HTTP/2, further requests would use the same one.
+    fn replace(&self, pool: &Arc<Pool>) {
+        let mut connections = locked(&self.connections);
+        if Arc::ptr_eq(&connections.pool, pool)
+            && let Ok(client) = client(self.timeouts, &self.hosts)
+        {
+            connections.pool = Pool::new(client);
+        }
     }
 
     /// Runs a whole verification in bounded time, or fails at once while the provider is known to be down or limits
@@ -233,8 +268,8 @@ impl Outbound {
         }
     }
 
-    /// Sends `request`, and once more if its connection failed or the answer was a 5xx. Each request to a provider is
-    /// idempotent: it reads something or checks a token.
+    /// Sends `request`, and once more if its connection failed, if an older connection may have been lost without notice,
+    /// or if the answer was a 5xx. Each request to a provider is idempotent: it reads something or checks a token.
     async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
@@ -245,8 +280,19 @@ impl Outbound {
     }
 
     async fn try_send(&self, request: Request) -> Result<ProviderResponse, Failure> {
-        let response = self.client().execute(request).await;
-        let response = response.map_err(Failure::http)?;
+        let pool = self.pool();
+        let response = pool.client.execute(request).await;
+        let response = response.map_err(|error| {
+            let is_silent = error.is_timeout() && !error.is_connect();
+            if is_silent {
+                self.replace(&pool);
+            }
+            let mut failure = Failure::http(error);
+            // The request may have used an old connection, and the next one will use a new connection.
+            failure.again |= is_silent && pool.has_answered.load(Ordering::Relaxed);
+            failure
+        })?;
+        pool.has_answered.store(true, Ordering::Relaxed);
         let (status, now) = (response.status(), self.clock.now());
         if is_rate_limited(&response) {
             return Err(Failure {
@@ -307,7 +353,7 @@ impl Failure {
         }
     }
 
-    /// A provider that takes too long is not asked again: two waits are longer than the sign-in may take.
+    /// A provider that takes too long on a new connection is not asked again.
     fn http(error: reqwest::Error) -> Self {
         Self {
             again: error.is_connect() || !error.is_timeout(),
@@ -317,6 +363,10 @@ impl Failure {
 }
 
 fn client(timeouts: Timeouts, hosts: &Hosts) -> Result<Client, reqwest::Error> {
+    builder(timeouts, hosts).build()
+}
+
+fn builder(timeouts: Timeouts, hosts: &Hosts) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(tls())
         .connect_timeout(timeouts.connect)
@@ -330,7 +380,6 @@ fn client(timeouts: Timeouts, hosts: &Hosts) -> Result<Client, reqwest::Error> {
         .no_proxy()
         .dns_resolver(Arc::new(hosts.clone()))
         .user_agent(concat!("cambio/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// The root certificates of the public web. Embedded, because loading the system's takes milliseconds of every cold
@@ -387,7 +436,13 @@ fn max_age(response: &Response) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
+    use crate::provider::hosts;
 
     #[tokio::test]
     async fn t53_an_answer_of_a_provider_has_a_bounded_size() {
@@ -398,5 +453,53 @@ mod tests {
         };
         assert_eq!(read(MAX_BODY).await, Some(MAX_BODY));
         assert_eq!(read(MAX_BODY + 1).await, None);
+    }
+
+    /// Answers the first request of the first connection, over HTTP/2, and then nothing more on that connection. The
+    /// second connection is one of HTTP/1.1.
+    async fn serve(listener: TcpListener) {
+        let (first, _) = listener.accept().await.unwrap();
+        let mut first = h2::server::handshake(first).await.unwrap();
+        let silent = tokio::spawn(async move {
+            let (_, mut respond) = first.accept().await.unwrap().unwrap();
+            respond
+                .send_response(http::Response::default(), true)
+                .unwrap();
+            let mut unanswered = Vec::new();
+            while let Some(request) = first.accept().await {
+                unanswered.push(request);
+            }
+        });
+        let (mut second, _) = listener.accept().await.unwrap();
+        let mut request = [0; 8192];
+        assert!(second.read(&mut request).await.unwrap() > 0);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        second.write_all(answer).await.unwrap();
+        silent.await.unwrap();
+    }
+
+    /// HTTP/2 sends all requests on one connection, which a timeout of one request does not close.
+    #[tokio::test]
+    async fn t103_a_call_without_an_answer_is_made_once_more_on_a_new_connection() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn(serve(listener));
+        let timeouts = Timeouts {
+            request: Duration::from_secs(1),
+            ..Timeouts::default()
+        };
+        let hosts = Hosts::new(hosts::system(), true);
+        let outbound = Outbound::new(Clock::system(), timeouts, hosts.clone()).unwrap();
+        let over_http2 = builder(timeouts, &hosts).http2_prior_knowledge();
+        locked(&outbound.connections).pool = Pool::new(over_http2.build().unwrap());
+        let call = async || {
+            let request = outbound.client().get(&url).build().unwrap();
+            outbound.send_for_app(request).await.unwrap().status
+        };
+
+        assert_eq!(call().await, StatusCode::OK);
+        assert_eq!(call().await, StatusCode::OK);
+
+        serving.abort();
     }
 }
