@@ -17,7 +17,7 @@ static VERSION: OnceLock<String> = OnceLock::new();
 /// The longest text of an error in a log line, in bytes. CloudWatch Logs keeps 256 KB of a line.
 const MAX_CAUSE: usize = 2048;
 
-/// Returns the messages of an error and of its sources, without the data that they hold, at most [`MAX_CAUSE`] bytes.
+/// Returns the messages of an error and of its sources, without the data that they hold, at most 2,048 bytes.
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
