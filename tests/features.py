@@ -47,8 +47,8 @@ EXPLAINED = {
     "num-integer": ({"std"}, STD),
     "num-traits": ({"default", "std"}, STD),
     "tokio": (
-        {"full", "io-std", "parking_lot", "process", "signal", "signal-hook-registry"},
-        "adds functions, and locks of another implementation with the same behaviour",
+        {"full", "io-std", "parking_lot", "process", "signal", "signal-hook-registry", "test-util"},
+        "adds functions, locks of another implementation with the same behaviour, and a clock that only a test stops",
     ),
     "tower": ({"log", "make", "tracing"}, LOGS),
     "tower-http": ({"cors", "default", "set-header", "trace", "tracing"}, "adds layers, which are in no router of ours"),
