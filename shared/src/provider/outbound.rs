@@ -268,8 +268,9 @@ impl Outbound {
         }
     }
 
-    /// Sends `request`, and once more if its connection failed, if an older connection may have been lost without notice,
-    /// or if the answer was a 5xx. Each request to a provider is idempotent: it reads something or checks a token.
+    /// Sends `request`, and once more if its connection failed, if an older connection may have been lost without
+    /// notice, or if the answer was a 5xx. Each request to a provider is idempotent: it reads something or checks a
+    /// token.
     async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
