@@ -25,7 +25,7 @@ use local::{
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
 };
 use shared::{clock::Clock, config::Environment, http::GRANT_TYPE_TOKEN_EXCHANGE, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use url::Url;
 
 /// Runs Cambio on this machine: the whole API, an embedded DynamoDB, a stand-in GitHub and a stand-in OpenID provider.
@@ -158,6 +158,7 @@ async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Err
             let variables =
                 settings::variables(&shell, &issuer_url, &services.dynamodb, &services.github);
             write_env_file(&env_file, &variables)?;
+            let signals = Signals::listen()?;
             println!("DynamoDB     {}", services.dynamodb.url);
             print_github(&services.github);
             println!("Settings     {}\n", env_file.display());
@@ -170,7 +171,8 @@ async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Err
                 "\nRestart them whenever this command restarts: its DynamoDB accepts only the access key of its own start."
             );
             println!("\nCtrl-C stops.");
-            until_stopped(services).await?;
+            signals.received().await;
+            stop(services).await;
         }
         None => {
             let requests = RequestLog::start(&shell, Clock::system())?;
@@ -181,9 +183,11 @@ async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Err
                 Some(file) => Some((file.as_path(), app.write(file)?)),
                 None => None,
             };
+            let signals = Signals::listen()?;
             print_next_steps(&url, &services.github, &shell);
             print_environment(&app, written.as_ref(), invocation);
-            until_stopped(services).await?;
+            signals.received().await;
+            stop(services).await;
         }
     }
     Ok(())
@@ -287,13 +291,30 @@ fn print_environment(
     println!("\nCtrl-C stops.");
 }
 
-async fn until_stopped(services: Services) -> Result<(), std::io::Error> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
-        _ = terminate.recv() => {}
+/// The signals that stop the servers.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens before the text says that Ctrl-C stops: until then, a signal ends the process at once.
+    fn listen() -> Result<Self, std::io::Error> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
+
+    async fn received(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn stop(services: Services) {
     services.stop().await;
     println!("\nStopped.");
-    Ok(())
 }
