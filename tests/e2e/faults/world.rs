@@ -257,7 +257,7 @@ impl World {
         let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
         let mut world = Self {
             case,
-            admin: Admin::new(client, local::dynamodb::TABLE.to_owned()),
+            admin: Admin::new(client, service.table(local::dynamodb::TABLE)),
             rotate_keys: RotateKeys::new(&env, service.time.clock()).unwrap(),
             github_token: service.github_token("octocat"),
             service,
