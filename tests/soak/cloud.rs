@@ -295,7 +295,7 @@ impl Cloud {
         let victims = self.processes.iter().filter(|process| !process.is_spared);
         let victims: Vec<_> = victims.collect();
         let victim = victims[dice.below(victims.len())];
-        // It fails if the process is about to be killed already.
+        // The channel is full or closed if the process is about to be killed already.
         let _ = victim.kill.try_send(());
     }
 

@@ -1,4 +1,4 @@
-//! What happened: answers, times, sizes and violations.
+//! The counts of a run: answers, times, sizes and violations.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

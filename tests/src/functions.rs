@@ -220,7 +220,7 @@ impl Function {
             // The process has started, and may have made calls, but its id is not known yet.
             sleep(Duration::from_millis(1)).await;
         };
-        // It fails if the process has ended, which is what is wanted.
+        // An error means that the process has ended, which is the aim.
         let _ = kill_process(running.pid, Signal::KILL);
         running.killed.notify_one();
         *self.instance.lock().await = None;

@@ -187,7 +187,7 @@ impl Case {
     }
 }
 
-/// What a request came to.
+/// The answer or outcome of a request.
 #[derive(Debug)]
 pub(super) enum Said {
     Http(Answer),

@@ -103,7 +103,7 @@ fn mutated(good: &str, others: &[String], dice: &mut Dice) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// What verifies tokens, in this process.
+/// The verifiers of all kinds of tokens, in this process.
 struct Verifiers {
     tokens: TokenVerifier,
     providers: Providers,

@@ -185,7 +185,7 @@ impl Scene {
         }
         Start {
             person: Person {
-                // Of an exchange that has not been made.
+                // A token that was not exchanged yet.
                 github_token: self.service.github_token(&person.login),
                 ..person
             },

@@ -46,7 +46,7 @@ pub(super) fn start() -> (String, Child) {
     let errors = output.try_clone().expect("a file for the output");
     let java = Command::new("sh")
         .args(["-c", UNTIL_THE_END, "sh"])
-        // It serves for a minute or so: time that the compiler spends on more than the first tier is lost.
+        // The server runs for a minute or so: time that the compiler spends on more than the first tier is lost.
         .args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx1g"])
         .arg(format!("-Djava.library.path={LIBRARIES}"))
         .args(["-cp", &format!("{LIBRARIES}/*")])

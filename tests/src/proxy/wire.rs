@@ -112,7 +112,7 @@ async fn serve(passage: Arc<Passage>, stream: TcpStream, caller: SocketAddr) {
     };
     let stream = connection.into_parts().io.into_inner();
     let words = lock(&last_words).take();
-    // It fails if the caller is gone, and then the fault has no effect.
+    // An error means that the caller is gone, and then the fault has no effect.
     let _ = match (lost, words) {
         (Some(loss), _) => loss.befall(stream).await,
         (None, Some(words)) => words.write_to(stream).await,
