@@ -196,6 +196,13 @@ fn joined(answers: &[String]) -> String {
     answers.join("\n---\n")
 }
 
+/// Returns the answers with another one at `number`.
+fn with(usual: &[String], number: usize, answer: String) -> String {
+    let mut answers = usual.to_vec();
+    answers[number] = answer;
+    joined(&answers)
+}
+
 fn ok(body: &Value) -> String {
     format!("200 application/json\n\n{body}")
 }
@@ -208,11 +215,7 @@ fn github_seeds() -> Vec<String> {
     });
     let emails = json!([{ "email": "octocat@example.com", "primary": true, "verified": true }]);
     let usual = [ok(&checked), ok(&account), ok(&emails)];
-    let with = |number: usize, answer: String| {
-        let mut answers = usual.clone();
-        answers[number] = answer;
-        joined(&answers)
-    };
+    let with = |number: usize, answer: String| with(&usual, number, answer);
     let mut seeds = vec![joined(&usual), String::new()];
     for body in [
         json!({ "app": { "client_id": "foreign-app" }, "user": account }),
@@ -294,11 +297,7 @@ fn described_seeds() -> Vec<String> {
         "picture": "https://a.example/1",
     });
     let usual = [ok(&checked), ok(&person)];
-    let with = |number: usize, answer: String| {
-        let mut answers = usual.clone();
-        answers[number] = answer;
-        joined(&answers)
-    };
+    let with = |number: usize, answer: String| with(&usual, number, answer);
     let mut seeds = vec![joined(&usual), String::new()];
     for body in [
         json!({ "app": { "id": "foreign-app" }, "active": true, "user": "7" }),

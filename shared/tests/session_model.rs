@@ -796,23 +796,24 @@ mod without_a_guard {
         finds(KEPT_STAYS, two_sessions);
     }
 
+    /// The decision without the expiry of sessions.
+    const TIMELESS: Decide = |presented, stored, _, window| decide(presented, stored, 0, window);
+
     #[test]
     fn a_session_would_outlive_its_end_by_more_than_the_clocks_differ() {
-        let timeless: Decide = |presented, stored, _, window| decide(presented, stored, 0, window);
         let far_off = Walk {
             ticks: 6,
             skew: FAR_OFF,
-            ..Walk::new(timeless, 3, 2)
+            ..Walk::new(TIMELESS, 3, 2)
         };
         finds(NOT_MUCH_LATER, far_off);
     }
 
     #[test]
     fn an_expired_session_would_go_on() {
-        let timeless: Decide = |presented, stored, _, window| decide(presented, stored, 0, window);
         let with_time = Walk {
             ticks: 4,
-            ..Walk::new(timeless, 3, 2)
+            ..Walk::new(TIMELESS, 3, 2)
         };
         finds(EXPIRY_HOLDS, with_time);
     }

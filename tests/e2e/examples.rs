@@ -47,15 +47,12 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let key = Key::new("one");
-        let issuer = Issuer::start(&key).await;
         let mut clients: Value = serde_json::from_str(&tests::clients(&[CLIENT])).unwrap();
         clients[0]["vouches"] = json!({ "keys": [key.jwk] });
-        let settings = [
-            ("CLIENTS", &*clients.to_string()),
-            ("OIDC_PROVIDERS", &issuer.settings()),
-        ];
+        let settings = [("CLIENTS", &*clients.to_string())];
+        let (issuer, service) = Issuer::with_service(&key, &settings).await;
         Self {
-            service: Service::start_with(&settings).await,
+            service,
             issuer,
             key,
         }

@@ -27,11 +27,9 @@ impl Scene {
 
     async fn start_with(settings: &[(&str, &str)]) -> Self {
         let key = Key::new("one");
-        let issuer = Issuer::start(&key).await;
-        let providers = issuer.settings();
-        let settings = [&[("OIDC_PROVIDERS", providers.as_str())], settings].concat();
+        let (issuer, service) = Issuer::with_service(&key, settings).await;
         Self {
-            service: Service::start_with(&settings).await,
+            service,
             issuer,
             key,
         }

@@ -23,8 +23,7 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let key = Key::new("one");
-        let issuer = Issuer::start(&key).await;
-        let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
+        let (issuer, service) = Issuer::with_service(&key, &[]).await;
         Self {
             service,
             issuer,

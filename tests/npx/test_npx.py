@@ -14,6 +14,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 import urllib.request
@@ -23,6 +24,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from ports import free_ports  # noqa: E402
+
 README = (ROOT / "clients/cambio/README.md").read_text()
 VERSION = json.loads((ROOT / "clients/cambio/package.json").read_text())["version"]
 PLATFORMS = ["linux-x64", "linux-arm64", "darwin-arm64", "darwin-x64"]
@@ -35,14 +39,6 @@ PATIENCE = 60
 def run(*command, cwd=ROOT, **more):
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, stdin=subprocess.DEVNULL, **more)
     return done.returncode, done.stdout, done.stderr
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def get(url):

@@ -5,8 +5,8 @@
 """
 
 import os
-import socket
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,18 +15,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from ports import free_ports  # noqa: E402
+
 HERE = ROOT / "tests/schema"
 TARGET = ROOT / "target/schema"
 EXAMPLES = os.environ.get("EXAMPLES")
 PATIENCE = 60
-
-
-def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, jwk::Jwk};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::{forge, proxy::Proxy};
+use crate::{Service, forge, proxy::Proxy};
 
 /// The client id of the app at the provider.
 pub const CLIENT_ID: &str = "our-oidc-client";
@@ -159,6 +159,15 @@ impl Issuer {
         let discovery = json!({ "issuer": url, "jwks_uri": format!("{url}/keys") });
         issuer.publish(|published| published.discovery = discovery);
         issuer
+    }
+
+    /// Starts an issuer that publishes `key`, and a service with it as its only OpenID provider and with these other
+    /// settings.
+    pub async fn with_service(key: &Key, settings: &[(&str, &str)]) -> (Self, Service) {
+        let issuer = Self::start(key).await;
+        let providers = issuer.settings();
+        let settings = [&[("OIDC_PROVIDERS", providers.as_str())], settings].concat();
+        (issuer, Service::start_with(&settings).await)
     }
 
     /// Changes the published documents.
