@@ -119,7 +119,7 @@ impl Cloud {
         report: &Arc<Report>,
     ) -> Result<Self, Box<dyn Error>> {
         let mut running = JoinSet::new();
-        let time = Time::default();
+        let time = Time::running();
 
         let database = dynamodb::open(None)?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;

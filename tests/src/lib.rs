@@ -83,15 +83,35 @@ pub struct Service {
 }
 
 /// A clock that a test can move.
-#[derive(Clone, Default)]
-pub struct Time(Arc<AtomicI64>);
+#[derive(Clone)]
+pub struct Time {
+    unmoved: Clock,
+    moved: Arc<AtomicI64>,
+}
 
 impl Time {
-    /// Returns the clock for the functions: the system's plus the offset.
+    /// Returns a clock that begins at the system's time and stands still until a test moves it. So a test at the bound
+    /// of a lifetime gives the same result on a slow machine.
+    pub fn still() -> Self {
+        let start = Clock::system().now();
+        Self::of(Clock::new(move || start))
+    }
+
+    /// Returns a clock that runs with the system's.
+    pub fn running() -> Self {
+        Self::of(Clock::system())
+    }
+
+    fn of(unmoved: Clock) -> Self {
+        let moved = Arc::default();
+        Self { unmoved, moved }
+    }
+
+    /// Returns the clock for the functions.
     pub fn clock(&self) -> Clock {
-        let (moved, system) = (self.0.clone(), Clock::system());
+        let Self { unmoved, moved } = self.clone();
         Clock::new(move || {
-            system
+            unmoved
                 .now()
                 .saturating_add_signed(moved.load(Ordering::SeqCst))
         })
@@ -99,7 +119,7 @@ impl Time {
 
     /// Moves the clock, forwards or backwards.
     pub fn pass(&self, seconds: i64) {
-        self.0.fetch_add(seconds, Ordering::SeqCst);
+        self.moved.fetch_add(seconds, Ordering::SeqCst);
     }
 
     /// Returns the time of the functions, in seconds since the epoch.
@@ -178,7 +198,7 @@ impl Service {
         ];
         // Enough accounts for a race.
         let others = (1..=50).map(|number| Account::new(100 + number, format!("person-{number}")));
-        let time = Time::default();
+        let time = Time::still();
         let people = people.into_iter().chain(others).collect();
         let stand_in = StandIn::new(apps.into(), people).with_clock(time.clock());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;
