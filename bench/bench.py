@@ -29,7 +29,7 @@ from candidates import CANDIDATES, HANDLERS, NODE, PYTHON, build_baselines, envi
 from cold_start import build, cargo_build, settings_of  # noqa: E402
 from instructions import built, count, pairs  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
-from scenarios import SCENARIOS, Floor, Provider, sign_in  # noqa: E402
+from scenarios import SCENARIOS, Floor, Provider, start  # noqa: E402
 from services import Services  # noqa: E402
 from tls import Authority, Fronts, deploy_keys, own_host  # noqa: E402
 
@@ -120,12 +120,10 @@ def run(binaries, floor, local, folder, arguments):
     progress = Progress(arguments.rounds * len(jobs))
     with Fronts(authority, address, local, DYNAMODB_MS, PROVIDER_MS) as (deployed, on_this_machine):
         provider = Provider(local)
-
-        def fresh():
-            return sign_in(trusted["token-exchange"], settings_of("token-exchange", on_this_machine), provider)
-
-        sessions = {job: fresh() for job in jobs}
-        running = {job: scenarios.get(job[0], Floor)(sessions[job], provider) for job in jobs}
+        settings = settings_of("token-exchange", on_this_machine)
+        running = {
+            job: start(scenarios.get(job[0], Floor), trusted["token-exchange"], settings, provider) for job in jobs
+        }
         for nth in range(arguments.rounds):
             turn = nth % len(jobs)
             for job in jobs[turn:] + jobs[:turn]:

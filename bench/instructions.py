@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests/cold-start"))
 from cold_start import build, settings_of  # noqa: E402
 from meter import Meter  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
-from scenarios import SCENARIOS, Provider, sign_in  # noqa: E402
+from scenarios import SCENARIOS, Provider, start  # noqa: E402
 from services import Services  # noqa: E402
 
 WARM = 20
@@ -92,10 +92,10 @@ def measure(routes, binaries, cambio, warm=WARM, profile=None, runs=RUNS):
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
         meter = Meter(local)
         settings = {name: settings_of(name, meter.settings) for name in binaries}
-        signed_in = sign_in(binaries["token-exchange"], settings["token-exchange"], Provider(local))
+        provider = Provider(local)
         counts = {}
         for route in routes:
-            scenario = SCENARIOS[route](signed_in, Provider(local))
+            scenario = start(SCENARIOS[route], binaries["token-exchange"], settings["token-exchange"], provider)
             function = scenario.function
             kept = profile and Path(profile) / route.strip("/")
             command = [binaries[function]]

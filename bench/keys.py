@@ -21,7 +21,7 @@ from candidates import CANDIDATES, HANDLERS, build_baselines, environment  # noq
 from cold_start import build, settings_of  # noqa: E402
 from instructions import RUNS, built, count, lowest, pairs  # noqa: E402
 from runtime import Failure  # noqa: E402
-from scenarios import SCENARIOS, Provider, sign_in  # noqa: E402
+from scenarios import SCENARIOS, Provider, start  # noqa: E402
 from services import Services  # noqa: E402
 
 TYPES = ["RSA-2048", "RSA-3072", "P-256", "Ed25519"]
@@ -53,9 +53,11 @@ def main():
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             shell = {"SIGNING_KEY_TYPE": kind, "ACCESS_TOKEN_TTL": "3600"}
             local = stack.enter_context(Services(folder, cambio, shell))
-            signed_in = sign_in(binaries["token-exchange"], settings_of("token-exchange", local), Provider(local))
-            keys[kind]["token_bytes"] = len(signed_in["access_token"])
-            scenarios = {job: SCENARIOS[job[0]](signed_in, Provider(local)) for job in JOBS}
+            settings = settings_of("token-exchange", local)
+            scenarios = {
+                job: start(SCENARIOS[job[0]], binaries["token-exchange"], settings, Provider(local)) for job in JOBS
+            }
+            keys[kind]["token_bytes"] = len(scenarios["authorizer", "cambio"].signed_in["access_token"])
             worlds[kind] = local, scenarios
         taken = {(kind, job): [] for kind in TYPES for job in JOBS}
         for _ in range(arguments.rounds):

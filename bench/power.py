@@ -29,7 +29,7 @@ from candidates import HANDLERS  # noqa: E402
 from cold_start import build, settings_of  # noqa: E402
 from instructions import built, pairs  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
-from scenarios import SCENARIOS, Provider, sign_in  # noqa: E402
+from scenarios import SCENARIOS, Provider, start  # noqa: E402
 from services import Services  # noqa: E402
 from tls import Authority, Fronts, deploy_keys, own_host  # noqa: E402
 
@@ -133,11 +133,11 @@ def run(binaries, local, folder, arguments):
     progress = Progress(arguments.rounds * len(SCENARIOS) * len(MEMORY))
     with Fronts(authority, address, local, 3, 80) as (deployed, on_this_machine):
         provider = Provider(local)
-        signed_in = {
-            route: sign_in(trusted["token-exchange"], settings_of("token-exchange", on_this_machine), provider)
-            for route in SCENARIOS
+        settings = settings_of("token-exchange", on_this_machine)
+        running = {
+            route: start(scenario, trusted["token-exchange"], settings, provider)
+            for route, scenario in SCENARIOS.items()
         }
-        running = {route: SCENARIOS[route](signed_in[route], provider) for route in SCENARIOS}
         for nth in range(arguments.rounds):
             for route, scenario in running.items():
                 turn = nth % len(MEMORY)

@@ -5,19 +5,24 @@ import urllib.parse
 import urllib.request
 
 from runtime import Failure, Function, request
+from tls import dynamodb
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 # The client of `cambio services` (local/src/settings.rs).
 CLIENT = {"client_id": "nextjs", "client_secret": "local-client-secret-not-for-production"}
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 LOGIN = "hubot"
+# A user has at most 128 active sessions; a sign-in beyond them ends the oldest one, which costs more calls.
+SESSIONS = 100
 
 
 class Provider:
     """The stand-in GitHub, which makes a token for each sign-in."""
 
     def __init__(self, settings):
+        self.settings = settings
         self.url = settings["GITHUB_API_URL"]
+        self.exchanges = 0
 
     def token(self, login=LOGIN):
         url = f"{self.url}/stand-in/tokens?login={login}"
@@ -27,6 +32,23 @@ class Provider:
 
 def form(**members):
     return request("POST", "/token", FORM, urllib.parse.urlencode({**CLIENT, **members}))
+
+
+def delete_sessions(settings, user_id):
+    """Deletes the sessions of a user from the embedded DynamoDB, and the count of them."""
+    client, table = dynamodb(settings), settings["TABLE_NAME"]
+    user = f"USER#{user_id}"
+    pages = client.get_paginator("query").paginate(
+        TableName=table,
+        KeyConditionExpression="pk = :user AND begins_with(sk, :session)",
+        ExpressionAttributeValues={":user": {"S": user}, ":session": {"S": "SESSION#"}},
+        ProjectionExpression="pk, sk",
+    )
+    for page in pages:
+        for key in page["Items"]:
+            client.delete_item(TableName=table, Key=key)
+    key = {"pk": {"S": user}, "sk": {"S": "USER"}}
+    client.update_item(TableName=table, Key=key, UpdateExpression="REMOVE opened")
 
 
 def exchange_event(provider, login=LOGIN):
@@ -46,7 +68,11 @@ def body(answer, status=200):
     return json.loads(outer["body"])
 
 
-class Signed:
+class Scenario:
+    login = LOGIN
+
+
+class Signed(Scenario):
     """A request with the access token of a user."""
 
     def __init__(self, signed_in, provider):
@@ -81,7 +107,7 @@ class Authorizer(Signed):
             raise Failure(f"the authorizer refused a good token: {answer.kind} {answer.body[:2000]}")
 
 
-class Refresh:
+class Refresh(Scenario):
     """`POST /token` with the refresh token of the answer before: rotated, and a new access token signed."""
 
     name = "refresh"
@@ -100,24 +126,29 @@ class Refresh:
         self.refresh_token = successor
 
 
-class Exchange:
+class Exchange(Scenario):
     """`POST /token` with a new token of the provider, which is asked about it: a sign-in of an existing user."""
 
     name = "exchange"
     function = "token-exchange"
+    # A user of its own, whose sessions can be deleted.
+    login = "mona"
 
     def __init__(self, signed_in, provider):
         self.signed_in, self.provider = signed_in, provider
 
-    def event(self, login=LOGIN):
-        return exchange_event(self.provider, login)
+    def event(self):
+        if self.provider.exchanges % SESSIONS == 0:
+            delete_sessions(self.provider.settings, self.signed_in["user"]["id"])
+        self.provider.exchanges += 1
+        return exchange_event(self.provider, self.login)
 
     def check(self, answer):
         if body(answer)["user"]["id"] != self.signed_in["user"]["id"]:
             raise Failure(f"a second sign-in is another user: {answer.body[:2000]}")
 
 
-class Floor:
+class Floor(Scenario):
     """The event of `/me`, for functions that read nothing and answer a constant."""
 
     name = "no-op"
@@ -136,7 +167,8 @@ class Floor:
 SCENARIOS = {scenario.name: scenario for scenario in [Me, Refresh, Exchange, Authorizer]}
 
 
-def sign_in(token_exchange, settings, provider):
-    """Signs a user in with the function `token-exchange` at this path, and returns the answer."""
+def start(scenario, token_exchange, settings, provider):
+    """Signs the user of a scenario in with the function `token-exchange` at this path, and returns the scenario."""
     with Function([token_exchange], settings, "token-exchange") as function:
-        return body(function.invoke(exchange_event(provider)))
+        signed_in = body(function.invoke(exchange_event(provider, scenario.login)))
+    return scenario(signed_in, provider)

@@ -12,7 +12,7 @@ from candidates import CANDIDATES, build_baselines, environment
 from cold_start import build, settings_of
 from instructions import built
 from runtime import Function, request
-from scenarios import CLIENT, FORM, Provider, body, exchange_event, form
+from scenarios import CLIENT, FORM, Exchange, Me, Provider, body, exchange_event, form
 from services import Services
 from tls import dynamodb
 
@@ -245,6 +245,19 @@ def test_an_exchange_of_a_returning_user_gives_the_same_answer(functions, local,
         del given["claims"]["sid"], given["claims"]["auth_time"]
         seen.append(given)
     assert all(one == seen[0] for one in seen), seen
+
+
+def test_exchanges_leave_the_sessions_of_the_other_scenarios_and_do_not_pile_up(functions, local):
+    """A user has at most 128 sessions: `make bench` and `make power` sign in more often."""
+    function, provider = functions["cambio"]["token-exchange"], Provider(local)
+    me = Me(body(function.invoke(exchange_event(provider))), provider)
+    exchange = Exchange(body(function.invoke(exchange_event(provider, Exchange.login))), provider)
+    for _ in range(130):
+        exchange.check(function.invoke(exchange.event()))
+    me.check(functions["cambio"]["me"].invoke(me.event()))
+    user = {"pk": {"S": f"USER#{exchange.signed_in['user']['id']}"}, "sk": {"S": "USER"}}
+    item = dynamodb(local).get_item(TableName=local["TABLE_NAME"], Key=user)["Item"]
+    assert int(item["opened"]["N"]) == 30
 
 
 def test_a_token_that_the_provider_does_not_know_is_refused(functions):

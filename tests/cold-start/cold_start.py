@@ -298,15 +298,16 @@ def measure(binaries, cambio):
     """Returns what each function takes: {function: {"binary bytes": n, "init": n, <route>: n, ...}}."""
     # Imported here, because it imports this file.
     from instructions import count
-    from scenarios import SCENARIOS, Provider, sign_in
+    from scenarios import SCENARIOS, Provider, start
 
     taken = {}
     with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
         signing = "token-exchange"
-        signed_in = sign_in(binaries[signing], settings_of(signing, local), Provider(local)) if signing in binaries else None
         for function, binary in binaries.items():
             of_it = [scenario for scenario in SCENARIOS.values() if scenario.function == function]
-            measured = [scenario(signed_in, Provider(local)) for scenario in of_it if signed_in]
+            signer = binaries.get(signing)
+            settings = settings_of(signing, local)
+            measured = [start(scenario, signer, settings, Provider(local)) for scenario in of_it if signer]
             figures = {"binary bytes": binary.stat().st_size, "zip bytes": zipped(binary)}
             for scenario in measured or [Event(function)]:
                 settings = settings_of(function, local)
