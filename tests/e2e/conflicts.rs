@@ -1,10 +1,10 @@
 //! Races of a hundred requests, with DynamoDB's refusals of writes that meet a transaction.
 //!
-//! The time is simulated: each call to DynamoDB takes 5 ms, each transaction holds its items for 15 ms more, and
-//! everything else takes no time. So a slow machine makes no request late, and the number of refused requests varies
-//! with the random waits of the retries only. A request has 7 s for its attempts. The slowest race, that of the edits,
-//! is over after less than 2 s, the others after less than 1 s, and a request makes about twenty attempts in the rest
-//! of the time. So two requests without an answer in time are out of the question.
+//! The clock follows the work: each call to DynamoDB takes 5 ms, each transaction holds its items for 15 ms more, and
+//! everything else takes next to no time. So a slow machine makes no request late, and the number of refused requests
+//! varies with the random waits of the retries only. A request has 7 s for its attempts. The slowest race, that of the
+//! edits, is over after less than 2 s, the others after less than 1 s, and a request makes about twenty attempts in the
+//! rest of the time. So two requests without an answer in time are out of the question.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +14,7 @@ use tests::{
     Answer, Service,
     oidc::{Issuer, Key},
     proxy::{Fault, When},
-    simulate_time,
+    timers::{Turning, follow_work_in_steps},
 };
 use tokio::{
     task::JoinSet,
@@ -28,6 +28,8 @@ const N: usize = 100;
 const CALL: Duration = Duration::from_millis(5);
 /// The time for which a transaction holds its items.
 const HOLD: Duration = Duration::from_millis(15);
+/// The time that passes at once.
+const STEP: Duration = Duration::from_millis(1);
 
 /// A service with GitHub and an OpenID provider.
 struct Scene {
@@ -90,7 +92,7 @@ impl Scene {
         dynamodb.fault(When::Always, Fault::Delay(CALL));
         dynamodb.lock_transactions(HOLD);
         dynamodb.clear();
-        simulate_time();
+        let _turning = follow_work_in_steps(STEP);
         let start = Instant::now();
         let mut sent = JoinSet::new();
         for (request, nth) in requests.into_iter().zip(0..) {
@@ -99,9 +101,9 @@ impl Scene {
                 Answer::of(request.send().await.unwrap()).await
             });
         }
-        let answers = Answers(sent.join_all().await);
+        let all = sent.join_all().await;
         self.service.check_invariants();
-        answers
+        Answers { all, _turning }
     }
 
     /// Asserts that the race had the conflicts that it is about.
@@ -111,11 +113,17 @@ impl Scene {
     }
 }
 
-struct Answers(Vec<Answer>);
+/// The answers of a race, whose clock turns on until they are dropped.
+struct Answers {
+    all: Vec<Answer>,
+    _turning: Turning,
+}
 
 impl Answers {
     fn of(&self, status: StatusCode) -> impl Iterator<Item = &Answer> {
-        self.0.iter().filter(move |answer| answer.status == status)
+        self.all
+            .iter()
+            .filter(move |answer| answer.status == status)
     }
 
     fn count(&self, status: StatusCode) -> usize {
@@ -124,7 +132,7 @@ impl Answers {
 
     /// Asserts that each answer has one of these statuses, but for at most `unavailable` of 503.
     fn assert(&self, expected: &[StatusCode], unavailable: usize) {
-        for answer in &self.0 {
+        for answer in &self.all {
             let is_expected = expected.contains(&answer.status);
             let is_unavailable = answer.status == StatusCode::SERVICE_UNAVAILABLE;
             assert!(is_expected || is_unavailable, "{answer:?}");
@@ -172,7 +180,7 @@ async fn t105_a_hundred_first_sign_ins_of_one_person_all_succeed() {
     assert_eq!(scene.service.users().len(), 1);
     assert_eq!(scene.service.sessions().len(), N);
     let new = answers
-        .0
+        .all
         .iter()
         .filter(|answer| answer.body["is_new_user"] == true);
     assert_eq!(new.count(), 1);
@@ -244,7 +252,7 @@ async fn t105_refreshes_that_meet_transactions_all_get_the_same_successor() {
 
     answers.assert(&[StatusCode::OK], 0);
     let successors: BTreeSet<&str> = answers
-        .0
+        .all
         .iter()
         .map(|answer| answer.text("/refresh_token"))
         .filter(|token| !token.is_empty())

@@ -10,12 +10,10 @@ pub mod oidc;
 pub mod opaque;
 mod openapi;
 pub mod proxy;
-mod simulated;
 pub mod start;
 pub mod timers;
 
 pub use logs::{log_lines, secret_in, start_logs, token_in};
-pub use simulated::simulate_time;
 
 use std::{
     collections::HashMap,

@@ -22,7 +22,7 @@ use tokio::{
     time::advance,
 };
 
-/// The time that passes at once.
+/// The time that passes at once, unless a test needs a finer clock.
 const STEP: Duration = Duration::from_millis(10);
 /// The number of rounds of all tasks for each step. A call needs about five rounds to get to the other end of its
 /// connection.
@@ -71,20 +71,28 @@ pub struct Turning {
 /// # Panics
 /// The runtime has several threads, or its clock is paused already.
 pub fn follow_work() -> Turning {
+    follow_work_in_steps(STEP)
+}
+
+/// Does what [`follow_work`] does, with a clock that turns by `step` at a time.
+///
+/// # Panics
+/// The runtime has several threads, or its clock is paused already.
+pub fn follow_work_in_steps(step: Duration) -> Turning {
     tokio::time::pause();
     let holds = Arc::new(AtomicUsize::new(0));
     HOLDS.set(Some(holds.clone()));
     let mut task = JoinSet::new();
     task.spawn(async move {
-        for step in 0_usize.. {
+        for nth in 0_usize.. {
             for _ in 0..ROUNDS {
                 yield_now().await;
             }
-            if step.is_multiple_of(STEPS) {
+            if nth.is_multiple_of(STEPS) {
                 thread::sleep(PAUSE);
             }
             if holds.load(Ordering::SeqCst) == 0 {
-                advance(STEP).await;
+                advance(step).await;
             }
         }
     });
