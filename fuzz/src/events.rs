@@ -1,4 +1,4 @@
-//! The events of API Gateway: those that become requests, and those of the authorizer.
+//! The events of the services in front of the functions: those that become requests, and those of the authorizer.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -24,6 +24,14 @@ pub(crate) const AUTHORIZER: Target = Target {
 const ME: &str = include_str!("../../events/me.json");
 const TOKEN: &str = include_str!("../../events/token-exchange.json");
 const ORDERS: &str = include_str!("../../events/authorizer.json");
+const REST: &str = include_str!("../../events/rest-api/me.json");
+const LOAD_BALANCER: &str = include_str!("../../events/load-balancer/token-exchange.json");
+const MULTI_VALUE: &str = include_str!("../../events/load-balancer-multi-value/me.json");
+const LATTICE: &str = include_str!("../../events/lattice/token-exchange.json");
+const HTTP_API_1: &str = include_str!("../../events/http-api-1.0/token-exchange.json");
+const REST_ORDERS: &str = include_str!("../../events/rest-api/authorizer.json");
+const TOKEN_ORDERS: &str = include_str!("../../events/rest-api/authorizer-token.json");
+const HTTP_API_1_ORDERS: &str = include_str!("../../events/http-api-1.0/authorizer.json");
 
 /// Runs a future on the runtime of the targets of this crate.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -38,10 +46,8 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 
 fn changed(event: &str, pointer: &str, value: Value) -> String {
     let mut event: Value = serde_json::from_str(event).expect("an event");
-    match event.pointer_mut(pointer) {
-        Some(member) => *member = value,
-        None => event[&pointer[1..]] = value,
-    }
+    let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+    event.pointer_mut(parent).expect("a member")[name] = value;
     event.to_string()
 }
 
@@ -59,7 +65,10 @@ fn event_seeds() -> Vec<String> {
         me("/rawQueryString", json!("a=<b>&c=%zz")),
         me("/rawQueryString", json!("a#b")),
         me("/headers", json!(null)),
-        me("/headers", json!({ "Host": "a b", "x-forwarded-proto": "\u{1}" })),
+        me(
+            "/headers",
+            json!({ "Host": "a b", "x-forwarded-proto": "\u{1}" }),
+        ),
         me("/headers", json!({ "a": "1,2", "A": "3", "é": "4" })),
         me("/cookies", json!(["a=b", "c=\n"])),
         me("/requestContext/http/method", json!("BR EW")),
@@ -67,19 +76,32 @@ fn event_seeds() -> Vec<String> {
         me("/body", json!("a=b")),
         changed(&me("/body", json!("YT1i")), "/isBase64Encoded", json!(true)),
         changed(&me("/body", json!("YT1")), "/isBase64Encoded", json!(true)),
-        // Payload format 1.0, and an Application Load Balancer.
-        json!({
-            "version": "1.0", "resource": "/me", "path": "/me", "httpMethod": "GET", "headers": { "a": "b" },
-            "multiValueHeaders": { "a": ["b"] }, "queryStringParameters": null, "requestContext": { "stage": "$default" },
-            "body": null, "isBase64Encoded": false,
-        })
-        .to_string(),
-        json!({
-            "requestContext": { "elb": { "targetGroupArn": "arn:aws:elasticloadbalancing:::targetgroup/a" } },
-            "httpMethod": "GET", "path": "/me", "queryStringParameters": {}, "headers": { "host": "a" }, "body": "",
-            "isBase64Encoded": false,
-        })
-        .to_string(),
+        REST.to_owned(),
+        LOAD_BALANCER.to_owned(),
+        MULTI_VALUE.to_owned(),
+        LATTICE.to_owned(),
+        HTTP_API_1.to_owned(),
+        changed(REST, "/path", json!("/auth/me")),
+        changed(REST, "/resource", json!("/{proxy+}")),
+        changed(REST, "/pathParameters", json!({ "proxy": "me" })),
+        changed(
+            REST,
+            "/multiValueQueryStringParameters",
+            json!({ "a": ["<b>", "c&d=#"], "é": [""] }),
+        ),
+        changed(REST, "/requestContext/elb", json!({})),
+        changed(
+            LOAD_BALANCER,
+            "/queryStringParameters",
+            json!({ "a": "%3Cb%3E", "c": "#" }),
+        ),
+        changed(
+            MULTI_VALUE,
+            "/multiValueHeaders",
+            json!({ "authorization": ["a", "b"] }),
+        ),
+        changed(LATTICE, "/headers", json!({ "a": "1", "b": ["2", "3"] })),
+        changed(LATTICE, "/requestContext/http", json!({ "method": "GET" })),
         "[]".to_owned(),
     ]
 }
@@ -96,8 +118,8 @@ fn echo() -> Router {
     })
 }
 
-/// An event of payload format 2.0 is answered, and reaches a route only with its own method, path, query and body. Any
-/// other event is an error of the invocation.
+/// An event of one service is answered, and reaches a route only with its own method, path, query and body. Any other
+/// event is an error of the invocation.
 fn event(input: &[u8]) -> bool {
     static ROUTES: OnceLock<Router> = OnceLock::new();
     let mut event = serde_json::Deserializer::from_slice(input);
@@ -112,7 +134,8 @@ fn event(input: &[u8]) -> bool {
     let echoed: Value = serde_json::from_str(&answer.body).expect("a body of JSON");
     if answer.status_code != 200 {
         assert_eq!(answer.status_code, 400, "{echoed}");
-        assert!(answer.headers.contains_key("x-content-type-options"));
+        let name = "x-content-type-options";
+        assert!(answer.headers.contains_key(name) || answer.multi_value_headers.contains_key(name));
         return false;
     }
     // Names that come twice are refused, so the members are those of any parser.
@@ -121,22 +144,37 @@ fn event(input: &[u8]) -> bool {
         // The reader stopped at the end of the event, and more follows.
         return true;
     }
-    assert_eq!(event["version"], "2.0");
-    assert_eq!(echoed["method"], event["requestContext"]["http"]["method"]);
-    let query = event["rawQueryString"].as_str().unwrap_or_default();
-    let query = if query.is_empty() {
-        String::new()
-    } else {
-        format!("?{query}")
+    let context = &event["requestContext"];
+    let is = |mark: &str| !context[mark].is_null();
+    let marks = [is("http"), is("elb"), is("targetGroupArn")];
+    let (method, raw) = match marks {
+        [true, false, false] => (&context["http"]["method"], &event["rawPath"]),
+        [false, true, false] | [false, false, false] => (&event["httpMethod"], &event["path"]),
+        [false, false, true] => (&event["method"], &event["path"]),
+        _ => panic!("an event with the marks of two services"),
     };
+    let has_version_2 = marks[0] || marks[2];
+    assert_eq!(event["version"] == "2.0", has_version_2);
+    let has_stage = context["stage"].is_string();
+    assert!(marks[0] || has_stage != (marks[1] || marks[2]));
+    assert_eq!(echoed["method"], *method);
     let uri = echoed["uri"].as_str().expect("a path");
-    let path = uri.strip_suffix(&*query).expect("the query of the event");
+    let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     assert!(path.starts_with('/'), "{path}");
-    let raw = event["rawPath"].as_str().expect("a path");
-    let stage = event["requestContext"]["stage"]
-        .as_str()
-        .unwrap_or_default();
-    assert!(raw == path || raw == format!("/{stage}{path}"), "{path}");
+    let raw = raw.as_str().expect("a path");
+    let base = raw
+        .strip_suffix(path)
+        .expect("the end of the path of the event");
+    let stage = context["stage"].as_str().unwrap_or_default();
+    let is_base = base.starts_with('/') && !base.contains("//");
+    assert!(
+        base.is_empty() || is_base || base == format!("/{stage}"),
+        "{base}"
+    );
+    assert!(base.is_empty() || !(marks[1] || marks[2]), "{base}");
+    if marks[0] {
+        assert_eq!(query, event["rawQueryString"].as_str().unwrap_or_default());
+    }
     let body = event["body"].as_str().unwrap_or_default();
     let body = match event["isBase64Encoded"] {
         Value::Bool(true) => body.to_owned(),
@@ -164,6 +202,21 @@ fn authorizer_seeds() -> Vec<String> {
         orders("/headers", json!({ "authorization": "Bearer \n" })),
         orders("/headers", json!({ "authorization": "bearer a, Bearer b" })),
         "{}".to_owned(),
+        REST_ORDERS.to_owned(),
+        TOKEN_ORDERS.to_owned(),
+        HTTP_API_1_ORDERS.to_owned(),
+        changed(
+            REST_ORDERS,
+            "/methodArn",
+            json!("arn:aws:execute-api:a:1:b/c/GET/*"),
+        ),
+        changed(REST_ORDERS, "/multiValueHeaders", json!({ "a": [] })),
+        changed(
+            TOKEN_ORDERS,
+            "/methodArn",
+            json!("arn:aws:execute-api:a:1:*/c/GET/"),
+        ),
+        changed(TOKEN_ORDERS, "/version", json!("2.0")),
     ]
 }
 
@@ -195,5 +248,16 @@ fn authorize(input: &[u8]) -> bool {
     };
     assert!(!response.is_authorized);
     assert_eq!(response.context, authorizer::Context::default());
+    let answer = serde_json::to_value(&response).expect("JSON");
+    match &response.resource {
+        None => assert_eq!(answer["isAuthorized"], false),
+        Some(resource) => {
+            let statement = &answer["policyDocument"]["Statement"][0];
+            assert_eq!(statement["Effect"], "Deny");
+            assert!(
+                resource.ends_with("/*") && !resource.trim_end_matches("/*").contains(['*', '?'])
+            );
+        }
+    }
     true
 }

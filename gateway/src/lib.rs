@@ -1,5 +1,11 @@
-//! Converts events of API Gateway (payload format 2.0) to requests, and answers of the routes to API Gateway's
-//! format.
+//! Converts events to requests, and answers of the routes to the format of the service that made the event: an HTTP
+//! API or a function URL (payload format 2.0), a REST API (payload format 1.0), an Application Load Balancer, or VPC
+//! Lattice (event structure version V2).
+//!
+//! The marks of `requestContext` tell the services apart. An event with the marks of two is refused. A request is what
+//! the client sent, for each of them: the path without a stage and without the base path of a custom domain, nothing
+//! decoded, and each header and query parameter as often as it was sent. No header tells the address of the client, so
+//! `X-Forwarded-For` is never read.
 //!
 //! `lambda_http` does the same, but panics if a client's text is not part of a valid URL: a raw `<` in the query, an
 //! invalid `Host` or `X-Forwarded-Proto`, a body that is not base64 although the event says so. A panic is a failed
@@ -20,10 +26,13 @@ use shared::http::{ApiError, Visibility, surface};
 use thiserror::Error;
 use tower::ServiceExt as _;
 
-/// The event is not one of an HTTP API, which is a mistake of the operator and is not shown to a client.
+/// The event is not one of a service that this crate knows, which is a mistake of the operator and is not shown to a
+/// client.
 #[derive(Debug, Error)]
 #[error(
-    "the event does not have payload format 2.0: put an HTTP API or a function URL in front of the function"
+    "the event is not one of an HTTP API or a function URL (payload format 2.0), a REST API (payload format 1.0), an \
+     Application Load Balancer, or VPC Lattice with LambdaEventStructureVersion V2: put one of these in front of the \
+     function"
 )]
 pub struct OtherFormat;
 
@@ -50,6 +59,7 @@ pub async fn answer<'de>(
     event: impl Deserializer<'de>,
 ) -> Result<Response, Error> {
     let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+    let source = event.source;
     let response = match event.into_request() {
         Ok(request) => routes.clone().oneshot(request).await?,
         Err(malformed) => {
@@ -58,7 +68,7 @@ pub async fn answer<'de>(
                 .await?
         }
     };
-    Response::read(response).await
+    Response::read(response, source).await
 }
 
 /// Returns the answer to an invalid request, with the headers and the log line of every other answer.

@@ -399,3 +399,325 @@ async fn t101_the_same_event_in_another_payload_format_is_an_error() {
     let said = answer.unwrap_err().to_string();
     assert!(said.contains("2.0"), "{said}");
 }
+
+/// The form of an event that gets a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    RestRequest,
+    RestToken,
+    HttpApi1,
+}
+
+const FORMS: [Form; 3] = [Form::RestRequest, Form::RestToken, Form::HttpApi1];
+
+/// The API of the events that get a policy, and its stage.
+const STAGE: &str = "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/prod";
+
+impl Form {
+    /// Returns the event of a request for `path`, which belongs to the route with the path `resource`.
+    fn event(self, method: &str, path: &str, resource: &str, authorization: &[&str]) -> Value {
+        let arn = format!("{STAGE}/{method}{path}");
+        let last = authorization.last();
+        let request = json!({
+            "type": "REQUEST", "methodArn": arn, "resource": resource, "path": path, "httpMethod": method,
+            "headers": { "Authorization": last }, "multiValueHeaders": { "Authorization": authorization },
+            "queryStringParameters": {}, "pathParameters": {}, "stageVariables": {},
+            "requestContext": { "stage": "prod", "resourcePath": resource, "identity": { "sourceIp": "192.0.2.1" } },
+        });
+        match self {
+            Self::RestRequest => request,
+            Self::RestToken => {
+                json!({ "type": "TOKEN", "methodArn": arn, "authorizationToken": last })
+            }
+            Self::HttpApi1 => {
+                let joined = authorization.join(",");
+                let mut event = request;
+                event["version"] = "1.0".into();
+                event["identitySource"] = joined.clone().into();
+                event["authorizationToken"] = joined.clone().into();
+                event["headers"] = json!({ "authorization": joined });
+                event.as_object_mut().unwrap().remove("multiValueHeaders");
+                event
+            }
+        }
+    }
+}
+
+impl Scene {
+    /// Returns the policy for a request of the route `GET /orders`; `None` for a failure.
+    async fn policy(&self, form: Form, authorization: &[&str]) -> Option<Value> {
+        let event = form.event("GET", "/orders", "/orders", authorization);
+        self.policy_for(&event).await
+    }
+
+    async fn policy_for(&self, event: &Value) -> Option<Value> {
+        let response = self.authorizer.authorize(event).await.ok()?;
+        Some(serde_json::to_value(response).unwrap())
+    }
+}
+
+/// Returns whether a policy allows a method, as IAM evaluates it: `*` and `?` are wildcards, and a path is a text.
+fn allows(policy: &Value, method_and_path: &str) -> bool {
+    fn matches(pattern: &[u8], text: &[u8]) -> bool {
+        match (pattern, text) {
+            ([], []) => true,
+            ([b'*', rest @ ..], _) => {
+                matches(rest, text)
+                    || text
+                        .split_first()
+                        .is_some_and(|(_, text)| matches(pattern, text))
+            }
+            ([b'?', pattern @ ..], [_, text @ ..]) => matches(pattern, text),
+            ([first, pattern @ ..], [second, text @ ..]) => {
+                first == second && matches(pattern, text)
+            }
+            _ => false,
+        }
+    }
+    let arn = if method_and_path.starts_with("arn:") {
+        method_and_path.to_owned()
+    } else {
+        format!("{STAGE}/{method_and_path}")
+    };
+    assert_eq!(policy["policyDocument"]["Version"], "2012-10-17");
+    let statements = policy["policyDocument"]["Statement"].as_array().unwrap();
+    let says = |effect: &str| {
+        statements.iter().any(|statement| {
+            let pattern = statement["Resource"].as_str().unwrap();
+            assert_eq!(statement["Action"], "execute-api:Invoke");
+            statement["Effect"] == effect && matches(pattern.as_bytes(), arn.as_bytes())
+        })
+    };
+    says("Allow") && !says("Deny")
+}
+
+#[tokio::test]
+async fn t171_a_policy_of_a_good_token_is_good_for_every_method_of_its_stage_and_for_nothing_else()
+{
+    let scene = Scene::start(&[]).await;
+    let signed_in = scene.service.sign_in("octocat").await;
+    let token = signed_in.text("/access_token");
+    let claims = scene.service.verify(token).await;
+    let bearer = format!("Bearer {token}");
+
+    for form in FORMS {
+        let policy = scene.policy(form, &[&bearer]).await.unwrap();
+
+        let expected = json!({
+            "principalId": signed_in.text("/user/id"),
+            "policyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [{ "Action": "execute-api:Invoke", "Effect": "Allow", "Resource": format!("{STAGE}/*") }],
+            },
+            "context": {
+                "sub": signed_in.text("/user/id"),
+                "sid": claims.sid.to_string(),
+                "client_id": "nextjs",
+                "scope": "orders:read orders:write",
+                "auth_time": claims.auth_time.unwrap().to_string(),
+                "exp": claims.exp.to_string(),
+            },
+        });
+        assert_eq!(policy, expected, "{form:?}");
+        // API Gateway keeps the policy, and evaluates it for the next request with the same token.
+        for method in ["GET/orders", "POST/orders", "DELETE/orders/1", "GET/"] {
+            assert!(allows(&policy, method), "{form:?} {method}");
+        }
+        for other in [
+            "arn:aws:execute-api:eu-central-1:123456789012:a1b2c3/production/GET/orders",
+            "arn:aws:execute-api:eu-central-1:123456789012:another/prod/GET/orders",
+            "arn:aws:execute-api:eu-central-1:210987654321:a1b2c3/prod/GET/orders",
+        ] {
+            assert!(!allows(&policy, other), "{form:?} {other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn t171_with_scopes_for_routes_a_policy_is_good_for_its_own_method_alone() {
+    let routes = json!({
+        "GET /orders": "orders:read",
+        "GET /orders/{id}": "orders:read",
+        "GET /orders/{id}/notes": "notes:read",
+        "DELETE /orders/{id}": "orders:delete",
+    });
+    let scene = Scene::start(&[("ROUTE_SCOPES", &routes.to_string())]).await;
+    let bearer = format!("Bearer {}", scene.service.access_token("octocat").await);
+
+    for form in [Form::RestRequest, Form::HttpApi1] {
+        let ask = async |method: &str, path: &str, resource: &str| {
+            let event = form.event(method, path, resource, &[&bearer]);
+            scene.policy_for(&event).await.unwrap()
+        };
+        let policy = ask("GET", "/orders/1", "/orders/{id}").await;
+        assert!(allows(&policy, "GET/orders/1"), "{form:?}");
+        for other in [
+            "GET/orders",
+            "GET/orders/2",
+            "GET/orders/1/notes",
+            "DELETE/orders/1",
+            "GET/orders/11",
+        ] {
+            assert!(!allows(&policy, other), "{form:?} {other}");
+        }
+        for (method, path, resource) in [
+            ("DELETE", "/orders/1", "/orders/{id}"),
+            ("GET", "/orders/1/notes", "/orders/{id}/notes"),
+            ("HEAD", "/orders", "/orders"),
+            ("GET", "/orders", "/{proxy+}"),
+            ("GET", "/orders", "$default"),
+        ] {
+            let policy = ask(method, path, resource).await;
+            for method in [
+                "GET/orders",
+                "GET/orders/1",
+                "DELETE/orders/1",
+                "GET/orders/1/notes",
+                "HEAD/orders",
+            ] {
+                assert!(!allows(&policy, method), "{form:?} {path}: {method}");
+            }
+        }
+        // A path that is a pattern would make a kept policy good for what is below it.
+        for path in [
+            "/orders/*",
+            "/orders/?",
+            "/orders/1*",
+            "/orders/${*}",
+            "/orders/$",
+        ] {
+            let policy = ask("GET", path, "/orders/{id}").await;
+            for other in [
+                "GET/orders/1",
+                "GET/orders/1/notes",
+                "GET/orders/2",
+                "GET/orders/${*}",
+            ] {
+                assert!(!allows(&policy, other), "{form:?} {path}: {other}");
+            }
+        }
+    }
+    let token = Form::RestToken.event("GET", "/orders", "/orders", &[&bearer]);
+    let error = scene.authorizer.authorize(&token).await.unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("REQUEST authorizer") && said.contains("ROUTE_SCOPES"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn t171_a_refused_token_gets_a_policy_that_denies_everything_and_tells_nothing() {
+    let scene = Scene::start(&[]).await;
+    let forge = Forge::new(&scene.service).await;
+    let good = format!("Bearer {}", forge.good());
+    let expired = format!(
+        "Bearer {}",
+        forge.with_claim("exp", scene.service.time.now())
+    );
+    let denied = json!({
+        "principalId": "unknown",
+        "policyDocument": {
+            "Version": "2012-10-17",
+            "Statement": [{ "Action": "execute-api:Invoke", "Effect": "Deny", "Resource": format!("{STAGE}/*") }],
+        },
+        "context": {},
+    });
+    for form in FORMS {
+        assert!(
+            allows(&scene.policy(form, &[&good]).await.unwrap(), "GET/orders"),
+            "{form:?}"
+        );
+        for authorization in [
+            &*expired,
+            "Bearer nonsense",
+            "Basic Zm9vOmJhcg==",
+            "Bearer",
+            "",
+            "Bearer \n",
+        ] {
+            let policy = scene.policy(form, &[authorization]).await;
+            assert_eq!(policy.unwrap(), denied, "{form:?} {authorization}");
+        }
+    }
+    let basic = "Basic bmV4dGpzOng=";
+    for form in [Form::RestRequest, Form::HttpApi1] {
+        for authorization in [[&*good, &good], [&good, basic], [basic, &good]] {
+            let policy = scene.policy(form, &authorization).await;
+            assert_eq!(policy.unwrap(), denied, "{form:?} {authorization:?}");
+        }
+    }
+    // Two headers whose names differ in their case are two headers.
+    let mut twice = Form::RestRequest.event("GET", "/orders", "/orders", &[&good]);
+    twice["multiValueHeaders"]["authorization"] = json!([good]);
+    assert_eq!(scene.policy_for(&twice).await.unwrap(), denied);
+    let mut single = Form::RestRequest.event("GET", "/orders", "/orders", &[&good]);
+    single["multiValueHeaders"] = Value::Null;
+    assert!(allows(
+        &scene.policy_for(&single).await.unwrap(),
+        "GET/orders"
+    ));
+    single["headers"] = json!({});
+    assert_eq!(scene.policy_for(&single).await.unwrap(), denied);
+}
+
+#[tokio::test]
+async fn t171_the_context_beside_a_policy_has_texts_only() {
+    let scene = Scene::start(&[]).await;
+    let signed_in = scene.service.sign_in("octocat").await;
+    let id = signed_in.text("/user/id");
+    scene
+        .operate(&["roles", id, "--add", "support", "--add", "admin"])
+        .await;
+    scene
+        .operate(&["claims", id, "--set", "plan=pro", "--set", "seats=5"])
+        .await;
+    let refreshed = scene
+        .service
+        .refresh(signed_in.text("/refresh_token"))
+        .await;
+    let bearer = format!("Bearer {}", refreshed.text("/access_token"));
+
+    for form in FORMS {
+        let policy = scene.policy(form, &[&bearer]).await.unwrap();
+        let context = policy["context"].as_object().unwrap();
+        for (name, value) in context {
+            assert!(value.is_string(), "{form:?} {name}: {value}");
+        }
+        let read = |name: &str| -> Value {
+            serde_json::from_str(context[name].as_str().unwrap()).unwrap()
+        };
+        let mut roles: Vec<_> = read("roles").as_array().unwrap().clone();
+        roles.sort_by_key(Value::to_string);
+        assert_eq!(roles, [json!("admin"), json!("support")], "{form:?}");
+        assert_eq!(
+            read("claims"),
+            json!({ "plan": "pro", "seats": 5 }),
+            "{form:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn t171_an_outage_is_an_error_for_each_form_and_a_signed_out_user_is_denied_with_live() {
+    let scene = Scene::start(&[("LIVE", "true")]).await;
+    let token = scene.service.access_token("octocat").await;
+    let bearer = format!("Bearer {token}");
+    for form in FORMS {
+        scene.service.dynamodb.down().await;
+        let during = scene.policy(form, &[&bearer]).await;
+        scene.service.dynamodb.heal();
+        assert_eq!(during, None, "{form:?}");
+        assert!(
+            allows(&scene.policy(form, &[&bearer]).await.unwrap(), "GET/orders"),
+            "{form:?}"
+        );
+    }
+    drop(scene.service.delete_as_user(&token, "/me/sessions").await);
+    for form in FORMS {
+        assert!(
+            !allows(&scene.policy(form, &[&bearer]).await.unwrap(), "GET/orders"),
+            "{form:?}"
+        );
+    }
+}

@@ -1,4 +1,4 @@
-//! Events of API Gateway (payload format 2.0), read by the code that every function runs.
+//! Events of an HTTP API (payload format 2.0), read by the code that every function runs.
 
 use std::sync::{Arc, Mutex};
 
@@ -202,7 +202,7 @@ async fn t101_an_event_of_another_format_is_an_error_that_shows_nothing_of_it() 
     for event in [
         complete,
         json!({ "version": "1.0", "path": "/me", "httpMethod": "GET", "headers": { "authorization": "Bearer CANARY" } }),
-        json!({ "path": "/me", "httpMethod": "GET", "requestContext": { "elb": { "targetGroupArn": "CANARY" } } }),
+        json!({ "path": "/me", "httpMethod": "GET", "requestContext": { "stage": "a", "elb": { "targetGroupArn": "CANARY" } } }),
         json!({ "version": "2.0", "headers": ["CANARY"] }),
         json!("CANARY"),
     ] {

@@ -1168,6 +1168,30 @@ def test_no_answer_of_the_authorizer_is_kept_for_another_route():
         assert example["Resources"][name]["Properties"]["AuthorizerId"] == {"Ref": "Authorizer"}
 
 
+def authorizer_of_rest_api(name):
+    example = cfn_yaml.load(str(ROOT / f"examples/protect/{name}.yaml"))
+    seconds = example["Parameters"]["AuthorizerCacheSeconds"]
+    assert (seconds["Default"], seconds["MaxValue"]) == (0, 300)
+    auth = example["Resources"]["Api"]["Properties"]["Auth"]
+    assert auth["DefaultAuthorizer"] == "Cambio" and list(auth["Authorizers"]) == ["Cambio"]
+    authorizer = auth["Authorizers"]["Cambio"]
+    # API Gateway keeps a policy for 300 s where this is not set.
+    assert authorizer["Identity"].pop("ReauthorizeEvery") == {"Ref": "AuthorizerCacheSeconds"}
+    return authorizer
+
+
+def test_no_policy_of_the_authorizer_is_kept_for_another_method_of_a_rest_api():
+    authorizer = authorizer_of_rest_api("rest-authorizer")
+    assert authorizer["FunctionPayloadType"] == "REQUEST"
+    assert authorizer["Identity"] == {"Headers": ["Authorization"], "Context": ["httpMethod", "path"]}
+
+
+def test_a_policy_of_the_authorizer_is_kept_by_the_token_where_no_route_decides():
+    authorizer = authorizer_of_rest_api("rest-token-authorizer")
+    assert authorizer["FunctionPayloadType"] == "TOKEN"
+    assert authorizer["Identity"] == {"Header": "Authorization"}
+
+
 @pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
 def test_the_linter_has_no_complaint(linter):
     result = run(*linter)

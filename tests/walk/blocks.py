@@ -220,6 +220,11 @@ BLOCKS = {
         Walked('{"changed":true'),
         Walked("rotate '{}'"),
     ],
+    "docs/fronts.md": [
+        Walked("name_of() { aws"),
+        Walked("aws lambda add-permission"),
+        Walked("aws apigatewayv2 update-api"),
+    ],
     "docs/protect-your-api.md": [
         Walked("output() { aws"),
         Walked("output IssuerUrl"),
@@ -227,6 +232,7 @@ BLOCKS = {
         Walked("aws cloudformation deploy"),
         Walked("aws cloudformation deploy"),
         Checked('{"GET /orders":"orders:read"'),
+        Walked("aws cloudformation deploy"),
         tried("HASH=$("),
         tried("export ISSUER"),
         tried("TOKEN=$("),

@@ -336,13 +336,19 @@ def test_protect_and_providers_the_aws_commands_are_accepted(machine):
     assert machine.run(f"{define}\n{issuer}").strip() == LOCAL
     machine.run(f"{define}\n{api}")
     assert machine.variables["API"] == LOCAL
-    for kind in ("jwt", "lambda"):
+    for kind in ("jwt", "lambda", "rest"):
         deploy = machine.take(page, "aws cloudformation deploy").text
         machine.run(f"{define}\n{deploy}")
         assert f"examples/protect/{kind}-authorizer.yaml" in deploy
         template = cfn_yaml.load(f"{ROOT}/examples/protect/{kind}-authorizer.yaml")
         given = [line.split("=")[0] for line in (machine.clone / "deployed").read_text().split()]
         assert given and set(given) <= set(template["Parameters"])
+
+    name_of = machine.take("docs/fronts.md", "name_of() {").text
+    assert machine.run(f"{name_of}\nname_of Me").strip() == "cambio-MeFunction-0a1b"
+    permission = machine.take("docs/fronts.md", "aws lambda add-permission").text
+    machine.run(f"{name_of}\nAPI_ARN=arn:aws:execute-api:eu-central-1:123456789012:a1b2c3\n{permission}")
+    machine.run(f"{define}\n{machine.take('docs/fronts.md', 'aws apigatewayv2 update-api').text}")
 
     command, member = machine.take("docs/providers.md", "aws secretsmanager").text.split("\n\n")
     machine.run(command)
@@ -426,8 +432,15 @@ def test_contributing_and_operate_the_functions_run_in_the_lambda_runtime(machin
     started.until(lambda: "Ctrl-C stops." in started.output, 30)
     machine.serve(watch, f"{LOCAL}/none", seconds=BUILD)
 
-    me, keys = machine.take(page, "cargo lambda invoke").commands
-    assert json.loads(machine.run(me))["statusCode"] == 401
+    me, rest, keys = machine.take(page, "cargo lambda invoke").commands
+    services = sorted(path.name for path in (ROOT / "events").iterdir() if path.is_dir())
+    assert "events/rest-api/me.json" in rest and "rest-api" in services
+    for command in (me, *(rest.replace("rest-api", service) for service in services)):
+        assert json.loads(machine.run(command))["statusCode"] == 401, command
+    for event in ("rest-api/authorizer", "rest-api/authorizer-token", "http-api-1.0/authorizer"):
+        ask = me.replace(" me ", " authorizer ").replace("events/me", f"events/{event}")
+        (statement,) = json.loads(machine.run(ask))["policyDocument"]["Statement"]
+        assert statement["Effect"] == "Deny", ask
     assert [key["state"] for key in json.loads(machine.run(keys))["keys"]] == ["current", "next"]
 
     page = "docs/operate.md"

@@ -1,11 +1,14 @@
-//! A Lambda authorizer for your own HTTP APIs (payload 2.0, simple response), which verifies an access token as
-//! Cambio's routes do, before your function is called.
+//! A Lambda authorizer for your own HTTP APIs and REST APIs, which verifies an access token as Cambio's routes do,
+//! before your function is called.
+//!
+//! An event of payload format 2.0 gets a simple response; one of payload format 1.0, or of a `REQUEST` or `TOKEN`
+//! authorizer of a REST API, gets a policy. API Gateway may keep a policy and apply it to other methods, so a policy
+//! allows what its decision holds for: the whole stage if every route accepts the token, and otherwise one method.
 
+mod event;
+mod response;
 mod route_scopes;
 
-use std::collections::HashMap;
-
-use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
@@ -19,6 +22,8 @@ use shared::{
     users::Users,
 };
 
+use event::{Event, MethodArn};
+pub use response::Response;
 use route_scopes::RouteScopes;
 
 /// The state of the function.
@@ -30,59 +35,23 @@ pub struct Authorizer {
     live: Option<Users>,
 }
 
-/// The members of an event (payload format 2.0) that the answer depends on.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Event {
-    version: String,
-    route_key: Option<String>,
-    headers: Option<HashMap<String, String>>,
-}
-
-impl Event {
-    const VERSION: &str = "2.0";
-
-    /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its token.
-    fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, AuthorizeError> {
-        Self::deserialize(event)
-            .ok()
-            .filter(|event| event.version == Self::VERSION)
-            .ok_or(AuthorizeError::PayloadFormat)
-    }
-
-    /// Returns the values of its `Authorization` headers.
-    fn authorization(&self) -> Result<HeaderMap, Denied> {
-        let headers = self.headers.iter().flatten();
-        headers
-            .filter(|(name, _)| name.eq_ignore_ascii_case(AUTHORIZATION.as_str()))
-            .map(|(_, value)| {
-                let value = HeaderValue::from_str(value).map_err(|_| Denied::NoToken)?;
-                Ok((AUTHORIZATION, value))
-            })
-            .collect()
-    }
-}
-
-/// The simple response of payload format 2.0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Response {
-    /// True if the request may pass.
-    pub is_authorized: bool,
-    /// The context for your function.
-    pub context: Context,
-}
-
 /// Reasons that the request is neither allowed nor denied. API Gateway then answers 500, does not cache that, and
 /// lets no request through.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorizeError {
     /// The event has another format, because the authorizer is configured differently.
     #[error(
-        "the event does not have payload format 2.0: make the authorizer a REQUEST authorizer of an HTTP API, with \
-         AuthorizerPayloadFormatVersion 2.0 and EnableSimpleResponses true"
+        "the event does not have payload format 2.0 or 1.0: make the authorizer a REQUEST authorizer of an HTTP API, with \
+         AuthorizerPayloadFormatVersion 2.0 and EnableSimpleResponses true, or a REQUEST or TOKEN authorizer of a REST \
+         API"
     )]
     PayloadFormat,
+    /// `ROUTE_SCOPES` is set, and the event does not have the key of the route.
+    #[error(
+        "ROUTE_SCOPES is set, and the event of a TOKEN authorizer does not name the route: make it a REQUEST authorizer, or \
+         leave ROUTE_SCOPES empty"
+    )]
+    NoRoute,
     /// The keys cannot be read, so the token can be neither accepted nor refused.
     #[error("the keys cannot be read")]
     Keys(#[source] KeysError),
@@ -159,11 +128,21 @@ impl Authorizer {
         event: impl Deserializer<'de>,
     ) -> Result<Response, AuthorizeError> {
         let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
-        let mut response = Response::default();
-        match self.claims(&event).await {
-            Ok(claims) => {
+        if event.route.is_none() && self.scopes.is_set() {
+            let error = AuthorizeError::NoRoute;
+            tracing::error!("{error}");
+            return Err(error);
+        }
+        // A policy that API Gateway keeps denies what it does not allow, so a denial names all methods.
+        let mut response = Response {
+            resource: event.method.as_ref().map(MethodArn::all),
+            ..Response::default()
+        };
+        match self.decide(&event).await {
+            Ok((claims, resource)) => {
                 response.is_authorized = true;
                 response.context = claims.into();
+                response.resource = resource;
             }
             Err(Denied::Token(TokenError::KeysUnavailable(error))) => {
                 tracing::error!(error.cause = %error, "the keys cannot be read");
@@ -178,11 +157,12 @@ impl Authorizer {
         Ok(response)
     }
 
-    async fn claims(&self, event: &Event) -> Result<Claims, Denied> {
+    /// Returns the claims of the token, and the methods that they are good for, as an ARN.
+    async fn decide(&self, event: &Event) -> Result<(Claims, Option<String>), Denied> {
         let headers = event.authorization()?;
         let token = bearer_token(&headers).ok_or(Denied::NoToken)?;
         let claims = self.tokens.verify(token).await?;
-        let route = event.route_key.as_deref().unwrap_or_default();
+        let route = event.route.as_deref().unwrap_or_default();
         if !self.scopes.admit(route, claims.scope.as_deref()) {
             return Err(Denied::Scope);
         }
@@ -192,7 +172,13 @@ impl Authorizer {
                 return Err(Denied::SignedOut);
             }
         }
-        Ok(claims)
+        let resource = match &event.method {
+            None => None,
+            // The decision depended on the route, so it is good for this method alone.
+            Some(method) if self.scopes.is_set() => Some(method.only().ok_or(Denied::Pattern)?),
+            Some(method) => Some(method.all()),
+        };
+        Ok((claims, resource))
     }
 }
 
@@ -216,6 +202,8 @@ enum Denied {
     Scope,
     #[error("the user is deleted, disabled or signed out")]
     SignedOut,
+    #[error("the path contains *, ? or $, so a policy could not name it alone")]
+    Pattern,
     #[error("{0}")]
     Unknown(#[from] StoreError),
 }

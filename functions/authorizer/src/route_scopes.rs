@@ -60,6 +60,11 @@ impl RouteScopes {
         Ok(Self(Some(routes)))
     }
 
+    /// Returns whether the answer depends on the route.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns whether a token with `scope` may call `route`: it needs all scopes of the route. If the setting names
     /// any route, unnamed routes are refused unless `*` is named.
     pub(crate) fn admit(&self, route: &str, scope: Option<&str>) -> bool {

@@ -34,8 +34,8 @@ fn event(token: &str) -> Value {
     })
 }
 
-/// The events of other types of API and other payload formats.
-fn other_events(token: &str) -> Vec<(&'static str, Value)> {
+/// The events of the forms that get a policy.
+fn events_for_a_policy(token: &str) -> Vec<(&'static str, Value)> {
     let bearer = format!("Bearer {token}");
     let arn = "arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/GET/orders";
     let context = json!({
@@ -53,16 +53,66 @@ fn other_events(token: &str) -> Vec<(&'static str, Value)> {
         "queryStringParameters": {}, "requestContext": context,
     });
     let rest_token = json!({ "type": "TOKEN", "methodArn": arn, "authorizationToken": bearer });
-    let mut without_version = event(token);
-    without_version.as_object_mut().unwrap().remove("version");
     vec![
         ("an HTTP API, payload format 1.0", http_1_0),
         ("a REST API, REQUEST", rest_request),
         ("a REST API, TOKEN", rest_token),
+    ]
+}
+
+/// Events that have none of the forms.
+fn other_events(token: &str) -> Vec<(&'static str, Value)> {
+    let bearer = format!("Bearer {token}");
+    let mut without_version = event(token);
+    without_version.as_object_mut().unwrap().remove("version");
+    let mut others = vec![
         ("no version", without_version),
         ("the token alone", json!(bearer)),
         ("a list", json!([bearer])),
-    ]
+    ];
+    let changed = events_for_a_policy(token)
+        .into_iter()
+        .flat_map(|(name, event)| {
+            let changes = [
+                ("methodArn", Value::Null),
+                (
+                    "methodArn",
+                    json!("arn:aws:execute-api:us-east-1:123456789012:*/test/GET/orders"),
+                ),
+                ("methodArn", json!("*")),
+                ("type", Value::Null),
+                ("type", json!("USER")),
+                ("version", json!("2.0")),
+                ("version", json!("3.0")),
+            ];
+            changes.map(|(member, value)| {
+                let mut event = event.clone();
+                event[member] = value;
+                (name, event)
+            })
+        });
+    others.extend(changed);
+    others
+}
+
+#[tokio::test]
+async fn t171_each_form_of_event_gets_the_answer_that_its_api_reads() {
+    let service = Service::start().await;
+    let token = service.access_token("octocat").await;
+    let mut authorizer = Lambda::start(env!("CARGO_BIN_EXE_authorizer"), &service.variables).await;
+
+    for (name, event) in events_for_a_policy(&token) {
+        let Outcome::Answer(answer) = authorizer.invoke(&event).await else {
+            panic!("{name}: no answer")
+        };
+        let statement = &answer["policyDocument"]["Statement"][0];
+        assert_eq!(statement["Effect"], "Allow", "{name}: {answer}");
+        assert_eq!(answer["principalId"], answer["context"]["sub"], "{name}");
+    }
+    let Outcome::Answer(answer) = authorizer.invoke(&event(&token)).await else {
+        panic!("no answer after the others")
+    };
+    assert_eq!(answer["isAuthorized"], true);
 }
 
 #[tokio::test]
