@@ -1,7 +1,8 @@
 //! Two versions of the code on one table, as during a deployment, when instances of both serve requests.
 //!
-//! `versions/e27cc7e.json` has the items that the local server of that commit wrote, and refresh tokens for them. A later
-//! version adds attributes; how an earlier one treats those is how this one treats attributes that it does not know.
+//! `versions/e27cc7e.json` has the items that the local server of that commit wrote, and refresh tokens for them. A
+//! later version adds attributes; how an earlier one treats those is how this one treats attributes that it does not
+//! know.
 
 use ::admin::{Admin, Cli};
 use clap::Parser as _;

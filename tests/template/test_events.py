@@ -1,7 +1,7 @@
 """docs/events.md: what leaves the table through the pipe of template.yaml, and how its patterns name the events.
 
-No emulator has Pipes. The filter and the template are evaluated here by the rules that AWS documents for them, on records
-of every item of the table with every attribute that the code writes.
+No emulator has Pipes. The filter and the template are evaluated here by the rules that AWS documents, on records of
+every item of the table with every attribute that the code writes.
 """
 
 import json
