@@ -4,7 +4,9 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-/// Finds, changes, disables and deletes the users of Cambio.
+use crate::{ImportArgs, KeysCommand, SignOutArgs};
+
+/// Finds, changes, imports, signs out and deletes the users of Cambio, and rotates its signing keys.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
 /// failure, 2 wrong command line, 3 no such user.
@@ -48,6 +50,9 @@ pub enum Command {
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List, rotate and revoke the signing keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
 }
 
 /// The commands for users.
@@ -118,6 +123,21 @@ pub enum UsersCommand {
         /// The users' ids.
         #[arg(required = true)]
         ids: Vec<UserId>,
+    },
+    /// End all sessions of users. Cambio's routes and the refresh refuse them at once; other APIs accept an access
+    /// token until it expires. The users can sign in again.
+    #[command(after_help = "Examples:\n  users sign-out 0199…\n  users sign-out --all")]
+    SignOut(SignOutArgs),
+    /// Import users of another system from JSON lines. Users who are there already stay as they are, so the command
+    /// can be repeated.
+    #[command(
+        after_help = "Example:\n  users import users.jsonl --settings token-exchange.json --dry-run"
+    )]
+    Import(ImportArgs),
+    /// Print all data of a user as JSON, with all stored sessions and without secrets.
+    Export {
+        /// The user's id.
+        id: UserId,
     },
     /// Delete users with their identities and sessions. Only a backup can restore them.
     Delete {

@@ -3,20 +3,25 @@
 use aws_sdk_dynamodb::Client;
 use shared::{clock::Clock, sessions::Sessions, users::Users};
 
+use crate::settings::Variables;
+
 /// The operator's command, connected to the table.
 #[derive(Debug)]
 pub struct Admin {
     pub(crate) users: Users,
     pub(crate) sessions: Sessions,
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
+    pub(crate) clock: Clock,
+    /// The access to AWS, and settings of the functions where they are known.
+    pub(crate) variables: Variables,
 }
 
 impl Admin {
     /// Finds credentials and region.
     ///
     /// # Errors
-    /// Credentials, region or the name of the table are missing.
+    /// Credentials or the region are missing.
     #[cfg(feature = "aws")]
     pub async fn connect(connection: &crate::Connection) -> Result<Self, crate::AdminError> {
         use aws_config::{BehaviorVersion, Region};
@@ -28,9 +33,6 @@ impl Admin {
 
         use crate::AdminError;
 
-        if connection.table.is_empty() {
-            return Err(AdminError::NoTable);
-        }
         let https = Builder::new()
             .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
             .build_https();
@@ -42,16 +44,17 @@ impl Admin {
             loader = loader.profile_name(profile);
         }
         let config = loader.load().await;
-        if config.region().is_none() {
+        let Some(region) = config.region() else {
             return Err(AdminError::NoRegion);
-        }
+        };
         let Some(provider) = config.credentials_provider() else {
             return Err(AdminError::NoCredentials("none configured".to_owned()));
         };
-        if let Err(error) = provider.provide_credentials().await {
-            return Err(AdminError::NoCredentials(error.to_string()));
-        }
-        Ok(Self::new(Client::new(&config), connection.table.clone()))
+        let credentials = provider.provide_credentials().await;
+        let credentials =
+            credentials.map_err(|error| AdminError::NoCredentials(error.to_string()))?;
+        let admin = Self::new(Client::new(&config), connection.table.clone());
+        Ok(admin.with_variables(Variables::of_aws(region.as_ref(), &credentials)))
     }
 
     /// Makes the command for this client and table.
@@ -59,9 +62,34 @@ impl Admin {
         let clock = Clock::system();
         Self {
             users: Users::new(client.clone(), table.clone(), clock.clone()),
-            sessions: Sessions::new(client.clone(), table.clone(), clock),
+            sessions: Sessions::new(client.clone(), table.clone(), clock.clone()),
             client,
             table,
+            clock,
+            variables: Variables::default(),
+        }
+    }
+
+    /// Sets the access to AWS and the settings of the functions, which the commands for keys and imports need.
+    #[must_use]
+    pub fn with_variables(
+        self,
+        variables: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>,
+    ) -> Self {
+        Self {
+            variables: variables.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Sets the clock.
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self {
+            users: Users::new(self.client.clone(), self.table.clone(), clock.clone()),
+            sessions: Sessions::new(self.client.clone(), self.table.clone(), clock.clone()),
+            clock,
+            ..self
         }
     }
 

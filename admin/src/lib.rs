@@ -2,11 +2,20 @@
 
 mod cli;
 mod connect;
+mod export;
+mod import;
+mod keys;
 mod output;
+mod settings;
+mod sign_out;
 mod users;
 
 pub use cli::{Cli, Command, Connection, UsersCommand};
 pub use connect::Admin;
+pub use import::ImportArgs;
+pub use keys::KeysCommand;
+pub use settings::SettingsArgs;
+pub use sign_out::SignOutArgs;
 
 use shared::{
     dynamodb::StoreError,
@@ -48,6 +57,65 @@ pub enum AdminError {
     /// A deletion was not confirmed.
     #[error("not deleted: {0}")]
     NotConfirmed(&'static str),
+    /// A sign-out was not confirmed.
+    #[error("not signed out: {0}")]
+    NotSignedOut(&'static str),
+    /// The sign-out of all users stopped.
+    #[error(
+        "{error}\nUsers signed out: {done}. To go on, run the same command with `--order {order}`."
+    )]
+    SignOutStopped {
+        /// The cause.
+        error: StoreError,
+        /// The number of users who are signed out.
+        done: u64,
+        /// The time of the order.
+        order: String,
+    },
+    /// A revocation was not confirmed.
+    #[error("not revoked: {0}")]
+    NotRevoked(&'static str),
+    /// No table of keys is named.
+    #[error(
+        "no keys table: give --keys-table, or set KEYS_TABLE_NAME; the stack's output KeysTableName has it"
+    )]
+    NoKeysTable,
+    /// There are no keys.
+    #[error("the table has no keys: call rotate-keys (docs/operate.md), which makes them")]
+    NoKeys,
+    /// The settings of a function are missing or cannot be read.
+    #[error("{0}")]
+    Settings(String),
+    /// A setting is missing or wrong.
+    #[error(transparent)]
+    Config(#[from] shared::config::ConfigError),
+    /// The keys were not changed.
+    #[error(transparent)]
+    Keys(#[from] rotate_keys::RotateKeysError),
+    /// The part that changes the keys cannot start.
+    #[error(transparent)]
+    Start(#[from] shared::start::StartError),
+    /// The file of an import cannot be read.
+    #[error("cannot read {file}: {error}")]
+    Input {
+        /// The name of the file.
+        file: String,
+        /// The cause.
+        error: std::io::Error,
+    },
+    /// Some lines were not imported. All others were.
+    #[error("lines that were refused: {0}. Correct them, and run the command again")]
+    NotImported(u64),
+    /// The import stopped.
+    #[error(
+        "{error}\nThe import stopped before line {line}. Run the same command again: it goes on where it stopped."
+    )]
+    ImportStopped {
+        /// The cause.
+        error: StoreError,
+        /// The first line that was perhaps not imported.
+        line: u64,
+    },
     /// The table cannot be used.
     #[error("{0}{hint}", hint = hint(.0))]
     Store(#[from] StoreError),

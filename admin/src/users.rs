@@ -25,7 +25,13 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
-        let Command::Users(command) = command;
+        let command = match command {
+            Command::Users(command) => command,
+            Command::Keys(command) => return self.keys(command, json, out).await,
+        };
+        if self.table.is_empty() {
+            return Err(AdminError::NoTable);
+        }
         match command {
             UsersCommand::List {
                 role,
@@ -93,9 +99,12 @@ impl Admin {
                 }
                 Ok(())
             }
+            UsersCommand::SignOut(args) => self.sign_out(args, json, out).await,
+            UsersCommand::Import(args) => self.import(args, json, out).await,
+            UsersCommand::Export { id } => self.export(id, json, out).await,
             UsersCommand::Delete { ids, yes } => {
                 if !yes {
-                    confirm(&ids)?;
+                    confirm_deletion(&ids)?;
                 }
                 for id in ids {
                     self.delete(id, json, out).await?;
@@ -167,7 +176,7 @@ impl Admin {
     }
 
     /// Returns a progress bar, which is shown only if standard error is a terminal.
-    async fn progress(&self, quiet: bool) -> ProgressBar {
+    pub(crate) async fn progress(&self, quiet: bool) -> ProgressBar {
         if quiet || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
@@ -190,7 +199,7 @@ struct Found {
 }
 
 /// A script must notice that the list is incomplete.
-fn all_read(unreadable: Vec<Unreadable>) -> Result<(), AdminError> {
+pub(crate) fn all_read(unreadable: Vec<Unreadable>) -> Result<(), AdminError> {
     if unreadable.is_empty() {
         Ok(())
     } else {
@@ -251,33 +260,35 @@ fn claims_of(
     Ok(OwnClaims::new(claims)?)
 }
 
-fn confirm(ids: &[UserId]) -> Result<(), AdminError> {
+fn confirm_deletion(ids: &[UserId]) -> Result<(), AdminError> {
+    let (expected, what) = match ids {
+        [one] => (one.to_string(), "the id"),
+        several => (several.len().to_string(), "the number of users"),
+    };
+    let question = format!("This cannot be undone. Type {what} to delete: ");
+    confirm(&question, &expected, AdminError::NotConfirmed)
+}
+
+/// Asks `question` and compares the answer with `expected`.
+pub(crate) fn confirm(
+    question: &str,
+    expected: &str,
+    refused: fn(&'static str) -> AdminError,
+) -> Result<(), AdminError> {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
-        let why =
-            "standard input is not a terminal, so the deletion cannot be confirmed; add --yes";
-        return Err(AdminError::NotConfirmed(why));
+        let why = "standard input is not a terminal, so the command cannot ask; add --yes";
+        return Err(refused(why));
     }
     let mut stderr = io::stderr();
-    let expected = match ids {
-        [one] => one.to_string(),
-        several => several.len().to_string(),
-    };
-    let what = if ids.len() == 1 {
-        "the id"
-    } else {
-        "the number of users"
-    };
-    write!(stderr, "This cannot be undone. Type {what} to delete: ")?;
+    write!(stderr, "{question}")?;
     stderr.flush()?;
     let mut typed = String::new();
     stdin.lock().read_line(&mut typed)?;
     if typed.trim() == expected {
         Ok(())
     } else {
-        Err(AdminError::NotConfirmed(
-            "the answer is not the expected one",
-        ))
+        Err(refused("the answer is not the expected one"))
     }
 }
 
@@ -300,7 +311,12 @@ fn write_user(out: &mut dyn Write, user: Shown, json: bool) -> Result<(), AdminE
     Ok(())
 }
 
-fn write_change(out: &mut dyn Write, user: User, json: bool, what: &str) -> Result<(), AdminError> {
+pub(crate) fn write_change(
+    out: &mut dyn Write,
+    user: User,
+    json: bool,
+    what: &str,
+) -> Result<(), AdminError> {
     if json {
         return write_user(out, user.into(), json);
     }

@@ -43,7 +43,7 @@ struct Cli {
     #[command(flatten)]
     services: ServiceArgs,
     /// The port of the API.
-    #[arg(long, default_value_t = 9000)]
+    #[arg(long, default_value_t = settings::PORT)]
     port: u16,
     /// The URL of your app, for the environment that is printed.
     #[arg(long, value_name = "URL", default_value = "http://localhost:3000")]
@@ -78,7 +78,7 @@ struct ServiceArgs {
     #[arg(long, default_value = ".cambio")]
     data_dir: PathBuf,
     /// The port of the stand-in GitHub.
-    #[arg(long, default_value_t = 9001)]
+    #[arg(long, default_value_t = settings::GITHUB_PORT)]
     github_port: u16,
 }
 

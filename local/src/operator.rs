@@ -22,7 +22,7 @@ use crate::{
     dynamodb::{DATABASE, TABLE},
     invocation::Invocation,
     server::{Database, ServerError},
-    settings::{self, DynamoDb},
+    settings::{self, DynamoDb, GITHUB_PORT, GitHub, PORT},
 };
 
 /// Reasons that the command fails.
@@ -73,15 +73,29 @@ pub async fn run(
         let client = client(&running.dynamodb())?;
         // The file of a server that was killed is left.
         if client.list_tables().send().await.is_ok() {
-            let admin = Admin::new(client, TABLE.to_owned());
+            let admin = admin(client, &running.dynamodb());
             return Ok(admin.run(command, json, &mut io::stdout()).await?);
         }
     }
     let database = Database::open(folder).await?;
-    let admin = Admin::new(client(&database.dynamodb)?, TABLE.to_owned());
+    let admin = admin(client(&database.dynamodb)?, &database.dynamodb);
     let done = admin.run(command, json, &mut io::stdout()).await;
     database.close().await;
     Ok(done?)
+}
+
+/// The operator's command, with the settings of `cargo run` on its usual ports.
+fn admin(client: aws_sdk_dynamodb::Client, dynamodb: &DynamoDb) -> Admin {
+    let shell = Environment::process();
+    let is_real = shell.optional("GITHUB_CLIENT_ID").is_some();
+    let github = if is_real {
+        GitHub::Real
+    } else {
+        GitHub::StandIn(format!("http://localhost:{GITHUB_PORT}"))
+    };
+    let issuer = format!("http://localhost:{PORT}");
+    let variables = settings::variables(&shell, &issuer, dynamodb, &github);
+    Admin::new(client, TABLE.to_owned()).with_variables(variables)
 }
 
 fn client(dynamodb: &DynamoDb) -> Result<aws_sdk_dynamodb::Client, ConfigError> {

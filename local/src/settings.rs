@@ -14,6 +14,11 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 /// The secret of that app.
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
+/// The usual port of the API.
+pub const PORT: u16 = 9000;
+/// The usual port of the stand-in providers.
+pub const GITHUB_PORT: u16 = 9001;
+
 /// Settings that the functions get unchanged from the shell.
 const PASSED_ON: [&str; 13] = [
     "ACCESS_TOKEN_TTL",

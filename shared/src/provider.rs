@@ -12,6 +12,7 @@ pub(crate) mod fuzzing;
 mod github;
 mod hosts;
 mod identity;
+mod imported;
 mod oidc;
 mod opaque;
 mod outbound;
@@ -20,6 +21,7 @@ mod rate_limit;
 mod vouched;
 
 pub use identity::{Email, EmailAnswer, Identity, IdentityKey, Once, Profile};
+pub use imported::{Account, ImportError, ImportedProfile, Imports};
 pub use vouched::Voucher;
 
 use std::{fmt, sync::Arc, time::Duration};

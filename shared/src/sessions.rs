@@ -14,7 +14,7 @@ pub use alive::Alive;
 pub(crate) use alive::{alive, is_alive};
 pub use decide::{Decision, Presented, SessionState, decide};
 pub use ending::EndReason;
-pub use list::Session;
+pub use list::{Session, StoredSession};
 pub use refresh_token::{Nonce, RefreshToken, SecretHash};
 pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, Sessions};

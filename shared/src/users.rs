@@ -7,6 +7,7 @@ mod edit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod identities;
+mod import;
 mod items;
 mod object;
 mod operator;
@@ -20,6 +21,7 @@ pub use account::{ChangeError, Leave};
 pub use claims::{ClaimsError, OwnClaims};
 pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use identities::{Conflict, LinkAttempts, LinkError, LinkStep, Unlinked};
+pub use import::{Exported, IdentitiesError, Import, Imported, Taken};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};

@@ -124,9 +124,6 @@ case "$1 ${2:-}" in
 "run -p") # the operator's command
     shift 4
     echo "TABLE_NAME=$TABLE_NAME $*" >>"$TEST_ADMIN_LOG"
-    if [ "$1 $2" = "users list" ]; then
-        printf '{"id":"0-%s","status":"%s"}\n' a active b disabled c active
-    fi
     ;;
 *) echo "unexpected: cargo $*" >&2 && exit 1 ;;
 esac
@@ -285,6 +282,17 @@ def tags(**wanted):
         call = [call for call in walk.aws.calls if call["Action"] == "CreateChangeSet"][-1]
         keys = [key for key in call if re.fullmatch(r"Tags\.member\.\d+\.Key", key)]
         assert {call[key]: call[key.removesuffix("Key") + "Value"] for key in keys} == wanted
+
+    return check
+
+
+def stage(name, **wanted):
+    """Returns a check that the change set is one of the stage's stack, with these parameters and its tags."""
+
+    def check(walk):
+        assert walk.aws.parameters() == wanted
+        assert walk.aws.calls[-1]["StackName"] == f"cambio-{name}"
+        tags(app="cambio", stage=name)(walk)
 
     return check
 
@@ -459,6 +467,12 @@ WALK = [
         tags(team="identity", environment="production"),
         SAM_REFUSED,
     ),
+    runs(
+        "sam build && sam deploy --config-env dev",
+        built_and("arm64", stage("dev", DeletionProtection="false", LogLevel="debug", LogRetentionDays="7")),
+        SAM_REFUSED,
+    ),
+    runs("sam deploy --config-env prod", stage("prod", LogRetentionDays="365"), SAM_REFUSED),
     writes('AccessTokenTtl = "600"', file_has(AccessTokenTtl="600")),
     runs("sam deploy", deploys(AccessTokenTtl="600"), SAM_REFUSED),
     runs("sam deploy --parameter-overrides AccessTokenTtl=900", deploys(AccessTokenTtl="900"), SAM_REFUSED),
@@ -581,20 +595,29 @@ def test_the_committed_configuration_holds_no_setting_and_no_secret():
     tracked = subprocess.run(["git", "check-ignore", "samconfig.toml"], cwd=ROOT, capture_output=True, text=True)
     assert tracked.stdout == ""
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    deploy = {"capabilities": "CAPABILITY_IAM", "confirm_changeset": True, "resolve_s3": True}
+
+    def stage(name, **parameters):
+        of_stage = {**deploy, "tags": f"app=cambio stage={name}", "parameter_overrides": parameters}
+        return {
+            "global": {"parameters": {"stack_name": f"cambio-{name}"}},
+            "deploy": {"parameters": of_stage},
+        }
+
+    dev = stage("dev", DeletionProtection="false", LogLevel="debug", LogRetentionDays="7")
+    dev["deploy"]["parameters"]["confirm_changeset"] = False
     assert config == {
         "version": 0.1,
+        "dev": dev,
+        "staging": stage("staging"),
+        "prod": stage("prod", LogRetentionDays="365"),
         "default": {
             "global": {"parameters": {"stack_name": "cambio"}},
-            "deploy": {
-                "parameters": {
-                    "capabilities": "CAPABILITY_IAM",
-                    "confirm_changeset": True,
-                    "resolve_s3": True,
-                    "parameter_overrides": {},
-                }
-            },
+            "deploy": {"parameters": {**deploy, "parameter_overrides": {}}},
         },
     }
+    # What is typed at the end of the file goes to the stack without a stage.
+    assert list(config)[-1] == "default"
 
 
 class Terminal:

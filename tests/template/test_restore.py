@@ -30,7 +30,6 @@ PAGE = (ROOT / "docs/restore.md").read_text()
 ACCOUNT = "123456789012"
 DELETED = f"arn:aws:dynamodb:eu-central-1:{ACCOUNT}:table/cambio-Table-1A2B3C4D5E6F/backup/01700000000000-0a1b2c3d"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/service-role/AWSBackupDefaultServiceRole"
-USER = "01a2204b-ade7-7286-ae7e-67a1e9fae2bc"
 WAIT = "aws dynamodb wait table-exists --table-name"
 RECOVERY = (
     "  --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true \\\n"
@@ -115,19 +114,12 @@ WALK = [
         '"ENABLED"\ntrue'
     ),
     runs(
-        "export TABLE_NAME=cambio-restored\n"
-        "cargo run -p admin -- users list --json > users.jsonl\n"
-        "python3 -c 'import json, sys\n"
-        "for user in map(json.loads, sys.stdin):\n"
-        '    if user["status"] == "active": print(user["id"])\' < users.jsonl > active.txt\n'
-        "xargs cargo run -p admin -- users disable < active.txt\n"
-        "xargs cargo run -p admin -- users enable < active.txt",
-        the_operator("users list --json", "users disable 0-a 0-c", "users enable 0-a 0-c"),
+        "export TABLE_NAME=cambio-restored\ncargo run -p admin -- users sign-out --all",
+        the_operator("users sign-out --all"),
     ),
-    shown(f"{USER}  disabled; all sessions have ended\n{USER}  enabled"),
+    shown("users signed out by the order of 2026-11-28T04:10:00Z: 1204"),
     # A query of CloudWatch Logs Insights.
     shown('fields @timestamp, event, user_id, provider | filter event in ["user.deleted", "identity.unlinked"]'),
-    runs("rm users.jsonl active.txt"),
     runs(
         "aws dynamodb create-table --table-name cambio-keys-2 --billing-mode PAY_PER_REQUEST \\\n"
         "  --attribute-definitions AttributeName=pk,AttributeType=S --key-schema AttributeName=pk,KeyType=HASH \\\n"

@@ -317,7 +317,8 @@ def no_permission_is_broader_than_one_resource(template):
     for name, role in resources(template, "AWS::IAM::Role").items():
         assert not set(role["Properties"]) & {"ManagedPolicyArns", "PermissionsBoundary"}, name
         trusted = role["Properties"]["AssumeRolePolicyDocument"]["Statement"]
-        assert [s["Principal"] for s in trusted] == [{"Service": "lambda.amazonaws.com"}], name
+        service = "pipes" if name == "EventsRole" else "lambda"
+        assert [s["Principal"] for s in trusted] == [{"Service": f"{service}.amazonaws.com"}], name
     policies = [p["Properties"] for p in resources(template, "AWS::IAM::Policy").values()]
     roles = [r["Properties"] for r in resources(template, "AWS::IAM::Role").values()]
     for statement in statements(policies) + [s for r in roles for s in statements(r["Policies"])]:
@@ -342,7 +343,7 @@ def no_permission_is_broader_than_one_resource(template):
 def each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it(template):
     used = [role_of(template, properties)[0] for _, properties in functions(template).values()]
     assert len(set(used)) == len(used)
-    assert set(used) == set(resources(template, "AWS::IAM::Role"))
+    assert {*used, "EventsRole"} == set(resources(template, "AWS::IAM::Role"))
     for name, properties in functions(template).values():
         # SAM makes a role, with rights to every log group, of a function's `Policies`, and more of these.
         extra = {"Policies", "Tracing", "VpcConfig", "DeadLetterQueue", "EventInvokeConfig"}
@@ -586,7 +587,10 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
         assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}, name
         assert properties["DeletionProtectionEnabled"] == {"Ref": "DeletionProtection"}, name
         assert properties["SSESpecification"]["SSEEnabled"] is True, name
-        assert not set(properties) & {"GlobalSecondaryIndexes", "LocalSecondaryIndexes", "StreamSpecification"}, name
+        assert not set(properties) & {"GlobalSecondaryIndexes", "LocalSecondaryIndexes"}, name
+        # No stream of private keys; that of the users exists if `Events` asks for it.
+        streams = {"Fn::If": ["HasEvents", {"StreamViewType": "NEW_IMAGE"}, NO_VALUE]}
+        assert properties.get("StreamSpecification") == (streams if name == "Table" else None), name
         # A name of our own would keep a replaced or restored table from living next to the old one.
         assert "TableName" not in properties, name
     schema = {n: [(k["AttributeName"], k["KeyType"]) for k in t["Properties"]["KeySchema"]] for n, t in tables.items()}
@@ -900,6 +904,8 @@ COMBINATIONS = [
     (APP | GITHUB | CERTIFICATE | {"PublishDocuments": "true"}, ["DocumentsCertificateArn is given without"]),
     (APP | GITHUB | CERTIFICATE | {"IssuerUrl": "https://a.example"}, ["DocumentsCertificateArn is given without"]),
     (APP | GITHUB | {"ExistingTableName": "a.b", "ExistingKeysTableName": "a.b"}, ["are the same table"]),
+    (APP | GITHUB | {"Events": "true", "ExistingTableName": "a.b"}, ["Set Events to false"]),
+    (APP | GITHUB | {"Events": "true"}, []),
     (APP | GITHUB | DOMAIN, ["ApiDomain is given without its certificate"]),
     (APP | GITHUB | API_CERTIFICATE, ["ApiCertificateArn is given without its domain"]),
     (APP | GITHUB | DOMAIN | API_CERTIFICATE | ISSUER, ["IssuerUrl and ApiDomain are both given"]),

@@ -295,11 +295,56 @@ def test_operate_the_operators_commands_print_what_the_page_shows(machine):
     session = re.compile(r"^\S{22} ")
     wanted = shape(machine.take(page, "id        ").text)
     assert [session.sub("", line) for line in shown] == [session.sub("", line) for line in wanted]
-    for command in ("disable", "enable", "delete"):
+    exported = json.loads(prints(machine.take(page, "cargo run -p admin -- users export").text))
+    example_export = json.loads(machine.take(page, "{").text)
+    assert sorted(exported) == sorted(example_export)
+    assert {**exported["sessions"][0], **example_export["sessions"][0]} == example_export["sessions"][0]
+    assert (exported["claims"], exported["roles"]) == (example_export["claims"], example_export["roles"])
+    run = machine.take(page, "cargo run -p admin -- users sign-out --all").text
+    signed_out = prints(run + " --yes")
+    assert signed_out.split(" order of ")[0] in machine.take(page, "users signed out by").text
+    assert signed_out.endswith(": 1\n")
+    listed_keys = machine.take(page, "cargo run -p admin -- keys list").text
+    printed = prints("cargo run -p admin -- keys list" if "--keys-table" in listed_keys else listed_keys)
+    table = machine.take(page, "KID ").text
+    assert [line.split()[1:2] for line in printed.splitlines()] == [line.split()[1:2] for line in table.splitlines()]
+    current = printed.splitlines()[1].split()[0]
+    configuration, rotate, revoke = machine.take(page, "aws lambda get-function-configuration").commands
+    assert configuration.endswith("> rotate-keys.json")
+    # The local server's settings take the place of those of the file.
+    (machine.clone / "rotate-keys.json").write_text("{}")
+    assert current in prints(rotate)
+    assert current not in prints(revoke.replace("<kid>", current) + " --yes")
+    (machine.clone / "rotate-keys.json").unlink()
+
+    for command in ("disable", "enable", "sign-out <id>", "delete"):
         run = machine.take(page, f"cargo run -p admin -- users {command}").text
         # "The command asks first, unless it gets `--yes`."
         printed = prints(run + " --yes" if command == "delete" else run)
         assert shape(printed) == shape(machine.take(page, example).text), printed
+
+
+def test_import_the_users_of_the_page_are_imported(machine):
+    page = "docs/import.md"
+    install_aws(machine)
+    (machine.folder / "home/cargo").mkdir(exist_ok=True)
+    cargo = (machine.folder / "bin/cargo").rename(machine.folder / "home/cargo/cargo")
+    (machine.folder / "bin/cargo").write_text(OPERATOR.format(cargo=cargo))
+    (machine.folder / "bin/cargo").chmod(0o755)
+    machine.serve("cargo run", LOCAL, seconds=BUILD)
+    (machine.clone / "users.jsonl").write_text(machine.take(page, '{"id": "0199a1b2').text + "\n")
+    machine.run(machine.take(page, "EXCHANGE=$(aws").text)
+    # The local server's settings take the place of those of the file.
+    assert json.loads((machine.clone / "token-exchange.json").read_text()) == {}
+
+    for starts in ("would be imported: 3", "imported: 3"):
+        printed = machine.run(machine.take(page, "cargo run -p admin -- users import").text)
+        assert printed == machine.take(page, starts).text + "\n"
+
+    found = machine.run("cargo run -p admin -- users find github:583231")
+    assert "0199a1b2-c3d4-7000-8000-000000000001" in found
+    for name in ("users.jsonl", "token-exchange.json"):
+        (machine.clone / name).unlink()
 
 
 # As `aws` of test_deploy.py, which accepts the command lines that the AWS CLI accepts. `cloudformation deploy` is a
@@ -317,6 +362,10 @@ case "$1 $2" in
     "$(dirname "$0")/aws-model" "$@" >/dev/null
     while [ "$1" != --payload ]; do shift; done
     curl -s "http://localhost:9000/2015-03-31/functions/rotate-keys/invocations" -d "$2"
+    ;;
+"lambda get-function-configuration")
+    "$(dirname "$0")/aws-model" "$@" >/dev/null
+    echo '{}'
     ;;
 *) exec "$(dirname "$0")/aws-model" "$@" ;;
 esac

@@ -330,7 +330,8 @@ impl RotateKeys {
 }
 
 impl Report {
-    fn of(set: &KeySet, now: Timestamp, changed: bool) -> Self {
+    /// Describes the keys of `set` at `now`.
+    pub fn of(set: &KeySet, now: Timestamp, changed: bool) -> Self {
         let current = set.current(now).map(|key| &key.kid);
         let mut keys: Vec<_> = set.keys.iter().collect();
         keys.sort_by_key(|key| key.sign_from);

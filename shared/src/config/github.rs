@@ -31,8 +31,6 @@ impl GitHub {
             return Ok(None);
         }
 
-        const API: &str =
-            "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
         let id_expected = if is_unset("GITHUB_CLIENT_SECRET") {
             "the client id of your OAuth app at GitHub, or another provider in OIDC_PROVIDERS or OAUTH_PROVIDERS"
         } else {
@@ -48,10 +46,7 @@ impl GitHub {
                 "the client id of your OAuth app at GitHub: letters, digits, '.', '_' and '-'",
             ));
         }
-        let api_url = env
-            .optional("GITHUB_API_URL")
-            .unwrap_or_else(|| "https://api.github.com".to_owned());
-        env.base_url("GITHUB_API_URL", &api_url, API)?;
+        let api_url = Self::api_url(env)?;
         Ok(Some(Self {
             name: "github".to_owned(),
             client_id,
@@ -63,6 +58,20 @@ impl GitHub {
                 .into(),
             api_url,
         }))
+    }
+
+    /// Reads `GITHUB_API_URL` alone.
+    ///
+    /// # Errors
+    /// It is wrong.
+    pub(crate) fn api_url(env: &Environment) -> Result<String, ConfigError> {
+        const API: &str =
+            "the https URL of GitHub's API without a slash at the end, like https://api.github.com";
+        let api_url = env
+            .optional("GITHUB_API_URL")
+            .unwrap_or_else(|| "https://api.github.com".to_owned());
+        env.base_url("GITHUB_API_URL", &api_url, API)?;
+        Ok(api_url)
     }
 }
 

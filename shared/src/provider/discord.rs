@@ -12,7 +12,7 @@ use super::{
 use crate::config::{ConfigError, OAuthProvider};
 
 pub(super) const KIND: &str = "discord";
-const API: &str = "https://discord.com/api";
+pub(super) const API: &str = "https://discord.com/api";
 
 /// Verifies Discord's tokens.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use super::{
 use crate::config::{ConfigError, OAuthProvider};
 
 pub(super) const KIND: &str = "facebook";
-const API: &str = "https://graph.facebook.com";
+pub(super) const API: &str = "https://graph.facebook.com";
 
 /// Verifies Facebook's tokens.
 #[derive(Debug)]

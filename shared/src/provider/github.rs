@@ -326,7 +326,7 @@ fn may_read_email(kind: TokenKind, scopes: Option<&[String]>) -> bool {
     kind == TokenKind::AppUser || scopes.is_some_and(|scopes| scopes.iter().any(in_scope))
 }
 
-fn is_account_id(id: u64) -> bool {
+pub(super) fn is_account_id(id: u64) -> bool {
     (1..=i64::MAX as u64).contains(&id)
 }
 

@@ -154,10 +154,8 @@ impl Opaque {
                 "the provider returned an invalid user id",
             ));
         }
-        // The host and not the whole URL: another version of the API has the same accounts.
-        let issuer = Url::parse(&self.api_url).map(|url| url.origin().ascii_serialization());
-        let issuer =
-            issuer.map_err(|_| ProviderError::unavailable("a URL of the provider is not valid"))?;
+        let issuer = issuer(&self.api_url)
+            .ok_or_else(|| ProviderError::unavailable("a URL of the provider is not valid"))?;
         Ok(Identity::new(
             self.config.name.clone(),
             issuer,
@@ -165,6 +163,13 @@ impl Opaque {
             profile,
         ))
     }
+}
+
+/// Returns the issuer of the identities of the API at `api_url`: its host and not the whole URL, because another
+/// version of the API has the same accounts.
+pub(super) fn issuer(api_url: &str) -> Option<String> {
+    let url = Url::parse(api_url).ok()?;
+    Some(url.origin().ascii_serialization())
 }
 
 fn is_subject(subject: &str) -> bool {

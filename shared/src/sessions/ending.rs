@@ -14,7 +14,7 @@ use crate::{
 /// The number of items that one request deletes.
 const PARALLEL: usize = 16;
 
-/// The reason of a session's end, for the log.
+/// The reason of a session's end, for the log and for events.
 #[derive(Clone, Copy, Debug)]
 pub enum EndReason {
     /// The client revoked its token.
@@ -85,8 +85,10 @@ impl Sessions {
         session_id: SessionId,
         reason: EndReason,
     ) -> Result<bool, StoreError> {
-        let change = Expression::new("SET #ended_at = if_not_exists(#ended_at, :now)")
-            .value(":now", number(self.clock.now()));
+        let change = "SET #ended_at = if_not_exists(#ended_at, :now), #ended_by = if_not_exists(#ended_by, :reason)";
+        let change = Expression::new(change)
+            .value(":now", number(self.clock.now()))
+            .value(":reason", string(reason.as_str()));
         let key = session_key(user_id, session_id);
         let returned = Some(ReturnValue::UpdatedOld);
         let Outcome::Done(before) = self.table.update(key, change, condition, returned).await?

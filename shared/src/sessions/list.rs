@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use aws_sdk_dynamodb::operation::query::paginator::QueryPaginator;
 use serde::Deserialize;
 
-use super::{Sessions, alive::alive};
+use super::{Sessions, alive::alive, store::stored_scope};
 use crate::{
     clock::Timestamp,
     dynamodb::{
@@ -13,6 +13,7 @@ use crate::{
         table::{SESSION, USER},
     },
     ids::{SessionRef, UserId},
+    scope::Scope,
 };
 
 /// An active session as its user may see it.
@@ -43,6 +44,48 @@ struct ListedItem {
     last_used_at: Timestamp,
     idle_expires_at: Timestamp,
     absolute_expires_at: Timestamp,
+}
+
+/// A stored session, alive or over, without hashes and nonces.
+#[derive(Debug, Deserialize)]
+pub struct StoredSession {
+    sk: String,
+    /// The client that opened it.
+    pub client_id: String,
+    /// The provider of the sign-in.
+    pub provider: Option<String>,
+    /// The granted scope.
+    #[serde(default, deserialize_with = "stored_scope")]
+    pub scope: Option<Scope>,
+    /// The requested audience.
+    pub audience: Option<String>,
+    /// The `User-Agent` at its start.
+    pub user_agent: Option<String>,
+    /// The time of the sign-in at the provider.
+    pub signed_in_at: Option<Timestamp>,
+    /// The time of its start.
+    pub created_at: Timestamp,
+    /// The time of the last refresh or of the start.
+    pub last_used_at: Timestamp,
+    /// The time of its end, if it was ended by itself.
+    pub ended_at: Option<Timestamp>,
+    idle_expires_at: Timestamp,
+    absolute_expires_at: Timestamp,
+}
+
+impl StoredSession {
+    const ATTRIBUTES: &str = "#sk, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, #created_at, \
+         #last_used_at, #ended_at, #idle_expires_at, #absolute_expires_at";
+
+    /// Returns the id.
+    pub fn id(&self) -> &str {
+        self.sk.strip_prefix(SESSION).unwrap_or(&self.sk)
+    }
+
+    /// Returns the time at which it ends without a refresh.
+    pub fn expires_at(&self) -> Timestamp {
+        self.idle_expires_at.min(self.absolute_expires_at)
+    }
 }
 
 impl ListedItem {
@@ -85,6 +128,23 @@ impl Sessions {
             }
         }
         sessions.sort_by_key(|session| Reverse(session.last_used_at));
+        Ok(sessions)
+    }
+
+    /// Reads all stored sessions of the user, also those that are over and not yet deleted, the newest one first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn stored(&self, user_id: UserId) -> Result<Vec<StoredSession>, StoreError> {
+        let all = Expression::default();
+        let mut pages = self.query(user_id, all, StoredSession::ATTRIBUTES).send();
+        let mut sessions = Vec::new();
+        while let Some(page) = pages.try_next().await? {
+            for item in page.items.unwrap_or_default() {
+                sessions.push(decode::<StoredSession>(item)?);
+            }
+        }
+        sessions.sort_by_key(|session| Reverse(session.created_at));
         Ok(sessions)
     }
 

@@ -546,7 +546,9 @@ fn time_of_sign_in(said: Option<Timestamp>, now: Timestamp) -> Option<Timestamp>
 }
 
 /// Deserializes a set of texts, or the single text of earlier versions.
-fn stored_scope<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Scope>, D::Error> {
+pub(super) fn stored_scope<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Scope>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Stored {

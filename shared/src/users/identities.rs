@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The largest number of identities, which bounds the transaction that deletes a user.
-const MAX_IDENTITIES: usize = 16;
+pub(super) const MAX_IDENTITIES: usize = 16;
 
 /// The largest number of attempts to link within [`ATTEMPTS_WITHIN`]. Each attempt costs a call with the app's
 /// credentials, which the provider limits for the app as a whole.
@@ -41,6 +41,16 @@ pub struct LinkAttempts {
 }
 
 impl LinkAttempts {
+    /// Returns the time of the first attempt.
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// Returns the number of attempts.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Returns whether they are too old to count. Attempts in the future do not count either: a clock that went
     /// backwards must not lock the user out.
     fn are_over(&self, now: Timestamp) -> bool {
@@ -56,6 +66,13 @@ pub struct Unlinked {
     provider: String,
     /// The session of the request.
     session: SessionId,
+}
+
+impl Unlinked {
+    /// Returns the provider of the account.
+    pub fn provider(&self) -> &str {
+        &self.provider
+    }
 }
 
 /// Reasons that an identity is not linked or unlinked.

@@ -1,4 +1,4 @@
-//! The operator's actions on users: find, change roles and claims, disable, delete.
+//! The operator's actions on users: find, change roles and claims, sign out, disable, delete.
 //!
 //! Only the operator's command `admin` uses this module.
 
@@ -9,9 +9,12 @@ use serde::Serialize;
 use thiserror::Error;
 
 use super::{OwnClaims, Status, User, UserId, Users};
-use crate::dynamodb::{
-    Attempts, Expression, Item, StoreError, decode, encode, number, string,
-    table::{USER, sort_key},
+use crate::{
+    clock::Timestamp,
+    dynamodb::{
+        Attempts, Expression, Item, StoreError, decode, encode, number, string,
+        table::{USER, sort_key},
+    },
 };
 
 const MAX_ROLES: usize = 32;
@@ -124,6 +127,10 @@ impl Roles {
         }
         Ok(Self(roles.into_iter().collect()))
     }
+
+    pub(super) fn as_slice(&self) -> &[String] {
+        &self.0
+    }
 }
 
 impl Users {
@@ -200,6 +207,36 @@ impl Users {
         self.change(user.id, change, is_unchanged).await
     }
 
+    /// Ends all sessions of the user. Returns `None` if there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn end_sessions(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let change = Expression::new(
+            "SET #session_version = #session_version + :one REMOVE #kept_session, #signed_out_in",
+        );
+        self.change(id, change.value(":one", number(1_u64)), is_there())
+            .await
+    }
+
+    /// Ends all sessions of the user once for each `order`, the time of the operator's order. Returns `false` if an
+    /// earlier call with this order or a later one ended them, or if there is no such user.
+    ///
+    /// # Errors
+    /// The table cannot be written.
+    pub async fn end_sessions_by(&self, id: UserId, order: Timestamp) -> Result<bool, StoreError> {
+        let change = Expression::new(
+            "SET #session_version = #session_version + :one, #signed_out_by_order = :order \
+             REMOVE #kept_session, #signed_out_in",
+        );
+        let is_first = Expression::new(
+            "attribute_exists(#pk) AND (attribute_not_exists(#signed_out_by_order) OR #signed_out_by_order < :order)",
+        )
+        .value(":order", number(order));
+        let changed = self.change(id, change.value(":one", number(1_u64)), is_first);
+        Ok(changed.await?.is_some())
+    }
+
     /// Disables the user and ends all sessions in the same write. They stay ended when the user is enabled again.
     /// Returns `None` if there is no such user.
     ///
@@ -250,9 +287,13 @@ impl Users {
         status: Status,
     ) -> Result<Option<User>, StoreError> {
         let change = change.value(":status", encode(status)?);
-        let is_there = Expression::new("attribute_exists(#pk)");
-        self.change(id, change, is_there).await
+        self.change(id, change, is_there()).await
     }
+}
+
+/// The condition that the user exists, so that no change makes one.
+fn is_there() -> Expression {
+    Expression::new("attribute_exists(#pk)")
 }
 
 #[cfg(test)]

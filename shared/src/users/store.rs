@@ -454,6 +454,13 @@ impl Users {
         self.table.part_put(item, is_free.returning_item())
     }
 
+    /// The part of a transaction that makes the identity sign in as the user, if no user has or had it.
+    pub(super) fn put_new_identity(&self, key: &IdentityKey, user_id: UserId) -> Part {
+        let mut item = identity_key(key.as_str());
+        item.insert("user_id".to_owned(), string(user_id));
+        self.table.part_put_new(item)
+    }
+
     /// The part of a transaction that stops the identity from signing in as the user, and remembers that until
     /// `expires_at`.
     pub(super) fn release(
@@ -476,7 +483,7 @@ fn is_theirs(user: &User, key: &IdentityKey, identity: &Identity) -> bool {
     linked.is_some_and(|linked| linked.key == *key)
 }
 
-fn new_user(
+pub(super) fn new_user(
     key: &IdentityKey,
     identity: &Identity,
     email_key: Option<EmailKey>,

@@ -1,0 +1,129 @@
+//! The commands for signing keys, which run the code of `rotate-keys`.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets::NOTHING};
+use rotate_keys::{Order, Report, RotateKeys, State, When};
+use shared::keys::KeyStore;
+
+use crate::{Admin, AdminError, SettingsArgs, output::write_json, users::confirm};
+
+/// The commands for signing keys.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// List the published keys, and which one signs.
+    List {
+        /// The keys table, which is the output KeysTableName of the stack.
+        #[arg(long, env = "KEYS_TABLE_NAME", hide_env_values = true)]
+        keys_table: Option<String>,
+    },
+    /// Let the next key sign as soon as every reader can know it: at once, or a day after its publication.
+    Rotate {
+        /// The settings of `rotate-keys`.
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Revoke a key, for example a stolen one: its tokens are refused. Safe to repeat.
+    Revoke(RevokeArgs),
+}
+
+/// The arguments of `keys revoke`.
+#[derive(Args, Debug)]
+pub struct RevokeArgs {
+    /// The key's `kid`.
+    pub kid: String,
+    /// The settings of `rotate-keys`.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Revoke without asking for confirmation.
+    #[arg(long)]
+    pub yes: bool,
+}
+
+impl Admin {
+    pub(crate) async fn keys(
+        &self,
+        command: KeysCommand,
+        json: bool,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), AdminError> {
+        let report = match command {
+            KeysCommand::List { keys_table } => self.listed_keys(keys_table).await?,
+            KeysCommand::Rotate { settings } => {
+                let order = Order {
+                    rotate: When::Now,
+                    revoke: None,
+                };
+                self.change_keys(&settings, &order).await?
+            }
+            KeysCommand::Revoke(args) => {
+                if !args.yes {
+                    let question =
+                        "All tokens that the key signed are refused. Type revoke to revoke it: ";
+                    confirm(question, "revoke", AdminError::NotRevoked)?;
+                }
+                let order = Order {
+                    revoke: Some(args.kid),
+                    ..Order::default()
+                };
+                self.change_keys(&args.settings, &order).await?
+            }
+        };
+        if json {
+            write_json(out, &[report])?;
+        } else {
+            write_keys(out, &report)?;
+        }
+        Ok(())
+    }
+
+    async fn listed_keys(&self, table: Option<String>) -> Result<Report, AdminError> {
+        let known = self.variables.get("KEYS_TABLE_NAME").map(str::to_owned);
+        let table = table.filter(|name| !name.is_empty()).or(known);
+        let table = table.ok_or(AdminError::NoKeysTable)?;
+        let set = KeyStore::new(self.client.clone(), table).find_set().await?;
+        let set = set.ok_or(AdminError::NoKeys)?;
+        Ok(Report::of(&set, self.clock.now(), false))
+    }
+
+    async fn change_keys(
+        &self,
+        settings: &SettingsArgs,
+        order: &Order,
+    ) -> Result<Report, AdminError> {
+        let variables = self.variables.with_settings(settings)?;
+        // Keys of another type, for another time, or missing in the files would be made without them.
+        if variables.get("KEYS_TABLE_NAME").is_none() {
+            return Err(AdminError::Settings(
+                "no settings: give --settings with the environment variables of the deployed rotate-keys \
+                 (docs/operate.md), so that the keys are made as the function makes them"
+                    .to_owned(),
+            ));
+        }
+        let rotate_keys = RotateKeys::new(&variables.environment(), self.clock.clone())?;
+        Ok(rotate_keys.run(order).await?)
+    }
+}
+
+fn write_keys(out: &mut dyn Write, report: &Report) -> Result<(), AdminError> {
+    let mut table = Table::new();
+    table
+        .load_style(NOTHING)
+        .set_header(["KID", "STATE", "SIGNS FROM", "REMOVED"]);
+    for key in &report.keys {
+        let state = match key.state {
+            State::Next => "next",
+            State::Current => "current",
+            State::Retired => "retired",
+        };
+        table.add_row([
+            &*key.kid,
+            state,
+            key.sign_from.as_deref().unwrap_or("-"),
+            key.verify_until.as_deref().unwrap_or("-"),
+        ]);
+    }
+    writeln!(out, "{}", table.trim_fmt())?;
+    Ok(())
+}
