@@ -15,9 +15,10 @@ pub const GITHUB_CLIENT_ID: &str = "cambio-local";
 pub const GITHUB_CLIENT_SECRET: &str = "cambio-local-secret";
 
 /// Settings that the functions get unchanged from the shell.
-const PASSED_ON: [&str; 13] = [
+const PASSED_ON: [&str; 15] = [
     "ACCESS_TOKEN_TTL",
     "ALLOWED_SIGNUPS",
+    "CLIENT_RATE_LIMIT",
     "CLIENTS",
     "LINK_BY_VERIFIED_EMAIL",
     "LINK_EMAIL_PROVIDERS",
@@ -29,6 +30,7 @@ const PASSED_ON: [&str; 13] = [
     "SESSION_IDLE_TTL",
     "SIGNING_KEY_TTL",
     "SIGNING_KEY_TYPE",
+    "USER_RATE_LIMIT",
 ];
 
 /// The DynamoDB of the functions.
