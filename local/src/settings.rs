@@ -20,9 +20,10 @@ pub const PORT: u16 = 9000;
 pub const GITHUB_PORT: u16 = 9001;
 
 /// Settings that the functions get unchanged from the shell.
-const PASSED_ON: [&str; 13] = [
+const PASSED_ON: [&str; 15] = [
     "ACCESS_TOKEN_TTL",
     "ALLOWED_SIGNUPS",
+    "CLIENT_RATE_LIMIT",
     "CLIENTS",
     "LINK_BY_VERIFIED_EMAIL",
     "LINK_EMAIL_PROVIDERS",
@@ -34,6 +35,7 @@ const PASSED_ON: [&str; 13] = [
     "SESSION_IDLE_TTL",
     "SIGNING_KEY_TTL",
     "SIGNING_KEY_TYPE",
+    "USER_RATE_LIMIT",
 ];
 
 /// The DynamoDB of the functions.

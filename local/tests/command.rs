@@ -49,12 +49,18 @@ struct Server {
 impl Server {
     /// Starts the server with its output at a terminal, or in a pipe.
     fn start(arguments: &[&str], is_terminal: bool) -> Self {
+        Self::start_with(&[], arguments, is_terminal)
+    }
+
+    /// Starts the server with these settings.
+    fn start_with(settings: &[(&str, &str)], arguments: &[&str], is_terminal: bool) -> Self {
         let [port, github_port] = [free_port(), free_port()];
         let mut command = Command::new(CAMBIO);
         command
             .args(arguments)
             .args(["--port", &port.to_string()])
             .args(["--github-port", &github_port.to_string()])
+            .envs(settings.iter().copied())
             .env_remove("NO_COLOR")
             .stdin(Stdio::null());
         let (child, reader): (Child, Box<dyn Read + Send>) = if is_terminal {
@@ -107,19 +113,7 @@ impl Server {
         let token = http.post(url).send().await.unwrap().text().await.unwrap();
         let request = http.post(format!("{}/token", self.url));
         let request = request.basic_auth("nextjs", Some("local-client-secret-not-for-production"));
-        let answer = request.form(&[
-            (
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            ),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            ),
-            ("subject_issuer", "github"),
-            ("subject_token", &token),
-        ]);
-        answer.send().await.unwrap()
+        request.form(&exchange_of(&token)).send().await.unwrap()
     }
 
     fn stop(mut self) {
@@ -142,6 +136,22 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Returns the form that exchanges a token of GitHub.
+fn exchange_of(token: &str) -> [(&str, &str); 4] {
+    [
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        (
+            "subject_token_type",
+            "urn:ietf:params:oauth:token-type:access_token",
+        ),
+        ("subject_issuer", "github"),
+        ("subject_token", token),
+    ]
 }
 
 fn free_port() -> u16 {
@@ -319,4 +329,128 @@ async fn the_operator_s_command_works_while_the_server_runs_and_after_it() {
     .unwrap();
     let killed = admin(&folder.0, &["find", "nobody"]);
     assert_eq!(killed.status.code(), Some(3), "{}", text(&killed.stderr));
+}
+
+/// The client of the tests, and one whose backend sends requests without end.
+const HONEST: (&str, &str) = ("nextjs", "honest-client-secret");
+const WILD: (&str, &str) = ("wild", "wild-client-secret");
+
+/// Requests a second, and the number of seconds.
+const RATE: u64 = 500;
+const SECONDS: u64 = 4;
+/// The honest client signs a user in and refreshes three times after each of so many requests of the flood.
+const PER_SIGN_IN: u64 = 80;
+
+fn clients() -> String {
+    let client = |(id, secret): (&str, &str)| {
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
+        let hash = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        serde_json::json!({ "client_id": id, "secret_sha256": [hash.collect::<String>()] })
+    };
+    serde_json::json!([client(HONEST), client(WILD)]).to_string()
+}
+
+/// Returns the `nth` request of the flood: two of three have no valid secret, and one is of the wild client.
+fn garbage(http: &reqwest::Client, url: &str, nth: u64) -> reqwest::RequestBuilder {
+    let post = || http.post(url);
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", "cbr_x")];
+    let form = || post().form(&refresh);
+    let form_type = "application/x-www-form-urlencoded";
+    if nth.is_multiple_of(3) {
+        return form().basic_auth(WILD.0, Some(WILD.1));
+    }
+    match nth % 8 {
+        0 => form().basic_auth(HONEST.0, Some("wrong")),
+        1 => form().basic_auth(format!("LIMIT#{nth}"), Some(HONEST.1)),
+        2 => form(),
+        3 => form().header("authorization", "Basic ////"),
+        4 => post().json(&serde_json::json!({ "grant_type": "refresh_token" })),
+        5 => post()
+            .header("content-type", form_type)
+            .body("x".repeat(60_000)),
+        6 => post().form(&[
+            (
+                "client_assertion_type",
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            ),
+            ("client_assertion", "eyJhbGciOiJFUzI1NiJ9.e30.AAAA"),
+        ]),
+        _ => http.get(url),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t163_five_hundred_requests_a_second_of_garbage_leave_an_honest_client_all_of_its_own() {
+    let settings = [("CLIENTS", &*clients()), ("CLIENT_RATE_LIMIT", "200")];
+    let server = Server::start_with(&settings, &["--in-memory"], false);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let url = format!("{}/token", server.url);
+    let pace = tokio::time::interval(Duration::from_secs(1) / RATE as u32);
+    let pace = Arc::new(tokio::sync::Mutex::new((pace, 0)));
+    let (sent, mut sent_so_far) = tokio::sync::watch::channel(0);
+
+    let mut flood = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (http, url, pace, sent) = (http.clone(), url.clone(), pace.clone(), sent.clone());
+        flood.spawn(async move {
+            let mut answers = Vec::new();
+            loop {
+                let nth = {
+                    let mut pace = pace.lock().await;
+                    pace.0.tick().await;
+                    pace.1 += 1;
+                    sent.send_replace(pace.1);
+                    pace.1
+                };
+                if nth > RATE * SECONDS {
+                    return answers;
+                }
+                let answer = garbage(&http, &url, nth).send().await.unwrap();
+                answers.push((nth, answer.status().as_u16()));
+            }
+        });
+    }
+    let honest = async |form: &[(&str, &str)]| {
+        let request = http.post(&url).basic_auth(HONEST.0, Some(HONEST.1));
+        let answer = request.form(form).send().await.unwrap();
+        assert_eq!(
+            answer.status().as_u16(),
+            200,
+            "{}",
+            answer.text().await.unwrap()
+        );
+        let answer: serde_json::Value = answer.json().await.unwrap();
+        answer["refresh_token"].as_str().unwrap().to_owned()
+    };
+    let mut honest_requests = 0;
+    for nth in 0..RATE * SECONDS / PER_SIGN_IN {
+        sent_so_far
+            .wait_for(|sent| *sent >= nth * PER_SIGN_IN)
+            .await
+            .unwrap();
+        let of_github = format!("{}/stand-in/tokens?login=ada", server.github);
+        let token = http.post(of_github).send().await.unwrap();
+        let token = token.text().await.unwrap();
+        let mut refresh_token = honest(&exchange_of(&token)).await;
+        for _ in 0..3 {
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("refresh_token", &*refresh_token),
+            ];
+            refresh_token = honest(&form).await;
+        }
+        honest_requests += 4;
+    }
+    let answers: Vec<(u64, u16)> = flood.join_all().await.into_iter().flatten().collect();
+
+    assert_eq!((answers.len(), honest_requests), (2_000, 100));
+    let is_refusal = |status| matches!(status, 400 | 401 | 405 | 415 | 429);
+    assert!(
+        answers.iter().all(|(_, status)| is_refusal(*status)),
+        "{answers:?}"
+    );
+    // The wild client got its 200 requests a minute, and the others no 429.
+    let limited = answers.iter().filter(|(_, status)| *status == 429);
+    let limited: Vec<_> = limited.map(|(nth, _)| nth).collect();
+    assert!(!limited.is_empty() && limited.iter().all(|nth| nth.is_multiple_of(3)));
 }

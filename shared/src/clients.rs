@@ -2,9 +2,11 @@
 
 mod assertion;
 mod authenticate;
+mod limits;
 mod registered;
 
 pub use crate::jws::CLIENT_ALGORITHMS as ALGORITHMS;
 pub use assertion::Assertions;
 pub use authenticate::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
+pub use limits::Limits;
 pub use registered::GrantType;

@@ -11,6 +11,7 @@ mod oauth;
 mod oidc;
 mod presets;
 mod process;
+mod rate_limits;
 mod sign_up;
 
 pub use aws::{DynamoDb, keys_table_name, table_name};
@@ -20,6 +21,7 @@ pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
 pub use oauth::{Check, OAuthProvider, TokenPlace, UserInfo, oauth_providers};
 pub use oidc::{OidcProvider, oidc_providers};
 pub use process::Process;
+pub use rate_limits::RateLimits;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
 use std::{collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
@@ -180,14 +182,28 @@ impl Environment {
         range: RangeInclusive<u64>,
         expected: &'static str,
     ) -> Result<Duration, ConfigError> {
+        let seconds = self.number(name, default, range, expected)?;
+        Ok(Duration::from_secs(seconds))
+    }
+
+    /// Returns a number within `range`, or `default` if the variable is not set.
+    ///
+    /// # Errors
+    /// The value is not such a number.
+    fn number(
+        &self,
+        name: &'static str,
+        default: u64,
+        range: RangeInclusive<u64>,
+        expected: &'static str,
+    ) -> Result<u64, ConfigError> {
         let Some(value) = self.optional(name) else {
-            return Ok(Duration::from_secs(default));
+            return Ok(default);
         };
         value
             .parse()
             .ok()
-            .filter(|seconds| range.contains(seconds))
-            .map(Duration::from_secs)
+            .filter(|number| range.contains(number))
             .ok_or_else(|| {
                 if value.bytes().all(|byte| byte.is_ascii_digit()) {
                     ConfigError::value(name, value, expected)

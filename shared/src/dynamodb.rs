@@ -1,5 +1,6 @@
 //! The DynamoDB client, requests to its tables, and their failures.
 
+mod counter;
 mod empty;
 mod expression;
 mod once;

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 use crate::{
-    clients::{Assertions, Clients},
+    clients::{Assertions, Clients, Limits},
     clock::Clock,
     config::{self, ConfigError, Environment, Issuer},
     dynamodb::{self, Client},
@@ -55,6 +55,11 @@ impl<'a> Start<'a> {
     pub fn clients(&self) -> Result<Clients, ConfigError> {
         let assertions = Assertions::from_env(self.env, &self.client, &self.clock)?;
         Clients::from_env(self.env, assertions)
+    }
+
+    /// Returns the limits of authenticated clients.
+    pub fn limits(&self) -> Result<Limits, ConfigError> {
+        Limits::from_env(self.env, &self.client, &self.clock)
     }
 
     /// Returns the providers whose tokens are accepted.

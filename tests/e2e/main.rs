@@ -39,6 +39,7 @@ mod permissions;
 mod processes;
 mod provider;
 mod random;
+mod rate_limits;
 mod restore;
 mod rotation;
 mod scopes;

@@ -117,6 +117,7 @@ impl Scene {
             ("CLIENTS", &*clients.to_string()),
             ("OIDC_PROVIDERS", &issuer.settings()),
             ("LIVE", "true"),
+            ("CLIENT_RATE_LIMIT", "1000"),
             // Who has an account at the other provider only, joins by address or not at all.
             (
                 "ALLOWED_SIGNUPS",

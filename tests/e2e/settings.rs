@@ -124,6 +124,8 @@ async fn t126_a_start_error_names_the_setting_and_what_to_write_and_no_secret() 
         (Token, "ACCESS_TOKEN_TTL", "15 minutes", "write digits only, without a sign and a unit; expected a number of seconds from 60 to 3600"),
         (Token, "ACCESS_TOKEN_TTL", "86400", "expected a number of seconds from 60 to 3600"),
         (Token, "SESSION_IDLE_TTL", "30d", "write digits only, without a sign and a unit"),
+        (Token, "CLIENT_RATE_LIMIT", "200/s", "write digits only, without a sign and a unit; expected a number of requests within a minute"),
+        (Token, "USER_RATE_LIMIT", "10000001", "expected a number of requests within a minute up to 10000000, or 0"),
         (Token, "REFRESH_REUSE_WINDOW", "-1", "expected a number of seconds from 0"),
         (Rotate, "SIGNING_KEY_TTL", "3600", "expected a number of seconds from 172800 (2 days)"),
         (Rotate, "SIGNING_KEY_TYPE", "rsa", "expected RSA-2048, RSA-3072, P-256 or Ed25519"),

@@ -275,6 +275,13 @@ def deploys(**wanted):
     return check
 
 
+def deploys_waf(walk):
+    """CloudFront and WAF are a stack of their own, in front of the API's host."""
+    host = walk.aws.server_address
+    assert walk.aws.parameters() == {"ApiHost": f"127.0.0.1:{host[1]}", "TrustedAddresses": "203.0.113.7/32"}
+    assert walk.aws.calls[-1]["StackName"] == "cambio-waf"
+
+
 def tags(**wanted):
     """Returns a check that the change set has these tags."""
 
@@ -447,6 +454,17 @@ WALK = [
         "  ApiDomain=api.example.com ApiCertificateArn=arn:aws:acm:eu-central-1:123456789012:certificate/0a1b2c3d \\\n"
         "  HostedZoneId=Z0123456789ABCDEFGHIJ",
         deploys(ApiDomain="api.example.com", **DOMAIN, **DOCUMENTS_DOMAIN),
+        SAM_REFUSED,
+    ),
+    runs(
+        "sam deploy --template-file templates/waf.yaml --stack-name cambio-waf --region us-east-1 --parameter-overrides \\\n"
+        '  ApiHost="${API#*//}" TrustedAddresses=203.0.113.7/32',
+        deploys_waf,
+        SAM_REFUSED,
+    ),
+    runs(
+        "sam deploy --parameter-overrides IssuerUrl=https://d0123456789abc.cloudfront.net",
+        deploys(IssuerUrl="https://d0123456789abc.cloudfront.net"),
         SAM_REFUSED,
     ),
     # A statement of a key's policy.

@@ -233,7 +233,7 @@ def each_route_passes_whatever_keys_aws_supplies_in_a_transaction(template):
 VERBS = verbs_of(
     ["BatchGetItem", "BatchWriteItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"]
 )
-PATTERNS = {"USER#*", "IDENTITY#*", "EMAIL#*", "ASSERTION#*", "KEYSET", "KEY#*", "OTHER#*"}
+PATTERNS = {"USER#*", "IDENTITY#*", "EMAIL#*", "ASSERTION#*", "LIMIT#*", "KEYSET", "KEY#*", "OTHER#*"}
 
 
 @check
@@ -676,6 +676,17 @@ def requests_are_limited_and_more_so_where_they_cost(template):
     for kind in ("Rate", "Burst"):
         for route in expensive:
             assert 0 < limit(route, kind) < limit("*", kind)
+    # API Gateway refuses more than the account has: in the smallest regions 2,500 a second, and 1,250 at once.
+    assert (limit("*", "Rate"), limit("*", "Burst")) == (2500, 1250)
+    # Anyone can use up the limit of a route: 500 requests a second of garbage leave most of it.
+    assert all(limit(route, kind) >= 1000 for route in expensive for kind in ("Rate", "Burst"))
+    # After authentication, each client has a limit of its own, below that of the route.
+    variables = functions(template)["token-exchange"][1]["Environment"]["Variables"]
+    assert variables["CLIENT_RATE_LIMIT"] == {"Ref": "ClientRateLimit"}
+    assert variables["USER_RATE_LIMIT"] == {"Ref": "UserRateLimit"}
+    client, user = (template["Parameters"][f"{of}RateLimit"] for of in ("Client", "User"))
+    assert 0 < user["Default"] < client["Default"] < 60 * limit("ANY /token", "Rate")
+    assert client["MinValue"] == user["MinValue"] == 0  # off
     found = {f: properties.get("ReservedConcurrentExecutions") for f, (_, properties) in functions(template).items()}
     reserved = {"token-exchange": "Token", "authorizer": "Authorizer"}
     assert {f for f, value in found.items() if value is not None} == set(reserved)
@@ -1500,7 +1511,13 @@ BREAKS = [
         put("Stage/Properties/AccessLogSettings/Format", "$context.requestId"),
     ),
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/Properties/RouteSettings", {})),
-    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 1000)),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 2500)),
+    # As it was: 20 requests a second of anyone stop all sign-ins.
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/TokenRateLimit/Default", 20)),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/ApiRateLimit/Default", 10000)),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/ClientRateLimit/Default", 0)),
+    (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/UserRateLimit/MinValue", 1)),
+    (requests_are_limited_and_more_so_where_they_cost, drop(f"TokenExchangeFunction/{VARIABLES}/CLIENT_RATE_LIMIT")),
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", ["TokenRoute"])),
     (
         requests_are_limited_and_more_so_where_they_cost,

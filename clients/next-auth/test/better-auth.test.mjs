@@ -224,7 +224,11 @@ test("only Cambio's own word ends a session", async () => {
 test("while Cambio is down the session stays, and goes on afterwards", async () => {
   const browser = await signedIn(start());
   later(901);
-  for (const answer of [{ status: 503 }, { status: 401, body: { error: "invalid_client" } }]) {
+  for (const answer of [
+    { status: 503 },
+    { status: 401, body: { error: "invalid_client" } },
+    { status: 429, body: { error: "too_many_requests" }, headers: { "Retry-After": "42" } },
+  ]) {
     server.answer = () => answer;
     assert.deepEqual(await browser.session(), { error: "Unavailable", user: SHOWN });
   }

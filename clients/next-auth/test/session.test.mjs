@@ -233,6 +233,25 @@ for (const [version, cambio] of /** @type {[string, typeof v4.cambio][]} */ ([
     assert.equal((await app.session(await app.jwt(expired))).accessToken, "access-2");
   });
 
+  for (const [of, refusal] of Object.entries({
+    Cambio: { status: 429, body: { error: "too_many_requests" }, headers: { "Retry-After": "42" } },
+    "API Gateway": { status: 429, body: { message: "Too Many Requests" } },
+  })) {
+    test(`${version}: a limit of ${of} ends no session`, async () => {
+      const app = start();
+      const cookie = with_left(await app.cookie(), -1);
+      server.answer = () => refusal;
+
+      const limited = await app.jwt(cookie);
+
+      const session = await app.session(limited);
+      assert.equal(session.error, "Unavailable");
+      assert.equal(session.user.name, "Ada", "still signed in");
+      server.answer = () => ({ body: grant(2) });
+      assert.equal((await app.session(await app.jwt(limited))).accessToken, "access-2");
+    });
+  }
+
   test(`${version}: while the token is good, a refresh that failed is repeated some seconds later`, async (t) => {
     const app = start();
     const token = with_left(await app.cookie(), 50);

@@ -6,7 +6,7 @@ use axum::{Json, Router, extract::State, routing::post};
 use secrecy::ExposeSecret;
 use serde::Serialize;
 use shared::{
-    clients::{Client, Clients, GrantType},
+    clients::{Client, Clients, GrantType, Limits},
     clock::Clock,
     config::{AccessTokenTtl, Environment, Issuer, SessionLifetimes, SignUps},
     http::{
@@ -26,6 +26,8 @@ use shared::{
 pub struct TokenExchange {
     /// The registered clients.
     pub clients: Clients,
+    /// The numbers of requests that clients and users may make.
+    pub limits: Limits,
     /// The issuer and the audience of access tokens.
     pub issuer: Issuer,
     /// Verifies the provider's token.
@@ -53,6 +55,7 @@ impl TokenExchange {
         let ttl = AccessTokenTtl::from_env(env)?;
         Ok(Self {
             clients: start.clients()?,
+            limits: start.limits()?,
             providers: start.providers()?,
             users: start.users()?,
             sign_ups: SignUps::from_env(env)?,
@@ -133,6 +136,7 @@ impl TokenExchange {
         let granted = async {
             let grant_type = GrantType::parse(&form.require_plain("grant_type")?)?;
             client.check_grant(grant_type)?;
+            self.limits.admit(&client).await?;
             match grant_type {
                 GrantType::TokenExchange => self.exchange(&client, user_agent, form).await,
                 GrantType::RefreshToken => self.refresh(&client, form).await,
@@ -166,6 +170,9 @@ impl TokenExchange {
         .by_provider(provider);
 
         let identity = subject.verify().await?;
+        let identity_key = identity.key();
+        self.limits.check_user(client, identity_key.as_str())?;
+        self.limits.count_user(client, identity_key.as_str());
         let opening = opening.of_sign_in(identity.signed_in_at());
         let tokens = self.tokens.ready().await?;
         let (signed_in, tokens) = tokio::join!(
@@ -211,6 +218,8 @@ impl TokenExchange {
         let presented = form.require("refresh_token")?;
         let token =
             RefreshToken::parse(presented.expose_secret()).map_err(|_| RefreshError::Invalid)?;
+        let user_id = token.user_id.to_string();
+        self.limits.check_user(client, &user_id)?;
         // Before any write: a refused request must not use up the refresh token.
         let requested = audience(&mut form)?;
         let usual = &self.issuer.audience;
@@ -226,6 +235,8 @@ impl TokenExchange {
             tokens.confirm(),
         );
         let (session, user, tokens) = (session?, user?, tokens?);
+        // Only now is the token known to be one of the user: a forged one must not count for the user.
+        self.limits.count_user(client, &user_id);
         let user = user
             .filter(|user| user.admits(session.session))
             .ok_or(RefreshError::Invalid)?;

@@ -24,6 +24,8 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("ISSUER_URL", "https://api.example.com/"),
             ("LOG_LEVEL", "loud"),
             ("ACCESS_TOKEN_TTL", "15 minutes"),
+            ("CLIENT_RATE_LIMIT", "off"),
+            ("USER_RATE_LIMIT", "-1"),
             ("CLIENTS", r#"[{"client_id":"nextjs","secret":"CANARY"}]"#),
             (
                 "CLIENTS",

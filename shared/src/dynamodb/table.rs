@@ -14,6 +14,8 @@ pub(crate) const SESSION: &str = "SESSION#";
 const IDENTITY: &str = "IDENTITY#";
 const EMAIL: &str = "EMAIL#";
 const ASSERTION: &str = "ASSERTION#";
+/// The partition of a client's counters, and in front of the minute, their sort key.
+const LIMIT: &str = "LIMIT#";
 /// The published key set, in the keys table.
 const KEY_SET: &str = "KEYSET";
 /// A private key, in the keys table.
@@ -42,6 +44,11 @@ pub(crate) fn email_key(email: &str) -> Item {
 /// The key of a token that is good once and was used.
 pub(crate) fn assertion_key(assertion: &str) -> Item {
     single(ASSERTION, assertion)
+}
+
+/// The key of the requests of a client in a minute.
+pub(crate) fn limit_key(client_id: &str, minute: u64) -> Item {
+    key(format!("{LIMIT}{client_id}"), format!("{LIMIT}{minute}"))
 }
 
 /// The key of the published key set.

@@ -23,7 +23,7 @@ const SECRET: [&str; 3] = ["CLIENTS", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS"]
 
 type Parser = fn(&Environment) -> Result<(), ConfigError>;
 
-const PARSERS: [Parser; 17] = [
+const PARSERS: [Parser; 18] = [
     |env| config::Issuer::from_env(env).map(drop),
     |env| config::audiences(env).map(drop),
     |env| config::issuer_url(env).map(drop),
@@ -32,6 +32,7 @@ const PARSERS: [Parser; 17] = [
     |env| config::AccessTokenTtl::from_env(env).map(drop),
     |env| config::SessionLifetimes::from_env(env).map(drop),
     |env| config::SignUps::from_env(env).map(drop),
+    |env| config::RateLimits::from_env(env).map(drop),
     |env| config::GitHub::from_env(env).map(drop),
     |env| config::DynamoDb::from_env(env).map(drop),
     |env| config::table_name(env).map(drop),
@@ -106,6 +107,8 @@ fn seeds() -> Vec<String> {
         "ISSUER_URL=https://api.example.com/",
         "ACCESS_TOKEN_TTL=59",
         "ACCESS_TOKEN_TTL=3601",
+        "CLIENT_RATE_LIMIT=12000\nUSER_RATE_LIMIT=0",
+        "CLIENT_RATE_LIMIT=200/s",
         "SESSION_IDLE_TTL=99999999999999999999",
         "GITHUB_CLIENT_ID=../x",
         "AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:9002",

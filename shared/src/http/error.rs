@@ -90,6 +90,16 @@ pub enum ApiError {
         /// The time to wait before a retry.
         retry_after: Duration,
     },
+    /// The client, or one of its users, has made too many requests (RFC 6585 §4).
+    #[error(
+        "too many requests of {of} within a minute: try again after the seconds in Retry-After"
+    )]
+    TooManyRequests {
+        /// The client or the user, with the name of the setting.
+        of: &'static str,
+        /// The time to wait before a retry.
+        retry_after: Duration,
+    },
     /// The time of the sign-in is unknown, so it does not count as recent (RFC 9470).
     #[error(
         "this needs a sign-in of the last 5 minutes, and your provider does not report the time of a sign-in: sign in with a linked account of a provider that does, or let the app request auth_time from an OpenID provider (max_age=300 in the authorization request)"
@@ -234,7 +244,9 @@ impl ApiError {
             Self::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyAttempts { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyAttempts { .. } | Self::TooManyRequests { .. } => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
@@ -267,6 +279,7 @@ impl ApiError {
             // The challenge of RFC 9470 §3.
             Self::SignInTooOld | Self::SignInTimeUnknown => "insufficient_user_authentication",
             Self::TooManyAttempts { .. } => "too_many_attempts",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unprocessable(_) => "unprocessable",
             Self::InvalidClient(_) | Self::ClientAssertion { .. } => "invalid_client",
             Self::UnauthorizedClient | Self::UnauthorizedVoucher(_) | Self::UnauthorizedGrant => {
@@ -311,7 +324,8 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::ProviderUnavailable { retry_after, .. }
-            | Self::TooManyAttempts { retry_after } => Some(*retry_after),
+            | Self::TooManyAttempts { retry_after }
+            | Self::TooManyRequests { retry_after, .. } => Some(*retry_after),
             Self::StoreUnavailable(_) | Self::Overdue | Self::KeysUnavailable(_) => {
                 Some(RETRY_AFTER)
             }
