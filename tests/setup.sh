@@ -156,7 +156,8 @@ install_dynamodb-local() {
     echo "$stamp" >$folder/lib/.stamp
 }
 
-# A tool that crates.io has as source only. It is compiled once, into target/tools.
+# A tool that crates.io has as source only. It is compiled once, into target/tools, without optimizations: it reads
+# sources and starts cargo.
 install_tool() { # <package> <version>
     local stamp=target/tools/.$1
     if [ "$(cat "$stamp" 2>/dev/null)" = "$2" ]; then
@@ -164,7 +165,7 @@ install_tool() { # <package> <version>
         return
     fi
     say "compiling $1 $2 from crates.io into target/tools (a minute or two)"
-    CARGO_TARGET_DIR=target/tools/build cargo install --quiet --locked --force --root target/tools --version "=$2" "$1" </dev/null
+    CARGO_TARGET_DIR=target/tools/build cargo install --debug --quiet --locked --force --root target/tools --version "=$2" "$1" </dev/null
     rm -rf target/tools/build
     echo "$2" >"$stamp"
 }

@@ -27,6 +27,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -194,9 +195,12 @@ class Binary:
     directory: str
 
 
-def build() -> tuple[dict[str, Binary], list[dict], str]:
-    """Builds the tests of the copy. Returns them by stage, rustc's errors, and what cargo said."""
-    command = ["cargo", "test", "--workspace", "--no-run", "--message-format=json", "--lib", "--test", "e2e"]
+def build(stages: list[str]) -> tuple[dict[str, Binary], list[dict], str]:
+    """Builds the tests of the copy for these stages. Returns them by stage, rustc's errors, and what cargo said."""
+    targets = {"unit": ["--lib"], "e2e": ["--test", "e2e"]}
+    cargo = shlex.split(os.environ.get("CARGO", "cargo"))
+    command = [*cargo, "test", "--workspace", "--no-run", "--message-format=json"]
+    command += [word for stage in stages for word in targets[stage]]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "CARGO_TERM_COLOR": "never"}
     environment.pop(VARIABLE, None)
     built = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
@@ -230,8 +234,8 @@ def at_fault(error: dict, ranges: dict[str, list[tuple[int, int, int]]]) -> set[
     return set()
 
 
-def build_switchable(numbered: dict[int, object]) -> tuple[dict[str, Binary], set[int]]:
-    """Builds the copy with these mutants as choices. Returns the tests, and the mutants that are built by themselves."""
+def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[dict[str, Binary], set[int]]:
+    """Builds the copy with these mutants as choices. Returns the tests, and the mutants that are built apart."""
     from switches import switchable
 
     apart: set[int] = set()
@@ -246,7 +250,7 @@ def build_switchable(numbered: dict[int, object]) -> tuple[dict[str, Binary], se
             apart |= set(left)
         make_tree(sources)
         started = time.monotonic()
-        binaries, errors, output = build()
+        binaries, errors, output = build(stages)
         if binaries:
             say(f"built {sum(map(len, by_file.values()))} mutants as choices ({time.monotonic() - started:.0f} s)")
             return binaries, apart
@@ -263,7 +267,6 @@ def build_switchable(numbered: dict[int, object]) -> tuple[dict[str, Binary], se
 
 def limited() -> None:
     os.setsid()
-    os.nice(5)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -496,7 +499,7 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
     # All mutants are built, whichever wait: another choice needs no other build.
     numbered = dict(enumerate(everything, 1))
     number_of = {mutant.key: number for number, mutant in numbered.items()}
-    binaries, apart = build_switchable(numbered)
+    binaries, apart = build_switchable(numbered, options.stages)
     judge = Judge(binaries, options.stages, options.threads)
     if "unit" in options.stages:
         judge.check_baseline("unit")
@@ -531,7 +534,7 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
     for mutant in (mutant for mutant in waiting if number_of[mutant.key] in apart):
         began = time.monotonic()
         make_tree({mutant.file: patched((ROOT / mutant.file).read_text(), mutant)})
-        own, errors, _ = build()
+        own, _, _ = build(options.stages)
         if not own:
             note(mutant, "unviable", None, time.monotonic() - began)
             continue
