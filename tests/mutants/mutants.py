@@ -63,6 +63,9 @@ LIBRARY = "shared/src/lib.rs"
 LIST = ["mutants", "--list", "--json", "--package", "cambio", "--no-shuffle", "--colors", "never"]
 LEAST_CAUGHT = 0.9
 
+# rustc's error for a call in a function that may run at compile time.
+CONSTANT = "E0015"
+
 # Tests that say nothing about a mutant, or that take long: walks of the models, and what other binaries are needed for.
 SKIPPED = {
     "unit": ["users::model::"],
@@ -218,48 +221,64 @@ def build(stages: list[str]) -> tuple[dict[str, Binary], list[dict], str]:
     return (binaries if built.returncode == 0 else {}), errors, built.stderr
 
 
-def at_fault(error: dict, ranges: dict[str, list[tuple[int, int, int]]]) -> set[int]:
-    """Returns the mutants in whose text an error is; the primary places of the error come first."""
-    for primary in (True, False):
-        found = set()
-        for span in error["spans"]:
-            if span["is_primary"] == primary:
-                for first, last, number in ranges.get(span["file_name"], []):
-                    if first <= span["byte_start"] < last or span["byte_start"] <= first < span["byte_end"]:
-                        found.add((last - first, number))
-        if found:
-            # The operand of an operator is in the text of each operator around it: the smallest is at fault.
-            least = min(found)[0]
-            return {number for size, number in found if size == least}
-    return set()
+def at_fault(error: dict, ranges: dict[str, list[tuple[int, int, int]]], is_primary: bool = True) -> set[int]:
+    """Returns the mutants in whose text an error has its primary places, or the others."""
+    found = set()
+    for span in error["spans"]:
+        if span["is_primary"] == is_primary:
+            for first, last, number in ranges.get(span["file_name"], []):
+                if first <= span["byte_start"] < last or span["byte_start"] <= first < span["byte_end"]:
+                    found.add((last - first, number))
+    # The operand of an operator is in the text of each operator around it: the smallest is at fault.
+    least = min(found)[0] if found else 0
+    return {number for size, number in found if size == least}
 
 
-def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[dict[str, Binary], set[int]]:
-    """Builds the copy with these mutants as choices. Returns the tests, and the mutants that are built apart."""
+def sorted_out(errors: list[dict], ranges: dict) -> tuple[set[int], set[int]]:
+    """Returns the mutants to build by themselves, and those that do not compile, by the errors of the choices."""
+    apart, unviable = set(), set()
+    for error in errors:
+        primary = at_fault(error, ranges)
+        is_of_the_choice = (error["code"] or {}).get("code") == CONSTANT
+        for number in primary or at_fault(error, ranges, is_primary=False):
+            (apart if is_of_the_choice or not primary else unviable).add(number)
+    return apart, unviable - apart
+
+
+def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[dict[str, Binary], set[int], set[int]]:
+    """Builds the copy with these mutants as choices.
+
+    Returns the tests, the mutants that are to be built by themselves, and those that do not compile.
+    """
     from switches import switchable
 
     apart: set[int] = set()
+    unviable: set[int] = set()
     while True:
         sources, ranges = {}, {}
         by_file = collections.defaultdict(list)
         for number, mutant in numbered.items():
-            if number not in apart:
+            if number not in apart | unviable:
                 by_file[mutant.file].append((number, mutant))
         for file, those in by_file.items():
-            sources[file], ranges[file], left = switchable((ROOT / file).read_text(), those)
-            apart |= set(left)
+            made = switchable((ROOT / file).read_text(), those)
+            sources[file], ranges[file] = made.text, made.ranges
+            apart |= made.apart
+            unviable |= made.unviable
         make_tree(sources)
         started = time.monotonic()
         binaries, errors, output = build(stages)
         if binaries:
-            say(f"built {sum(map(len, by_file.values()))} mutants as choices ({time.monotonic() - started:.0f} s)")
-            return binaries, apart
-        wrong = set().union(*(at_fault(error, ranges) for error in errors)) if errors else set()
-        if not wrong - apart:
+            say(f"built {len(numbered) - len(apart | unviable)} mutants as choices ({time.monotonic() - started:.0f} s)")
+            return binaries, apart, unviable
+        more_apart, more_unviable = sorted_out(errors, ranges)
+        if not more_apart | more_unviable:
             rendered = "\n".join(error["rendered"] for error in errors)
             raise Problem(f"the copy does not build, and no mutant is at fault:\n{output[-4000:]}\n{rendered}")
-        apart |= wrong
-        say(f"{len(wrong)} mutants are no choice at run time; they are built by themselves ({time.monotonic() - started:.0f} s)")
+        apart |= more_apart
+        unviable |= more_unviable
+        say(f"{len(more_unviable)} mutants do not compile, and {len(more_apart)} are no choice at run time "
+            f"({time.monotonic() - started:.0f} s)")  # fmt: skip
 
 
 # --- The tests --------------------------------------------------------------------------------------------------------
@@ -499,7 +518,7 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
     # All mutants are built, whichever wait: another choice needs no other build.
     numbered = dict(enumerate(everything, 1))
     number_of = {mutant.key: number for number, mutant in numbered.items()}
-    binaries, apart = build_switchable(numbered, options.stages)
+    binaries, apart, unviable = build_switchable(numbered, options.stages)
     judge = Judge(binaries, options.stages, options.threads)
     if "unit" in options.stages:
         judge.check_baseline("unit")
@@ -522,8 +541,10 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
         note(mutant, "caught" if caught else "survived", caught, time.monotonic() - began)
 
     counter = collections.Counter()
+    for mutant in (mutant for mutant in waiting if number_of[mutant.key] in unviable):
+        note(mutant, "unviable", None, 0.0)
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(judged, [mutant for mutant in waiting if number_of[mutant.key] not in apart]))
+        list(pool.map(judged, [mutant for mutant in waiting if number_of[mutant.key] not in apart | unviable]))
     # The tests that caught a mutant pass without one.
     if wrong := judge.check_killers():
         for mutant in waiting:

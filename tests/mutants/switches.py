@@ -38,7 +38,11 @@ class Mutant:
 
 
 class NotSwitchable(Exception):
-    """A mutant that is no choice at run time, such as a pattern of a constant."""
+    """A mutant that is no choice at run time, such as a field that is left out."""
+
+
+class Unviable(Exception):
+    """A mutant that no compiler accepts."""
 
 
 @dataclass
@@ -88,13 +92,17 @@ def choice_of(mutant: Mutant, number: int, source: bytes, root: tree_sitter.Node
         return text.decode()
 
     match mutant.genre:
+        case "FnValue" if " -> impl " in mutant.name:
+            raise NotSwitchable(f"{mutant}: the value and the body have different types")
         case "FnValue":
             # Inside the braces, in front of the first statement.
             return Choice(start, start, [(number, f"if crate::{SWITCH}({number}) {{ return {mutant.replacement}; }} ")])
         case "BinaryOperator" | "UnaryOperator":
             kinds = BINARY if mutant.genre == "BinaryOperator" else {"unary_expression"}
             node = node_at(root, start, kinds)
-            if node is None or node.type == "let_chain":
+            if node is not None and node.type == "let_chain":
+                raise Unviable(f"{mutant}: beside `let`, a condition has no operator but `&&`")
+            if node is None:
                 raise NotSwitchable(f"{mutant} is in no expression")
             return Choice(node.start_byte, node.end_byte, [(number, replaced(node))])
         case "MatchArmGuard":
@@ -108,21 +116,33 @@ def choice_of(mutant: Mutant, number: int, source: bytes, root: tree_sitter.Node
     raise NotSwitchable(f"{mutant} is of the genre {mutant.genre}")
 
 
-def switchable(text: str, mutants: list[tuple[int, Mutant]]) -> tuple[str, list[tuple[int, int, int]], list[int]]:
-    """Returns the source with each mutant as a choice.
+@dataclass
+class Switchable:
+    """A source with mutants as choices."""
 
-    With it, the places of the mutants in the new source (first byte, last byte, number), and the numbers of those that
-    are no choice at run time.
-    """
+    text: str
+    # The place of each mutant in the text: first byte, last byte, number.
+    ranges: list[tuple[int, int, int]]
+    # The mutants that are no choice at run time, and those that no compiler accepts.
+    apart: set[int]
+    unviable: set[int]
+
+
+def switchable(text: str, mutants: list[tuple[int, Mutant]]) -> Switchable:
+    """Returns the source with each mutant as a choice."""
     source, lines = text.encode(), text.splitlines(keepends=True)
     root = PARSER.parse(source).root_node
     found: dict[tuple[int, int], Choice] = {}
-    left: list[int] = []
+    apart: set[int] = set()
+    unviable: set[int] = set()
     for number, mutant in mutants:
         try:
             choice = choice_of(mutant, number, source, root, offset_of(lines, mutant.start), offset_of(lines, mutant.end))
         except NotSwitchable:
-            left.append(number)
+            apart.add(number)
+            continue
+        except Unviable:
+            unviable.add(number)
             continue
         found.setdefault((choice.start, choice.end), Choice(choice.start, choice.end)).texts += choice.texts
 
@@ -160,4 +180,4 @@ def switchable(text: str, mutants: list[tuple[int, Mutant]]) -> tuple[str, list[
         add(source[at:end])
 
     render(0, len(source), choices)
-    return written.decode(), ranges, left
+    return Switchable(written.decode(), ranges, apart, unviable)

@@ -74,9 +74,9 @@ def run(program, number="0"):
 
 def test_a_choice_does_what_its_mutant_does_and_without_one_nothing_changes(tmp_path):
     assert [SOURCE.splitlines()[m.start[0] - 1][m.start[1] - 1 :][:1] for m in MUTANTS[:4]] == ["!", "!", "!", "&"]
-    text, ranges, left = switchable(SOURCE, list(enumerate(MUTANTS, 1)))
-    assert left == []
-    choices = compiled(text + mutants.SWITCH_SOURCE, tmp_path, "choices")
+    made = switchable(SOURCE, list(enumerate(MUTANTS, 1)))
+    assert not made.apart and not made.unviable
+    choices = compiled(made.text + mutants.SWITCH_SOURCE, tmp_path, "choices")
     original = run(compiled(SOURCE, tmp_path, "original"))
     assert original[0] and run(choices) == original
     # Each mutant as cargo-mutants would build it, in functions of one program.
@@ -88,7 +88,8 @@ def test_a_choice_does_what_its_mutant_does_and_without_one_nothing_changes(tmp_
 
 
 def test_the_place_of_a_choice_is_known_for_the_errors_of_the_compiler():
-    text, ranges, _ = switchable(SOURCE, list(enumerate(MUTANTS, 1)))
+    made = switchable(SOURCE, list(enumerate(MUTANTS, 1)))
+    text, ranges = made.text, made.ranges
     for first, last, number in ranges:
         assert f"mutant_is({number})" in text.encode()[first:last].decode()
     # The place of the `-` in the choice of the mutant 6.
@@ -99,12 +100,39 @@ def test_the_place_of_a_choice_is_known_for_the_errors_of_the_compiler():
     assert mutants.at_fault(elsewhere, {"x": ranges}) == set()
 
 
-def test_a_mutant_of_a_let_chain_is_built_by_itself():
+def test_a_value_of_another_type_than_the_body_is_built_by_itself():
+    source = "fn f() -> impl Iterator<Item = u8> { 0..3 }\n"
+    at = source.index("0..3") + 1
+    name = "replace f -> impl Iterator<Item = u8> with ::std::iter::empty()"
+    value = Mutant("x", name, "FnValue", (1, at), (1, at + 4), "::std::iter::empty()", "f", source.strip(), 1)
+    made = switchable(source, [(1, value)])
+    assert (made.text, made.apart, made.unviable) == (source, {1}, set())
+
+
+def test_another_operator_in_a_let_chain_is_no_mutant(tmp_path):
     source = "fn f(a: Option<u8>) -> bool { if let Some(b) = a && b > 1 { true } else { false } }\n"
     start = source.index("&&") + 1
     chain = Mutant("x", "n", "BinaryOperator", (1, start), (1, start + 2), "||", "f", source.strip(), 1)
-    text, ranges, left = switchable(source, [(1, chain)])
-    assert (text, ranges, left) == (source, [], [1])
+    made = switchable(source, [(1, chain)])
+    assert (made.text, made.ranges, made.apart, made.unviable) == (source, [], set(), {1})
+    (tmp_path / "f.rs").write_text(patched(source, chain))
+    command = ["rustc", "--edition=2024", "--crate-type=lib", "-o", tmp_path / "f", tmp_path / "f.rs"]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert "`||` operators are not supported in let chain conditions" in built.stderr
+
+
+ERROR = {"code": {"code": "E0308"}, "spans": [{"file_name": "x", "is_primary": True, "byte_start": 5, "byte_end": 6}]}
+
+
+def test_a_replacement_that_does_not_compile_is_none_unless_the_choice_is_at_fault():
+    """An error in the text of a replacement is one of the mutant, but for what only the choice needs."""
+    ranges = {"x": [(0, 10, 1)]}
+    assert mutants.sorted_out([ERROR], ranges) == (set(), {1})
+    # A function that is evaluated at compile time cannot ask for the choice.
+    constant = ERROR | {"code": {"code": "E0015"}}
+    assert mutants.sorted_out([constant], ranges) == ({1}, set())
+    secondary = ERROR | {"spans": [{**ERROR["spans"][0], "is_primary": False}]}
+    assert mutants.sorted_out([secondary], ranges) == ({1}, set())
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------
