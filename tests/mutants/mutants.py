@@ -71,6 +71,16 @@ SKIPPED = {
     "unit": ["users::model::"],
     "e2e": ["processes::"],
 }
+# Tests of other modules that take seconds and say nothing about a mutant. A mutant of their own module meets them.
+SLOW = [
+    "keys::tests::",
+    "keys::signing::tests::",
+    "provider::identity::tests::",
+    "provider::oidc::tests::t13_t22_t29_of_twenty_thousand_mutants",
+    "provider::outbound::tests::",
+    "sessions::refresh_token::tests::t45_no_nonce_comes_twice",
+    "text::tests::",
+]
 # The most that a run of all unit tests and of all end-to-end tests may take, in seconds.
 LIMITS = {"unit": 300.0, "e2e": 1800.0}
 # The address space of a test run: a mutant may allocate without end.
@@ -344,28 +354,28 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
 class Judge:
     """Runs the tests with each mutant, those first that caught another mutant of the same file."""
 
-    def __init__(self, binaries: dict[str, Binary], stages: list[str], threads: int) -> None:
-        self.binaries, self.stages, self.threads = binaries, stages, threads
+    def __init__(self, binaries: dict[str, Binary], threads: int) -> None:
+        self.binaries, self.threads = binaries, threads
         self.killers: dict[tuple[str, str], collections.Counter] = collections.defaultdict(collections.Counter)
 
-    def arguments(self, stage: str) -> list[str]:
-        skipped = [word for test in SKIPPED[stage] for word in ("--skip", test)]
+    def arguments(self, stage: str, slow: list[str] = []) -> list[str]:
+        skipped = [word for test in [*SKIPPED[stage], *slow] for word in ("--skip", test)]
         return [f"--test-threads={self.threads}", *skipped]
 
-    def caught_by(self, mutant, number: int | None, binaries: dict[str, Binary] | None = None) -> tuple[str, str] | None:
-        """Returns the stage and the test that notice a mutant."""
-        binaries = binaries or self.binaries
-        for stage in self.stages:
-            binary, common, killers = binaries[stage], self.arguments(stage), self.killers[stage, mutant.file]
-            known = [test for test, _ in killers.most_common(12)]
-            tries = [["--exact", *known, *common]] if known else []
-            if stage == "unit":
-                tries.append([f"{module_of(mutant.file)}::", *common])
-            for arguments in [*tries, common]:
-                if test := run_tests(binary, number, arguments, LIMITS[stage]):
-                    if not test.startswith("("):
-                        killers[test] += 1
-                    return stage, test
+    def caught_by(self, mutant, number: int | None, stage: str, binary: Binary | None = None) -> str | None:
+        """Returns the test of a stage that notices a mutant."""
+        killers, common = self.killers[stage, mutant.file], self.arguments(stage)
+        known = [test for test, _ in killers.most_common(12)]
+        tries = [["--exact", *known, *common]] if known else []
+        if stage == "unit":
+            tries += [[f"{module_of(mutant.file)}::", *common], self.arguments(stage, SLOW)]
+        else:
+            tries.append(common)
+        for arguments in tries:
+            if test := run_tests(binary or self.binaries[stage], number, arguments, LIMITS[stage]):
+                if not test.startswith("("):
+                    killers[test] += 1
+                return test
         return None
 
     def check_baseline(self, stage: str) -> None:
@@ -391,15 +401,28 @@ def digest(file: str) -> str:
     return hashlib.sha256((ROOT / file).read_bytes()).hexdigest()[:16]
 
 
-def kept(mutants: list) -> dict[tuple, dict]:
-    """Returns what the last run found out, for the mutants of files that are the same."""
-    if not RESULTS.exists():
-        return {}
-    found = {tuple(entry["key"]): entry for entry in json.loads(RESULTS.read_text())}
-    digests = {mutant.file: digest(mutant.file) for mutant in mutants}
-    # A survivor is tried again: a test may be new.
-    done = ("caught", "unviable")
-    return {key: entry for key, entry in found.items() if entry["state"] in done and entry["file"] == digests.get(key[0])}
+def digest_of_all() -> str:
+    """Returns the hash of all Rust sources, those of the tests included."""
+    sources = (path for path in tracked_files(ROOT) if path.endswith(".rs"))
+    return hashlib.sha256("".join(digest(path) for path in sources).encode()).hexdigest()[:16]
+
+
+def kept(mutants: list) -> tuple[dict[tuple, dict], dict[tuple, list[str]]]:
+    """Returns what earlier runs found out about mutants of files that are the same, and which stages others survived.
+
+    A survivor is tried again if any source has changed since: a test may be new.
+    """
+    entries = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    digests, tree = {mutant.file: digest(mutant.file) for mutant in mutants}, digest_of_all()
+    results, passed = {}, {}
+    for entry in entries:
+        key = tuple(entry["key"])
+        if entry["state"] in ("caught", "unviable") and entry["file"] == digests.get(key[0]):
+            results[key] = entry
+        elif entry["state"] == "survived" and entry["tree"] == tree:
+            passed[key] = entry["passed"]
+    wanted = {mutant.key for mutant in mutants}
+    return {key: entry for key, entry in results.items() if key in wanted}, passed
 
 
 def write_results(results: dict[tuple, dict]) -> None:
@@ -407,7 +430,7 @@ def write_results(results: dict[tuple, dict]) -> None:
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     entries = {tuple(entry["key"]): entry for entry in before} | results
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    new = RESULTS.with_suffix(".new")
+    new = RESULTS.with_suffix(f".{os.getpid()}")
     new.write_text(json.dumps(list(entries.values()), indent=1))
     new.replace(RESULTS)
 
@@ -501,15 +524,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
     if options.fresh:
         RESULTS.unlink(missing_ok=True)
-    results = {key: entry for key, entry in kept(mutants).items() if key in {mutant.key for mutant in mutants}}
+    results, passed = kept(mutants)
     say(f"{len(mutants)} mutants, {len(results)} of them done before")
     waiting = [mutant for mutant in mutants if mutant.key not in results]
     if waiting:
-        judge_all(everything, waiting, results, options)
+        judge_all(everything, waiting, results, passed, options)
     return report(mutants, results, survivors, not (options.module or options.diff or options.shard))
 
 
-def judge_all(everything: list, waiting: list, results: dict[tuple, dict], options: argparse.Namespace) -> None:
+def judge_all(
+    everything: list, waiting: list, results: dict[tuple, dict], passed: dict[tuple, list[str]], options: argparse.Namespace
+) -> None:
     """Runs the tests with each of the mutants that wait, and adds what they found out to the results."""
     from switches import patched
 
@@ -518,33 +543,47 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
     # All mutants are built, whichever wait: another choice needs no other build.
     numbered = dict(enumerate(everything, 1))
     number_of = {mutant.key: number for number, mutant in numbered.items()}
-    binaries, apart, unviable = build_switchable(numbered, options.stages)
-    judge = Judge(binaries, options.stages, options.threads)
-    if "unit" in options.stages:
-        judge.check_baseline("unit")
-    lock, started = threading.Lock(), time.monotonic()
+    binaries, apart, unviable = build_switchable(numbered, options.stages[:1])
+    judge = Judge(binaries, options.threads)
+    lock, clock, tree = threading.Lock(), {}, digest_of_all()
 
-    def note(mutant, state: str, caught: tuple[str, str] | None, seconds: float) -> None:
+    def note(mutant, state: str, stage: str, by: str | None, seconds: float) -> None:
         with lock:
-            stage, by = caught or ("", "")
-            entry = {"key": list(mutant.key), "file": digest(mutant.file), "state": state, "stage": stage, "by": by}
-            results[mutant.key] = entry | {"seconds": round(seconds, 1)}
+            entry = {"key": list(mutant.key), "file": digest(mutant.file), "state": state, "stage": stage, "by": by or ""}
+            entry |= {"tree": tree, "passed": passed.get(mutant.key, []), "seconds": round(seconds, 1)}
+            results[mutant.key] = entry
             write_results(results)
-            counter["done"] += 1
-            left = (time.monotonic() - started) / counter["done"] * (len(waiting) - counter["done"])
-            say(f"{counter['done']:4}/{len(waiting)}  {state:8} {seconds:6.1f} s  {mutant}{f'  ({stage}: {by})' if by else ''}"
+            clock["done"] += 1
+            left = (time.monotonic() - clock["started"]) / clock["done"] * (clock["all"] - clock["done"])
+            say(f"{stage} {clock['done']:4}/{clock['all']}  {state:8} {seconds:6.1f} s  {mutant}{f'  ({by})' if by else ''}"
                 f"  [{left / 60:.0f} min left]")  # fmt: skip
 
-    def judged(mutant) -> None:
-        began = time.monotonic()
-        caught = judge.caught_by(mutant, number_of[mutant.key])
-        note(mutant, "caught" if caught else "survived", caught, time.monotonic() - began)
+    def start(those: list) -> list:
+        clock.update(done=0, all=len(those), started=time.monotonic())
+        return those
 
-    counter = collections.Counter()
-    for mutant in (mutant for mutant in waiting if number_of[mutant.key] in unviable):
-        note(mutant, "unviable", None, 0.0)
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(judged, [mutant for mutant in waiting if number_of[mutant.key] not in apart | unviable]))
+    def survives(mutant, stage: str, number: int | None = None, binary: Binary | None = None) -> bool:
+        began = time.monotonic()
+        by = None if stage in passed.get(mutant.key, []) else judge.caught_by(mutant, number, stage, binary)
+        if by is None and stage not in passed.setdefault(mutant.key, []):
+            passed[mutant.key].append(stage)
+        note(mutant, "caught" if by else "survived", stage, by, time.monotonic() - began)
+        return by is None
+
+    for mutant in start([mutant for mutant in waiting if number_of[mutant.key] in unviable]):
+        note(mutant, "unviable", "build", None, 0.0)
+    left = [mutant for mutant in waiting if number_of[mutant.key] not in apart | unviable]
+    for stage in options.stages:
+        if stage not in judge.binaries:
+            built, errors, output = build([stage])
+            if not built:
+                raise Problem(f"the {stage} tests of the copy do not build:\n{output[-4000:]}")
+            judge.binaries |= built
+        if stage == "unit":
+            judge.check_baseline(stage)
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            alive = pool.map(lambda mutant: survives(mutant, stage, number_of[mutant.key]), start(left))
+            left = [mutant for mutant, is_alive in zip(left, alive) if is_alive]
     # The tests that caught a mutant pass without one.
     if wrong := judge.check_killers():
         for mutant in waiting:
@@ -552,15 +591,14 @@ def judge_all(everything: list, waiting: list, results: dict[tuple, dict], optio
                 results[mutant.key]["state"] = "survived"
         write_results(results)
         raise Problem(f"these tests fail without a mutant as well; make them pass first: {', '.join(sorted(wrong))}")
-    for mutant in (mutant for mutant in waiting if number_of[mutant.key] in apart):
-        began = time.monotonic()
+    for mutant in start([mutant for mutant in waiting if number_of[mutant.key] in apart]):
         make_tree({mutant.file: patched((ROOT / mutant.file).read_text(), mutant)})
-        own, _, _ = build(options.stages)
-        if not own:
-            note(mutant, "unviable", None, time.monotonic() - began)
-            continue
-        caught = judge.caught_by(mutant, None, own)
-        note(mutant, "caught" if caught else "survived", caught, time.monotonic() - began)
+        for stage in options.stages:
+            if not (own := build([stage])[0]):
+                note(mutant, "unviable", "build", None, 0.0)
+                break
+            if not survives(mutant, stage, binary=own[stage]):
+                break
 
 
 def main() -> int:
