@@ -39,7 +39,7 @@ test: setup ## Run every test
 .PHONY: test-template
 test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md and docs/restore.md to where AWS takes over
 	@tests/setup.sh python
-	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start tests/dynamodb-local
+	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start tests/dynamodb-local tests/mutants
 
 .PHONY: test-client
 test-client: ## Build the TypeScript package and test it against a server of its own, and the command line
@@ -48,7 +48,7 @@ test-client: ## Build the TypeScript package and test it against a server of its
 	cd clients/cambio && npm test
 
 .PHONY: test-package
-test-package: ## Pack the TypeScript package, install it in a fresh folder, and make a release in a copy
+test-package: ## Pack the packages of a release, install the one of npm in a fresh folder, and make a release in a copy
 	@tests/setup.sh python package
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/release
 
@@ -172,6 +172,16 @@ release: ## Release VERSION up to the push of its tag: version, changelog, .ci/r
 release-dry-run: ## Make the changes of a release in a copy of the tree, and check them
 	python3 tests/release/release.py --dry-run $(VERSION)
 
+.PHONY: dist
+dist: ## Build the ZIPs, checksums, SBOMs and template of a deployment without a compiler; DIST='--architecture arm64'
+	@tests/setup.sh python dist
+	.venv/bin/python tests/release/dist.py $(DIST)
+
+.PHONY: sbom
+sbom: ## List the crates of each function as CycloneDX, in target/sbom
+	@tests/setup.sh python dist
+	.venv/bin/python tests/release/dist.py --sbom $(DIST)
+
 .PHONY: docs
 docs: ## Build the documentation into target/doc: the pages, the crates and the TypeScript package
 	@tests/setup.sh python npm
@@ -193,12 +203,18 @@ guards: ## Switch each guard off in a copy of the tree, and check that its tests
 guards-sample: ## Do the same with 20 guards, chosen by the id of the commit
 	python3 tests/guards/guards.py --sample 20
 
+.PHONY: mutants
+mutants: ## Change the code in many small ways, and report what no test notices; MUTANTS='--module jws token'
+	@tests/setup.sh python mutants
+	.venv/bin/python tests/mutants/mutants.py $(MUTANTS)
+
 .PHONY: lint
 lint: setup ## Check formats, lints, documentation and types
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 	python3 tests/guards/guards.py --check
+	python3 tests/mutants/mutants.py --check
 	.venv/bin/cfn-lint template.yaml
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml

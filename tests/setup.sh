@@ -2,9 +2,10 @@
 # Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop and
 # test-dynamodb-local, Go and Java with Maven. Says what goes where.
 #
-#     tests/setup.sh                     everything but dynamodb-local, which `make test-dynamodb-local` installs
+#     tests/setup.sh                     everything but dynamodb-local, mutants and dist, which the commands of make
+#                                        that need them install
 #     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, faketime,
-#                                        cxx, dynamodb-local)
+#                                        cxx, dynamodb-local, mutants, dist)
 #
 # Everything but Chromium, valgrind, faketime and the C++ compiler stays inside this folder. A stamp next to each
 # installed tree holds the hash of the files that describe it, so a second run does nothing, and a changed requirement
@@ -155,10 +156,29 @@ install_dynamodb-local() {
     echo "$stamp" >$folder/lib/.stamp
 }
 
+# A tool that crates.io has as source only. It is compiled once, into target/tools, without optimizations: it reads
+# sources and starts cargo.
+install_tool() { # <package> <version>
+    local stamp=target/tools/.$1
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$2" ]; then
+        say "target/tools/bin/$1 is there"
+        return
+    fi
+    say "compiling $1 $2 from crates.io into target/tools (a minute or two)"
+    CARGO_TARGET_DIR=target/tools/build cargo install --debug --quiet --locked --force --root target/tools --version "=$2" "$1" </dev/null
+    rm -rf target/tools/build
+    echo "$2" >"$stamp"
+}
+install_mutants() { install_tool cargo-mutants 27.1.0; }
+install_dist() {
+    install_tool cargo-auditable 0.7.7
+    install_tool cargo-cyclonedx 0.5.9
+}
+
 [ $# -gt 0 ] || set -- python npm chromium valgrind faketime cxx
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind | faketime | cxx | dynamodb-local) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, faketime, cxx and dynamodb-local." ;;
+        python | npm | package | bench | chromium | valgrind | faketime | cxx | dynamodb-local | mutants | dist) "install_$part" ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, faketime, cxx, dynamodb-local, mutants and dist." ;;
     esac
 done

@@ -419,9 +419,10 @@ mod tests {
     use aws_lc_rs::{
         rand::SystemRandom,
         rsa::KeySize,
-        signature::{KeyPair, RsaEncoding, RsaKeyPair},
+        signature::{EcdsaKeyPair, KeyPair, RsaEncoding, RsaKeyPair},
     };
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -524,6 +525,53 @@ mod tests {
                     assert!(!verifier.verifies(alg, b"message", &signature));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn t15_a_key_of_each_curve_verifies_its_own_signatures_alone() {
+        let curves = [
+            (
+                Algorithm::ES256,
+                &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            ),
+            (
+                Algorithm::ES384,
+                &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            ),
+        ];
+        for (alg, signing) in curves {
+            let pair = EcdsaKeyPair::generate(signing).unwrap();
+            // Without the byte that says that both coordinates follow.
+            let point = &pair.public_key().as_ref()[1..];
+            let (x, y) = point.split_at(point.len() / 2);
+            let [x, y] = [x, y].map(|coordinate| URL_SAFE_NO_PAD.encode(coordinate));
+            let key = DecodingKey::from_ec_components(&x, &y).unwrap();
+            let signature = pair.sign(&SystemRandom::new(), b"message").unwrap();
+            for (other, _) in curves {
+                let verifier = PublicKey::new(key.clone(), None);
+                let is_signed = verifier.verifies(other, b"message", signature.as_ref());
+                assert_eq!(is_signed, other == alg, "{alg:?} {other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_audience_is_only_ours_if_no_other_is_named() {
+        let is_only = |aud: serde_json::Value| {
+            let audience: Audience = serde_json::from_value(aud).unwrap();
+            audience.is_only(|one| one == "us")
+        };
+        for ours in [json!("us"), json!(["us"]), json!(["us", "us"])] {
+            assert!(is_only(ours.clone()), "{ours}");
+        }
+        for other in [
+            json!("them"),
+            json!([]),
+            json!(["us", "them"]),
+            json!(["them", "us"]),
+        ] {
+            assert!(!is_only(other.clone()), "{other}");
         }
     }
 

@@ -66,3 +66,83 @@ impl OneTime {
         self.exp.saturating_add(LEEWAY.as_secs())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = 1_800_000_000;
+    const LIFETIME: Lifetime = Lifetime {
+        longest: Duration::from_mins(5),
+        exceeded: "it lives for too long",
+    };
+
+    fn good() -> OneTime {
+        OneTime {
+            exp: NOW + 300,
+            iat: Some(NOW),
+            nbf: None,
+            jti: "id".to_owned(),
+        }
+    }
+
+    fn check(once: &OneTime) -> Result<(), &'static str> {
+        once.check(&LIFETIME, NOW)
+    }
+
+    #[test]
+    fn each_time_is_good_up_to_its_limit_and_no_second_longer() {
+        let exp = |exp| check(&OneTime { exp, ..good() });
+        assert_eq!(exp(NOW - 59), Ok(()));
+        assert_eq!(exp(NOW - 60), Err("it has expired"));
+        assert_eq!(exp(NOW + 360), Ok(()));
+        assert_eq!(exp(NOW + 361), Err(LIFETIME.exceeded));
+
+        let early = Err("it is not valid yet: its iat or nbf is in the future");
+        for (start, expected) in [
+            (0, Ok(())),
+            (NOW + 59, Ok(())),
+            (NOW + 60, Ok(())),
+            (NOW + 61, early),
+            (Timestamp::MAX, early),
+        ] {
+            let (iat, nbf) = (Some(start), Some(start));
+            assert_eq!(check(&OneTime { iat, ..good() }), expected, "iat {start}");
+            assert_eq!(check(&OneTime { nbf, ..good() }), expected, "nbf {start}");
+        }
+        let (iat, nbf) = (None, None);
+        assert_eq!(check(&OneTime { iat, nbf, ..good() }), Ok(()));
+    }
+
+    #[test]
+    fn an_id_has_1_to_256_bytes() {
+        for (length, is_good) in [(0, false), (1, true), (256, true), (257, false)] {
+            let jti = "i".repeat(length);
+            assert_eq!(
+                check(&OneTime { jti, ..good() }).is_ok(),
+                is_good,
+                "{length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_lifetime_is_counted_from_the_iat() {
+        let outlives = |iat, exp| OneTime { iat, exp, ..good() }.outlives(LIFETIME.longest);
+        assert!(!outlives(Some(NOW), NOW + 300));
+        assert!(outlives(Some(NOW), NOW + 301));
+        // Without one, nothing says how long it lives.
+        assert!(!outlives(None, NOW + 301));
+        assert!(!outlives(Some(Timestamp::MAX), Timestamp::MAX));
+    }
+
+    #[test]
+    fn an_id_is_remembered_for_as_long_as_a_clock_may_accept_it() {
+        let forgotten_at = |exp| OneTime { exp, ..good() }.forgotten_at();
+        assert_eq!(forgotten_at(NOW), NOW + 60);
+        assert_eq!(forgotten_at(Timestamp::MAX), Timestamp::MAX);
+        assert_eq!(check(&OneTime { exp: NOW, ..good() }), Ok(()));
+        let expired = OneTime { exp: NOW, ..good() }.check(&LIFETIME, forgotten_at(NOW));
+        assert_eq!(expired, Err("it has expired"));
+    }
+}

@@ -276,9 +276,9 @@ def test_a_tag_alone_publishes_and_only_after_ci_and_the_budgets_of_all_function
     jobs = workflow["jobs"]
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml" and jobs["build"]["needs"] == ["ci", "functions"]
     assert jobs["functions"]["steps"][-1] == {"run": "python3 tests/cold-start/cold_start.py --all"}
-    publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish", json.dumps(job))]
-    assert sorted(publishing) == ["crate", "npm"]
-    for name, needs in {"crate": "build", "npm": ["build", "servers"]}.items():
+    publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish|gh release", json.dumps(job))]
+    assert sorted(publishing) == ["crate", "github", "npm"]
+    for name, needs in {"crate": "build", "github": ["build", "dist"], "npm": ["build", "servers"]}.items():
         # Somebody approves it, and nothing else has the token.
         assert jobs[name]["environment"] == "release" and jobs[name]["needs"] == needs, name
     for _, name, step in steps():
@@ -301,3 +301,27 @@ def test_a_release_builds_the_local_server_for_each_platform_before_the_command_
     (publish,) = [step["run"] for step in jobs["npm"]["steps"] if "npm publish" in step.get("run", "")]
     order = re.search(r"^for tarball in (.+)$", publish, re.MULTILINE)[1].split()
     assert order == [f"packages/cambio-{name}.tgz" for name in ("cli-{linux,darwin}-*", "cli-[0-9]*", "next-auth-*")]
+
+
+def test_a_release_builds_a_deployment_for_each_architecture_and_attests_what_it_publishes():
+    jobs = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text())["jobs"]
+    dist = jobs["dist"]
+
+    built = {row["architecture"]: row["machine"] for row in dist["strategy"]["matrix"]["include"]}
+    # Each on its own processor, and no other than the template has.
+    assert built == {"x86_64": "ubuntu-24.04", "arm64": "ubuntu-24.04-arm"}
+    steps = dist["steps"]
+    (attest,) = [nth for nth, step in enumerate(steps) if "attest-build-provenance@" in step.get("uses", "")]
+    (upload,) = [nth for nth, step in enumerate(steps) if "upload-artifact@" in step.get("uses", "")]
+    assert attest < upload and steps[attest]["with"]["subject-path"] == steps[upload]["with"]["path"]
+    assert {"run": "make dist DIST='--architecture ${{ matrix.architecture }}'"} in steps
+    assert {"id-token": "write", "attestations": "write", "contents": "read"} == dist["permissions"]
+    assert jobs["github"]["permissions"] == {"contents": "write"}
+    assert jobs["github"]["steps"][-1]["run"].rstrip().endswith("dist/*.tar.gz")
+
+
+def test_a_pull_request_runs_the_mutants_of_its_lines():
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    job = workflow["jobs"]["mutants"]
+    assert job["if"] == "github.event_name == 'pull_request'" and "pull_request" in workflow[True]
+    assert [step["run"] for step in job["steps"] if "run" in step][-1] == "make mutants MUTANTS='--diff ../changes.diff'"

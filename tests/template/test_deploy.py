@@ -5,6 +5,7 @@ takes its calls in place of AWS. Compiling is left to tests/cold-start: here, `c
 and makes an empty binary. `aws` checks its command line against the service models that the AWS CLI is built from.
 """
 
+import hashlib
 import http.server
 import json
 import os
@@ -24,13 +25,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cfnlint.decode import cfn_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PAGE = (ROOT / "docs/deploy.md").read_text()
 
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/release")]
 sys.path.insert(0, str(Path(__file__).parent))
+import dist  # noqa: E402
+from release import version_of  # noqa: E402
 from test_template import load, refusals  # noqa: E402
 from tree_copy import mirror, tracked_files  # noqa: E402
 
@@ -54,7 +58,7 @@ class Aws(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.calls, self.uploads, self.requests = [], [], []
+        self.calls, self.uploads, self.requests, self.applications = [], [], [], []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def parameters(self):
@@ -89,9 +93,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             answers = {"aws-sam-cli-managed-default": SAM_STACK, "GetCallerIdentity": CALLER}
             known = answers.get(form.get("StackName", action))
             status, text = (200, known) if known else (400, REFUSAL.format(form.get("StackName")))
-        elif self.path.startswith("/bucket/"):
+        elif self.path.startswith(("/bucket/", "/my-bucket/")):
             status, text = (404 if self.command == "HEAD" else 200), ""
             self.server.uploads += [self.path] * (self.command == "PUT")
+        elif (self.command, self.path) == ("POST", "/applications"):
+            self.server.applications.append(json.loads(body))
+            text = '{"applicationId": "arn:aws:serverlessrepo:eu-central-1:123456789012:applications/cambio"}'
         else:
             self.server.requests.append((self.command, self.path, self.headers.get("Authorization"), form))
         self.send_response(status)
@@ -185,8 +192,11 @@ def aws():
 
 @pytest.fixture
 def tree(tmp_path):
-    """A fresh clone, with what the page says installed."""
+    """A fresh clone, with what the page says installed, and the archive of a release, whose binaries are empty."""
     mirror(ROOT, tmp_path / "cambio", tracked_files(ROOT))
+    binaries = {name: Path("/bin/true").read_bytes() for name in dist.functions((ROOT / "template.yaml").read_text())}
+    folder, _ = dist.make(binaries, {}, "arm64", tmp_path / "cambio")
+    shutil.rmtree(folder)
     return tmp_path / "cambio"
 
 
@@ -333,6 +343,37 @@ def built_and(architecture, check):
     return both
 
 
+def uploaded_and_entered(check):
+    """Returns a check that SAM uploaded the ZIPs of the release, and stays in its folder for the next blocks."""
+
+    def both(walk):
+        check(walk)
+        assert not Path(walk.env["TEST_LOG"]).exists(), "something was compiled"
+        (walk.folder,) = [path for path in walk.tree.glob("cambio-*-arm64") if path.is_dir()]
+        zips = list(walk.folder.glob("*.zip"))
+        # SAM names an upload by the MD5 of its bytes.
+        uploaded = {f"/bucket/{hashlib.md5(path.read_bytes()).hexdigest()}" for path in zips}
+        assert len(zips) >= 9 and uploaded <= set(walk.aws.uploads)
+
+    return both
+
+
+def is_publishable(walk):
+    template = cfn_yaml.load(str(walk.folder / "packaged.yaml"))
+    about = template["Metadata"]["AWS::ServerlessRepo::Application"]
+    functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    assert len(functions) >= 9
+    named = [about["LicenseUrl"], about["ReadmeUrl"], *(each["Properties"]["CodeUri"] for each in functions)]
+    assert all(url.startswith("s3://my-bucket/") for url in named), named
+
+
+def published_and_left(walk):
+    (application,) = walk.aws.applications
+    assert application["name"] == "cambio" and application["semanticVersion"] == version_of(ROOT)
+    assert "s3://my-bucket/" in application["templateBody"] and "Publish Succeeded" in walk.printed
+    walk.folder = walk.tree
+
+
 def requests(*wanted):
     def check(walk):
         made, walk.aws.requests[:] = list(walk.aws.requests), []
@@ -370,6 +411,19 @@ DOCUMENTS_DOMAIN = {
 
 # Each code block of the page, in its order. A block that changes, comes or goes is walked again here.
 WALK = [
+    runs("read -rs GITHUB_SECRET"),
+    runs(
+        "tar xzf cambio-*-arm64.tar.gz && cd cambio-*-arm64/ && sha256sum --check --quiet SHA256SUMS\n"
+        'SECRET=$(openssl rand -hex 32); echo "$SECRET"\n'
+        'sam deploy --parameter-overrides GitHubClientId=Ov23li0123456789abcd GitHubClientSecret="$GITHUB_SECRET" \\\n'
+        "  ClientSecretSha256=\"$(printf %s \"$SECRET\" | sha256sum | cut -d' ' -f1)\"",
+        uploaded_and_entered(deploys(**FIRST, ClientSecretSha256=HASH)),
+        SAM_REFUSED,
+    ),
+    # GitHub keeps the attestations.
+    shown("gh attestation verify cambio-*-arm64.tar.gz --repo OWNER/REPOSITORY"),
+    runs("sam package --s3-bucket my-bucket --output-template-file packaged.yaml", is_publishable),
+    runs("sam publish --template packaged.yaml", published_and_left),
     # Installed already: `test_the_page_installs_what_the_tests_run`.
     shown(
         "python3 -m venv .venv && . .venv/bin/activate\npip install cargo-lambda==1.9.2 aws-sam-cli==1.170.0"
@@ -535,6 +589,7 @@ class Walk:
 
     def __init__(self, aws, tree, env):
         self.aws, self.tree, self.env, self.printed = aws, tree, env, ""
+        self.folder = tree
         self.state = tree.parent / "variables"
         self.config = (tree / "samconfig.toml").read_text()
 
@@ -542,7 +597,7 @@ class Walk:
         # `read` gets a line; nothing else reads the terminal.
         script = f"touch {self.state}; . {self.state}\n{block}\nstatus=$?; declare -p {VARIABLES} "
         script += f">{self.state} 2>/dev/null; exit $status"
-        options = {"cwd": self.tree, "env": self.env, "capture_output": True, "text": True, "timeout": 300}
+        options = {"cwd": self.folder, "env": self.env, "capture_output": True, "text": True, "timeout": 300}
         done = subprocess.run(["bash", "-c", script], input="the-secret\n", **options)
         self.printed = done.stdout
         said = done.stdout + done.stderr
@@ -571,9 +626,10 @@ def test_the_walk_reaches_aws_as_the_page_says(aws, tree, env):
 
 
 def test_the_page_installs_what_the_tests_run(env):
-    installed = re.findall(r"^.*(pip install .+)$", PAGE, re.MULTILINE)
-    assert installed and installed[0] in (ROOT / "README.md").read_text()
-    wanted = [word for word in installed[0].split() if "==" in word]
+    (installed,) = [line for block in blocks(PAGE) for line in block.splitlines() if line.startswith("pip install ")]
+    assert installed in (ROOT / "README.md").read_text()
+    wanted = re.findall(r"[\w-]+==[\w.]+\w", PAGE)
+    assert set(wanted) == {word for word in installed.split() if "==" in word}
     assert set(wanted) <= set((ROOT / "tests/requirements.txt").read_text().split())
     # Offline: fails unless these versions are there.
     command = [BIN / "python", "-m", "pip", "install", "--dry-run", "--quiet", *wanted]

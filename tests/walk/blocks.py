@@ -180,7 +180,11 @@ BLOCKS = {
         Checked("Next.js ── next-auth"),
         Walked("cargo test --workspace --test architecture"),
     ],
-    "docs/dependencies.md": [Tested("python3 tests/dependencies.py", "tests/template/test_dependencies.py", "differences(page")],
+    "docs/dependencies.md": [
+        Tested("make sbom", "Makefile", "python tests/release/dist.py --sbom"),
+        Shown("unzip -q me.zip && cargo audit bin bootstrap", "cargo audit downloads the database of RustSec from GitHub"),
+        Tested("python3 tests/dependencies.py", "tests/template/test_dependencies.py", "differences(page"),
+    ],
     "docs/clients.md": [
         Walked("SECRET=$(openssl rand -hex 32)"),
         Walked("["),
