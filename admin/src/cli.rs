@@ -4,10 +4,12 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-/// Finds, changes, disables and deletes the users of Cambio.
+use crate::{ClientsCommand, ProvidersCommand};
+
+/// Finds, changes, disables and deletes the users of Cambio, and edits the clients and providers in the keys table.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
-/// failure, 2 wrong command line, 3 no such user.
+/// failure, 2 wrong command line, 3 no such user, client or provider.
 #[derive(Debug, Parser)]
 #[command(name = "cambio-admin", version)]
 pub struct Cli {
@@ -34,6 +36,15 @@ pub struct Connection {
         hide_default_value = true
     )]
     pub table: String,
+    /// The table of keys, for clients and providers, which is the output KeysTableName of the stack.
+    #[arg(
+        long,
+        env = "KEYS_TABLE_NAME",
+        default_value = "",
+        global = true,
+        hide_default_value = true
+    )]
+    pub keys_table: String,
     /// The AWS region; by default AWS_REGION or the region of the profile.
     #[arg(long, global = true)]
     pub region: Option<String>,
@@ -48,6 +59,12 @@ pub enum Command {
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// List and change the clients in the keys table, which the functions use with CLIENTS=table.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// List and change the providers in the keys table, which the functions use with PROVIDERS=table.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
 }
 
 /// The commands for users.

@@ -1,7 +1,9 @@
 //! The connection to the table, with the operator's AWS credentials as the AWS CLI finds them.
 
 use aws_sdk_dynamodb::Client;
-use shared::{clock::Clock, sessions::Sessions, users::Users};
+use shared::{
+    clock::Clock, config::Environment, sessions::Sessions, stored::SettingsStore, users::Users,
+};
 
 /// The operator's command, connected to the table.
 #[derive(Debug)]
@@ -10,6 +12,10 @@ pub struct Admin {
     pub(crate) sessions: Sessions,
     client: Client,
     table: String,
+    /// The clients and providers, if the keys table is named.
+    pub(crate) settings: Option<SettingsStore>,
+    /// The environment beside these settings.
+    pub(crate) env: Environment,
 }
 
 impl Admin {
@@ -28,7 +34,7 @@ impl Admin {
 
         use crate::AdminError;
 
-        if connection.table.is_empty() {
+        if connection.table.is_empty() && connection.keys_table.is_empty() {
             return Err(AdminError::NoTable);
         }
         let https = Builder::new()
@@ -51,7 +57,11 @@ impl Admin {
         if let Err(error) = provider.provide_credentials().await {
             return Err(AdminError::NoCredentials(error.to_string()));
         }
-        Ok(Self::new(Client::new(&config), connection.table.clone()))
+        let admin = Self::new(Client::new(&config), connection.table.clone());
+        Ok(match &*connection.keys_table {
+            "" => admin,
+            table => admin.with_keys_table(table.to_owned(), Environment::process()),
+        })
     }
 
     /// Makes the command for this client and table.
@@ -62,7 +72,28 @@ impl Admin {
             sessions: Sessions::new(client.clone(), table.clone(), clock),
             client,
             table,
+            settings: None,
+            env: Environment::of([("", ""); 0]),
         }
+    }
+
+    /// Names the keys table with the clients and providers, and the environment in which their settings are valid.
+    #[must_use]
+    pub fn with_keys_table(mut self, table: String, env: Environment) -> Self {
+        self.settings = Some(SettingsStore::new(self.client.clone(), table));
+        self.env = env;
+        self
+    }
+
+    /// Checks that the main table is named.
+    ///
+    /// # Errors
+    /// [`AdminError::NoTable`](crate::AdminError::NoTable).
+    pub(crate) fn require_table(&self) -> Result<(), crate::AdminError> {
+        if self.table.is_empty() {
+            return Err(crate::AdminError::NoTable);
+        }
+        Ok(())
     }
 
     /// Returns the approximate number of items of the table, which DynamoDB updates every six hours; `None` if

@@ -25,7 +25,12 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
-        let Command::Users(command) = command;
+        let command = match command {
+            Command::Users(command) => command,
+            Command::Clients(command) => return self.run_clients(command, json, out).await,
+            Command::Providers(command) => return self.run_providers(command, json, out).await,
+        };
+        self.require_table()?;
         match command {
             UsersCommand::List {
                 role,

@@ -19,7 +19,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::{
-    dynamodb::{DATABASE, TABLE},
+    dynamodb::{DATABASE, KEYS_TABLE, TABLE},
     invocation::Invocation,
     server::{Database, ServerError},
     settings::{self, DynamoDb},
@@ -70,18 +70,24 @@ pub async fn run(
         return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));
     }
     if let Some(running) = RunningServer::find(folder) {
-        let client = client(&running.dynamodb())?;
+        let dynamodb = running.dynamodb();
         // The file of a server that was killed is left.
-        if client.list_tables().send().await.is_ok() {
-            let admin = Admin::new(client, TABLE.to_owned());
+        if client(&dynamodb)?.list_tables().send().await.is_ok() {
+            let admin = connect(&dynamodb)?;
             return Ok(admin.run(command, json, &mut io::stdout()).await?);
         }
     }
     let database = Database::open(folder).await?;
-    let admin = Admin::new(client(&database.dynamodb)?, TABLE.to_owned());
+    let admin = connect(&database.dynamodb)?;
     let done = admin.run(command, json, &mut io::stdout()).await;
     database.close().await;
     Ok(done?)
+}
+
+fn connect(dynamodb: &DynamoDb) -> Result<Admin, ConfigError> {
+    let env = Environment::of(settings::aws_variables(dynamodb));
+    let admin = Admin::new(client(dynamodb)?, TABLE.to_owned());
+    Ok(admin.with_keys_table(KEYS_TABLE.to_owned(), env))
 }
 
 fn client(dynamodb: &DynamoDb) -> Result<aws_sdk_dynamodb::Client, ConfigError> {

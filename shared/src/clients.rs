@@ -2,9 +2,12 @@
 
 mod assertion;
 mod authenticate;
+mod operator;
 mod registered;
 
 pub use crate::jws::CLIENT_ALGORITHMS as ALGORITHMS;
 pub use assertion::Assertions;
 pub use authenticate::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
+pub use operator::{NewSecret, check};
 pub use registered::GrantType;
+pub(crate) use registered::clients as registrations;
