@@ -4,12 +4,13 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-use crate::{ImportArgs, KeysCommand, SignOutArgs};
+use crate::{ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs};
 
-/// Finds, changes, imports, signs out and deletes the users of Cambio, and rotates its signing keys.
+/// Finds, changes, imports, signs out and deletes the users of Cambio, rotates its signing keys, and edits the clients
+/// and providers in the keys table.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
-/// failure, 2 wrong command line, 3 no such user.
+/// failure, 2 wrong command line, 3 no such user, client or provider.
 #[derive(Debug, Parser)]
 #[command(name = "cambio-admin", version)]
 pub struct Cli {
@@ -36,6 +37,15 @@ pub struct Connection {
         hide_default_value = true
     )]
     pub table: String,
+    /// The table of keys, clients and providers, which is the output KeysTableName of the stack.
+    #[arg(
+        long,
+        env = "KEYS_TABLE_NAME",
+        default_value = "",
+        global = true,
+        hide_default_value = true
+    )]
+    pub keys_table: String,
     /// The AWS region; by default AWS_REGION or the region of the profile.
     #[arg(long, global = true)]
     pub region: Option<String>,
@@ -53,6 +63,12 @@ pub enum Command {
     /// List, rotate and revoke the signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// List and change the clients in the keys table, which the functions use with CLIENTS=table.
+    #[command(subcommand)]
+    Clients(ClientsCommand),
+    /// List and change the providers in the keys table, which the functions use with PROVIDERS=table.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
 }
 
 /// The commands for users.

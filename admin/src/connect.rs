@@ -1,7 +1,9 @@
 //! The connection to the table, with the operator's AWS credentials as the AWS CLI finds them.
 
 use aws_sdk_dynamodb::Client;
-use shared::{clock::Clock, sessions::Sessions, users::Users};
+use shared::{
+    clock::Clock, config::Environment, sessions::Sessions, stored::SettingsStore, users::Users,
+};
 
 use crate::settings::Variables;
 
@@ -15,6 +17,11 @@ pub struct Admin {
     pub(crate) clock: Clock,
     /// The access to AWS, and settings of the functions where they are known.
     pub(crate) variables: Variables,
+    pub(crate) keys_table: Option<String>,
+    /// The clients and providers, if the keys table is named.
+    pub(crate) settings: Option<SettingsStore>,
+    /// The environment beside these settings.
+    pub(crate) env: Environment,
 }
 
 impl Admin {
@@ -54,7 +61,11 @@ impl Admin {
         let credentials =
             credentials.map_err(|error| AdminError::NoCredentials(error.to_string()))?;
         let admin = Self::new(Client::new(&config), connection.table.clone());
-        Ok(admin.with_variables(Variables::of_aws(region.as_ref(), &credentials)))
+        let admin = admin.with_variables(Variables::of_aws(region.as_ref(), &credentials));
+        Ok(match &*connection.keys_table {
+            "" => admin,
+            table => admin.with_keys_table(table.to_owned(), Environment::process()),
+        })
     }
 
     /// Makes the command for this client and table.
@@ -67,6 +78,9 @@ impl Admin {
             table,
             clock,
             variables: Variables::default(),
+            keys_table: None,
+            settings: None,
+            env: Environment::of([("", ""); 0]),
         }
     }
 
@@ -91,6 +105,26 @@ impl Admin {
             clock,
             ..self
         }
+    }
+
+    /// Names the keys table with the clients and providers, and the environment in which their settings are valid.
+    #[must_use]
+    pub fn with_keys_table(mut self, table: String, env: Environment) -> Self {
+        self.settings = Some(SettingsStore::new(self.client.clone(), table.clone()));
+        self.keys_table = Some(table);
+        self.env = env;
+        self
+    }
+
+    /// Checks that the main table is named.
+    ///
+    /// # Errors
+    /// [`AdminError::NoTable`](crate::AdminError::NoTable).
+    pub(crate) fn require_table(&self) -> Result<(), crate::AdminError> {
+        if self.table.is_empty() {
+            return Err(crate::AdminError::NoTable);
+        }
+        Ok(())
     }
 
     /// Returns the approximate number of items of the table, which DynamoDB updates every six hours; `None` if

@@ -13,11 +13,7 @@ use crate::{Admin, AdminError, SettingsArgs, output::write_json, users::confirm}
 #[derive(Debug, Subcommand)]
 pub enum KeysCommand {
     /// List the published keys, and which one signs.
-    List {
-        /// The keys table, which is the output KeysTableName of the stack.
-        #[arg(long, env = "KEYS_TABLE_NAME", hide_env_values = true)]
-        keys_table: Option<String>,
-    },
+    List,
     /// Let the next key sign as soon as every reader can know it: at once, or a day after its publication.
     Rotate {
         /// The settings of `rotate-keys`.
@@ -49,7 +45,7 @@ impl Admin {
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
         let report = match command {
-            KeysCommand::List { keys_table } => self.listed_keys(keys_table).await?,
+            KeysCommand::List => self.listed_keys().await?,
             KeysCommand::Rotate { settings } => {
                 let order = Order {
                     rotate: When::Now,
@@ -78,10 +74,8 @@ impl Admin {
         Ok(())
     }
 
-    async fn listed_keys(&self, table: Option<String>) -> Result<Report, AdminError> {
-        let known = self.variables.get("KEYS_TABLE_NAME").map(str::to_owned);
-        let table = table.filter(|name| !name.is_empty()).or(known);
-        let table = table.ok_or(AdminError::NoKeysTable)?;
+    async fn listed_keys(&self) -> Result<Report, AdminError> {
+        let table = self.keys_table.clone().ok_or(AdminError::NoKeysTable)?;
         let set = KeyStore::new(self.client.clone(), table).find_set().await?;
         let set = set.ok_or(AdminError::NoKeys)?;
         Ok(Report::of(&set, self.clock.now(), false))

@@ -6,6 +6,7 @@ mod export;
 mod import;
 mod keys;
 mod output;
+mod registrations;
 mod settings;
 mod sign_out;
 mod users;
@@ -14,6 +15,7 @@ pub use cli::{Cli, Command, Connection, UsersCommand};
 pub use connect::Admin;
 pub use import::ImportArgs;
 pub use keys::KeysCommand;
+pub use registrations::{ClientsCommand, ProvidersCommand, SecretCommand};
 pub use settings::SettingsArgs;
 pub use sign_out::SignOutArgs;
 
@@ -37,6 +39,20 @@ pub enum AdminError {
     /// No table is named.
     #[error("no table: give --table, or set TABLE_NAME; the stack's output TableName has it")]
     NoTable,
+    /// The keys table is not named.
+    #[error(
+        "no keys table: give --keys-table, or set KEYS_TABLE_NAME; the stack's output KeysTableName has it"
+    )]
+    NoKeysTable,
+    /// The keys table has no client or provider of this name.
+    #[error("the keys table has no {0} {1:?}: `{0}s list` shows all")]
+    NotRegistered(&'static str, String),
+    /// The input is not valid, or would not be with the rest.
+    #[error("nothing was changed: {0}")]
+    Registration(String),
+    /// Other commands kept changing the same settings.
+    #[error("nothing was changed, because other commands changed {0} at the same time; try again")]
+    Raced(&'static str),
     /// No user has this id.
     #[error("no user has the id {0}")]
     NoSuchUser(UserId),
@@ -75,11 +91,6 @@ pub enum AdminError {
     /// A revocation was not confirmed.
     #[error("not revoked: {0}")]
     NotRevoked(&'static str),
-    /// No table of keys is named.
-    #[error(
-        "no keys table: give --keys-table, or set KEYS_TABLE_NAME; the stack's output KeysTableName has it"
-    )]
-    NoKeysTable,
     /// There are no keys.
     #[error("the table has no keys: call rotate-keys (docs/operate.md), which makes them")]
     NoKeys,
@@ -125,11 +136,11 @@ pub enum AdminError {
 }
 
 impl AdminError {
-    /// Returns the exit code: 3 if no such user exists, so that a script can tell, and 1 for other failures. (2 is a
-    /// wrong command line.)
+    /// Returns the exit code: 3 if no such user, client or provider exists, so that a script can tell, and 1 for other
+    /// failures. (2 is a wrong command line.)
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NoSuchUser(_) | Self::NobodyFits(_) => 3,
+            Self::NoSuchUser(_) | Self::NobodyFits(_) | Self::NotRegistered(..) => 3,
             _ => 1,
         }
     }

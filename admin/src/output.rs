@@ -88,7 +88,7 @@ impl From<User> for Shown {
     }
 }
 
-/// Writes one line of JSON for each user.
+/// Writes one line of JSON for each value.
 pub(crate) fn write_json(out: &mut dyn Write, values: &[impl Serialize]) -> io::Result<()> {
     for value in values {
         serde_json::to_writer(&mut *out, value)?;
@@ -184,7 +184,7 @@ impl ShownIdentity {
     }
 }
 
-fn table(header: &[&str]) -> Table {
+pub(crate) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header);
     table
@@ -198,7 +198,7 @@ fn status(status: Status) -> &'static str {
 }
 
 /// Replaces characters that would control the terminal or change the direction of a user's text.
-fn cell(text: Option<&str>) -> String {
+pub(crate) fn cell(text: Option<&str>) -> String {
     text.unwrap_or("-").replace(is_hidden, "\u{fffd}")
 }
 

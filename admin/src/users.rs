@@ -28,10 +28,10 @@ impl Admin {
         let command = match command {
             Command::Users(command) => command,
             Command::Keys(command) => return self.keys(command, json, out).await,
+            Command::Clients(command) => return self.run_clients(command, json, out).await,
+            Command::Providers(command) => return self.run_providers(command, json, out).await,
         };
-        if self.table.is_empty() {
-            return Err(AdminError::NoTable);
-        }
+        self.require_table()?;
         match command {
             UsersCommand::List {
                 role,

@@ -19,7 +19,7 @@ use shared::{
 use thiserror::Error;
 
 use crate::{
-    dynamodb::{DATABASE, TABLE},
+    dynamodb::{DATABASE, KEYS_TABLE, TABLE},
     invocation::Invocation,
     server::{Database, ServerError},
     settings::{self, DynamoDb, GITHUB_PORT, GitHub, PORT},
@@ -70,10 +70,11 @@ pub async fn run(
         return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));
     }
     if let Some(running) = RunningServer::find(folder) {
-        let client = client(&running.dynamodb())?;
+        let dynamodb = running.dynamodb();
         // The file of a server that was killed is left.
+        let client = client(&dynamodb)?;
         if client.list_tables().send().await.is_ok() {
-            let admin = admin(client, &running.dynamodb());
+            let admin = admin(client, &dynamodb);
             return Ok(admin.run(command, json, &mut io::stdout()).await?);
         }
     }
@@ -95,7 +96,10 @@ fn admin(client: aws_sdk_dynamodb::Client, dynamodb: &DynamoDb) -> Admin {
     };
     let issuer = format!("http://localhost:{PORT}");
     let variables = settings::variables(&shell, &issuer, dynamodb, &github);
-    Admin::new(client, TABLE.to_owned()).with_variables(variables)
+    let env = Environment::of(settings::aws_variables(dynamodb));
+    Admin::new(client, TABLE.to_owned())
+        .with_variables(variables)
+        .with_keys_table(KEYS_TABLE.to_owned(), env)
 }
 
 fn client(dynamodb: &DynamoDb) -> Result<aws_sdk_dynamodb::Client, ConfigError> {

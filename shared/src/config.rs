@@ -5,6 +5,7 @@
 
 mod aws;
 mod github;
+mod group;
 mod issuer;
 mod lifetimes;
 mod oauth;
@@ -16,6 +17,7 @@ mod sign_up;
 
 pub use aws::{DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
+pub use group::Group;
 pub use issuer::{Issuer, Server, api_url, audiences, issuer_url};
 pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
 pub use oauth::{Check, OAuthProvider, TokenPlace, UserInfo, oauth_providers};
@@ -24,7 +26,14 @@ pub use process::Process;
 pub use rate_limits::RateLimits;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
-use std::{collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    net::IpAddr,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::Duration,
+};
 
 use thiserror::Error;
 use url::{Host, Url};
@@ -126,7 +135,15 @@ pub(crate) fn wrapping(value: &str) -> Option<&'static str> {
 }
 
 /// The source of settings: the environment of the process, or values of a test or of the local server.
-pub struct Environment(Box<Lookup>);
+#[derive(Clone)]
+pub struct Environment(Arc<Lookup>);
+
+impl fmt::Debug for Environment {
+    /// Shows no value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
@@ -137,7 +154,7 @@ impl Environment {
         reason = "the one place that reads the environment"
     )]
     pub fn process() -> Self {
-        Self(Box::new(|name| std::env::var(name).ok()))
+        Self(Arc::new(|name| std::env::var(name).ok()))
     }
 
     /// Makes an environment of these values only.
@@ -146,7 +163,19 @@ impl Environment {
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        Self(Box::new(move |name| values.get(name).cloned()))
+        Self(Arc::new(move |name| values.get(name).cloned()))
+    }
+
+    /// Returns this environment with other settings of `group`: one that `settings` lacks is unset.
+    pub fn with_group(&self, group: Group, settings: BTreeMap<String, String>) -> Self {
+        let env = self.clone();
+        Self(Arc::new(move |name| {
+            if group.settings().iter().any(|setting| *setting == name) {
+                settings.get(name).cloned()
+            } else {
+                env.optional(name)
+            }
+        }))
     }
 
     /// Returns the value of a variable. An empty value counts as unset, because templates leave optional variables

@@ -25,6 +25,7 @@ pub mod provider;
 pub mod scope;
 pub mod sessions;
 pub mod start;
+pub mod stored;
 pub mod telemetry;
 pub mod text;
 pub mod token;

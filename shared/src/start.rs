@@ -5,13 +5,14 @@ use std::{fmt, sync::Arc};
 use thiserror::Error;
 
 use crate::{
-    clients::{Assertions, Clients, Limits},
+    clients::{self, Assertions, ClientProviders, Clients, Limits},
     clock::Clock,
-    config::{self, ConfigError, Environment, Issuer},
+    config::{self, ConfigError, Environment, Group, Issuer},
     dynamodb::{self, Client},
     keys::{KeyStore, Keys, KeysError},
     provider::{Providers, ProvidersError},
     sessions::Sessions,
+    stored::{SettingsStore, Stored, StoredError},
     token::TokenVerifier,
     users::Users,
 };
@@ -19,8 +20,9 @@ use crate::{
 /// The parts of a function, built from its settings around one DynamoDB client.
 ///
 /// Each method reads the settings of its part and no others, and fails where one of them is missing or wrong. Only
-/// [`Self::keys`] and the verifiers call DynamoDB, which opens the connection that requests go on with. Call
-/// them last, so that a function with a wrong setting stops before it calls anything.
+/// [`Self::keys`] and the verifiers call DynamoDB, which opens the connection that requests go on with; so do the
+/// clients and the providers whose settings are in the keys table. Call the keys last, so that a function with a wrong
+/// setting stops before it calls anything.
 pub struct Start<'a> {
     env: &'a Environment,
     clock: Clock,
@@ -52,9 +54,16 @@ impl<'a> Start<'a> {
     }
 
     /// Returns the registered clients, ready to be authenticated.
-    pub fn clients(&self) -> Result<Clients, ConfigError> {
+    pub async fn clients(&self) -> Result<Clients, StartError> {
         let assertions = Assertions::from_env(self.env, &self.client, &self.clock)?;
-        Clients::from_env(self.env, assertions)
+        let stored = self.stored(Group::Clients, clients::registrations).await?;
+        Ok(Clients::new(stored, assertions))
+    }
+
+    /// Returns the providers of the registered clients.
+    pub async fn client_providers(&self) -> Result<Stored<ClientProviders>, StartError> {
+        let parse = ClientProviders::from_env;
+        self.stored(Group::Clients, parse).await
     }
 
     /// Returns the limits of authenticated clients.
@@ -63,8 +72,28 @@ impl<'a> Start<'a> {
     }
 
     /// Returns the providers whose tokens are accepted.
-    pub fn providers(&self) -> Result<Providers, ProvidersError> {
-        Providers::start(self.env, &self.clock)
+    pub async fn providers(&self) -> Result<Stored<Providers>, StartError> {
+        let clock = self.clock();
+        let parse = move |env: &Environment| Providers::start(env, &clock);
+        self.stored(Group::Providers, parse).await
+    }
+
+    /// Parses the settings of `group`, which are read from the keys table only if the environment says so.
+    async fn stored<T, E: fmt::Display>(
+        &self,
+        group: Group,
+        parse: impl Fn(&Environment) -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Stored<T>, StartError>
+    where
+        StartError: From<E>,
+    {
+        if !group.is_stored(self.env)? {
+            return Ok(parse(self.env)?.into());
+        }
+        let table = config::keys_table_name(self.env)?;
+        let store = SettingsStore::new(self.client.clone(), table);
+        let env = self.env.clone();
+        Ok(Stored::start(group, store, env, self.clock(), parse).await?)
     }
 
     /// Returns the table of keys, without reading it.
@@ -111,6 +140,9 @@ pub enum StartError {
     /// The keys cannot be used.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The settings in the keys table cannot be used.
+    #[error(transparent)]
+    Stored(#[from] StoredError),
     /// The providers cannot be set up.
     #[error(transparent)]
     Providers(#[from] ProvidersError),

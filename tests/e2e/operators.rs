@@ -25,11 +25,20 @@ impl Scene {
 
     async fn start_with(settings: &[(&str, &str)]) -> Self {
         let service = Service::start_with(settings).await;
+        let admin = Self::admin(&service).with_variables(service.variables.clone());
+        Self { service, admin }.with_keys_table()
+    }
+
+    fn admin(service: &Service) -> Admin {
         let env = Environment::of(service.variables.clone());
         let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        let admin = Admin::new(client, service.table(local::dynamodb::TABLE))
-            .with_clock(service.time.clock())
-            .with_variables(service.variables.clone());
+        Admin::new(client, service.table(local::dynamodb::TABLE)).with_clock(service.time.clock())
+    }
+
+    fn with_keys_table(self) -> Self {
+        let Self { service, admin } = self;
+        let env = Environment::of(service.variables.clone());
+        let admin = admin.with_keys_table(service.table(local::dynamodb::KEYS_TABLE), env);
         Self { service, admin }
     }
 
@@ -282,7 +291,7 @@ async fn t187_a_key_that_the_operator_revokes_verifies_nothing() {
 
 #[tokio::test]
 async fn keys_are_changed_with_the_settings_of_the_function_only() {
-    let Scene { service, admin } = Scene::start().await;
+    let Scene { service, .. } = Scene::start().await;
     let variables = service.variables.clone();
     let of_aws = |name: &str| name.starts_with("AWS_");
     let known = variables
@@ -290,7 +299,7 @@ async fn keys_are_changed_with_the_settings_of_the_function_only() {
         .into_iter()
         .filter(|(name, _)| of_aws(name));
     let scene = Scene {
-        admin: admin.with_variables(known),
+        admin: Scene::admin(&service).with_variables(known),
         service,
     };
 
@@ -310,10 +319,8 @@ async fn keys_are_changed_with_the_settings_of_the_function_only() {
         .json(&["keys", "rotate", "--settings", &settings])
         .await;
     assert_eq!(rotated[0]["changed"], true);
-    let keys_table = scene.service.table(local::dynamodb::KEYS_TABLE);
-    let listed = scene
-        .json(&["keys", "list", "--keys-table", &keys_table])
-        .await;
+    let scene = scene.with_keys_table();
+    let listed = scene.json(&["keys", "list"]).await;
     assert_eq!(listed[0]["keys"], rotated[0]["keys"]);
     let broken = file("broken.json", r#"{"GITHUB_CLIENT_SECRET":["hunter2"]}"#);
     let refused = scene

@@ -10,7 +10,7 @@ use std::{
 use authorizer::Authorizer;
 use rotate_keys::{Order, RotateKeys, When};
 use serde_json::{Value, json};
-use shared::config::Environment;
+use shared::config::{Environment, Group};
 use tests::{
     Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE,
     oidc::{Issuer, Key},
@@ -92,6 +92,22 @@ fn matches(pattern: &str, key: &str) -> bool {
     }
 }
 
+/// Moves the clients and the providers from the environment into the keys table.
+fn move_to_the_table(service: &mut Service) {
+    for group in [Group::Clients, Group::Providers] {
+        let mut settings = serde_json::Map::new();
+        for name in group.settings() {
+            if let Some(value) = service.variables.remove(*name) {
+                settings.insert((*name).to_owned(), json!({ "S": value }));
+            }
+        }
+        let item = json!({ "pk": { "S": group.name() }, "version": { "N": "1" }, "settings": { "M": settings } });
+        service.put(local::dynamodb::KEYS_TABLE, &item);
+        let (name, table) = (group.name().to_owned(), "table".to_owned());
+        service.variables.insert(name, table);
+    }
+}
+
 /// One function with its own proxy, through which only its calls go.
 struct Function {
     url: String,
@@ -127,6 +143,7 @@ impl Scene {
             ("LINK_EMAIL_PROVIDERS", "github,acme"),
         ];
         let mut service = Service::start_with(&settings).await;
+        move_to_the_table(&mut service);
         let usual = service.variables.clone();
         let mut functions = BTreeMap::new();
         for name in permissions().into_keys() {

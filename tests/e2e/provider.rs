@@ -303,6 +303,29 @@ async fn t53_a_rate_limit_that_names_a_time_is_remembered_until_then() {
     }
 }
 
+/// A secondary limit may have no header of its own: GitHub asks for a minute then, and its other headers are about the
+/// limit of the hour.
+#[tokio::test]
+async fn t53_a_secondary_limit_without_a_header_is_remembered_for_a_minute() {
+    for status in [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
+        let service = Service::start().await;
+        let limit = Fault::secondary_limit(status, service.time.now() + 3000);
+        service.github.fault(When::Path(CHECK), limit);
+        let limited = service.exchange(&service.github_token("octocat")).await;
+        service.github.heal();
+        service.time.pass(59);
+        let early = service.exchange(&service.github_token("octocat")).await;
+
+        assert_unavailable(&limited);
+        assert_eq!(limited.header("retry-after"), "60", "{status}");
+        assert_unavailable(&early);
+        assert_eq!(early.header("retry-after"), "1", "{status}");
+        assert_eq!(service.github.calls().len(), 1, "{status}");
+        service.time.pass(1);
+        service.sign_in("octocat").await;
+    }
+}
+
 #[tokio::test]
 async fn t53_a_5xx_is_tried_once_more_and_a_4xx_is_not() {
     let service = Service::start().await;

@@ -566,6 +566,23 @@ async fn members_of_an_organization_may_sign_up() {
 }
 
 #[tokio::test]
+async fn t53_a_rate_limit_does_not_count_as_a_missing_membership() {
+    let listed = json!({ "github_organizations": ["acme"] }).to_string();
+    let service = Service::start_with(&[("ALLOWED_SIGNUPS", &listed)]).await;
+    let token = service.github_token_of(GITHUB_APP.0, "member", "read:org");
+    let limit = Fault::secondary_limit(StatusCode::FORBIDDEN, service.time.now() + 3000);
+    let path = When::Path("/user/memberships/orgs/acme");
+    service.github.fault(path, limit);
+
+    let limited = service.exchange(&token).await;
+    service.github.heal();
+
+    assert_eq!(limited.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(limited.header("retry-after"), "60");
+    assert_eq!(service.exchange(&token).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn github_is_not_asked_about_organizations_that_do_not_matter() {
     let service = Service::start().await;
 

@@ -51,7 +51,7 @@ ITEMS = {function: statements_for(requests) for function, requests in PERMISSION
 # The prefixes of all keys, as the code has them, with the table of each.
 KEYS = re.findall(r'const (\w+): &str = "([A-Z]+#?)"', (ROOT / "shared/src/dynamodb/table.rs").read_text())
 SORT_KEYS = {"SESSION"}
-KEYS_TABLE = {"KEY_SET", "PRIVATE_KEY"}
+KEYS_TABLE = {"KEY_SET", "PRIVATE_KEY", "CLIENTS", "PROVIDERS"}
 
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
 sys.path.insert(0, str(ROOT / "tests/cold-start"))
@@ -233,7 +233,9 @@ def each_route_passes_whatever_keys_aws_supplies_in_a_transaction(template):
 VERBS = verbs_of(
     ["BatchGetItem", "BatchWriteItem", "ConditionCheckItem", "DeleteItem", "GetItem", "PutItem", "Query", "Scan", "UpdateItem"]
 )
-PATTERNS = {"USER#*", "IDENTITY#*", "EMAIL#*", "ASSERTION#*", "LIMIT#*", "KEYSET", "KEY#*", "OTHER#*"}
+PATTERNS = {
+    "USER#*", "IDENTITY#*", "EMAIL#*", "ASSERTION#*", "LIMIT#*", "KEYSET", "KEY#*", "CLIENTS", "PROVIDERS", "OTHER#*",
+}
 
 
 @check
@@ -274,7 +276,7 @@ def no_reading_of_a_transaction_reaches_another_functions_work(template):
                     for verb in VERBS:
                         if allows(granted, ARN[table], verb, keys, operation):
                             able.setdefault((table, verb), set()).add(binary)
-                if allows(granted, ARN["KeysTable"], READ, keys, operation) and keys != ["KEYSET"]:
+                if allows(granted, ARN["KeysTable"], READ, keys, operation) and keys[:1] not in (["KEYSET"], ["CLIENTS"], ["PROVIDERS"]):
                     able.setdefault("private keys", set()).add(binary)
     assert able["private keys"] == {"token-exchange", "rotate-keys"}
     assert able["KeysTable", READ] == set(functions(template))
@@ -283,6 +285,23 @@ def no_reading_of_a_transaction_reaches_another_functions_work(template):
     assert able["Table", DELETE] == {"me", "identities", "token-exchange"}
     assert able["Table", QUERY] == {"me", "sessions", "token-exchange"}
     assert not {"dynamodb:Scan", "dynamodb:BatchWriteItem"} & {verb for _, verb in set(able) - {"private keys"}}
+
+
+@check
+def only_the_operator_writes_the_clients_and_the_providers(template):
+    readers = {"CLIENTS": set(), "PROVIDERS": set()}
+    for binary, (_, properties) in functions(template).items():
+        granted = dynamodb_statements(role_of(template, properties)[1])
+        for key, found in readers.items():
+            for operation in (None, "TransactGetItems", TRANSACTION):
+                able = {verb for verb in VERBS if allows(granted, ARN["KeysTable"], verb, [key], operation)}
+                assert able <= {READ}, (binary, key, operation)
+                if able:
+                    found.add(binary)
+    assert readers["CLIENTS"] == {"token-exchange", "revoke", "introspect", "identities"}
+    # Their secrets are those of the environment otherwise.
+    assert readers["PROVIDERS"] == {"token-exchange", "identities"}
+    assert readers["PROVIDERS"] == {f for f, names in ENVIRONMENT.items() if "GITHUB_CLIENT_SECRET" in names}
 
 
 @check
@@ -430,7 +449,7 @@ def a_setting_means_the_same_to_every_function(template):
         "LOG_LEVEL": {"Ref": "LogLevel"},
     }
     exchange = functions(template)["token-exchange"][1]["Environment"]["Variables"]
-    providers = {"GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS", "OIDC_PROVIDERS"}
+    providers = {"GITHUB_API_URL", "GITHUB_CLIENT_ID", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS", "OIDC_PROVIDERS", "PROVIDERS"}
     for variable in providers | {"CLIENTS", "REFRESH_REUSE_WINDOW", "SESSION_ABSOLUTE_TTL", "SESSION_IDLE_TTL"}:
         common[variable] = exchange[variable]
     for binary, (_, properties) in functions(template).items():
@@ -899,6 +918,9 @@ COMBINATIONS = [
     (APP | GOOGLE | {"GitHubClientSecret": "none"}, []),
     (APP | GOOGLE | {"GitHubClientSecret": ""}, []),
     ({"Clients": "[...]"} | GITHUB, []),
+    ({"Clients": "table"} | GITHUB, []),
+    ({"Clients": "table", "Providers": "table"}, []),
+    (APP | {"Providers": "table"}, []),
     (APP | GITHUB | {"LinkByVerifiedEmail": "ask", "LinkEmailProviders": "github"}, []),
     (APP | GITHUB | CERTIFICATE | {"PublishDocuments": "true", "IssuerUrl": "https://auth.example.com"}, []),
     ({}, ["Give ClientSecretSha256", "Give GitHubClientId"]),
@@ -909,6 +931,10 @@ COMBINATIONS = [
     (APP | {"GitHubClientId": "x"}, ["GitHubClientId is given without its secret"]),
     (APP | GITHUB | {"GitHubClientSecret": "none"}, ["GitHubClientId is given without its secret"]),
     (APP | GITHUB | {"GitHubClientSecret": ""}, ["GitHubClientId is given without its secret"]),
+    (APP | GITHUB | {"Providers": "table"}, ["come from one source"]),
+    (APP | GOOGLE | {"Providers": "table"}, ["come from one source"]),
+    (APP | {"OAuthProviders": "[...]", "Providers": "table"}, ["come from one source"]),
+    (APP | GOOGLE | {"Providers": "elsewhere"}, ["Providers is none of AllowedValues"]),
     (APP | GITHUB | {"LinkByVerifiedEmail": "link"}, ["LinkByVerifiedEmail needs LinkEmailProviders"]),
     (APP | GITHUB | {"LinkEmailProviders": "github"}, ["LinkEmailProviders has no effect"]),
     (APP | GITHUB | CERTIFICATE, ["DocumentsCertificateArn is given without its domain"]),
@@ -1346,6 +1372,12 @@ BREAKS = [
         put(statement("DiscoveryRole", 0) + "/Condition", {"ForAnyValue:StringEquals": {ENCLOSING: ["TransactGetItems"]}}),
     ),
     (no_reading_of_a_transaction_reaches_another_functions_work, put(statement("RotateKeysRole", 0) + "/Action", [PUT])),
+    (only_the_operator_writes_the_clients_and_the_providers, put(statement("TokenExchangeRole", 4) + "/Action", [READ, PUT])),
+    (
+        only_the_operator_writes_the_clients_and_the_providers,
+        put(statement("RotateKeysRole", 1) + f"/{LEADING}", ["KEYSET", "KEY#*", "CLIENTS"]),
+    ),
+    (only_the_operator_writes_the_clients_and_the_providers, put(statement("RevokeRole", 2) + f"/{LEADING}", ["KEYSET", "PROVIDERS"])),
     (
         no_reading_of_a_transaction_reaches_another_functions_work,
         put(statement("MeRole", 1) + "/Resource", ARN["KeysTable"]),

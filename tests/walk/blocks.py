@@ -194,6 +194,11 @@ BLOCKS = {
         Walked("import { importPKCS8 }"),
         Walked("{"),
         Walked('curl -s -u "nextjs:$SECRET"'),
+        Walked("export KEYS_TABLE_NAME=$(aws"),
+        Walked("cargo run -p admin -- clients import"),
+        Walked("3 clients imported"),
+        Walked("echo '{\"client_id\":\"shop\""),
+        Walked("cargo run -p admin -- clients secret add"),
     ],
     # test_blocks.py compares these pages with the lists of tests/template, which have each of their blocks.
     "docs/deploy.md": deploy,
@@ -298,6 +303,9 @@ BLOCKS = {
         setting('[{"name": "acme"'),
         Walked("aws secretsmanager create-secret"),
         setting('[{"name": "intranet"'),
+        Walked('[{ "name": "github"'),
+        Walked("cargo run -p admin -- providers import"),
+        Walked("cargo run -p admin -- providers set"),
     ],
     "docs/limits.md": [
         Walked("cargo test --workspace --test limits"),

@@ -172,9 +172,26 @@ console.log(await signed.setJti(crypto.randomUUID()).sign(key));
 """
 
 
+# `cargo run -p admin` compiles for minutes what `cargo run` has compiled with other features. Both run one command.
+OPERATOR = """#!/bin/bash
+case "$1 $2 $3 $4" in
+"run -p admin --") shift 4; exec {cargo} run --quiet -- admin "$@" ;;
+esac
+exec {cargo} "$@"
+"""
+
+
+def install_operator(machine):
+    (machine.folder / "home/cargo").mkdir(exist_ok=True)
+    cargo = (machine.folder / "bin/cargo").rename(machine.folder / "home/cargo/cargo")
+    (machine.folder / "bin/cargo").write_text(OPERATOR.format(cargo=cargo))
+    (machine.folder / "bin/cargo").chmod(0o755)
+
+
 def test_clients_each_kind_of_client_is_accepted_as_the_page_says(machine):
     page = "docs/clients.md"
     machine.install(*RUST, *NODE)
+    install_operator(machine)
 
     secret, digits = machine.run(machine.take(page, "SECRET=").text).split()
     assert re.fullmatch("[0-9a-f]{64}", secret) and re.fullmatch("[0-9a-f]{64}", digits)
@@ -209,6 +226,24 @@ def test_clients_each_kind_of_client_is_accepted_as_the_page_says(machine):
     answer = json.loads(machine.run(machine.take(page, 'curl -s -u "nextjs:$SECRET" "$API/token"').text))
     assert answer["user"]["identities"][0]["provider"] == "app:nextjs"
     assert answer["user"]["identities"][0]["subject"] == "17"
+
+    # The table of the local server. The parts of the page agree: it has the clients of "Add a client".
+    (machine.clone / "clients.json").write_text(json.dumps(clients))
+    imported = machine.run(machine.take(page, "cargo run -p admin -- clients import").text)
+    assert imported == machine.take(page, "3 clients imported").text + "\n"
+    added = machine.run(machine.take(page, "echo '{").text).splitlines()
+    assert added[0] == "shop  added" and re.fullmatch(r"[\w-]{43}  is the secret; it is not shown again", added[1])
+    assert added[-2:] == ["shop  removed", "version 3, in use within a minute"]
+    replaced = machine.run(machine.take(page, "cargo run -p admin -- clients secret add").text)
+    assert "backoffice  has its newer secret only" in replaced
+
+    page = "docs/providers.md"
+    listed = json.loads(machine.take(page, '[{ "name": "github"').text.replace("…", "a"))
+    (machine.clone / "providers.json").write_text(json.dumps(listed))
+    machine.run(machine.take(page, "cargo run -p admin -- providers import").text)
+    (machine.clone / "discord.json").write_text(json.dumps(listed[-1]))
+    printed = machine.run(machine.take(page, "cargo run -p admin -- providers set").text)
+    assert "discord  replaced" in printed and "discord  removed" in printed
 
 
 @pytest.mark.parametrize(
@@ -255,22 +290,10 @@ def test_package_the_commands_make_keys_that_cambio_accepts(machine, heading, me
 
 # --- docs/operate.md, docs/settings.md, docs/troubleshooting.md -------------------------------------------------------
 
-# `cargo run -p admin` compiles for minutes what `cargo run` has compiled with other features. Both run one command.
-OPERATOR = """#!/bin/bash
-case "$1 $2 $3 $4" in
-"run -p admin --") shift 4; exec {cargo} run --quiet -- admin "$@" ;;
-esac
-exec {cargo} "$@"
-"""
-
-
 def test_operate_the_operators_commands_print_what_the_page_shows(machine):
     page = "docs/operate.md"
     machine.install(*RUST)
-    (machine.folder / "home/cargo").mkdir(exist_ok=True)
-    cargo = (machine.folder / "bin/cargo").rename(machine.folder / "home/cargo/cargo")
-    (machine.folder / "bin/cargo").write_text(OPERATOR.format(cargo=cargo))
-    (machine.folder / "bin/cargo").chmod(0o755)
+    install_operator(machine)
     server = machine.serve("cargo run", LOCAL, seconds=BUILD)
     exchange, _ = printed_commands(server)
     # The page's user has signed in with no user agent.
@@ -495,6 +518,8 @@ def test_contributing_and_operate_the_functions_run_in_the_lambda_runtime(machin
     page = "docs/operate.md"
     machine.run(machine.take(page, "export TABLE_NAME").text)
     assert machine.variables["TABLE_NAME"] == LOCAL
+    machine.run(machine.take("docs/clients.md", "export KEYS_TABLE_NAME").text)
+    assert machine.variables["KEYS_TABLE_NAME"] == LOCAL
     rotate = machine.take(page, "ROTATE=").text
 
     def answers(command):

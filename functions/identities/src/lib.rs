@@ -17,6 +17,7 @@ use shared::{
     provider::Providers,
     sessions::{Opening, Sessions},
     start::{Start, StartError},
+    stored::Stored,
     token::TokenVerifier,
     users::{LinkStep, LinkedIdentity, User, Users},
 };
@@ -29,9 +30,9 @@ pub struct IdentitiesOfMe {
     /// The clock that decides whether a sign-in is recent.
     pub clock: Clock,
     /// The providers that each client may use.
-    pub clients: ClientProviders,
+    pub clients: Stored<ClientProviders>,
     /// Verifies the provider's token.
-    pub providers: Providers,
+    pub providers: Stored<Providers>,
     /// The users with their linked accounts.
     pub users: Users,
     /// The sessions, among which a used provider token is recorded.
@@ -47,10 +48,11 @@ impl IdentitiesOfMe {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let start = Start::new(env, clock)?;
+        let (clients, providers) = tokio::try_join!(start.client_providers(), start.providers())?;
         Ok(Self {
             clock: start.clock(),
-            clients: ClientProviders::from_env(env)?,
-            providers: start.providers()?,
+            clients,
+            providers,
             users: start.users()?,
             sessions: start.sessions()?,
             lifetimes: SessionLifetimes::from_env(env)?,
@@ -117,10 +119,11 @@ async fn link(
 impl IdentitiesOfMe {
     async fn link(&self, caller: Caller, subject: Subject) -> Result<User, ApiError> {
         let token = subject.read()?;
-        let voucher = self.clients.voucher(&caller.client_id);
-        let subject = self.providers.resolve(&token, voucher)?;
+        let (clients, providers) = (self.clients.get().await?, self.providers.get().await?);
+        let voucher = clients.voucher(&caller.client_id);
+        let subject = providers.resolve(&token, voucher)?;
         let provider = subject.provider();
-        self.clients.check(&caller.client_id, provider)?;
+        clients.check(&caller.client_id, provider)?;
         let spent = Opening::new(&token.token, &caller.client_id, None, None, self.lifetimes)?;
         // Before the call to the provider, which uses the app's credentials and counts against the app's rate limit.
         let users = &self.users;

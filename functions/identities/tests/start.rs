@@ -34,6 +34,8 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
                 r#"[{"name":"acme","client_id":"1","client_secret":"CANARY","check":{"url":"https://a.example"},"userinfo":{"id":"/id"}}]"#,
             ),
             ("ALLOWED_SIGNUPS", "some"),
+            ("PROVIDERS", "elsewhere"),
+            ("PROVIDERS", "table"),
         ],
     );
 }

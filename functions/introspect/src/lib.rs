@@ -39,14 +39,13 @@ impl Introspect {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let start = Start::new(env, clock)?;
-        let clients = start.clients()?;
         Ok(Self {
             issuer: Issuer::from_env(env)?,
             sessions: start.sessions()?,
             lifetimes: SessionLifetimes::from_env(env)?,
             users: start.users()?,
-            tokens: start.verifier().await?.with_audiences(clients.audiences()),
-            clients,
+            clients: start.clients().await?,
+            tokens: start.verifier().await?,
         })
     }
 }
@@ -122,7 +121,10 @@ impl Introspect {
         token: &str,
         client: &Client<'_>,
     ) -> Result<IntrospectionResponse, ApiError> {
-        let claims = match self.tokens.verify(token).await {
+        let verified = self
+            .tokens
+            .verify_also_for(|audience| client.knows_audience(audience), token);
+        let claims = match verified.await {
             Ok(claims) if may_know(client, &claims.client_id) => claims,
             Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
             Ok(_) | Err(_) => return Ok(INACTIVE),

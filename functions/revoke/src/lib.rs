@@ -35,11 +35,10 @@ impl Revoke {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let start = Start::new(env, clock)?;
-        let clients = start.clients()?;
         Ok(Self {
             sessions: start.sessions()?,
-            tokens: start.verifier().await?.with_audiences(clients.audiences()),
-            clients,
+            clients: start.clients().await?,
+            tokens: start.verifier().await?,
         })
     }
 }
@@ -84,7 +83,10 @@ impl Revoke {
             self.sessions.revoke(&token, client.id()).await?;
             return Ok(());
         }
-        let claims = match self.tokens.verify(token).await {
+        let verified = self
+            .tokens
+            .verify_also_for(|audience| client.knows_audience(audience), token);
+        let claims = match verified.await {
             Ok(claims) => claims,
             Err(TokenError::KeysUnavailable(error)) => return Err(error.into()),
             Err(_) => return Ok(()),

@@ -17,6 +17,7 @@ use shared::{
     provider::{Providers, SubjectToken},
     sessions::{Opening, RefreshError, RefreshToken, Sessions},
     start::{Start, StartError},
+    stored::Stored,
     token::{Grant, IssuedToken, TokenIssuer},
     users::{SignIn, User, Users},
 };
@@ -31,7 +32,7 @@ pub struct TokenExchange {
     /// The issuer and the audience of access tokens.
     pub issuer: Issuer,
     /// Verifies the provider's token.
-    pub providers: Providers,
+    pub providers: Stored<Providers>,
     /// The users.
     pub users: Users,
     /// The rule for new users (`ALLOWED_SIGNUPS`).
@@ -53,10 +54,11 @@ impl TokenExchange {
         let start = Start::new(env, clock.clone())?;
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
+        let (clients, providers) = tokio::try_join!(start.clients(), start.providers())?;
         Ok(Self {
-            clients: start.clients()?,
+            clients,
             limits: start.limits()?,
-            providers: start.providers()?,
+            providers,
             users: start.users()?,
             sign_ups: SignUps::from_env(env)?,
             sessions: start.sessions()?,
@@ -156,7 +158,8 @@ impl TokenExchange {
         let scope = client.grant_scope(exchange.scope.as_deref())?;
         client.audience(exchange.audience.as_deref(), &self.issuer.audience)?;
         let voucher = client.voucher();
-        let subject = self.providers.resolve(&exchange.subject, voucher)?;
+        let providers = self.providers.get().await?;
+        let subject = providers.resolve(&exchange.subject, voucher)?;
         let provider = subject.provider();
         client.check_provider(provider)?;
         let opening = Opening::new(

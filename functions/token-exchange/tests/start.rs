@@ -31,6 +31,8 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
                 "CLIENTS",
                 r#"[{"client_id":"a","secret_sha256":["9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"],"vouches":{"keys":[{"kty":"oct","kid":"a","k":"CANARY"}]}}]"#,
             ),
+            ("PROVIDERS", "elsewhere"),
+            ("PROVIDERS", "table"),
             ("GITHUB_API_URL", "http://169.254.169.254"),
             ("GITHUB_CLIENT_ID", "../admin"),
         ],

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     assertion::{self, AssertionError, Assertions},
-    registered::{self, GrantType, Registered},
+    registered::{self, GrantType, Registered, Registrations},
 };
 use crate::{
     config::{ConfigError, Environment},
@@ -21,6 +21,7 @@ use crate::{
     provider::Voucher,
     scope::Scope,
     sessions::Terms,
+    stored::Stored,
 };
 
 /// The authentication methods, as the metadata names them (RFC 8414 §2).
@@ -44,13 +45,13 @@ const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-be
 /// The registered clients.
 #[derive(Clone, Debug)]
 pub struct Clients {
-    all: Arc<[Registered]>,
+    stored: Stored<Registrations>,
     assertions: Assertions,
 }
 
 /// The providers of each registered client, for routes that read the client from an access token.
-#[derive(Clone, Debug)]
-pub struct ClientProviders(Arc<[Registered]>);
+#[derive(Debug)]
+pub struct ClientProviders(Registrations);
 
 impl ClientProviders {
     /// Reads `CLIENTS`.
@@ -58,7 +59,7 @@ impl ClientProviders {
     /// # Errors
     /// The variable is missing or wrong.
     pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
-        Ok(Self(registered::clients(env)?.into()))
+        Ok(Self(registered::clients(env)?))
     }
 
     /// Checks that the client is still registered and may use `provider`.
@@ -78,14 +79,17 @@ impl ClientProviders {
     }
 
     fn find(&self, client_id: &str) -> Option<&Registered> {
-        self.0.iter().find(|client| client.client_id == client_id)
+        let found = self.0.iter().find(|client| client.client_id == client_id);
+        found.map(Arc::as_ref)
     }
 }
 
 /// An authenticated client, which only [`Clients::authenticate`] can make.
 #[derive(Debug)]
 pub struct Client<'a> {
-    settings: &'a Registered,
+    settings: Arc<Registered>,
+    /// All clients of the moment of the authentication.
+    all: Arc<Registrations>,
     /// The assertion by which the client authenticated, if it used no secret.
     used: Option<(&'a Assertions, Use)>,
 }
@@ -93,7 +97,10 @@ pub struct Client<'a> {
 /// The unverified credentials of a request.
 enum Presented {
     Secret(Credentials),
-    Assertion(SecretString),
+    Assertion {
+        assertion: SecretString,
+        posted_id: Option<String>,
+    },
 }
 
 /// A client id and a secret.
@@ -109,9 +116,14 @@ impl Clients {
     /// The variable is missing or wrong.
     pub fn from_env(env: &Environment, assertions: Assertions) -> Result<Self, ConfigError> {
         Ok(Self {
-            all: registered::clients(env)?.into(),
+            stored: registered::clients(env)?.into(),
             assertions,
         })
+    }
+
+    /// Makes the clients of `stored`.
+    pub(crate) fn new(stored: Stored<Registrations>, assertions: Assertions) -> Self {
+        Self { stored, assertions }
     }
 
     /// Authenticates the client that sent `form`, by `client_secret_basic`, `client_secret_post` or
@@ -123,85 +135,102 @@ impl Clients {
     /// [`ApiError::InvalidClient`] or [`ApiError::ClientAssertion`]; [`ApiError::InvalidRequest`] for two methods at
     /// once; or the table of used assertions cannot be used.
     pub async fn authenticate(&self, form: &mut Form) -> Result<Client<'_>, ApiError> {
-        match Presented::by(form)? {
-            Presented::Secret(credentials) => self.by_secret(&credentials),
-            Presented::Assertion(assertion) => {
-                let posted_id = form.take_plain("client_id");
-                self.by_assertion(assertion.expose_secret(), posted_id)
-                    .await
-            }
+        let presented = Presented::by(form)?;
+        let all = self.stored.get().await?;
+        let error = match self.prove(&presented, &all).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        // The client or its secret may be new. Whatever is missing, the same work is done.
+        if error.is_of_the_registration()
+            && let Some(newer) = self.stored.newer_than(&all).await?
+        {
+            return self.prove(&presented, &newer).await;
         }
+        Err(error)
     }
 
-    /// Returns all audiences of the clients besides `TOKEN_AUDIENCE`.
-    pub fn audiences(&self) -> impl Iterator<Item = &str> {
-        let all = self.all.iter().flat_map(|client| &client.audiences);
-        all.map(String::as_str)
-    }
-
-    fn find(&self, client_id: &str) -> Option<&Registered> {
-        self.all.iter().find(|client| client.client_id == client_id)
-    }
-
-    fn by_secret(&self, presented: &Credentials) -> Result<Client<'_>, ApiError> {
-        let hash = digest(&SHA256, presented.secret.expose_secret().as_bytes());
-        let client = self.find(&presented.client_id);
-        const NOBODYS: &[[u8; 32]] = &[[0; 32]];
-        let accepted = client.map_or(NOBODYS, |client| &client.secret_sha256);
-        // Compares all accepted secrets, each in constant time, without stopping early.
-        let matches = accepted.iter().fold(false, |found, secret| {
-            verify_slices_are_equal(secret, hash.as_ref()).is_ok() | found
-        });
-        let accepted = client.filter(|_| matches).map(|settings| Client {
-            settings,
-            used: None,
-        });
-        accepted.ok_or_else(|| {
-            ApiError::InvalidClient(match client {
-                None => self.unknown_client(),
-                Some(client) if client.secret_sha256.is_empty() => {
-                    ClientError::NoSecret(client.client_id.clone())
-                }
-                Some(client) => ClientError::WrongSecret(client.client_id.clone()),
-            })
+    async fn prove(
+        &self,
+        presented: &Presented,
+        all: &Arc<Registrations>,
+    ) -> Result<Client<'_>, ApiError> {
+        let (settings, used) = match presented {
+            Presented::Secret(credentials) => (by_secret(credentials, all)?, None),
+            Presented::Assertion {
+                assertion,
+                posted_id,
+            } => {
+                let assertion = assertion.expose_secret();
+                let (settings, used) = self
+                    .by_assertion(assertion, posted_id.as_deref(), all)
+                    .await?;
+                (settings, Some((&self.assertions, used)))
+            }
+        };
+        Ok(Client {
+            settings: settings.clone(),
+            all: all.clone(),
+            used,
         })
     }
 
-    /// Returns the reason for the log, with the first ids that are registered. The id of the request is not shown,
-    /// because it may be a misplaced secret.
-    fn unknown_client(&self) -> ClientError {
-        let ids = self.all.iter().take(MAX_LISTED);
-        let ids: Vec<&str> = ids.map(|client| &*client.client_id).collect();
-        let more = if self.all.len() > MAX_LISTED {
-            ", …"
-        } else {
-            ""
-        };
-        ClientError::UnknownClient(ids.join(", ") + more)
-    }
-
-    async fn by_assertion(
+    async fn by_assertion<'c>(
         &self,
         assertion: &str,
-        posted_id: Option<String>,
-    ) -> Result<Client<'_>, ApiError> {
+        posted_id: Option<&str>,
+        all: &'c Registrations,
+    ) -> Result<(&'c Arc<Registered>, Use), ApiError> {
         let claimed = assertion::inspect(assertion)?;
         // `client_id` is optional, and names the same client if present (RFC 7521 §4.2).
-        let client = self.find(&claimed.client_id);
+        let client = find(all, &claimed.client_id);
         let settings = client
             .filter(|_| posted_id.is_none_or(|id| id == claimed.client_id))
             .ok_or_else(|| {
                 AssertionError::NoKey(match client {
-                    None => self.unknown_client(),
+                    None => unknown_client(all),
                     Some(_) => ClientError::OtherClientId,
                 })
             })?;
         let used = self.assertions.prove(&claimed, settings).await?;
-        Ok(Client {
-            settings,
-            used: Some((&self.assertions, used)),
-        })
+        Ok((settings, used))
     }
+}
+
+fn find<'c>(all: &'c Registrations, client_id: &str) -> Option<&'c Arc<Registered>> {
+    all.iter().find(|client| client.client_id == client_id)
+}
+
+fn by_secret<'c>(
+    presented: &Credentials,
+    all: &'c Registrations,
+) -> Result<&'c Arc<Registered>, ApiError> {
+    let hash = digest(&SHA256, presented.secret.expose_secret().as_bytes());
+    let client = find(all, &presented.client_id);
+    const NOBODYS: &[[u8; 32]] = &[[0; 32]];
+    let accepted = client.map_or(NOBODYS, |client| &client.secret_sha256);
+    // Compares all accepted secrets, each in constant time, without stopping early.
+    let matches = accepted.iter().fold(false, |found, secret| {
+        verify_slices_are_equal(secret, hash.as_ref()).is_ok() | found
+    });
+    client.filter(|_| matches).ok_or_else(|| {
+        ApiError::InvalidClient(match client {
+            None => unknown_client(all),
+            Some(client) if client.secret_sha256.is_empty() => {
+                ClientError::NoSecret(client.client_id.clone())
+            }
+            Some(client) => ClientError::WrongSecret(client.client_id.clone()),
+        })
+    })
+}
+
+/// Returns the reason for the log, with the first ids that are registered. The id of the request is not shown, because
+/// it may be a misplaced secret.
+fn unknown_client(all: &Registrations) -> ClientError {
+    let ids = all.iter().take(MAX_LISTED);
+    let ids: Vec<&str> = ids.map(|client| &*client.client_id).collect();
+    let more = if all.len() > MAX_LISTED { ", …" } else { "" };
+    ClientError::UnknownClient(ids.join(", ") + more)
 }
 
 impl Client<'_> {
@@ -235,6 +264,12 @@ impl Client<'_> {
     /// Returns the settings by which the client vouches for its own users, if it does.
     pub fn voucher(&self) -> Option<&Voucher> {
         self.settings.voucher.as_ref()
+    }
+
+    /// Returns whether `audience` is one of any client's, besides `TOKEN_AUDIENCE`.
+    pub fn knows_audience(&self, audience: &str) -> bool {
+        let mut audiences = self.all.iter().flat_map(|client| &client.audiences);
+        audiences.any(|known| known == audience)
     }
 
     /// Returns whether the client may introspect tokens of other clients (RFC 7662 §4).
@@ -364,7 +399,10 @@ impl Presented {
                     let detail = format!("client_assertion_type must be {ASSERTION_TYPE}");
                     return Err(ApiError::InvalidRequest(detail));
                 }
-                Ok(Self::Assertion(assertion))
+                Ok(Self::Assertion {
+                    assertion,
+                    posted_id: form.take_plain("client_id"),
+                })
             }
             (None, None, None) => Err(ApiError::InvalidClient(ClientError::NoCredentials)),
             _ => Err(ApiError::InvalidRequest(
@@ -483,8 +521,9 @@ mod tests {
         let listed = |count: usize| {
             let one = |nth| serde_json::json!({ "client_id": format!("c{nth}"), "secret_sha256": ["0".repeat(64)] });
             let all = (0..count).map(one).collect();
-            let unknown = with_clients(serde_json::Value::Array(all)).unknown_client();
-            unknown.to_string()
+            let clients = with_clients(serde_json::Value::Array(all));
+            let present = futures_util::FutureExt::now_or_never(clients.stored.get());
+            unknown_client(&present.unwrap().unwrap()).to_string()
         };
         let all = listed(MAX_LISTED - 2);
         assert!(all.ends_with("c6, c7"), "{all}");

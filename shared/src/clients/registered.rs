@@ -20,7 +20,7 @@ use crate::{
 /// A registered confidential client (RFC 6749 §2.1).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Registered {
+pub(crate) struct Registered {
     /// The public id of the client.
     pub(super) client_id: String,
     /// SHA-256 of each accepted secret: one, or two during a replacement.
@@ -51,6 +51,9 @@ pub(super) struct Registered {
     #[serde(default)]
     pub(super) grants: Option<Vec<String>>,
 }
+
+/// All registered clients.
+pub(crate) type Registrations = Vec<Arc<Registered>>;
 
 /// `vouches` of a client, unchecked.
 #[derive(Clone, Debug, Deserialize)]
@@ -136,7 +139,7 @@ const EXPECTED: &str = r#"JSON like [{"client_id":"nextjs","secret_sha256":["<64
 ///
 /// # Errors
 /// The value is missing or not valid, or a client occurs twice. The error does not show the value.
-pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError> {
+pub(crate) fn clients(env: &Environment) -> Result<Registrations, ConfigError> {
     let refused = |problem: String| ConfigError::secret("CLIENTS", problem, EXPECTED);
     let value = env.required("CLIENTS", EXPECTED)?;
     let mut clients: Vec<Registered> = json::parse(&value).map_err(refused)?;
@@ -164,7 +167,7 @@ pub(super) fn clients(env: &Environment) -> Result<Vec<Registered>, ConfigError>
             .voucher()
             .map_err(|problem| refused(format!("[{index}] {problem}")))?;
     }
-    Ok(clients)
+    Ok(clients.into_iter().map(Arc::new).collect())
 }
 
 impl Registered {
@@ -266,7 +269,7 @@ mod tests {
 
     const A_HASH: &str = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
 
-    fn clients_of(json: &str) -> Result<Vec<Registered>, ConfigError> {
+    fn clients_of(json: &str) -> Result<Registrations, ConfigError> {
         clients(&Environment::of([("CLIENTS", json)]))
     }
 

@@ -5,7 +5,10 @@
 use std::{collections::HashMap, fmt::Display};
 
 use super::{Item, string};
-use crate::ids::{SessionId, UserId};
+use crate::{
+    config::Group,
+    ids::{SessionId, UserId},
+};
 
 /// The partition of a user and of their sessions, and in front of `#`, the sort key of the user's own item.
 pub(crate) const USER: &str = "USER#";
@@ -20,6 +23,10 @@ const LIMIT: &str = "LIMIT#";
 const KEY_SET: &str = "KEYSET";
 /// A private key, in the keys table.
 const PRIVATE_KEY: &str = "KEY#";
+/// The registered clients, in the keys table.
+const CLIENTS: &str = "CLIENTS";
+/// The providers, in the keys table.
+const PROVIDERS: &str = "PROVIDERS";
 
 /// The key of a user.
 pub(crate) fn user_key(id: UserId) -> Item {
@@ -59,6 +66,15 @@ pub(crate) fn key_set_key() -> Item {
 /// The key of a private key.
 pub(crate) fn private_key_key(kid: &str) -> Item {
     [("pk".to_owned(), string(format!("{PRIVATE_KEY}{kid}")))].into()
+}
+
+/// The key of the settings of a group.
+pub(crate) fn settings_key(group: Group) -> Item {
+    let key = match group {
+        Group::Clients => CLIENTS,
+        Group::Providers => PROVIDERS,
+    };
+    [("pk".to_owned(), string(key))].into()
 }
 
 /// The sort key of the only item in a partition with this prefix; for [`USER`], that of the user's own item.

@@ -16,6 +16,7 @@ use crate::{
     keys::KeysError,
     provider::ProviderError,
     sessions::RefreshError,
+    stored::StoredError,
     token::TokenError,
     users::{ChangeError, Conflict, LinkError, SignInError},
 };
@@ -152,6 +153,9 @@ pub enum ApiError {
     /// The signing keys cannot be read.
     #[error("temporarily unavailable; try again")]
     KeysUnavailable(#[source] KeysError),
+    /// The settings in the keys table cannot be read.
+    #[error("temporarily unavailable; try again")]
+    SettingsUnavailable(#[source] StoredError),
     /// A bug.
     #[error("internal error: the log of Cambio has the cause")]
     Internal(#[source] TokenError),
@@ -251,13 +255,33 @@ impl ApiError {
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
             | Self::Overdue
-            | Self::KeysUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::KeysUnavailable(_)
+            | Self::SettingsUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// Returns whether the request had no outcome, so that the client can send it again unchanged.
     pub(crate) fn may_be_repeated(&self) -> bool {
         self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    /// Returns whether a client that was registered, or got its secret, a moment ago is refused in this way.
+    pub(crate) fn is_of_the_registration(&self) -> bool {
+        let cause = match self {
+            Self::InvalidClient(cause) => Some(cause),
+            Self::ClientAssertion { cause, .. } => cause.as_ref(),
+            _ => None,
+        };
+        matches!(
+            cause,
+            Some(
+                ClientError::UnknownClient(_)
+                    | ClientError::WrongSecret(_)
+                    | ClientError::NoSecret(_)
+                    | ClientError::NoKey(_)
+                    | ClientError::WrongSignature(_)
+            )
+        )
     }
 
     /// Returns the stable code of the error, which is the standards' code where one exists.
@@ -294,7 +318,8 @@ impl ApiError {
             Self::ProviderUnavailable { .. }
             | Self::StoreUnavailable(_)
             | Self::Overdue
-            | Self::KeysUnavailable(_) => "temporarily_unavailable",
+            | Self::KeysUnavailable(_)
+            | Self::SettingsUnavailable(_) => "temporarily_unavailable",
             Self::Internal(_) => "server_error",
         }
     }
@@ -326,9 +351,10 @@ impl ApiError {
             Self::ProviderUnavailable { retry_after, .. }
             | Self::TooManyAttempts { retry_after }
             | Self::TooManyRequests { retry_after, .. } => Some(*retry_after),
-            Self::StoreUnavailable(_) | Self::Overdue | Self::KeysUnavailable(_) => {
-                Some(RETRY_AFTER)
-            }
+            Self::StoreUnavailable(_)
+            | Self::Overdue
+            | Self::KeysUnavailable(_)
+            | Self::SettingsUnavailable(_) => Some(RETRY_AFTER),
             _ => None,
         }
     }
@@ -467,6 +493,12 @@ impl From<StoreError> for ApiError {
 impl From<KeysError> for ApiError {
     fn from(error: KeysError) -> Self {
         Self::KeysUnavailable(error)
+    }
+}
+
+impl From<StoredError> for ApiError {
+    fn from(error: StoredError) -> Self {
+        Self::SettingsUnavailable(error)
     }
 }
 

@@ -295,15 +295,8 @@ impl Outbound {
         })?;
         pool.has_answered.store(true, Ordering::Relaxed);
         let (status, now) = (response.status(), self.clock.now());
-        if is_rate_limited(&response) {
-            return Err(Failure {
-                again: false,
-                error: ProviderError::RateLimited {
-                    status: status.as_u16(),
-                    retry_after: rate_limit::wait(response.headers(), now)
-                        .unwrap_or(rate_limit::USUAL_WAIT),
-                },
-            });
+        if let Some(wait) = rate_limit::of(status, response.headers(), now) {
+            return Err(Failure::limited(status, wait));
         }
         if status.is_server_error() || status.is_redirection() {
             let mut failure = Failure::outage(format!("answered {status}"));
@@ -318,6 +311,9 @@ impl Outbound {
         }
         let (is_json, max_age) = (is_json(&response), max_age(&response));
         let body = read_bounded(response).await?;
+        if status == StatusCode::FORBIDDEN && rate_limit::is_named_in(&body) {
+            return Err(Failure::limited(status, rate_limit::USUAL_WAIT));
+        }
         Ok(ProviderResponse {
             status,
             body,
@@ -351,6 +347,16 @@ impl Failure {
         Self {
             again: false,
             error: ProviderError::unavailable(cause),
+        }
+    }
+
+    fn limited(status: StatusCode, retry_after: Duration) -> Self {
+        Self {
+            again: false,
+            error: ProviderError::RateLimited {
+                status: status.as_u16(),
+                retry_after,
+            },
         }
     }
 
@@ -405,20 +411,6 @@ async fn read_bounded(mut response: Response) -> Result<Vec<u8>, Failure> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// Returns whether the answer is a rate limit: 429, or at GitHub 403 with one of these headers
-/// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
-fn is_rate_limited(response: &Response) -> bool {
-    let headers = response.headers();
-    let exhausted = headers
-        .get("x-ratelimit-remaining")
-        .is_some_and(|remaining| remaining == "0");
-    match response.status() {
-        StatusCode::TOO_MANY_REQUESTS => true,
-        StatusCode::FORBIDDEN => exhausted || headers.contains_key(header::RETRY_AFTER),
-        _ => false,
-    }
 }
 
 fn is_json(response: &Response) -> bool {

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use serde_json::Value;
 
 use crate::clock::Timestamp;
 
@@ -34,13 +38,47 @@ impl NotBefore {
     }
 }
 
+/// Returns the wait of an answer that is a rate limit: 429, or at GitHub 403 with one of these headers
+/// (<https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api>).
+pub(super) fn of(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let is_limit = match status {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::FORBIDDEN => {
+            remaining(headers) == Some("0") || headers.contains_key(RETRY_AFTER)
+        }
+        _ => false,
+    };
+    is_limit.then(|| wait(headers, now).unwrap_or(USUAL_WAIT))
+}
+
+/// Returns whether the body of a 403 says that it is a rate limit. GitHub names a secondary limit in the text, and not
+/// always in a header.
+pub(super) fn is_named_in(body: &[u8]) -> bool {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    problem["message"].as_str().is_some_and(|message| {
+        let message = message.to_ascii_lowercase();
+        message.contains("rate limit") || message.contains("abuse detection")
+    })
+}
+
 /// Returns the wait that the headers ask for: `Retry-After`, or `x-ratelimit-reset`, which is a time in seconds since
 /// the Unix epoch.
-pub(super) fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+///
+/// While requests remain, the reset is that of another limit: an answer of a secondary limit has the headers of the
+/// primary one.
+fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     retry_after(headers, now).or_else(|| {
+        remaining(headers)
+            .is_none_or(|remaining| remaining == "0")
+            .then_some(())?;
         let reset = headers.get("x-ratelimit-reset")?.to_str().ok()?;
         until(reset.trim().parse().ok()?, now)
     })
+}
+
+/// Returns the number of requests that remain in the present hour.
+fn remaining(headers: &HeaderMap) -> Option<&str> {
+    headers.get("x-ratelimit-remaining")?.to_str().ok()
 }
 
 /// Returns the bounded wait of `Retry-After`, a number of seconds or a date (RFC 9110 §10.2.3).
@@ -101,6 +139,68 @@ mod tests {
             ("x-ratelimit-reset", "9999999999", Some(3600)),
         ] {
             assert_eq!(asked(name, value), seconds, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn t53_the_reset_counts_only_where_no_request_remains() {
+        let limited = |status: u16, remaining: &str, retry_after: Option<&str>| {
+            let mut headers = HeaderMap::from_iter([
+                (
+                    "x-ratelimit-remaining".parse().unwrap(),
+                    remaining.parse().unwrap(),
+                ),
+                (
+                    "x-ratelimit-reset".parse().unwrap(),
+                    "784111777".parse().unwrap(),
+                ),
+            ]);
+            if let Some(value) = retry_after {
+                headers.insert(RETRY_AFTER, value.parse().unwrap());
+            }
+            let status = StatusCode::from_u16(status).unwrap();
+            of(status, &headers, THEN - 1800).map(|wait| wait.as_secs())
+        };
+        for (status, remaining, retry_after, seconds) in [
+            (403, "0", None, Some(1800)),
+            (429, "0", None, Some(1800)),
+            (429, "4321", None, Some(60)),
+            (429, "-1", None, Some(60)),
+            (429, "nonsense", None, Some(60)),
+            (403, "4321", Some("7"), Some(7)),
+            (403, "0", Some("7"), Some(7)),
+            (403, "0", Some("nonsense"), Some(1800)),
+            (403, "4321", Some("nonsense"), Some(60)),
+            (403, "4321", None, None),
+            (200, "0", None, None),
+            (401, "0", Some("7"), None),
+        ] {
+            let found = limited(status, remaining, retry_after);
+            assert_eq!(found, seconds, "{status}, {remaining}, {retry_after:?}");
+        }
+    }
+
+    #[test]
+    fn t53_a_text_that_names_a_rate_limit_is_one() {
+        for message in [
+            "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.",
+            "API rate limit exceeded for user ID 1.",
+            "You have triggered an abuse detection mechanism. Please wait a few minutes before you try again.",
+        ] {
+            let body = serde_json::json!({ "message": message, "documentation_url": "https://docs.github.com/rest" });
+            assert!(is_named_in(body.to_string().as_bytes()), "{message}");
+        }
+        for body in [
+            "",
+            "{}",
+            "rate limit",
+            r#""rate limit""#,
+            r#"["rate limit"]"#,
+            r#"{"message":["rate limit"]}"#,
+            r#"{"message":"Resource not accessible by integration","name":"rate limit"}"#,
+            r#"{"message":"Bad credentials"}"#,
+        ] {
+            assert!(!is_named_in(body.as_bytes()), "{body}");
         }
     }
 

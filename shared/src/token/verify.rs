@@ -34,18 +34,23 @@ impl TokenVerifier {
         }
     }
 
-    /// Adds accepted audiences, for functions that handle tokens of other APIs.
-    pub fn with_audiences<'a>(mut self, audiences: impl Iterator<Item = &'a str>) -> Self {
-        let more = audiences.map(str::to_owned);
-        self.audiences = self.audiences.iter().cloned().chain(more).collect();
-        self
-    }
-
     /// Verifies `token` and returns its claims.
     ///
     /// # Errors
     /// The token is not valid, or the keys cannot be read ([`TokenError::KeysUnavailable`]).
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        self.verify_also_for(|_| false, token).await
+    }
+
+    /// Verifies `token` of an audience that `is_accepted` as well, for functions that handle tokens of other APIs.
+    ///
+    /// # Errors
+    /// Those of [`Self::verify`].
+    pub async fn verify_also_for(
+        &self,
+        is_accepted: impl Fn(&str) -> bool,
+        token: &str,
+    ) -> Result<Claims, TokenError> {
         let token = jws::inspect::<Header>(token)?;
         let header = &token.header;
         if !header.typ.as_deref().is_some_and(is_access_token_type) {
@@ -60,7 +65,7 @@ impl TokenVerifier {
             Refused::Signature => TokenError::Forged("signature"),
             Refused::Claims => TokenError::Forged("claims"),
         })?;
-        if !self.audiences.contains(&claims.aud) {
+        if !self.audiences.contains(&claims.aud) && !is_accepted(&claims.aud) {
             return Err(TokenError::Foreign("aud"));
         }
         check(&claims, &self.issuer_url, self.clock.now())?;

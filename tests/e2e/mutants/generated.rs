@@ -1,5 +1,7 @@
 //! The generated mutants.
 
+use std::sync::Arc;
+
 use axum::extract::FromRequest;
 use proptest::test_runner::{Config, RngSeed};
 use shared::{
@@ -106,7 +108,7 @@ fn mutated(good: &str, others: &[String], dice: &mut Dice) -> String {
 /// The verifiers of all kinds of tokens, in this process.
 struct Verifiers {
     tokens: TokenVerifier,
-    providers: Providers,
+    providers: Arc<Providers>,
     clients: Clients,
     voucher: Voucher,
 }
@@ -118,8 +120,8 @@ impl Verifiers {
         let apps = shared::clients::ClientProviders::from_env(&env).unwrap();
         Self {
             tokens: start.verifier().await.unwrap(),
-            providers: start.providers().unwrap(),
-            clients: start.clients().unwrap(),
+            providers: start.providers().await.unwrap().get().await.unwrap(),
+            clients: start.clients().await.unwrap(),
             voucher: apps.voucher(CLIENT.0).unwrap().clone(),
         }
     }

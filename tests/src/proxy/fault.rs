@@ -247,6 +247,16 @@ impl Fault {
         limited(StatusCode::TOO_MANY_REQUESTS, message, retry_after)
     }
 
+    /// A secondary rate limit that only the text names, with the headers of the primary limit, which ends at `reset`.
+    pub fn secondary_limit(status: StatusCode, reset: u64) -> Self {
+        let message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.";
+        Reply::new(status, json!({ "message": message }).to_string())
+            .with_header("content-type", "application/json; charset=utf-8")
+            .with_header("x-ratelimit-remaining", "4321")
+            .with_header("x-ratelimit-reset", &reset.to_string())
+            .into()
+    }
+
     /// An HTML page with status 200.
     pub fn html() -> Self {
         Reply::new(StatusCode::OK, "<!doctype html><title>Unicorn!</title>")

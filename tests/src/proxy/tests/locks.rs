@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 
 use super::dynamodb::Table;
-use crate::simulate_time;
+use crate::timers::{Turning, follow_work};
 
 /// The time for which a transaction holds its items, much longer than everything that happens meanwhile.
 const HOLD: Duration = Duration::from_secs(60);
@@ -20,13 +20,14 @@ fn put(key: &str) -> Value {
 struct Scene {
     table: Arc<Table>,
     running: tokio::task::JoinHandle<(u16, Value)>,
+    _turning: Turning,
 }
 
 impl Scene {
     async fn start() -> Self {
         let table = Arc::new(Table::start().await);
         table.proxy.lock_transactions(HOLD);
-        simulate_time();
+        let _turning = follow_work();
         let caller = table.clone();
         let running =
             tokio::spawn(
@@ -34,7 +35,11 @@ impl Scene {
             );
         // The time moves on once the transaction waits.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        Self { table, running }
+        Self {
+            table,
+            running,
+            _turning,
+        }
     }
 
     fn transaction() -> Value {
@@ -131,7 +136,11 @@ async fn the_same_transaction_sent_again_is_one_in_progress() {
 
 #[tokio::test]
 async fn a_transaction_that_is_done_holds_nothing() {
-    let Scene { table, running } = Scene::start().await;
+    let Scene {
+        table,
+        running,
+        _turning,
+    } = Scene::start().await;
 
     assert_eq!(running.await.unwrap().0, 200);
 
