@@ -279,7 +279,7 @@ def deploys(**wanted):
         assert set(sent) == set(wanted), sent
         for name, value in wanted.items():
             assert re.fullmatch(HASH, sent[name]) if value == HASH else sent[name] == value, name
-        assert [c["Capabilities.member.1"] for c in walk.aws.calls if "ChangeSetType" in c][-1] == "CAPABILITY_IAM"
+        assert [c for c in walk.aws.calls if "ChangeSetType" in c][-1]["Capabilities.member.1"] == "CAPABILITY_IAM"
         assert walk.aws.calls[-1]["StackName"] == "cambio"
 
     return check

@@ -77,8 +77,7 @@ enum Step {
 
 impl Share {
     fn step(&mut self, limit: NonZeroU64) -> Step {
-        if self.left > 0 {
-            self.left -= 1;
+        if self.use_one() {
             return Step::Admit;
         }
         if self.is_last {
@@ -89,10 +88,18 @@ impl Share {
         Step::Ask(self.last)
     }
 
-    /// Records the outcome of [`Step::Ask`]. One of the granted requests is the one that asked.
-    fn got(&mut self, asked: u64, granted: u64) {
+    /// Records the outcome of [`Step::Ask`], and returns whether the request that asked is admitted: by this share, or by
+    /// the rest of one that a parallel request got.
+    fn got(&mut self, asked: u64, granted: u64) -> bool {
         self.is_last |= granted < asked;
-        self.left += granted.saturating_sub(1);
+        self.left += granted;
+        self.use_one()
+    }
+
+    fn use_one(&mut self) -> bool {
+        let has_one = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        has_one
     }
 }
 
@@ -160,11 +167,12 @@ impl Limits {
             Step::Ask(asked) => {
                 let granted = self.take(client.id(), now, asked, limit).await;
                 let mut minute = self.minute();
-                // A share of the minute before is worth nothing in this one.
                 if minute.number == now / MINUTE {
-                    minute.share(client.id()).got(asked, granted);
+                    minute.share(client.id()).got(asked, granted)
+                } else {
+                    // What is left of a share is worth nothing after its minute.
+                    granted > 0
                 }
-                granted > 0
             }
         };
         if is_admitted {
@@ -259,8 +267,7 @@ mod tests {
                         let granted = limit.get().saturating_sub(sum).min(asked);
                         sum += asked;
                         writes += 1;
-                        share.got(asked, granted);
-                        u64::from(granted > 0)
+                        u64::from(share.got(asked, granted))
                     }
                 };
             }
@@ -287,12 +294,25 @@ mod tests {
             if let Step::Ask(asked) = share.step(LIMIT) {
                 assert!(asked <= used + 1, "{asked} after {used}");
                 asks.push(asked);
-                share.got(asked, asked);
+                assert!(share.got(asked, asked));
             }
             used += 1;
         }
         assert_eq!(asks, [1, 2, 4, 8, 16, 32, 62, 62, 62]);
         assert_eq!(all_admitted(LIMIT, 1).1, 22);
+    }
+
+    #[test]
+    fn t162_of_parallel_requests_that_ask_one_may_use_the_share_of_another() {
+        let mut share = Share::default();
+        let asked: Vec<Step> = (0..4).map(|_| share.step(LIMIT)).collect();
+        assert_eq!(asked, [1, 2, 4, 8].map(Step::Ask));
+
+        assert!(share.got(1, 1));
+        assert!(share.got(2, 2));
+        assert!(share.got(4, 0), "by the second request of the share before");
+        assert!(!share.got(8, 0));
+        assert_eq!(share.step(LIMIT), Step::Refuse);
     }
 
     #[test]
