@@ -425,7 +425,11 @@ async fn t172_each_query_parameter_arrives_as_it_was_sent() {
         };
         let answer = ask(&service.router, front, &request).await;
         assert_eq!(answer.status, 400, "{front:?}");
-        assert!(answer.body.contains("query"), "{front:?}: {}", answer.body);
+        assert!(
+            answer.body.contains("parameters"),
+            "{front:?}: {}",
+            answer.body
+        );
     }
 }
 

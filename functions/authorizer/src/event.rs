@@ -116,7 +116,7 @@ pub(crate) struct MethodArn {
 }
 
 impl MethodArn {
-    /// Reads an ARN; `None` if it is not one of a method. The API and the stage are names and no patterns, so that a
+    /// Reads an ARN; `None` if it is not one of a method. Up to the stage, it has names and no patterns, so that a
     /// policy never reaches another API or stage.
     fn parse(arn: String) -> Option<Self> {
         let parts: Vec<_> = arn.splitn(6, ':').collect();
@@ -124,12 +124,11 @@ impl MethodArn {
             return None;
         };
         let (api, rest) = method.split_once('/')?;
-        let (stage, _) = rest.split_once('/')?;
-        let is_name = |name: &str| !name.is_empty() && !name.contains(['*', '?']);
-        if !is_name(api) || !is_name(stage) {
+        let (name, _) = rest.split_once('/')?;
+        let stage = arn.len() - rest.len() + name.len();
+        if api.is_empty() || name.is_empty() || arn[..stage].contains(['*', '?']) {
             return None;
         }
-        let stage = arn.len() - rest.len() + stage.len();
         Some(Self { arn, stage })
     }
 
@@ -185,6 +184,9 @@ mod tests {
             "",
             "*",
             "arn:aws:execute-api:r:1:*/prod/GET/a",
+            "arn:aws:execute-api:*:1:a/prod/GET/a",
+            "arn:aws:execute-api:r:?:a/prod/GET/a",
+            "arn:*:execute-api:r:1:a/prod/GET/a",
             "arn:aws:execute-api:r:1:a/*/GET/a",
             "arn:aws:execute-api:r:1:a/pro?/GET/a",
             "arn:aws:execute-api:r:1:a//GET/a",
