@@ -29,7 +29,7 @@ use entries::{Clients, Entries, Kind};
 
 /// The number of times that a change is made again after another command was faster.
 const ATTEMPTS: usize = 5;
-/// The largest size of the settings of one item, in bytes. An item of DynamoDB has at most 400 KB.
+/// The largest size of the settings of one item, in bytes. An item of DynamoDB has at most 400 KiB.
 const MAX_SETTINGS: usize = 390 * 1024;
 
 /// The commands for clients.
@@ -267,7 +267,7 @@ impl Admin {
         let size: usize = settings.values().map(String::len).sum();
         if size > MAX_SETTINGS {
             return Err(AdminError::Registration(format!(
-                "{} would have more than 390 KB, and an item of DynamoDB has at most 400 KB: remove what is not in use",
+                "{} would have more than 390 KiB, and an item of DynamoDB has at most 400 KiB: remove what is not in use",
                 group.name()
             )));
         }
@@ -412,8 +412,8 @@ mod tests {
             let error = admin.check(Group::Clients, &Clients::setting(text));
             error.unwrap_err().to_string()
         };
-        assert!(!clients(MAX_SETTINGS).contains("390 KB"));
-        assert!(clients(MAX_SETTINGS + 1).contains("390 KB"));
+        assert!(!clients(MAX_SETTINGS).contains("390 KiB"));
+        assert!(clients(MAX_SETTINGS + 1).contains("390 KiB"));
     }
 
     fn tests_admin() -> Admin {

@@ -13,11 +13,17 @@ use std::{
 };
 
 /// The folders whose limits the page lists.
-const LIMITED: [&str; 3] = ["shared/src", "functions", "gateway/src"];
+const LIMITED: [&str; 4] = ["admin/src", "shared/src", "functions", "gateway/src"];
 /// The numbers of attempts of a loop, which bound no size.
 const ATTEMPTS: [&str; 1] = ["MAX_ROUNDS"];
 /// The folders of the tests that the page names.
-const TESTED: [&str; 4] = ["shared/src", "functions", "gateway/src", "tests/e2e"];
+const TESTED: [&str; 5] = [
+    "admin/src",
+    "shared/src",
+    "functions",
+    "gateway/src",
+    "tests/e2e",
+];
 
 fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

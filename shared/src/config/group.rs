@@ -41,13 +41,12 @@ impl Group {
     /// # Errors
     /// Both sources are set: Cambio does not choose one of them.
     pub fn is_stored(self, env: &Environment) -> Result<bool, ConfigError> {
-        let source = env.optional(self.name());
         match self {
-            Self::Clients => Ok(source.as_deref() == Some(TABLE)),
+            Self::Clients => Ok(env.optional("CLIENTS").as_deref() == Some(TABLE)),
             Self::Providers => {
                 const EXPECTED: &str =
                     "nothing, or table to read the providers from the keys table";
-                let Some(source) = source else {
+                let Some(source) = env.optional("PROVIDERS") else {
                     return Ok(false);
                 };
                 if source != TABLE {
