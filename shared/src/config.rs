@@ -13,7 +13,7 @@ mod presets;
 mod process;
 mod sign_up;
 
-pub use aws::{DynamoDb, keys_table_name, table_name};
+pub use aws::{Bucket, DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
 pub use issuer::{Issuer, Server, api_url, audiences, issuer_url};
 pub use lifetimes::{AccessTokenTtl, SessionLifetimes};
@@ -22,7 +22,7 @@ pub use oidc::{OidcProvider, oidc_providers};
 pub use process::Process;
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
-use std::{collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::{collections::HashMap, fmt, net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use url::{Host, Url};
@@ -58,6 +58,11 @@ impl ConfigError {
             found,
             expected,
         }
+    }
+
+    /// Returns the name of the variable.
+    pub fn name(&self) -> &'static str {
+        self.name
     }
 
     /// An error for a variable that is set to `value`; `hint` says what to change in it.
@@ -111,6 +116,19 @@ impl fmt::Display for Found {
     }
 }
 
+/// Reads `LIVE`: whether each request to the authorizer reads the user and the session, so that a sign-out applies at
+/// once.
+///
+/// # Errors
+/// The value is neither `true` nor `false`.
+pub fn is_live(env: &Environment) -> Result<bool, ConfigError> {
+    match env.optional("LIVE").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(ConfigError::value("LIVE", other, "true or false")),
+    }
+}
+
 /// Returns what to remove around a value: files and consoles keep quotation marks and spaces that a shell removes.
 pub(crate) fn wrapping(value: &str) -> Option<&'static str> {
     let quoted = |mark| value.len() > 1 && value.starts_with(mark) && value.ends_with(mark);
@@ -124,7 +142,8 @@ pub(crate) fn wrapping(value: &str) -> Option<&'static str> {
 }
 
 /// The source of settings: the environment of the process, or values of a test or of the local server.
-pub struct Environment(Box<Lookup>);
+#[derive(Clone)]
+pub struct Environment(Arc<Lookup>);
 
 type Lookup = dyn Fn(&str) -> Option<String> + Send + Sync;
 
@@ -135,7 +154,7 @@ impl Environment {
         reason = "the one place that reads the environment"
     )]
     pub fn process() -> Self {
-        Self(Box::new(|name| std::env::var(name).ok()))
+        Self(Arc::new(|name| std::env::var(name).ok()))
     }
 
     /// Makes an environment of these values only.
@@ -144,7 +163,19 @@ impl Environment {
             .into_iter()
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
-        Self(Box::new(move |name| values.get(name).cloned()))
+        Self(Arc::new(move |name| values.get(name).cloned()))
+    }
+
+    /// Returns this environment with another value of the variable `name`.
+    pub(crate) fn with(&self, name: &'static str, value: &'static str) -> Self {
+        let others = self.0.clone();
+        Self(Arc::new(move |asked| {
+            if asked == name {
+                Some(value.to_owned())
+            } else {
+                others(asked)
+            }
+        }))
     }
 
     /// Returns the value of a variable. An empty value counts as unset, because templates leave optional variables

@@ -46,6 +46,7 @@ mod settings;
 mod sign_in;
 mod sign_out;
 mod sign_ups;
+mod stack;
 mod surface;
 mod token;
 mod vouched;

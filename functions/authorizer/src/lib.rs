@@ -1,8 +1,6 @@
 //! A Lambda authorizer for your own HTTP APIs (payload 2.0, simple response), which verifies an access token as
 //! Cambio's routes do, before your function is called.
 
-mod route_scopes;
-
 use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -10,16 +8,15 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     clock::{Clock, Timestamp},
-    config::{ConfigError, Environment},
+    config::{self, Environment},
     dynamodb::StoreError,
     http::bearer_token,
     keys::KeysError,
+    route_scopes::RouteScopes,
     start::{Start, StartError},
     token::{Claims, TokenError, TokenVerifier},
     users::Users,
 };
-
-use route_scopes::RouteScopes;
 
 /// The state of the function.
 #[derive(Clone, Debug)]
@@ -145,7 +142,7 @@ impl Authorizer {
         let start = Start::new(env, clock)?;
         Ok(Self {
             scopes: RouteScopes::from_env(env)?,
-            live: is_live(env)?.then(|| start.users()).transpose()?,
+            live: config::is_live(env)?.then(|| start.users()).transpose()?,
             tokens: start.api_verifier().await?,
         })
     }
@@ -193,15 +190,6 @@ impl Authorizer {
             }
         }
         Ok(claims)
-    }
-}
-
-/// Reads `LIVE`: whether each request reads the user and the session, so that a sign-out applies at once.
-fn is_live(env: &Environment) -> Result<bool, ConfigError> {
-    match env.optional("LIVE").as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(ConfigError::value("LIVE", other, "true or false")),
     }
 }
 
