@@ -4,6 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
+use crate::Check;
+
 /// Finds, changes, disables and deletes the users of Cambio.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
@@ -17,7 +19,7 @@ pub struct Cli {
     /// The location of the users.
     #[command(flatten)]
     pub connection: Connection,
-    /// Write JSON, one line for each user.
+    /// Write JSON: one line for each user, or one for the check.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -45,6 +47,9 @@ pub struct Connection {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check the settings of all functions, with the parsers that a function starts with. Calls nothing, and needs no
+    /// credentials. Reports each missing or wrong setting with what to write, and shows no secret.
+    Check(Check),
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),

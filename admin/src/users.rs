@@ -25,7 +25,10 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
-        let Command::Users(command) = command;
+        let command = match command {
+            Command::Check(check) => return check.run(json, out),
+            Command::Users(command) => command,
+        };
         match command {
             UsersCommand::List {
                 role,
