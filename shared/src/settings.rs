@@ -39,7 +39,7 @@ const PARSERS: [Parser; 15] = [
 ];
 
 /// A valid value of each setting. It takes the place of a wrong one, so that the parser goes on to the next setting.
-const VALID: [(&str, &str); 26] = [
+const VALID: [(&str, &str); 28] = [
     ("ACCESS_TOKEN_TTL", "900"),
     ("ALLOWED_SIGNUPS", "everyone"),
     ("API_URL", "https://api.example.com"),
@@ -75,6 +75,8 @@ const VALID: [(&str, &str); 26] = [
     ("SESSION_IDLE_TTL", "60"),
     ("SIGNING_KEY_TTL", "172800"),
     ("SIGNING_KEY_TYPE", "P-256"),
+    ("TABLE_NAME", "cambio"),
+    ("TOKEN_AUDIENCE", "api"),
 ];
 
 /// The required variables that Lambda sets, so that no file of settings has them.
@@ -107,10 +109,11 @@ pub fn problems(env: &Environment) -> Vec<ConfigError> {
     for parser in PARSERS {
         while let Err(error) = parser(&env) {
             let name = error.name();
-            let is_repeated = found.iter().any(|other| other.name() == name);
+            if found.iter().any(|other| other.name() == name) {
+                break;
+            }
             found.push(error);
-            let valid = VALID.iter().find(|(known, _)| *known == name);
-            let Some((_, valid)) = valid.filter(|_| !is_repeated) else {
+            let Some((_, valid)) = VALID.iter().find(|(known, _)| *known == name) else {
                 break;
             };
             if name == "GITHUB_CLIENT_ID" && env.optional(name).is_none() {
