@@ -191,7 +191,7 @@ async fn t166_a_wrong_setting_fails_the_stack_before_a_key_is_made() {
         for part in [
             "nothing was changed",
             "ACCESS_TOKEN_TTL is \"5\"; expected a number of seconds from 60 to 3600",
-            "OIDC_PROVIDERS is \"[{}]\": [0].name is missing",
+            "OIDC_PROVIDERS cannot be used: [0].name is missing",
         ] {
             assert!(reason.contains(part), "{reason}");
         }
