@@ -4,10 +4,10 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-use crate::{ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs};
+use crate::{Check, ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs};
 
-/// Finds, changes, imports, signs out and deletes the users of Cambio, rotates its signing keys, and edits the clients
-/// and providers in the keys table.
+/// Checks settings, finds, changes, imports, signs out and deletes the users of Cambio, rotates its signing keys, and
+/// edits the clients and providers in the keys table.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
 /// failure, 2 wrong command line, 3 no such user, client or provider.
@@ -20,7 +20,7 @@ pub struct Cli {
     /// The location of the users.
     #[command(flatten)]
     pub connection: Connection,
-    /// Write JSON, one line for each user.
+    /// Write JSON: one line for each user, or one for the check.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -57,6 +57,9 @@ pub struct Connection {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Check the settings of all functions, with the parsers that a function starts with. Calls nothing, and needs no
+    /// credentials. Reports each missing or wrong setting with what to write, and shows no secret.
+    Check(Check),
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),

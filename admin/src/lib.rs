@@ -1,5 +1,6 @@
 //! The operator's command, which reads and writes DynamoDB directly with the operator's AWS credentials.
 
+mod check;
 mod cli;
 mod connect;
 mod export;
@@ -11,6 +12,7 @@ mod settings;
 mod sign_out;
 mod users;
 
+pub use check::Check;
 pub use cli::{Cli, Command, Connection, UsersCommand};
 pub use connect::Admin;
 pub use import::ImportArgs;
@@ -70,6 +72,17 @@ pub enum AdminError {
     /// The argument is not a valid claim.
     #[error(transparent)]
     Claims(#[from] ClaimsError),
+    /// Settings are missing or wrong: this many, which were shown.
+    #[error("{0} {noun} missing or wrong", noun = if *.0 == 1 { "setting is" } else { "settings are" })]
+    WrongSettings(usize),
+    /// The file of settings cannot be read.
+    #[error("cannot read {}: {cause}", file.display())]
+    EnvFile {
+        /// The file.
+        file: std::path::PathBuf,
+        /// The cause, without the text of the file.
+        cause: String,
+    },
     /// A deletion was not confirmed.
     #[error("not deleted: {0}")]
     NotConfirmed(&'static str),

@@ -3,13 +3,16 @@
 
 use std::{io, process::ExitCode};
 
-use admin::{Admin, Cli};
+use admin::{Admin, Cli, Command};
 use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = async {
+        if let Command::Check(check) = &cli.command {
+            return check.run(cli.json, &mut io::stdout());
+        }
         let admin = Admin::connect(&cli.connection).await?;
         admin.run(cli.command, cli.json, &mut io::stdout()).await
     };

@@ -26,6 +26,7 @@ impl Admin {
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
         let command = match command {
+            Command::Check(check) => return check.run(json, out),
             Command::Users(command) => command,
             Command::Keys(command) => return self.keys(command, json, out).await,
             Command::Clients(command) => return self.run_clients(command, json, out).await,

@@ -96,6 +96,17 @@ impl ServiceArgs {
 enum Command {
     /// Runs the whole flow once over HTTP, prints each step, and exits 0 only if each step gave the expected answer.
     Demo,
+    /// Checks the settings of a deployment, with the parsers that a function starts with. Calls nothing.
+    ///
+    /// Reports each missing or wrong setting with what to write, and shows no secret. Exit codes: 0 valid, 1 a setting
+    /// is missing or wrong, 2 wrong command line.
+    Check {
+        #[command(flatten)]
+        check: admin::Check,
+        /// Write one line of JSON: `valid`, and `problems` with `setting` and `message`.
+        #[arg(long)]
+        json: bool,
+    },
     /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
     Admin {
         #[command(subcommand)]
@@ -141,6 +152,7 @@ async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Err
     let invocation = Invocation::of(&shell);
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
+        Some(Command::Check { check, json }) => check.run(json, &mut std::io::stdout())?,
         Some(Command::Admin {
             command,
             json,

@@ -66,6 +66,9 @@ pub async fn run(
     json: bool,
     invocation: Invocation,
 ) -> Result<(), OperatorError> {
+    if let Command::Check(check) = &command {
+        return Ok(check.run(json, &mut io::stdout())?);
+    }
     if !folder.join(DATABASE).exists() {
         return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));
     }

@@ -15,7 +15,7 @@ mod process;
 mod rate_limits;
 mod sign_up;
 
-pub use aws::{DynamoDb, keys_table_name, table_name};
+pub use aws::{Bucket, DynamoDb, keys_table_name, table_name};
 pub use github::GitHub;
 pub use group::Group;
 pub use issuer::{Issuer, Server, api_url, audiences, issuer_url};
@@ -71,6 +71,11 @@ impl ConfigError {
         }
     }
 
+    /// Returns the name of the variable.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// An error for a variable that is set to `value`; `hint` says what to change in it.
     pub fn hinted(
         name: &'static str,
@@ -119,6 +124,19 @@ impl fmt::Display for Found {
                 write!(f, "cannot be used: {problem} (the value is not shown)")
             }
         }
+    }
+}
+
+/// Reads `LIVE`: whether each request to the authorizer reads the user and the session, so that a sign-out applies at
+/// once.
+///
+/// # Errors
+/// The value is neither `true` nor `false`.
+pub fn is_live(env: &Environment) -> Result<bool, ConfigError> {
+    match env.optional("LIVE").as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(ConfigError::value("LIVE", other, "true or false")),
     }
 }
 
@@ -174,6 +192,18 @@ impl Environment {
                 settings.get(name).cloned()
             } else {
                 env.optional(name)
+            }
+        }))
+    }
+
+    /// Returns this environment with another value of the variable `name`.
+    pub(crate) fn with(&self, name: &'static str, value: &'static str) -> Self {
+        let others = self.0.clone();
+        Self(Arc::new(move |asked| {
+            if asked == name {
+                Some(value.to_owned())
+            } else {
+                others(asked)
             }
         }))
     }

@@ -24,7 +24,7 @@ use aws_sdk_dynamodb::{
     types::AttributeValue,
 };
 use aws_smithy_http_client::{
-    Builder,
+    Builder, Connector,
     tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use secrecy::ExposeSecret;
@@ -91,10 +91,6 @@ pub fn client(config: &config::DynamoDb) -> Client {
 }
 
 /// Makes the HTTP client for AWS, or in plain text for a stand-in at `endpoint` on this machine.
-#[expect(
-    clippy::expect_used,
-    reason = "the certificates are part of the program, and a test builds this client"
-)]
 pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
     let builder = Builder::new()
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
@@ -102,17 +98,36 @@ pub fn http_client(endpoint: Option<&Url>) -> SharedHttpClient {
     if endpoint.is_some_and(|endpoint| endpoint.scheme() == "http") {
         return builder.build_http();
     }
+    builder
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(tls_context())
+        .build_https()
+}
+
+/// Makes the connector for a request to AWS that no SDK sends, or in plain text to a stand-in on this machine.
+pub fn connector(url: &Url) -> Connector {
+    let builder = Connector::builder();
+    if url.scheme() == "http" {
+        return builder.build_http();
+    }
+    builder
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .tls_context(tls_context())
+        .build()
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "the certificates are part of the program, and a test builds this client"
+)]
+fn tls_context() -> TlsContext {
     let roots = TrustStore::empty()
         .with_native_roots(false)
         .with_pem_certificate(AMAZON_ROOTS);
-    let context = TlsContext::builder()
+    TlsContext::builder()
         .with_trust_store(roots)
         .build()
-        .expect("the embedded certificates are well-formed");
-    builder
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .tls_context(context)
-        .build_https()
+        .expect("the embedded certificates are well-formed")
 }
 
 /// Returns the credentials for AWS.

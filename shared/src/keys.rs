@@ -5,10 +5,12 @@
 //! which key signs and which keys verify.
 
 mod cache;
+mod settings;
 mod signing;
 mod store;
 
 pub use cache::{GOOD_FOR, Keys, KeysError, Signer};
+pub use settings::KeySettings;
 pub(crate) use signing::SigningKey;
 pub use store::KeyStore;
 

@@ -2,7 +2,8 @@
 //!
 //! [`http`] parses a request and knows status codes; [`clients`] authenticates the application that sends it;
 //! [`provider`] verifies the sign-in; [`users`] finds the user; [`sessions`] keeps the sign-in; [`token`] issues and
-//! verifies access tokens. [`start`] and [`config`] are for the start of a function; the others are what these rest on.
+//! verifies access tokens. [`start`] and [`config`] are for the start of a function, and [`settings`]
+//! is for the check before it; the others are what these rest on.
 //! The modules form no cycle, which `tests/architecture.rs` checks.
 
 mod cached;
@@ -22,8 +23,10 @@ mod jws;
 pub mod keys;
 mod one_time;
 pub mod provider;
+pub mod route_scopes;
 pub mod scope;
 pub mod sessions;
+pub mod settings;
 pub mod start;
 pub mod stored;
 pub mod telemetry;

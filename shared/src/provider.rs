@@ -157,15 +157,80 @@ trait Provider: fmt::Debug + Send + Sync {
     ) -> BoxFuture<'a, Result<Identity, ProviderError>>;
 }
 
-/// A function that makes a provider of one kind from its settings.
-type Make = fn(OAuthProvider, &Outbound) -> Result<Box<dyn Provider>, ConfigError>;
+/// The checked settings of a provider with opaque tokens.
+enum OpaqueSettings {
+    Described(OAuthProvider, Option<config::Check>, config::UserInfo),
+    Discord(OAuthProvider),
+    Facebook(OAuthProvider, SecretString),
+    /// GitHub, with the organizations whose members are asked for.
+    GitHub(config::GitHub, Vec<String>),
+}
+
+/// A function that checks the settings of a provider of one kind.
+type Read = fn(OAuthProvider) -> Result<OpaqueSettings, ConfigError>;
 
 /// The kinds of providers with opaque tokens whose requests the settings cannot describe.
-const KINDS: [(&str, Make); 3] = [
-    (discord::KIND, discord::provider),
-    (facebook::KIND, facebook::provider),
+const KINDS: [(&str, Read); 3] = [
+    (discord::KIND, discord::settings),
+    (facebook::KIND, facebook::settings),
     (github::NAME, github::enterprise),
 ];
+
+impl OpaqueSettings {
+    fn name(&self) -> &str {
+        match self {
+            Self::Described(config, ..) | Self::Discord(config) | Self::Facebook(config, _) => {
+                &config.name
+            }
+            Self::GitHub(config, _) => &config.name,
+        }
+    }
+
+    fn provider(self, outbound: &Outbound) -> Box<dyn Provider> {
+        match self {
+            Self::Described(config, check, userinfo) => {
+                described::provider(config, check, userinfo, outbound)
+            }
+            Self::Discord(config) => discord::provider(config, outbound),
+            Self::Facebook(config, secret) => facebook::provider(config, secret, outbound),
+            Self::GitHub(config, organizations) => {
+                Box::new(GitHub::new(config, organizations, outbound))
+            }
+        }
+    }
+}
+
+/// The checked settings of all providers.
+struct ProviderSettings {
+    opaque: Vec<OpaqueSettings>,
+    oidc: Vec<config::OidcProvider>,
+}
+
+impl ProviderSettings {
+    fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+        let mut opaque = Vec::new();
+        if let Some(github) = config::GitHub::from_env(env)? {
+            let allowed = SignUps::from_env(env)?.allowed;
+            let organizations = allowed.github_organizations().to_vec();
+            opaque.push(OpaqueSettings::GitHub(github, organizations));
+        }
+        let oidc = config::oidc_providers(env)?;
+        for config in config::oauth_providers(env)? {
+            let names = opaque.iter().map(OpaqueSettings::name);
+            let mut names = names.chain(oidc.iter().map(|other| &*other.name));
+            if names.any(|name| name == config.name) {
+                return Err(config.refused(
+                    "another provider has this name: write another name, or remove one of them",
+                ));
+            }
+            let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
+            let known = known.filter(|_| config.check.is_none());
+            let read = known.map_or(described::settings as Read, |(_, read)| *read);
+            opaque.push(read(config)?);
+        }
+        Ok(Self { opaque, oidc })
+    }
+}
 
 /// The configured providers.
 #[derive(Clone, Debug)]
@@ -190,6 +255,14 @@ enum ProviderOf<'a> {
 }
 
 impl Providers {
+    /// Reads the settings of the providers, and makes none.
+    ///
+    /// # Errors
+    /// A setting is missing or wrong.
+    pub fn check(env: &Environment) -> Result<(), ConfigError> {
+        ProviderSettings::from_env(env).map(drop)
+    }
+
     /// Makes the providers that the settings name.
     ///
     /// # Errors
@@ -205,35 +278,14 @@ impl Providers {
     ) -> Result<Self, ProvidersError> {
         let hosts = Hosts::new(lookup, env.is_local());
         let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts)?;
-        let mut opaque: Vec<Box<dyn Provider>> = Vec::new();
-        if let Some(github) = config::GitHub::from_env(env)? {
-            let organizations = SignUps::from_env(env)?
-                .allowed
-                .github_organizations()
-                .to_vec();
-            opaque.push(Box::new(GitHub::new(github, organizations, &outbound)));
-        }
-        let oidc = config::oidc_providers(env)?.into_iter();
-        let oidc = oidc.map(|config| Oidc::new(config, &outbound, clock.clone()));
-        let oidc: Vec<Oidc> = oidc.collect();
-        for config in config::oauth_providers(env)? {
-            let names = opaque.iter().map(|other| other.name());
-            let mut names = names.chain(oidc.iter().map(Oidc::name));
-            if names.any(|name| name == config.name) {
-                return Err(config
-                    .refused(
-                        "another provider has this name: write another name, or remove one of them",
-                    )
-                    .into());
-            }
-            let known = KINDS.iter().find(|(kind, _)| *kind == config.kind());
-            let known = known.filter(|_| config.check.is_none());
-            let make = known.map_or(described::provider as Make, |(_, make)| *make);
-            opaque.push(make(config, &outbound)?);
-        }
+        let ProviderSettings { opaque, oidc } = ProviderSettings::from_env(env)?;
+        let opaque = opaque.into_iter().map(|one| one.provider(&outbound));
+        let oidc = oidc.into_iter();
         Ok(Self {
-            opaque: opaque.into(),
-            oidc: oidc.into(),
+            opaque: opaque.collect(),
+            oidc: oidc
+                .map(|config| Oidc::new(config, &outbound, clock.clone()))
+                .collect(),
             vouched: Vouched::from_env(env, clock)?,
         })
     }

@@ -35,6 +35,7 @@ const RULES: [(&[&str], &[&str]); 6] = [
         &["aws_sdk_dynamodb", "aws_sdk_s3", "aws_smithy_http_client"],
         &[
             "functions/rotate-keys/src/files",
+            "functions/rotate-keys/src/resource",
             "shared/src/clients/assertion",
             "shared/src/dynamodb",
             "shared/src/keys/store",

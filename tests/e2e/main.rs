@@ -49,6 +49,7 @@ mod sign_in;
 mod sign_out;
 mod sign_ups;
 mod sources;
+mod stack;
 mod stored;
 mod surface;
 mod token;

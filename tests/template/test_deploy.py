@@ -138,7 +138,7 @@ esac
 
 AWS = r'''#!{python}
 """aws: accepts the command lines that the AWS CLI accepts, and prints what the page's next command needs."""
-import json, re, sys
+import json, os, re, sys
 from botocore import session, validate, xform_name
 
 service, operation, *rest = sys.argv[1:]
@@ -179,7 +179,10 @@ if missing := set(shape.required_members) - given:
     sys.exit(f"aws {{service}} {{operation}}: {{missing}} missing")
 if len(positional) != (operation == "invoke"):
     sys.exit(f"aws {{service}} {{operation}}: {{positional}}")
-print({{"describe-stacks": "{url}", "describe-stack-resource": "cambio-MeFunction-0a1b"}}.get(operation, "{{}}"))
+printed = {{"describe-stacks": "{url}", "describe-stack-resource": "cambio-MeFunction-0a1b"}}
+# The CLI exits with 0 in either case.
+printed["invoke"] = os.environ.get("TEST_FUNCTION_ERROR", "None")
+print(printed.get(operation, "{{}}"))
 '''
 
 
@@ -409,6 +412,12 @@ DOCUMENTS_DOMAIN = {
     "DocumentsCertificateArn": "arn:aws:acm:us-east-1:123456789012:certificate/4e5f6a7b",
 }
 
+MAKE_KEYS = (
+    'aws lambda invoke --function-name "$(aws cloudformation describe-stack-resource --stack-name cambio \\\n'
+    '  --logical-resource-id RotateKeysFunction --query StackResourceDetail.PhysicalResourceId --output text)" \\\n'
+    "  --query FunctionError --output text /dev/stderr | grep -x None"
+)
+
 # Each code block of the page, in its order. A block that changes, comes or goes is walked again here.
 WALK = [
     runs("read -rs GITHUB_SECRET"),
@@ -442,12 +451,6 @@ WALK = [
         built_and("arm64", deploys(**FIRST, ClientSecretSha256=HASH)),
         SAM_REFUSED,
     ),
-    runs(
-        'aws lambda invoke --function-name "$(aws cloudformation describe-stack-resource --stack-name cambio \\\n'
-        "  --logical-resource-id RotateKeysFunction --query StackResourceDetail.PhysicalResourceId --output text)\""
-        " /dev/stdout"
-    ),
-    shown('{"changed":true,"keys":[{"kid":"…","state":"current",…},{"kid":"…","state":"next",…}]}'),
     writes(
         f"ClientSecretSha256 = \"<64 hex digits>\"\nOidcProviders = '{GOOGLE}'",
         file_has(ClientSecretSha256="<64 hex digits>", OidcProviders=GOOGLE),
@@ -551,9 +554,11 @@ WALK = [
     runs("sam build && sam deploy", built_and("arm64", deploys(AccessTokenTtl="600")), SAM_REFUSED),
     runs(
         "cargo lambda build --release --arm64 --package me\n"
-        'cargo lambda deploy --binary-name me "$(aws cloudformation describe-stack-resource --stack-name cambio \\\n'
+        'cargo lambda deploy --binary-name me --alias live "$(aws cloudformation describe-stack-resource --stack-name cambio \\\n'
         '  --logical-resource-id MeFunction --query StackResourceDetail.PhysicalResourceId --output text)"'
     ),
+    runs("sam deploy --parameter-overrides Canary=false", deploys(Canary="false"), SAM_REFUSED),
+    runs("sam deploy --parameter-overrides Canary=true", deploys(Canary="true"), SAM_REFUSED),
     runs(
         'sam deploy --parameter-overrides ClientSecretSha256Next="$HASH"',
         deploys(ClientSecretSha256Next=HASH),
@@ -565,12 +570,14 @@ WALK = [
         SAM_REFUSED,
     ),
     runs(
-        'read -rs GITHUB_SECRET\nsam deploy --parameter-overrides GitHubClientSecret="$GITHUB_SECRET"',
-        deploys(GitHubClientSecret="the-secret"),
+        'read -rs GITHUB_SECRET\nsam deploy --parameter-overrides GitHubClientSecret="$GITHUB_SECRET" Revision=2',
+        deploys(GitHubClientSecret="the-secret", Revision="2"),
         SAM_REFUSED,
     ),
     # A query of CloudWatch Logs Insights.
     shown('filter event = "session.reuse_detected" | stats count() by user_id'),
+    runs(MAKE_KEYS, prints("None")),
+    shown('{"changed":true,"keys":[{"kid":"…","state":"current",…},{"kid":"…","state":"next",…}]}'),
     runs("aws s3 rm --recursive s3://…"),
     runs("sam delete --stack-name cambio", fails="Are you sure you want to delete the stack cambio"),
     runs(
@@ -623,6 +630,18 @@ def test_the_walk_reaches_aws_as_the_page_says(aws, tree, env):
 
     assert len(walk.aws.uploads) > 10
     assert "the-secret" not in (tree / "samconfig.toml").read_text()
+
+
+def test_an_error_of_the_function_is_no_success(aws, tree, env):
+    walk = Walk(aws, tree, env | {"TEST_FUNCTION_ERROR": "Unhandled"})
+    operate = next(block for block in blocks((ROOT / "docs/operate.md").read_text()) if block.startswith("ROTATE="))
+    output = load()["Outputs"]["MakeFirstKey"]["Value"]["Fn::Sub"]
+    output = output.replace("${AWS::Region}", "eu-central-1").replace("${RotateKeysFunction}", "f")
+    for command in (MAKE_KEYS, f"{operate}\nrotate '{{}}'", output):
+        assert "aws lambda invoke" in command
+        Walk(aws, tree, env).run(command, None)
+        failed = subprocess.run(["bash", "-c", command], cwd=tree, env=walk.env, capture_output=True, timeout=300)
+        assert failed.returncode == 1, command
 
 
 def test_the_page_installs_what_the_tests_run(env):

@@ -10,6 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 from test_deploy import (  # noqa: E402, F401 (fixtures)
     FIRST,
+    MAKE_KEYS,
     REFERENCE,
     ROOT,
     SAM_REFUSED,
@@ -134,11 +135,7 @@ WALK = [
         built_and("arm64", deploys(ExistingKeysTableName="cambio-keys-2")),
         SAM_REFUSED,
     ),
-    runs(
-        'aws lambda invoke --function-name "$(aws cloudformation describe-stack-resource --stack-name cambio \\\n'
-        '  --logical-resource-id RotateKeysFunction --query StackResourceDetail.PhysicalResourceId --output text)"'
-        " /dev/stdout"
-    ),
+    runs(MAKE_KEYS),
     shown('{"changed":true,"keys":[{"kid":"…","state":"current",…},{"kid":"…","state":"next",…}]}'),
     runs(
         "aws backup update-region-settings --resource-type-opt-in-preference DynamoDB=true \\\n"

@@ -73,6 +73,10 @@ LOGGABLE = {
 }
 
 
+# A function's alias, in the words of SAM: `!Ref MeFunction.Alias`.
+ALIAS = ".Alias"
+
+
 def load():
     return cfn_yaml.load(str(TEMPLATE))
 
@@ -502,7 +506,7 @@ def the_routes_are_those_of_cargo_lambda_watch(template):
 
     binaries = {name: binary for binary, (name, _) in functions(template).items()}
     integrations = {
-        name: binaries[i["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]]
+        name: binaries[i["Properties"]["IntegrationUri"]["Ref"].removesuffix(ALIAS)]
         for name, i in resources(template, "AWS::ApiGatewayV2::Integration").items()
     }
     deployed = set()
@@ -543,7 +547,7 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
     integrations = resources(template, "AWS::ApiGatewayV2::Integration")
     for route in resources(template, "AWS::ApiGatewayV2::Route").values():
         integration = re.findall(r"\w+", route["Properties"]["Target"]["Fn::Sub"])[1]
-        function = integrations[integration]["Properties"]["IntegrationUri"]["Fn::GetAtt"][0]
+        function = integrations[integration]["Properties"]["IntegrationUri"]["Ref"]
         path = route["Properties"]["RouteKey"].replace(" ", "")
         # Its own function, and no other one.
         assert {f for f, pattern in granted if fnmatch.fnmatchcase(path, pattern)} == {function}, path
@@ -792,6 +796,7 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
         "DataKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/data", "0a-1b"]),
         "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:123456789012:ops"], ["ops"]),
         "RefreshReuseWindow": (["", "0", "86400"], ["-1", "1d", "12345678"]),
+        "Revision": (["1", "2026-11-28.b"], ["", "a b", "x" * 65]),
         "TokenAudience": (["", "https://api.example.com"], ["a b"]),
         "AuthorizerAudiences": (["", "api", "https://a.example.com,https://b.example.com"], ["a b", "a,", "a, b"]),
         "OAuthProviders": (["", '[{"name":"discord"}]', "[\n]"], ['[{"client_secret":"x"}]']),
@@ -847,7 +852,7 @@ def resolve(template, given):
     def reference(name, attribute=""):
         if name in values and not attribute:
             return values[name]
-        assert name in made or name.startswith("AWS::"), f"{name} is not made"
+        assert name.removesuffix(ALIAS) in made or name.startswith("AWS::"), f"{name} is not made"
         return f"<{name}{attribute and '.'}{attribute}>"
 
     def value(node):
@@ -865,6 +870,8 @@ def resolve(template, given):
                 return reference(*args)
             if function == "Fn::Sub" and isinstance(args, str):
                 return re.sub(r"\$\{([\w:]+)(?:\.(\w+))?\}", lambda m: reference(m[1], m[2] or ""), args)
+            if function == "Fn::Join":
+                return args[0].join(value(args[1]))
             if function == "Fn::Split":
                 return value(args[1]).split(args[0])
             if function == "Fn::Select":
@@ -1086,10 +1093,115 @@ def no_resource_waits_for_itself(template):
     graph = {}
     for name, resource in template["Resources"].items():
         after = resource.get("DependsOn", [])
-        shared = template["Globals"]["Function"] if resource["Type"] == "AWS::Serverless::Function" else {}
+        is_function = resource["Type"] == "AWS::Serverless::Function"
+        shared = dict(template["Globals"]["Function"]) if is_function else {}
+        # SAM makes the alias, with the alarms, after the function.
+        preference = shared.pop("DeploymentPreference", {})
+        if is_function:
+            graph[f"{name}{ALIAS}"] = {name, *refs(preference)} & set(template["Resources"])
         names = {*refs([resource, shared]), *([after] if isinstance(after, str) else after)}
-        graph[name] = names & set(template["Resources"])
+        known = set(template["Resources"]) | {name for name in names if name.endswith(ALIAS)}
+        graph[name] = names & known
     graphlib.TopologicalSorter(graph).prepare()
+
+
+def settings_resource(template):
+    (found,) = resources(template, "Custom::CambioSettings").items()
+    return found
+
+
+@check
+def the_settings_are_checked_before_a_function_is_made_or_changed(template):
+    name, resource = settings_resource(template)
+    properties, found = resource["Properties"], functions(template)
+    rotate_keys, _ = found["rotate-keys"]
+    # The logical id and the type are those of the resource in every stack: another one would be made anew.
+    assert (name, set(resource)) == ("Settings", {"Type", "Properties"})
+    assert properties["ServiceToken"] == {"Fn::GetAtt": [rotate_keys, "Arn"]}
+    # CloudFormation waits for an hour without it. It is longer than the function with its repetitions may take.
+    assert 60 < properties["ServiceTimeout"] <= 600
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text())
+    assert str(properties["Version"]) == cargo["workspace"]["package"]["version"]
+    for binary, (function, _) in found.items():
+        waits = name in refs(template["Resources"][function])
+        assert waits == (binary != "rotate-keys"), binary
+    # The keys are made after their KMS key may be used.
+    assert properties["After"] == {"Fn::If": ["HasKeysKmsKey", {"Ref": "KeysKmsKeyUse"}, ""]}
+
+
+# What stands for a secret: any text, and a reference that stays a text.
+WITHOUT_SECRETS = {
+    "GITHUB_CLIENT_SECRET": {"Fn::If": ["HasGitHub", "not passed", ""]},
+    "OAUTH_PROVIDERS": {"Fn::Join": ["{reference:", {"Fn::Split": ["{{resolve:", {"Ref": "OAuthProviders"}]}]},
+}
+
+
+@check
+def all_settings_are_checked_and_no_secret_is_among_them(template):
+    _, resource = settings_resource(template)
+    given = resource["Properties"]["Settings"]
+    expected = {}
+    for _, properties in functions(template).values():
+        expected |= properties["Environment"]["Variables"]
+    assert given == expected | WITHOUT_SECRETS
+    hidden = {name for name, p in template["Parameters"].items() if p.get("NoEcho")}
+    assert not hidden & set(refs(resource)) - {"HasGitHub"}
+    # Nothing else that a secret may be in: the JSON of providers, whose secrets are references.
+    reference = "{{resolve:ssm:/cambio/facebook:1}}"
+    providers = [{"name": "facebook", "client_id": "1", "client_secret": reference}]
+    stack = resolve(template, APP | {"OAuthProviders": json.dumps(providers)})
+    settings = stack["Resources"]["Settings"]["Properties"]["Settings"]
+    assert "{{resolve" not in json.dumps(settings)
+    assert json.loads(settings["OAUTH_PROVIDERS"])[0]["client_secret"] == "{reference:ssm:/cambio/facebook:1}}"
+    # Without a secret, none is invented.
+    assert settings["GITHUB_CLIENT_SECRET"] == ""
+
+
+@check
+def requests_reach_the_alias_of_each_function_when_they_may(template):
+    found = functions(template)
+    aliases = {f"{name}{ALIAS}" for binary, (name, _) in found.items() if binary not in ("rotate-keys", "authorizer")}
+    permissions = resources(template, "AWS::Lambda::Permission")
+    assert {p["Properties"]["FunctionName"]["Ref"] for p in permissions.values()} == aliases
+    integrations = resources(template, "AWS::ApiGatewayV2::Integration").values()
+    assert {i["Properties"]["IntegrationUri"]["Ref"] for i in integrations} == aliases
+    for integration in integrations:
+        # An update of a stack changes the integration at once: the permission is there before.
+        alias, after = integration["Properties"]["IntegrationUri"], integration["DependsOn"]
+        needed = {name for name, p in permissions.items() if p["Properties"]["FunctionName"] == alias}
+        assert ({after} if isinstance(after, str) else set(after)) == needed
+    assert template["Outputs"]["AuthorizerArn"]["Value"] == {"Ref": f"AuthorizerFunction{ALIAS}"}
+
+
+@check
+def a_changed_setting_publishes_a_version_of_each_function(template):
+    fingerprint = {"Fn::GetAtt": ["Settings", "Fingerprint"]}
+    for binary, (_, properties) in functions(template).items():
+        if binary == "rotate-keys":
+            # Its own settings are not checked before, and the schedule calls the newest code.
+            assert not {"AutoPublishAlias", "VersionDescription"} & set(properties)
+            assert properties["DeploymentPreference"] == {"Enabled": False}
+            continue
+        assert properties["AutoPublishAlias"] == "live", binary
+        assert properties["VersionDescription"] == fingerprint, binary
+        # Lambda publishes no version of a function whose configuration is the one of the last version.
+        assert "${Settings.Fingerprint}" in properties["Description"]["Fn::Sub"], binary
+        assert not {"AutoPublishCodeSha256", "DeploymentPreference"} & set(properties), binary
+    # A secret is not compared, so another text is.
+    assert settings_resource(template)[1]["Properties"]["Revision"] == {"Ref": "Revision"}
+
+
+@check
+def a_new_version_gets_a_part_of_the_requests_and_an_alarm_gives_them_back(template):
+    preference = dict(template["Globals"]["Function"]["DeploymentPreference"])
+    alarms = [alarm["Ref"] for alarm in preference.pop("Alarms")]
+    assert preference == {"Enabled": {"Ref": "Canary"}, "Type": "Canary10Percent5Minutes"}
+    canary = template["Parameters"]["Canary"]
+    assert (canary["Default"], canary["AllowedValues"]) == ("true", ["true", "false"])
+    assert {"ApiFailingAlarm", "TokenExchangeFailingAlarm"} <= set(alarms)
+    assert set(alarms) <= set(resources(template, "AWS::CloudWatch::Alarm"))
+    page = (ROOT / "docs/deploy.md").read_text()
+    assert all(f"`{alarm.removesuffix('Alarm')}`" in page for alarm in alarms)
 
 
 @check
@@ -1600,6 +1712,57 @@ BREAKS = [
     (no_resource_waits_for_itself, put("HttpApi/Properties/Body", {"uri": {"Fn::GetAtt": ["MeFunction", "Arn"]}})),
     (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
     (no_resource_waits_for_itself, put("/Globals/Function/Environment/Variables/X", {"Ref": "RotateKeysFailingAlarm"})),
+    (no_resource_waits_for_itself, put("TokenExchangeFailingAlarm/DependsOn", "TokenExchangeIntegration")),
+    *(
+        (the_settings_are_checked_before_a_function_is_made_or_changed, broken)
+        for broken in (
+            put("Settings/Properties/ServiceToken/Fn::GetAtt/0", "MeFunction"),
+            drop("Settings/Properties/ServiceTimeout"),
+            put("Settings/Properties/Version", "0.0.1"),
+            put("Settings/Properties/After", ""),
+            put("RotateKeysFunction/Properties/Description", {"Fn::Sub": "${Settings.Fingerprint}"}),
+        )
+    ),
+    *(
+        (all_settings_are_checked_and_no_secret_is_among_them, broken)
+        for broken in (
+            drop("Settings/Properties/Settings/LIVE"),
+            put("Settings/Properties/Settings/ACCESS_TOKEN_TTL", 900),
+            put("Settings/Properties/Settings/GITHUB_CLIENT_SECRET/Fn::If/1", {"Ref": "GitHubClientSecret"}),
+            put("Settings/Properties/Settings/OAUTH_PROVIDERS", {"Ref": "OAuthProviders"}),
+            put(f"MeFunction/{VARIABLES}/SPARE", "x"),
+        )
+    ),
+    *(
+        (requests_reach_the_alias_of_each_function_when_they_may, broken)
+        for broken in (
+            put("MeIntegration/Properties/IntegrationUri", {"Ref": "MeFunction"}),
+            put("MePermission/Properties/FunctionName", {"Ref": "MeFunction"}),
+            drop("MeIntegration/DependsOn"),
+            put("MeIntegration/DependsOn", "RevokePermission"),
+            put("DiscoveryIntegration/DependsOn", ["OpenApiPermission"]),
+            put("/Outputs/AuthorizerArn/Value", {"Fn::GetAtt": ["AuthorizerFunction", "Arn"]}),
+        )
+    ),
+    *(
+        (a_changed_setting_publishes_a_version_of_each_function, broken)
+        for broken in (
+            drop("MeFunction/Properties/VersionDescription"),
+            put("MeFunction/Properties/Description", {"Fn::Sub": "/me"}),
+            drop("AuthorizerFunction/Properties/AutoPublishAlias"),
+            put("RotateKeysFunction/Properties/AutoPublishAlias", "live"),
+            drop("Settings/Properties/Revision"),
+        )
+    ),
+    *(
+        (a_new_version_gets_a_part_of_the_requests_and_an_alarm_gives_them_back, broken)
+        for broken in (
+            put("/Globals/Function/DeploymentPreference/Enabled", True),
+            put("/Globals/Function/DeploymentPreference/Type", "AllAtOnce"),
+            put("/Globals/Function/DeploymentPreference/Alarms", [{"Ref": "TableThrottledAlarm"}]),
+            put("/Parameters/Canary/Default", "false"),
+        )
+    ),
     (trouble_is_noticed, drop("ApiFailingAlarm")),
     (trouble_is_noticed, drop("ApiLimitedAlarm")),
     (trouble_is_noticed, drop("ApiRefusingAlarm")),

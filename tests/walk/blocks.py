@@ -108,6 +108,7 @@ BLOCKS = {
         Tested("make package package-server", "tests/npx/test_npx.py", "make package package-server"),
         Tested("npm install --save-dev", "tests/npx/test_npx.py", "npm install --save-dev"),
         Tested("npx cambio init", "tests/browser/init.test.mjs", "init --yes"),
+        Tested("npx cambio check", "clients/cambio/test/dev.test.mjs", "npx cambio (check .*)"),
         Tested("npx cambio dev --write-env", "tests/npx/test_npx.py", "npx cambio dev --write-env"),
         Tested("npx cambio dev demo", "tests/npx/test_npx.py", '"npx cambio dev demo"'),
         Tested("Every step gave", "tests/npx/test_npx.py", "def test_the_check_of_the_readme_ends_with_the_line_that_it_shows"),
@@ -313,6 +314,8 @@ BLOCKS = {
     "docs/settings.md": [
         deploy("sam deploy"),
         Walked("ACCESS_TOKEN_TTL=60"),
+        Walked("cat >check.env"),
+        Walked("CLIENTS cannot be used"),
         Walked("ACCESS_TOKEN_TTL=5"),
         Walked("cambio: ACCESS_TOKEN_TTL"),
     ],

@@ -384,7 +384,8 @@ case "$1 $2" in
 "lambda invoke")
     "$(dirname "$0")/aws-model" "$@" >/dev/null
     while [ "$1" != --payload ]; do shift; done
-    curl -s "http://localhost:9000/2015-03-31/functions/rotate-keys/invocations" -d "$2"
+    curl -s "http://localhost:9000/2015-03-31/functions/rotate-keys/invocations" -d "$2" >&2
+    echo None
     ;;
 "lambda get-function-configuration")
     "$(dirname "$0")/aws-model" "$@" >/dev/null
@@ -444,6 +445,23 @@ def test_settings_a_wrong_value_is_found_at_the_start(machine):
     printed = machine.run(machine.take("docs/settings.md", "ACCESS_TOKEN_TTL=5").text, fails=True)
 
     assert shape(printed)[-1:] == shape(machine.take("docs/settings.md", "cambio: ACCESS_TOKEN_TTL").text)
+
+
+def test_settings_the_check_names_each_wrong_setting(machine):
+    machine.install(*RUST)
+
+    printed = machine.run(machine.take("docs/settings.md", "cat >check.env").text, fails=True)
+
+    shown = machine.take("docs/settings.md", "CLIENTS cannot be used").text.splitlines()
+    lines = printed.splitlines()
+    for line in shown:
+        assert [found for found in lines if found.startswith(line.removesuffix("…"))], printed
+    assert "cambio-admin: 2 settings are missing or wrong" in lines
+    corrected = (machine.clone / "check.env").read_text().replace("=1h", "=900")
+    corrected = corrected.replace('"secret":"3b0c…"', f'"secret_sha256":["{"0" * 63}1"]')
+    (machine.clone / "check.env").write_text(corrected)
+    assert "valid" in machine.run("cargo run -p admin -- check --file check.env")
+    (machine.clone / "check.env").unlink()
 
 
 def test_troubleshooting_a_wrong_setting_is_answered_as_the_page_shows(machine):
@@ -523,7 +541,8 @@ def test_contributing_and_operate_the_functions_run_in_the_lambda_runtime(machin
     rotate = machine.take(page, "ROTATE=").text
 
     def answers(command):
-        return json.loads(machine.run(f"{rotate}\n{command}"))
+        # The function of the page writes the answer to the standard error.
+        return json.loads(machine.run(f"{rotate}\n{command} 2>&1"))
 
     def shows(starts):
         return report(json.loads(machine.take(page, starts).text))

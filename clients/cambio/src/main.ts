@@ -13,6 +13,7 @@ interface Command {
 }
 
 const COMMANDS: Record<string, Command> = {
+  check: { summary: "Check the settings of a deployment", load: async () => ({ run: check }) },
   dev: { summary: "Run Cambio on this machine: API, database, stand-in providers, page", load: () => import("./dev.js") },
   help: { summary: "Say what there is", load: async () => ({ run: help }) },
   init: { summary: "Connect the Next.js app in this folder to Cambio", load: () => import("./init.js") },
@@ -30,6 +31,12 @@ ${lines.join("\n")}
 
 \`cambio <command> --help\` shows the options of a command.
 `;
+}
+
+/** Runs the check of the local server's binary, which has the parsers of the functions. */
+async function check(args: string[]): Promise<number> {
+  const { run } = await import("./dev.js");
+  return run(["check", ...args]);
 }
 
 async function help(): Promise<number> {

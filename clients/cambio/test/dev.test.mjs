@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
@@ -48,6 +48,16 @@ test("the server gets each argument, and its output and exit status are passed o
   const done = dev(main, "--write-env", "a file", "--help", "--version", "admin", "--", "-x");
 
   assert.deepEqual(done, { status: 7, stdout: "npx:--write-env a file --help --version admin -- -x\n", stderr: "wrong\n" });
+});
+
+test("the check of the README is the one of the server", (t) => {
+  const main = installed(t, '#!/bin/sh\necho "$@"; exit 1\n');
+  const [, args = ""] = readFileSync(join(source, "README.md"), "utf8").match(/^ {4}npx cambio (check .*)$/m) ?? [];
+
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args.split(" ")], { encoding: "utf8" });
+
+  assert.deepEqual({ status, stdout, stderr }, { status: 1, stdout: `${args}\n`, stderr: "" });
+  assert.match(args, /^check --file /);
 });
 
 test("a server that a signal ends gives the status of the shell's convention", (t) => {

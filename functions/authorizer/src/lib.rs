@@ -7,16 +7,16 @@
 
 mod event;
 mod response;
-mod route_scopes;
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
     clock::{Clock, Timestamp},
-    config::{ConfigError, Environment},
+    config::{self, Environment},
     dynamodb::StoreError,
     http::bearer_token,
     keys::KeysError,
+    route_scopes::RouteScopes,
     start::{Start, StartError},
     token::{Claims, TokenError, TokenVerifier},
     users::Users,
@@ -24,7 +24,6 @@ use shared::{
 
 use event::{Event, MethodArn};
 pub use response::Response;
-use route_scopes::RouteScopes;
 
 /// The state of the function.
 #[derive(Clone, Debug)]
@@ -114,7 +113,7 @@ impl Authorizer {
         let start = Start::new(env, clock)?;
         Ok(Self {
             scopes: RouteScopes::from_env(env)?,
-            live: is_live(env)?.then(|| start.users()).transpose()?,
+            live: config::is_live(env)?.then(|| start.users()).transpose()?,
             tokens: start.api_verifier().await?,
         })
     }
@@ -179,15 +178,6 @@ impl Authorizer {
             Some(method) => Some(method.all()),
         };
         Ok((claims, resource))
-    }
-}
-
-/// Reads `LIVE`: whether each request reads the user and the session, so that a sign-out applies at once.
-fn is_live(env: &Environment) -> Result<bool, ConfigError> {
-    match env.optional("LIVE").as_deref() {
-        None | Some("false") => Ok(false),
-        Some("true") => Ok(true),
-        Some(other) => Err(ConfigError::value("LIVE", other, "true or false")),
     }
 }
 

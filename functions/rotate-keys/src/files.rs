@@ -49,17 +49,11 @@ pub enum FilesError {
 }
 
 impl Files {
-    /// Reads `DOCUMENTS_BUCKET`, the name of the bucket, and `AWS_ENDPOINT_URL_S3`, another address than the region's
-    /// own, as the AWS SDKs define it; `None` where the documents are no files.
+    /// Reads the settings of the bucket and of the documents; `None` where the documents are no files.
     pub(crate) fn from_env(env: &Environment, clock: Clock) -> Result<Option<Self>, StartError> {
-        const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9003, without a slash at the end";
-        let Some(bucket) = env.optional("DOCUMENTS_BUCKET") else {
+        let Some(config::Bucket { name, endpoint }) = config::Bucket::from_env(env)? else {
             return Ok(None);
         };
-        let endpoint = env
-            .optional("AWS_ENDPOINT_URL_S3")
-            .map(|value| env.base_url("AWS_ENDPOINT_URL_S3", &value, ENDPOINT))
-            .transpose()?;
         let aws = config::DynamoDb::from_env(env)?;
         let mut sdk = Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -73,7 +67,7 @@ impl Files {
         }
         Ok(Some(Self {
             client: Client::from_conf(sdk.build()),
-            bucket,
+            bucket: name,
             documents: Documents::from_env(env)?,
             clock,
         }))

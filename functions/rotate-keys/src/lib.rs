@@ -2,14 +2,18 @@
 
 mod files;
 mod plan;
-mod settings;
+mod resource;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use shared::{
     clock::{Clock, Timestamp, rfc3339},
     config::Environment,
     dynamodb::StoreError,
-    keys::{DEVELOPMENT_PREFIX, KeyError, KeySet, KeyStore, PrivateKey, PublishedKey, is_kid},
+    keys::{
+        DEVELOPMENT_PREFIX, KeyError, KeySet, KeySettings, KeyStore, PrivateKey, PublishedKey,
+        is_kid,
+    },
     start::{Start, StartError},
 };
 use thiserror::Error;
@@ -17,7 +21,7 @@ use thiserror::Error;
 use files::Files;
 pub use files::FilesError;
 use plan::{PUBLISHED_AHEAD, Plan, Wanted};
-use settings::KeySettings;
+pub use resource::{ResourceError, Response};
 
 /// The number of rounds after which a run gives up: another run changed the keys in each of them.
 const MAX_ROUNDS: usize = 10;
@@ -29,6 +33,7 @@ pub struct RotateKeys {
     files: Option<Files>,
     settings: KeySettings,
     kid_prefix: &'static str,
+    is_local: bool,
     clock: Clock,
 }
 
@@ -92,6 +97,30 @@ pub enum State {
     Retired,
 }
 
+/// The answer to an event.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// The answer to an order.
+    Report(Report),
+    /// The answer that CloudFormation got.
+    Resource(Response),
+}
+
+/// Reasons that an event fails.
+#[derive(Debug, Error)]
+pub enum HandleError {
+    /// The event is neither an order nor a request of CloudFormation.
+    #[error("the event is no order: {0}")]
+    Event(#[from] serde_json::Error),
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RotateKeysError),
+    /// CloudFormation got no answer.
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+}
+
 /// Reasons that a run fails.
 #[derive(Debug, Error)]
 pub enum RotateKeysError {
@@ -138,8 +167,26 @@ impl RotateKeys {
             } else {
                 ""
             },
+            is_local: env.is_local(),
             clock,
         })
+    }
+
+    /// Carries out an event: an [`Order`], or a request of CloudFormation. A call without an event does the same as the
+    /// schedule.
+    ///
+    /// # Errors
+    /// The event is neither of them, or it fails. A request of CloudFormation that fails is an answer, too.
+    pub async fn handle(&self, event: Value) -> Result<Answer, HandleError> {
+        if event.get("RequestType").is_some() {
+            let request = serde_json::from_value(event)?;
+            // In a box: the state of a run is large, and nested deeply.
+            let answered = Box::pin(self.answer(request)).await?;
+            return Ok(Answer::Resource(answered));
+        }
+        let order: Option<Order> = serde_json::from_value(event)?;
+        let report = self.run(&order.unwrap_or_default()).await?;
+        Ok(Answer::Report(report))
     }
 
     /// Applies the schedule and the event, in one write to the table. Safe to repeat, to run in parallel, and to

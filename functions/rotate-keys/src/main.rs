@@ -1,7 +1,7 @@
-//! The Lambda entry point of the key schedule.
+//! The Lambda entry point of the key schedule, and of the stack's custom resource.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
-use rotate_keys::{Order, RotateKeys};
+use rotate_keys::RotateKeys;
 use serde_json::Value;
 use shared::{clock::Clock, config::Environment, telemetry};
 
@@ -11,10 +11,7 @@ async fn main() -> Result<(), Error> {
     telemetry::init(&env, &[env!("CARGO_CRATE_NAME")])?;
     let rotate_keys = &RotateKeys::new(&env, Clock::system())?;
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
-        // A call without an event does the same as the schedule.
-        let order: Option<Order> = serde_json::from_value(event.payload)?;
-        let report = rotate_keys.run(&order.unwrap_or_default()).await?;
-        Ok::<_, Error>(report)
+        Ok::<_, Error>(rotate_keys.handle(event.payload).await?)
     }))
     .await
 }

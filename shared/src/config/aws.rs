@@ -42,6 +42,33 @@ impl DynamoDb {
     }
 }
 
+/// The bucket of the discovery documents, and the address of S3.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// `DOCUMENTS_BUCKET`: the name of the bucket.
+    pub name: String,
+    /// `AWS_ENDPOINT_URL_S3`: an address other than that of the region, as the AWS SDKs define it.
+    pub endpoint: Option<Url>,
+}
+
+impl Bucket {
+    /// Reads `DOCUMENTS_BUCKET` and `AWS_ENDPOINT_URL_S3`; `None` where the documents are no files.
+    ///
+    /// # Errors
+    /// The address is wrong.
+    pub fn from_env(env: &Environment) -> Result<Option<Self>, ConfigError> {
+        const ENDPOINT: &str = "an https URL, or an http URL on this machine like http://127.0.0.1:9003, without a slash at the end";
+        let Some(name) = env.optional("DOCUMENTS_BUCKET") else {
+            return Ok(None);
+        };
+        let endpoint = env
+            .optional("AWS_ENDPOINT_URL_S3")
+            .map(|value| env.base_url("AWS_ENDPOINT_URL_S3", &value, ENDPOINT))
+            .transpose()?;
+        Ok(Some(Self { name, endpoint }))
+    }
+}
+
 /// Reads `TABLE_NAME`: the table of users, identities and sessions.
 ///
 /// # Errors

@@ -2,7 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, GitHub, is_app_name, oauth_providers, oidc_providers};
+use super::{
+    ConfigError, Environment, GitHub, Group, is_app_name, is_provider_name, oauth_providers,
+    oidc_providers,
+};
 use crate::json;
 
 const ALLOWED: &str = "ALLOWED_SIGNUPS";
@@ -95,12 +98,17 @@ fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
         .split(',')
         .map(|name| name.trim().to_owned())
         .collect();
+    // Providers in the keys table change while the function runs. A name that none of them has counts for nothing.
+    let is_stored = Group::Providers.is_stored(env)?;
     let configured = provider_names(env)?;
-    let is_known = |name: &String| configured.contains(name) || is_app_name(name);
+    let is_known = |name: &String| {
+        is_app_name(name) || configured.contains(name) || is_stored && is_provider_name(name)
+    };
     let unknown = names.iter().find(|name| !is_known(name));
     let hint = match unknown.map(String::as_str) {
         None => return Ok(names),
         Some("") => "remove the comma without a name".to_owned(),
+        Some(name) if is_stored => format!("{name:?} is not the name of a provider"),
         Some(name) => format!(
             "no provider has the name {name:?}; the configured names are {}",
             configured.join(", ")
@@ -261,5 +269,23 @@ mod tests {
         assert!(read(&[(PROVIDERS, "gogle")]).is_err());
         assert!(read(&[(PROVIDERS, "google")]).is_ok());
         assert!(read(&[(LINK, "always"), (PROVIDERS, "google")]).is_err());
+    }
+
+    #[test]
+    fn t57_names_of_providers_in_the_keys_table_are_checked_by_their_form() {
+        let with = |providers| {
+            read(&[
+                (LINK, "link"),
+                (PROVIDERS, providers),
+                ("PROVIDERS", "table"),
+            ])
+        };
+        assert_eq!(
+            with("google,app:a").unwrap().email_providers,
+            ["google", "app:a"]
+        );
+        for providers in ["", "*", "google,", "Google", "app:"] {
+            assert!(with(providers).is_err(), "{providers}");
+        }
     }
 }

@@ -11,7 +11,8 @@ use serde_json::Value;
 use url::Url;
 
 use super::{
-    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
+    Email, EmailAnswer, Identity, OpaqueSettings, Outbound, Profile, Provider, ProviderError,
+    SubjectToken,
     opaque::{self, Opaque},
 };
 use crate::config::{Check, ConfigError, OAuthProvider, TokenPlace, UserInfo};
@@ -30,10 +31,7 @@ const ACTIVE: &str = "/active";
 
 const TWO_USERS: &str = "the provider named two different users";
 
-pub(super) fn provider(
-    mut config: OAuthProvider,
-    outbound: &Outbound,
-) -> Result<Box<dyn Provider>, ConfigError> {
+pub(super) fn settings(mut config: OAuthProvider) -> Result<OpaqueSettings, ConfigError> {
     let check = config.check.take();
     if check.is_none() && !config.unsafe_no_app_binding {
         return Err(config.refused(
@@ -43,6 +41,15 @@ pub(super) fn provider(
     let Some(userinfo) = config.userinfo.take() else {
         return Err(config.refused("userinfo is missing"));
     };
+    Ok(OpaqueSettings::Described(config, check, userinfo))
+}
+
+pub(super) fn provider(
+    config: OAuthProvider,
+    check: Option<Check>,
+    userinfo: UserInfo,
+    outbound: &Outbound,
+) -> Box<dyn Provider> {
     if check.is_none() {
         tracing::warn!(
             provider = config.name,
@@ -53,11 +60,11 @@ pub(super) fn provider(
     let opaque = Opaque::new(config, url, outbound);
     opaque.allow(url);
     opaque.allow(&userinfo.url);
-    Ok(Box::new(Described {
+    Box::new(Described {
         opaque,
         check,
         userinfo,
-    }))
+    })
 }
 
 impl Provider for Described {

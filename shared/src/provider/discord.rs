@@ -6,7 +6,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{
-    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
+    Email, EmailAnswer, Identity, OpaqueSettings, Outbound, Profile, Provider, ProviderError,
+    SubjectToken,
     opaque::{self, Opaque},
 };
 use crate::config::{ConfigError, OAuthProvider};
@@ -43,14 +44,15 @@ struct User {
     verified: Option<bool>,
 }
 
-pub(super) fn provider(
-    config: OAuthProvider,
-    outbound: &Outbound,
-) -> Result<Box<dyn Provider>, ConfigError> {
+pub(super) fn settings(config: OAuthProvider) -> Result<OpaqueSettings, ConfigError> {
     if config.client_id.is_empty() {
         return Err(config.refused("client_id is missing"));
     }
-    Ok(Box::new(Discord(Opaque::new(config, API, outbound))))
+    Ok(OpaqueSettings::Discord(config))
+}
+
+pub(super) fn provider(config: OAuthProvider, outbound: &Outbound) -> Box<dyn Provider> {
+    Box::new(Discord(Opaque::new(config, API, outbound)))
 }
 
 impl Provider for Discord {

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
+    Email, EmailAnswer, Identity, OpaqueSettings, Outbound, Profile, Provider, ProviderError,
+    SubjectToken,
     opaque::{self, Opaque},
     outbound::ProviderResponse,
 };
@@ -85,20 +86,25 @@ struct PictureData {
     url: Option<String>,
 }
 
-pub(super) fn provider(
-    config: OAuthProvider,
-    outbound: &Outbound,
-) -> Result<Box<dyn Provider>, ConfigError> {
+pub(super) fn settings(config: OAuthProvider) -> Result<OpaqueSettings, ConfigError> {
     let secret = config.client_secret.clone();
     let (false, Some(secret)) = (config.client_id.is_empty(), secret) else {
         return Err(config.refused("client_id or client_secret is missing"));
     };
+    Ok(OpaqueSettings::Facebook(config, secret))
+}
+
+pub(super) fn provider(
+    config: OAuthProvider,
+    secret: SecretString,
+    outbound: &Outbound,
+) -> Box<dyn Provider> {
     let app_token = format!("{}|{}", config.client_id, secret.expose_secret());
-    Ok(Box::new(Facebook {
+    Box::new(Facebook {
         app_token: app_token.into(),
         secret,
         opaque: Opaque::new(config, API, outbound),
-    }))
+    })
 }
 
 impl Provider for Facebook {

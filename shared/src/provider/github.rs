@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Email, EmailAnswer, Identity, Outbound, Profile, Provider, ProviderError, SubjectToken,
-    outbound::ProviderResponse,
+    Email, EmailAnswer, Identity, OpaqueSettings, Outbound, Profile, Provider, ProviderError,
+    SubjectToken, outbound::ProviderResponse,
 };
 use crate::{
     clock::parse_rfc3339,
@@ -80,10 +80,7 @@ enum TokenKind {
 }
 
 /// A GitHub Enterprise server.
-pub(super) fn enterprise(
-    config: OAuthProvider,
-    outbound: &Outbound,
-) -> Result<Box<dyn Provider>, ConfigError> {
+pub(super) fn enterprise(config: OAuthProvider) -> Result<OpaqueSettings, ConfigError> {
     let (Some(api_url), Some(client_secret)) = (&config.api_url, &config.client_secret) else {
         return Err(config.refused("api_url or client_secret is missing"));
     };
@@ -96,7 +93,7 @@ pub(super) fn enterprise(
         client_id: config.client_id,
         name: config.name,
     };
-    Ok(Box::new(GitHub::new(github, Vec::new(), outbound)))
+    Ok(OpaqueSettings::GitHub(github, Vec::new()))
 }
 
 impl Provider for GitHub {

@@ -2,18 +2,16 @@
 
 use std::time::Duration;
 
-use shared::{
-    config::{ConfigError, Environment},
-    keys::KeyType,
-};
+use super::KeyType;
+use crate::config::{ConfigError, Environment};
 
 /// The kind of the signing keys that are made, and the time that each one signs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct KeySettings {
+pub struct KeySettings {
     /// `SIGNING_KEY_TYPE`: the type of new keys, `RSA-2048` by default.
-    pub(crate) key_type: KeyType,
+    pub key_type: KeyType,
     /// `SIGNING_KEY_TTL`, in seconds: the time for which a key signs. 90 days by default.
-    pub(crate) ttl: Duration,
+    pub ttl: Duration,
 }
 
 impl KeySettings {
@@ -21,7 +19,7 @@ impl KeySettings {
     ///
     /// # Errors
     /// Names the variable that is wrong.
-    pub(crate) fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         const DAY: u64 = 24 * 60 * 60;
         const KEY_TYPES: &str = "RSA-2048, RSA-3072, P-256 or Ed25519";
         let key_type = match env.optional("SIGNING_KEY_TYPE") {

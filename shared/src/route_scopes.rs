@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use shared::{
+use crate::{
     config::{ConfigError, Environment},
     json,
     scope::{has_scope, is_scope_token},
@@ -18,14 +18,14 @@ const METHODS: [&str; 8] = [
 
 /// The required scopes by route key of API Gateway, such as `GET /orders/{id}`; `None` if the setting is unset.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RouteScopes(Option<HashMap<String, Vec<String>>>);
+pub struct RouteScopes(Option<HashMap<String, Vec<String>>>);
 
 impl RouteScopes {
     /// Reads `ROUTE_SCOPES`. By default every route accepts every valid token.
     ///
     /// # Errors
     /// The value is not valid.
-    pub(crate) fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let Some(value) = env.optional("ROUTE_SCOPES") else {
             return Ok(Self::default());
         };
@@ -61,13 +61,13 @@ impl RouteScopes {
     }
 
     /// Returns whether the answer depends on the route.
-    pub(crate) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.0.is_some()
     }
 
     /// Returns whether a token with `scope` may call `route`: it needs all scopes of the route. If the setting names
     /// any route, unnamed routes are refused unless `*` is named.
-    pub(crate) fn admit(&self, route: &str, scope: Option<&str>) -> bool {
+    pub fn admit(&self, route: &str, scope: Option<&str>) -> bool {
         let Some(routes) = &self.0 else { return true };
         let Some(needed) = routes.get(route).or_else(|| routes.get(ANY_OTHER)) else {
             return false;
