@@ -48,6 +48,7 @@ WORK = ROOT / "target/mutants"
 TREE = WORK / "tree"
 BUILD = WORK / "build"
 RESULTS = WORK / "results.json"
+CHOICES = WORK / "choices.json"
 
 VARIABLE = "CAMBIO_MUTANT"
 # Appended to shared/src/lib.rs, in the copy alone.
@@ -81,6 +82,16 @@ SLOW = [
     "sessions::refresh_token::tests::t45_no_nonce_comes_twice",
     "text::tests::",
 ]
+# The end-to-end tests that a module meets first, by its name.
+NEAR = {
+    "clients": ["clients::", "vouched::", "introspection::"],
+    "jws": ["token::", "oidc::"],
+    "one_time": ["clients::", "vouched::"],
+    "provider": ["oidc::", "oidc_providers::"],
+    "sessions": ["sessions::", "sign_out::", "token::"],
+    "token": ["token::", "rotation::"],
+    "users": ["me::", "identities::", "account::", "sign_in::", "sign_ups::"],
+}
 # The most that a run of all unit tests and of all end-to-end tests may take, in seconds.
 LIMITS = {"unit": 300.0, "e2e": 1800.0}
 # The address space of a test run: a mutant may allocate without end.
@@ -262,8 +273,10 @@ def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[di
     """
     from switches import switchable
 
-    apart: set[int] = set()
-    unviable: set[int] = set()
+    # The same sources have the same choices: nothing is built to find them again.
+    these = hashlib.sha256("\n".join([digest_of_all(), *map(str, numbered.values())]).encode()).hexdigest()
+    known = json.loads(CHOICES.read_text()) if CHOICES.exists() else {}
+    apart, unviable = (set(known[key]) if known.get("of") == these else set() for key in ("apart", "unviable"))
     while True:
         sources, ranges = {}, {}
         by_file = collections.defaultdict(list)
@@ -280,6 +293,7 @@ def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[di
         binaries, errors, output = build(stages)
         if binaries:
             say(f"built {len(numbered) - len(apart | unviable)} mutants as choices ({time.monotonic() - started:.0f} s)")
+            CHOICES.write_text(json.dumps({"of": these, "apart": sorted(apart), "unviable": sorted(unviable)}))
             return binaries, apart, unviable
         more_apart, more_unviable = sorted_out(errors, ranges)
         if not more_apart | more_unviable:
@@ -354,8 +368,8 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
 class Judge:
     """Runs the tests with each mutant, those first that caught another mutant of the same file."""
 
-    def __init__(self, binaries: dict[str, Binary], threads: int) -> None:
-        self.binaries, self.threads = binaries, threads
+    def __init__(self, binaries: dict[str, Binary], threads: int, near: bool) -> None:
+        self.binaries, self.threads, self.near = binaries, threads, near
         self.killers: dict[tuple[str, str], collections.Counter] = collections.defaultdict(collections.Counter)
 
     def arguments(self, stage: str, slow: list[str] = []) -> list[str]:
@@ -370,7 +384,8 @@ class Judge:
         if stage == "unit":
             tries += [[f"{module_of(mutant.file)}::", *common], self.arguments(stage, SLOW)]
         else:
-            tries.append(common)
+            tries.append([*NEAR[module_of(mutant.file).split("::")[0]], *common])
+            tries += [] if self.near else [common]
         for arguments in tries:
             if test := run_tests(binary or self.binaries[stage], number, arguments, LIMITS[stage]):
                 if not test.startswith("("):
@@ -378,9 +393,11 @@ class Judge:
                 return test
         return None
 
-    def check_baseline(self, stage: str) -> None:
+    def check_baseline(self, stage: str, modules: set[str]) -> None:
+        """Checks that the tests pass without a mutant: all of a stage, or those near these modules."""
         started = time.monotonic()
-        if test := run_tests(self.binaries[stage], None, self.arguments(stage), LIMITS[stage]):
+        near = sorted({test for module in modules for test in NEAR[module]}) if self.near and stage == "e2e" else []
+        if test := run_tests(self.binaries[stage], None, [*near, *self.arguments(stage)], LIMITS[stage]):
             raise Problem(f"{test} fails without a mutant; make it pass first")
         say(f"the {stage} tests pass without a mutant ({time.monotonic() - started:.0f} s)")
 
@@ -482,6 +499,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--diff", metavar="FILE", help="the mutants in the lines that this diff changes")
     parser.add_argument("--shard", metavar="K/N", help="the mutants K, K+N, K+2N, and so on, with K from 0")
     parser.add_argument("--stages", nargs="+", choices=LIMITS, default=list(LIMITS), help="the tests to run (default: both)")
+    parser.add_argument("--near", action="store_true", help="of the end-to-end tests, only those of the module's own routes")
     parser.add_argument("--fresh", action="store_true", help="forget what the last run found out")
     parser.add_argument("--list", action="store_true", help="print the mutants, and build nothing")
     parser.add_argument("--check", action="store_true", help="check survivors.toml against the sources, and build nothing")
@@ -544,7 +562,7 @@ def judge_all(
     numbered = dict(enumerate(everything, 1))
     number_of = {mutant.key: number for number, mutant in numbered.items()}
     binaries, apart, unviable = build_switchable(numbered, options.stages[:1])
-    judge = Judge(binaries, options.threads)
+    judge = Judge(binaries, options.threads, options.near)
     lock, clock, tree = threading.Lock(), {}, digest_of_all()
 
     def note(mutant, state: str, stage: str, by: str | None, seconds: float) -> None:
@@ -579,8 +597,8 @@ def judge_all(
             if not built:
                 raise Problem(f"the {stage} tests of the copy do not build:\n{output[-4000:]}")
             judge.binaries |= built
-        if stage == "unit":
-            judge.check_baseline(stage)
+        if left:
+            judge.check_baseline(stage, {module_of(mutant.file).split("::")[0] for mutant in left})
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             alive = pool.map(lambda mutant: survives(mutant, stage, number_of[mutant.key]), start(left))
             left = [mutant for mutant, is_alive in zip(left, alive) if is_alive]
