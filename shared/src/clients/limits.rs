@@ -88,8 +88,8 @@ impl Share {
         Step::Ask(self.last)
     }
 
-    /// Records the outcome of [`Step::Ask`], and returns whether the request that asked is admitted: by this share, or by
-    /// the rest of one that a parallel request got.
+    /// Records the outcome of [`Step::Ask`], and returns whether the request that asked is admitted: by this share, or
+    /// by the rest of one that a parallel request got.
     fn got(&mut self, asked: u64, granted: u64) -> bool {
         self.is_last |= granted < asked;
         self.left += granted;
