@@ -32,8 +32,10 @@ pub(crate) struct Event {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Context {
     http: Http,
+    request_id: Option<String>,
     stage: Option<String>,
 }
 
@@ -48,6 +50,11 @@ pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Event {
     const VERSION: &str = "2.0";
+
+    /// Takes the id that API Gateway gave the request.
+    pub(crate) fn take_request_id(&mut self) -> Option<String> {
+        self.request_context.request_id.take()
+    }
 
     /// Parses an event of API Gateway. Drops serde's error, which would quote the event with its tokens.
     pub(crate) fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, OtherFormat> {

@@ -2,6 +2,7 @@
 
 mod empty;
 mod expression;
+mod metered;
 mod once;
 mod requests;
 mod retry;
@@ -34,6 +35,7 @@ use url::Url;
 use crate::{config, telemetry};
 use empty::RefuseEmptyAnswers;
 pub(crate) use expression::Expression;
+use metered::Metered;
 pub(crate) use once::Use;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 pub(crate) use retry::Attempts;
@@ -73,6 +75,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
         )
         .retry_classifier(RetryWhatPasses)
         .interceptor(RefuseEmptyAnswers)
+        .interceptor(Metered)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)

@@ -33,6 +33,7 @@ mod mutants;
 mod oidc;
 mod oidc_providers;
 mod opaque;
+mod operate;
 mod own_routes;
 mod permissions;
 mod processes;

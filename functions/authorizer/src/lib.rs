@@ -3,7 +3,7 @@
 
 mod route_scopes;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Instant};
 
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,6 +15,7 @@ use shared::{
     http::bearer_token,
     keys::KeysError,
     start::{Start, StartError},
+    telemetry::{Answered, RequestIds, measured},
     token::{Claims, TokenError, TokenVerifier},
     users::Users,
 };
@@ -37,6 +38,13 @@ struct Event {
     version: String,
     route_key: Option<String>,
     headers: Option<HashMap<String, String>>,
+    request_context: Option<RequestContext>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    request_id: Option<String>,
 }
 
 impl Event {
@@ -158,9 +166,43 @@ impl Authorizer {
         &self,
         event: impl Deserializer<'de>,
     ) -> Result<Response, AuthorizeError> {
-        let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+        self.authorize_invocation(event, None).await
+    }
+
+    /// Does the same for the invocation that Lambda gave this id.
+    ///
+    /// # Errors
+    /// Those of [`Authorizer::authorize`].
+    pub async fn authorize_invocation<'de>(
+        &self,
+        event: impl Deserializer<'de>,
+        lambda: Option<String>,
+    ) -> Result<Response, AuthorizeError> {
+        let started = Instant::now();
+        let mut event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+        let gateway = event.request_context.as_mut();
+        let ids = RequestIds {
+            gateway: gateway.and_then(|context| context.request_id.take()),
+            lambda,
+        };
+        // In a box, because the compiler limits how deep futures are nested.
+        let (decided, meter) = measured(Box::pin(self.decide(&event))).await;
+        let answered = Answered {
+            function: "authorizer",
+            route: event.route_key.as_deref().unwrap_or_default(),
+            method: None,
+            status: None,
+            outcome: outcome(&decided),
+            is_failure: decided.is_err(),
+            took: started.elapsed(),
+        };
+        answered.log(&ids, &meter);
+        decided
+    }
+
+    async fn decide(&self, event: &Event) -> Result<Response, AuthorizeError> {
         let mut response = Response::default();
-        match self.claims(&event).await {
+        match self.claims(event).await {
             Ok(claims) => {
                 response.is_authorized = true;
                 response.context = claims.into();
@@ -193,6 +235,17 @@ impl Authorizer {
             }
         }
         Ok(claims)
+    }
+}
+
+/// Returns the outcome of a request for its log line.
+fn outcome(decided: &Result<Response, AuthorizeError>) -> &'static str {
+    match decided {
+        Ok(response) if response.is_authorized => "ok",
+        Ok(_) => "refused",
+        Err(AuthorizeError::PayloadFormat) => "failed",
+        Err(AuthorizeError::Keys(_)) => "keys_unavailable",
+        Err(AuthorizeError::User(_)) => "dynamodb_unavailable",
     }
 }
 
