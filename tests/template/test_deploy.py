@@ -483,8 +483,11 @@ WALK = [
         deploys(GitHubClientSecret="the-secret"),
         SAM_REFUSED,
     ),
-    # A query of CloudWatch Logs Insights.
-    shown('filter event = "session.reuse_detected" | stats count() by user_id'),
+    runs(
+        "sam deploy --parameter-overrides RequestMetrics=true Tracing=true",
+        deploys(RequestMetrics="true", Tracing="true"),
+        SAM_REFUSED,
+    ),
     runs("aws s3 rm --recursive s3://…"),
     runs("sam delete --stack-name cambio", fails="Are you sure you want to delete the stack cambio"),
     runs(
