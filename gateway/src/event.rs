@@ -37,6 +37,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) source: Source,
+    request_id: Option<String>,
     method: String,
     path: String,
     query: String,
@@ -73,6 +74,7 @@ struct Members {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Context {
+    request_id: Option<String>,
     stage: Option<String>,
     http: Option<Http>,
     elb: Option<IgnoredAny>,
@@ -89,6 +91,11 @@ struct Http {
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Event {
+    /// Takes the id that API Gateway gave the request.
+    pub(crate) fn take_request_id(&mut self) -> Option<String> {
+        self.request_id.take()
+    }
+
     /// Parses an event. Drops serde's error, which would quote the event with its tokens.
     pub(crate) fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, OtherFormat> {
         let members = Members::deserialize(event).ok();
@@ -123,6 +130,7 @@ impl Members {
     /// The service in front of the function writes all these members: no text of a client becomes one.
     fn sort(self) -> Option<Event> {
         let Context {
+            request_id,
             stage,
             http,
             elb,
@@ -180,6 +188,7 @@ impl Members {
         };
         Some(Event {
             source,
+            request_id,
             method,
             path,
             query,

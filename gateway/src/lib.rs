@@ -22,7 +22,10 @@ use event::Event;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Deserializer;
 use serde_json::value::RawValue;
-use shared::http::{ApiError, Visibility, surface};
+use shared::{
+    http::{ApiError, Visibility, surface},
+    telemetry::RequestIds,
+};
 use thiserror::Error;
 use tower::ServiceExt as _;
 
@@ -45,7 +48,8 @@ pub async fn run(routes: Router) -> Result<(), Error> {
     // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
     // error. `RawValue` and not `Value`: the runtime tracks the path of each member that it parses.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        answer(routes, &*event.payload).await
+        let lambda = Some(event.context.request_id);
+        answer_invocation(routes, &*event.payload, lambda).await
     }))
     .await
 }
@@ -58,17 +62,25 @@ pub async fn answer<'de>(
     routes: &Router,
     event: impl Deserializer<'de>,
 ) -> Result<Response, Error> {
-    let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+    answer_invocation(routes, event, None).await
+}
+
+/// Does the same for the invocation that Lambda gave this id.
+async fn answer_invocation<'de>(
+    routes: &Router,
+    event: impl Deserializer<'de>,
+    lambda: Option<String>,
+) -> Result<Response, Error> {
+    let mut event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
     let source = event.source;
-    let response = match event.into_request() {
-        Ok(request) => routes.clone().oneshot(request).await?,
-        Err(malformed) => {
-            refusal(malformed.0)
-                .oneshot(Request::new(Body::empty()))
-                .await?
-        }
+    let gateway = event.take_request_id();
+    let (routes, mut request) = match event.into_request() {
+        Ok(request) => (routes.clone(), request),
+        Err(malformed) => (refusal(malformed.0), Request::new(Body::empty())),
     };
-    Response::read(response, source).await
+    let ids = RequestIds { gateway, lambda };
+    request.extensions_mut().insert(ids);
+    Response::read(routes.oneshot(request).await?, source).await
 }
 
 /// Returns the answer to an invalid request, with the headers and the log line of every other answer.

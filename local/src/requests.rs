@@ -19,7 +19,7 @@ use serde::Serialize;
 use shared::{
     clock::{Clock, Timestamp},
     config::{ConfigError, Environment, Process},
-    telemetry,
+    telemetry::{self, REQUEST as REQUEST_LINE},
 };
 use tracing::{
     Event, Level, Metadata, Subscriber,
@@ -40,7 +40,7 @@ use crate::lock::lock;
 /// The number of requests that are kept; older ones are dropped.
 pub const KEPT: usize = 50;
 
-/// The target of the span of a request and of the event at its end.
+/// The target of the span of a request.
 const SURFACE: &str = "shared::http::surface";
 /// The target of the event of an error that becomes an answer.
 const ERROR: &str = "shared::http::error";
@@ -167,7 +167,8 @@ impl RequestLog {
             .with_default(LevelFilter::WARN)
             .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))))
             // The line of the request has the reason of its error.
-            .with_target(ERROR, LevelFilter::OFF);
+            .with_target(ERROR, LevelFilter::OFF)
+            .with_target(REQUEST_LINE, LevelFilter::OFF);
         let layer = tracing_subscriber::fmt::layer()
             .compact()
             .with_ansi(false)
@@ -197,7 +198,7 @@ impl RequestLog {
     /// Logs to this writer, and records requests.
     pub(crate) fn subscriber<W>(&self, level: Level, writer: W) -> impl Subscriber + use<W>
     where
-        W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+        W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
     {
         telemetry::subscriber(level, &crate::CRATES, writer).with(self.listener())
     }
@@ -239,7 +240,7 @@ fn is_wanted(metadata: &Metadata<'_>) -> bool {
     let is_ours = metadata.target() == SURFACE;
     if metadata.is_event() {
         // Events name the user that a request creates, signs in or refreshes.
-        return is_ours
+        return metadata.target() == REQUEST_LINE
             || metadata.fields().field("user_id").is_some()
             || is_error(metadata)
             || has_call_id(metadata);
@@ -417,10 +418,14 @@ struct AnswerFields {
 
 impl Visit for AnswerFields {
     fn record_u64(&mut self, field: &Field, value: u64) {
-        match field.name() {
-            "status" => self.status = Some(value),
-            "duration_us" => self.duration_us = Some(value),
-            _ => {}
+        if field.name() == "status" {
+            self.status = Some(value);
+        }
+    }
+
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == "ms" {
+            self.duration_us = Some((value * 1000.0).round() as u64);
         }
     }
 

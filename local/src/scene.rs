@@ -78,7 +78,7 @@ impl Scene {
 /// Records the spans of this thread in `requests`.
 pub(crate) fn listen<W>(requests: &RequestLog, level: Level, writer: W) -> DefaultGuard
 where
-    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
+    W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
     all_threads_listen();
     tracing::subscriber::set_default(requests.subscriber(level, writer))

@@ -3,6 +3,7 @@
 mod counter;
 mod empty;
 mod expression;
+mod metered;
 mod once;
 mod requests;
 mod retry;
@@ -35,6 +36,7 @@ use url::Url;
 use crate::{config, telemetry};
 use empty::RefuseEmptyAnswers;
 pub(crate) use expression::Expression;
+use metered::Metered;
 pub(crate) use once::Use;
 pub(crate) use requests::{Cancelled, Outcome, Part, Table, Transacted};
 pub(crate) use retry::Attempts;
@@ -74,6 +76,7 @@ pub fn client(config: &config::DynamoDb) -> Client {
         )
         .retry_classifier(RetryWhatPasses)
         .interceptor(RefuseEmptyAnswers)
+        .interceptor(Metered)
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(CONNECT_TIMEOUT)

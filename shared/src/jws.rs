@@ -14,7 +14,10 @@ use serde::{
 };
 use serde_json::Number;
 
-use crate::clock::Timestamp;
+use crate::{
+    clock::Timestamp,
+    telemetry::{Part, Timed},
+};
 
 /// The largest token of Cambio, in bytes. It has about 800; API Gateway allows 10,240 for all headers together.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -265,6 +268,7 @@ impl PublicKey {
 
     /// Returns whether `signature` is that of the key and of `alg` for `message`.
     fn verifies(&self, alg: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+        let _time = Timed::start(Part::Crypto);
         let is_signed = |key: &ParsedPublicKey| key.verify_sig(message, signature).is_ok();
         let (kept_for, kept) = self.parsed.get_or_init(|| (alg, parse(&self.key, alg)));
         if *kept_for == alg {

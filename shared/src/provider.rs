@@ -34,6 +34,7 @@ use crate::{
     clock::Clock,
     config::{self, ConfigError, Environment, OAuthProvider, SignUps},
     jws::{ForeignHeader, Inspected},
+    telemetry,
 };
 use github::GitHub;
 use hosts::{Hosts, Lookup};
@@ -368,6 +369,7 @@ impl<'a> UnverifiedSubject<'a> {
     /// # Errors
     /// The token is not accepted, or the provider fails ([`ProviderError::Unavailable`]).
     pub async fn verify(&self) -> Result<Identity, ProviderError> {
+        telemetry::set_provider(self.provider());
         match &self.provider {
             ProviderOf::AccessToken(provider) => provider.verify(self.token).await,
             ProviderOf::IdToken(provider, inspected) => {

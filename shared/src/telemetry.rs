@@ -1,7 +1,14 @@
 //! Logs: one JSON object per line, as CloudWatch Logs Insights reads it.
 //!
 //! No line contains a token, a secret or an e-mail address: secrets are in types that do not print, users are named
-//! by id, and other crates log only from `warn` up.
+//! by id, and other crates log only from `warn` up. The line of a request names no user at all.
+
+mod meter;
+mod request;
+
+pub use meter::{Meter, measured};
+pub(crate) use meter::{Part, Timed, add_units, is_measured, set_failed, set_provider};
+pub use request::{Answered, REQUEST, RequestIds};
 
 use std::{error::Error, sync::OnceLock};
 
@@ -11,6 +18,7 @@ use tracing_subscriber::{
 };
 
 use crate::config::{ConfigError, Environment, Process};
+use request::RequestLines;
 
 static VERSION: OnceLock<String> = OnceLock::new();
 
@@ -59,14 +67,17 @@ pub fn subscriber<W>(
     writer: W,
 ) -> impl Subscriber + for<'a> LookupSpan<'a>
 where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
     let ours = crates.iter().copied().chain(["shared"]);
     let filter = Targets::new()
         .with_default(LevelFilter::WARN)
         // The runtime's span has the request id.
         .with_target("lambda_runtime::layers::trace", LevelFilter::INFO)
-        .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))));
+        .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))))
+        .with_target(REQUEST, LevelFilter::OFF);
+    let requests = RequestLines(writer.clone())
+        .with_filter(Targets::new().with_target(REQUEST, LevelFilter::from_level(level)));
     let layer = tracing_subscriber::fmt::layer()
         .json()
         .flatten_event(true)
@@ -74,7 +85,7 @@ where
         .with_span_list(true)
         .with_writer(writer)
         .with_filter(filter);
-    tracing_subscriber::registry().with(layer)
+    tracing_subscriber::registry().with(layer).with(requests)
 }
 
 #[cfg(test)]

@@ -33,6 +33,7 @@ mod mutants;
 mod oidc;
 mod oidc_providers;
 mod opaque;
+mod operate;
 mod operators;
 mod own_routes;
 mod permissions;

@@ -574,8 +574,11 @@ WALK = [
         deploys(GitHubClientSecret="the-secret", Revision="2"),
         SAM_REFUSED,
     ),
-    # A query of CloudWatch Logs Insights.
-    shown('filter event = "session.reuse_detected" | stats count() by user_id'),
+    runs(
+        "sam deploy --parameter-overrides RequestMetrics=true Tracing=true",
+        deploys(RequestMetrics="true", Tracing="true"),
+        SAM_REFUSED,
+    ),
     runs(MAKE_KEYS, prints("None")),
     shown('{"changed":true,"keys":[{"kid":"…","state":"current",…},{"kid":"…","state":"next",…}]}'),
     runs("aws s3 rm --recursive s3://…"),

@@ -153,7 +153,7 @@ def refs(node):
         elif key == "Fn::GetAtt" or key == "Fn::If":
             yield value[0]
         elif key == "Fn::Sub":
-            yield from re.findall(r"\$\{(\w+)", value)
+            yield from re.findall(r"\$\{(\w+)", value if isinstance(value, str) else value[0])
 
 
 # --- The checks -------------------------------------------------------------------------------------------------------
@@ -354,6 +354,11 @@ def no_permission_is_broader_than_one_resource(template):
         if resource == {"Fn::Sub": "${DocumentsBucket.Arn}/.well-known/*"}:
             assert statement["Action"] == ["s3:PutObject"]
             continue
+        # X-Ray has no resources; these two actions write only.
+        if statement["Sid"] == "SendTraces":
+            assert statement["Action"] == ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+            assert resource == "*"
+            continue
         if resource in ARN.values():
             continue
         assert isinstance(resource, dict) and len(resource) == 1, statement["Sid"]
@@ -369,8 +374,10 @@ def each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it(template):
     assert {*used, "EventsRole"} == set(resources(template, "AWS::IAM::Role"))
     for name, properties in functions(template).values():
         # SAM makes a role, with rights to every log group, of a function's `Policies`, and more of these.
-        extra = {"Policies", "Tracing", "VpcConfig", "DeadLetterQueue", "EventInvokeConfig"}
+        extra = {"Policies", "VpcConfig", "DeadLetterQueue", "EventInvokeConfig"}
         assert not extra & (set(properties) | set(template["Globals"]["Function"])), name
+        # With a role of its own, SAM adds no policy for traces.
+        assert "Tracing" not in properties, name
         assert not template["Resources"][name].get("Connectors")
 
 
@@ -409,7 +416,7 @@ def only_the_functions_that_sign_or_rotate_can_read_a_private_key(template):
 @check
 def a_kms_key_is_used_through_dynamodb_only(template):
     policies = resources(template, "AWS::IAM::Policy")
-    assert set(policies) == {"KeysKmsKeyUse", "DataKmsKeyUse"}
+    assert set(policies) == {"KeysKmsKeyUse", "DataKmsKeyUse", "TracingUse"}
     for kind, table in (("Keys", "KeysTable"), ("Data", "Table")):
         policy = policies[f"{kind}KmsKeyUse"]
         assert policy["Condition"] == f"Has{kind}KmsKey"
@@ -1202,6 +1209,97 @@ def a_new_version_gets_a_part_of_the_requests_and_an_alarm_gives_them_back(templ
     assert set(alarms) <= set(resources(template, "AWS::CloudWatch::Alarm"))
     page = (ROOT / "docs/deploy.md").read_text()
     assert all(f"`{alarm.removesuffix('Alarm')}`" in page for alarm in alarms)
+# The source of the log line of a request.
+LINE = (ROOT / "shared/src/telemetry/request.rs").read_text()
+
+
+def breaches_without_data(alarm):
+    treatment = alarm["Properties"]["TreatMissingData"]
+    assert treatment in ("breaching", "notBreaching")
+    return treatment == "breaching"
+
+
+def alarm_metrics(template):
+    """The number of metrics that the alarms are billed for."""
+    alarms = resources(template, "AWS::CloudWatch::Alarm").values()
+    return sum(len([m for m in a["Properties"].get("Metrics", []) if "MetricStat" in m]) or 1 for a in alarms)
+
+
+@check
+def the_pages_have_each_alarm_and_their_number(template):
+    names = {name.removesuffix("Alarm") for name in resources(template, "AWS::CloudWatch::Alarm")}
+    page = (ROOT / "docs/operate.md").read_text()
+    section = page.split("\n## Alarms\n")[1].split("\n## ")[0]
+    paragraphs = re.findall(r"\n### `(\w+)`\n\n(.+?)(?=\n### |\Z)", section, re.DOTALL)
+    assert {name for name, _ in paragraphs} == names and len(paragraphs) == len(names)
+    for name, text in paragraphs:
+        assert text.startswith("Meaning: ") and "\n\nWhat to do: " in text, name
+    deploy = (ROOT / "docs/deploy.md").read_text()
+    custom = {
+        t["MetricName"]
+        for f in resources(template, "AWS::Logs::MetricFilter").values()
+        if "Condition" not in f
+        for t in f["Properties"]["MetricTransformations"]
+    }
+    count = f"{len(names)} alarms on {alarm_metrics(template)} metrics"
+    assert count in deploy, count
+    assert count in page and f"{len(custom)} metrics of its own" in page
+
+
+@check
+def the_dashboard_shows_metrics_that_exist(template):
+    dashboard = template["Resources"]["MetricsDashboard"]
+    assert dashboard["Condition"] == "HasDashboard"
+    body, values = dashboard["Properties"]["DashboardBody"]["Fn::Sub"]
+    assert values == {"Users": NAME["Table"]}
+    names = set(re.findall(r"\$\{([\w:.]+)\}", body))
+    own = {name.split(".")[0] for name in names if not name.startswith("AWS::")} - set(values)
+    assert own <= set(template["Resources"]), own - set(template["Resources"])
+    widgets = json.loads(body)["widgets"]
+    places = [(w["x"], w["y"]) for w in widgets]
+    assert len(set(places)) == len(places) and all(w["x"] + w["width"] <= 24 for w in widgets)
+    (alarms,) = [w["properties"]["alarms"] for w in widgets if w["type"] == "alarm"]
+    assert sorted(alarms) == sorted("${%s.Arn}" % name for name in resources(template, "AWS::CloudWatch::Alarm"))
+    metrics = [m for w in widgets for m in w["properties"].get("metrics", [])]
+    assert len(metrics) <= 50, "a dashboard with more metrics is not free"
+    filters = resources(template, "AWS::Logs::MetricFilter").values()
+    made = {t["MetricName"] for f in filters if "Condition" not in f for t in f["Properties"]["MetricTransformations"]}
+    shown = {m[1] for m in metrics if m[0] == "Cambio/${AWS::StackName}"}
+    assert shown == made
+    assert all(w["properties"]["region"] == "${AWS::Region}" for w in widgets if w["type"] == "metric")
+
+
+@check
+def metrics_of_requests_are_bounded_and_made_on_request_only(template):
+    assert template["Parameters"]["RequestMetrics"]["Default"] == "false"
+    filters = {n: f["Properties"] for n, f in resources(template, "AWS::Logs::MetricFilter").items() if "Condition" in f}
+    logs = {properties["LoggingConfig"]["LogGroup"]["Ref"] for _, properties in functions(template).values()}
+    logs.remove("RotateKeysLogs")
+    by_metric = {}
+    for name, properties in filters.items():
+        assert template["Resources"][name]["Condition"] == "HasRequestMetrics"
+        (transformation,) = properties["MetricTransformations"]
+        by_metric.setdefault(transformation["MetricName"], set()).add(properties["LogGroupName"]["Ref"])
+        fields = [transformation["MetricValue"], *(d["Value"] for d in transformation["Dimensions"])]
+        for field in fields:
+            assert re.search(rf"\b{re.escape(field.removeprefix('$.'))}\b = ", LINE), field
+        # Each value of a dimension costs: names of functions, outcomes and configured providers are few.
+        assert {d["Value"] for d in transformation["Dimensions"]} <= {"$.function", "$.outcome", "$.provider"}
+        assert "DefaultValue" not in transformation  # CloudWatch refuses it beside dimensions
+        assert properties["FilterPattern"].startswith('{ $.event = "request"')
+    assert by_metric == {"RequestMs": logs, "ProviderMs": {"TokenExchangeLogs", "IdentitiesLogs"}}
+
+
+@check
+def traces_are_sent_on_request_only(template):
+    assert template["Globals"]["Function"]["Tracing"] == {"Fn::If": ["HasTracing", "Active", "PassThrough"]}
+    assert template["Parameters"]["Tracing"]["Default"] == "false"
+    use = template["Resources"]["TracingUse"]
+    assert use["Condition"] == "HasTracing"
+    roles = {role_of(template, properties)[0] for _, properties in functions(template).values()}
+    assert {role["Ref"] for role in use["Properties"]["Roles"]} == roles
+    (statement,) = statements([use["Properties"]])
+    assert statement["Sid"] == "SendTraces"
 
 
 @check
@@ -1215,19 +1313,29 @@ def trouble_is_noticed(template):
         for metric in metrics:
             namespace = "own" if metric["Namespace"] == own else metric["Namespace"]
             about = [d["Value"] for d in metric.get("Dimensions", [])]
-            watched.append((namespace, metric["MetricName"], *(v.get("Ref", "table") for v in about)))
+            names = [v if isinstance(v, str) else v.get("Ref", "table") for v in about]
+            watched.append((namespace, metric["MetricName"], *names))
             assert "table" not in watched[-1] or about == [NAME["Table"]]
     assert sorted(watched) == [
         ("AWS/ApiGateway", "4xx", "HttpApi"),
         ("AWS/ApiGateway", "5xx", "HttpApi"),
         ("AWS/ApiGateway", "Count", "HttpApi"),
+        ("AWS/ApiGateway", "Count", "HttpApi"),
+        ("AWS/ApiGateway", "Latency", "HttpApi"),
         ("AWS/DynamoDB", "ReadThrottleEvents", "table"),
         ("AWS/DynamoDB", "WriteThrottleEvents", "table"),
+        ("AWS/Lambda", "Errors", "AuthorizerFunction"),
+        ("AWS/Lambda", "Errors", "RotateKeysFunction"),
         ("AWS/Lambda", "Errors", "RotateKeysFunction"),
         ("AWS/Lambda", "Errors", "TokenExchangeFunction"),
+        ("AWS/Lambda", "Invocations", "AuthorizerFunction"),
+        ("AWS/Lambda", "Invocations", "RotateKeysFunction"),
         ("AWS/Lambda", "Throttles", "AuthorizerFunction"),
         ("AWS/Lambda", "Throttles", "TokenExchangeFunction"),
+        ("AWS/Usage", "ResourceCount", "Lambda", "Resource", "ConcurrentExecutions", "None"),
         ("own", "Limited"),
+        ("own", "ProviderFailed"),
+        ("own", "ReuseDetected"),
     ]
     # The expressions of an alarm use its metrics, and only their result is compared with the threshold.
     for alarm in alarms:
@@ -1237,9 +1345,38 @@ def trouble_is_noticed(template):
         assert given == set(re.findall(r"\b[a-z]+\b", expression)), expression
     for alarm in alarms:
         assert "AlarmTopicArn" in refs(alarm["Properties"]["AlarmActions"])
-    filters = resources(template, "AWS::Logs::MetricFilter")
+    # Only what runs daily is missed; other metrics have no data while there are no requests.
+    missed = [name for name, a in resources(template, "AWS::CloudWatch::Alarm").items() if breaches_without_data(a)]
+    assert missed == ["RotateKeysOverdueAlarm"]
+    overdue = template["Resources"]["RotateKeysOverdueAlarm"]["Properties"]
+    assert overdue["ComparisonOperator"] == "LessThanThreshold" and overdue["Threshold"] == 1
+    assert {m["MetricStat"]["Period"] for m in overdue["Metrics"] if "MetricStat" in m} == {24 * 60 * 60}
+    # CloudWatch's limits: a day for periods of less than an hour, otherwise seven days.
+    for alarm in alarms:
+        properties = alarm["Properties"]
+        periods = [m["MetricStat"]["Period"] for m in properties.get("Metrics", []) if "MetricStat" in m]
+        for period in periods or [properties["Period"]]:
+            assert period * properties["EvaluationPeriods"] <= (86_400 if period < 3600 else 604_800)
+        assert properties.get("DatapointsToAlarm", 1) <= properties["EvaluationPeriods"]
+    filters = {
+        name: f for name, f in resources(template, "AWS::Logs::MetricFilter").items() if "Condition" not in f
+    }
     reuse, limited = filters["ReuseDetectedMetric"], filters["LimitedMetric"]
-    assert len(filters) == 2
+    assert set(filters) == {
+        "LimitedMetric",
+        "ProviderFailedLinkMetric",
+        "ProviderFailedMetric",
+        "ReuseDetectedMetric",
+    }
+    for name, logs in (("ProviderFailedMetric", "TokenExchangeLogs"), ("ProviderFailedLinkMetric", "IdentitiesLogs")):
+        properties = filters[name]["Properties"]
+        assert properties["LogGroupName"] == {"Ref": logs}
+        assert [t["MetricName"] for t in properties["MetricTransformations"]] == ["ProviderFailed"]
+        event, outcome = re.fullmatch(
+            r'\{ \$\.event = "(\w+)" && \$\.outcome = "(\w+)" \}', properties["FilterPattern"]
+        ).groups()
+        assert f'event = "{event}"' in LINE
+        assert f'Self::ProviderUnavailable {{ .. }} => "{outcome}"' in (ROOT / "shared/src/http/error.rs").read_text()
     (transformation,) = limited["Properties"]["MetricTransformations"]
     assert (transformation["MetricNamespace"], transformation["MetricName"]) == (own, "Limited")
     # As the access log writes it: a text.
@@ -1517,7 +1654,11 @@ BREAKS = [
         put("MeFunction/Properties/Role", {"Fn::GetAtt": ["RotateKeysRole", "Arn"]}),
     ),
     (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("MeFunction/Properties/Policies", [])),
-    (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("/Globals/Function/Tracing", "Active")),
+    (each_function_has_a_role_of_its_own_and_sam_adds_nothing_to_it, put("MeFunction/Properties/Tracing", "Active")),
+    (traces_are_sent_on_request_only, put("/Globals/Function/Tracing", "Active")),
+    (traces_are_sent_on_request_only, drop("TracingUse/Condition")),
+    (traces_are_sent_on_request_only, drop("TracingUse/Properties/Roles/0")),
+    (no_permission_is_broader_than_one_resource, put("TracingUse/Properties/PolicyDocument/Statement/0/Action", ["xray:GetTraceSummaries"])),
     (nothing_can_scan_and_few_can_query_or_delete, put(statement("MeRole", 0) + "/Action", [READ, "dynamodb:Scan"])),
     (nothing_can_scan_and_few_can_query_or_delete, put(statement("MeRole", 0) + "/Action", ["dynamodb:*"])),
     (nothing_can_scan_and_few_can_query_or_delete, put(statement("SessionsRole", 0) + "/Action", [READ, DELETE])),
@@ -1775,6 +1916,29 @@ BREAKS = [
     ),
     (trouble_is_noticed, put("ReuseDetectedMetric/Properties/FilterPattern", '{ $.event = "session.reused" }')),
     (trouble_is_noticed, put("ApiFailingAlarm/Properties/AlarmActions", [])),
+    (trouble_is_noticed, put("RotateKeysOverdueAlarm/Properties/TreatMissingData", "notBreaching")),
+    (trouble_is_noticed, put("RotateKeysOverdueAlarm/Properties/EvaluationPeriods", 8)),
+    (trouble_is_noticed, put("ApiFailingAlarm/Properties/TreatMissingData", "breaching")),
+    (
+        trouble_is_noticed,
+        put("ProviderFailedMetric/Properties/FilterPattern", '{ $.event = "request" && $.outcome = "provider_failed" }'),
+    ),
+    (the_pages_have_each_alarm_and_their_number, drop("ApiSlowAlarm")),
+    (the_pages_have_each_alarm_and_their_number, drop("TableThrottledAlarm/Properties/Metrics/1")),
+    (the_dashboard_shows_metrics_that_exist, drop("ApiSlowAlarm")),
+    (the_dashboard_shows_metrics_that_exist, drop("ReuseDetectedMetric")),
+    (the_dashboard_shows_metrics_that_exist, drop("MetricsDashboard/Condition")),
+    (metrics_of_requests_are_bounded_and_made_on_request_only, drop("MeRequestMetric/Condition")),
+    (metrics_of_requests_are_bounded_and_made_on_request_only, drop("MeRequestMetric")),
+    (metrics_of_requests_are_bounded_and_made_on_request_only, put("/Parameters/RequestMetrics/Default", "true")),
+    (
+        metrics_of_requests_are_bounded_and_made_on_request_only,
+        put("MeRequestMetric/Properties/MetricTransformations/0/Dimensions/0/Value", "$.request_id"),
+    ),
+    (
+        metrics_of_requests_are_bounded_and_made_on_request_only,
+        put("TokenExchangeProviderMetric/Properties/MetricTransformations/0/MetricValue", "$.provider_us"),
+    ),
 ]
 
 

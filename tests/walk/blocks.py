@@ -45,6 +45,10 @@ def deploy(starts):
     return Tested(starts, "tests/template/test_deploy.py", "assert blocks(PAGE) == [block for block, _, _ in WALK]")
 
 
+def query(starts, contains):
+    return Tested(starts, "tests/e2e/operate.rs", contains)
+
+
 def release(starts, contains):
     return Tested(starts, "tests/release/test_release.py", contains)
 
@@ -238,6 +242,18 @@ BLOCKS = {
         Walked("rotate '{\"revoke\":\"<kid>\"}'"),
         Walked('{"changed":true'),
         Walked("rotate '{}'"),
+        query('{"timestamp"', "the_line_of_a_request_has_the_documented_fields"),
+        query('filter event = "request"', "Outcomes by route"),
+        query('filter event = "request" and outcome', "Errors by code"),
+        query('filter event = "request" and ispresent(provider)', "Providers, as the functions see them"),
+        query('filter event = "request"', "The slowest requests, with the parts of their time"),
+        query('filter event = "request"', "What DynamoDB is asked for"),
+        query('filter event = "request"', "Cold and warm requests"),
+        query('filter event = "request" and level', "Failures over time"),
+        query('filter request_id = ', "One request, by the id"),
+        query('filter ispresent(error.cause)', "The causes of errors"),
+        query('filter event = "session.reuse_detected"', "Users whose refresh tokens were copied"),
+        query('filter event = "session.ended"', "Sessions that ended, by reason"),
     ],
     "docs/events.md": [
         Tested("sam deploy", "tests/template/test_events.py", 'walk.run(deploy, SAM_REFUSED)'),

@@ -13,6 +13,8 @@ pub(crate) struct Event {
     pub(crate) route: Option<String>,
     /// The method that a policy is about; `None` for the simple response of payload format 2.0.
     pub(crate) method: Option<MethodArn>,
+    /// The id that API Gateway gave the request; a `TOKEN` authorizer does not get it.
+    pub(crate) request_id: Option<String>,
     authorization: Vec<String>,
 }
 
@@ -30,6 +32,13 @@ struct Members {
     authorization_token: Option<String>,
     headers: Option<HashMap<String, String>>,
     multi_value_headers: Option<HashMap<String, Vec<String>>>,
+    request_context: Option<RequestContext>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RequestContext {
+    request_id: Option<String>,
 }
 
 impl Event {
@@ -57,10 +66,15 @@ impl Members {
     /// Returns the event of the one form that it can have; `None` if it has none, or the marks of two.
     fn sort(mut self) -> Option<Event> {
         let method_arn = self.method_arn.take().map(MethodArn::parse);
+        let request_id = self
+            .request_context
+            .take()
+            .and_then(|context| context.request_id);
         match (self.version.as_deref(), self.kind.as_deref(), method_arn) {
             (Some("2.0"), _, None) => Some(Event {
                 route: Some(self.route_key.take().unwrap_or_default()),
                 method: None,
+                request_id,
                 authorization: self.authorization(),
             }),
             // A REST API has no version, an HTTP API has 1.0.
@@ -75,12 +89,14 @@ impl Members {
                 Some(Event {
                     route: Some(route),
                     method: Some(method),
+                    request_id,
                     authorization: self.authorization(),
                 })
             }
             (None, Some("TOKEN"), Some(Some(method))) => Some(Event {
                 route: None,
                 method: Some(method),
+                request_id,
                 authorization: vec![self.authorization_token?],
             }),
             _ => None,

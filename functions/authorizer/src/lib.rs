@@ -8,6 +8,8 @@
 mod event;
 mod response;
 
+use std::time::Instant;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use shared::{
@@ -18,6 +20,7 @@ use shared::{
     keys::KeysError,
     route_scopes::RouteScopes,
     start::{Start, StartError},
+    telemetry::{Answered, RequestIds, measured},
     token::{Claims, TokenError, TokenVerifier},
     users::Users,
 };
@@ -126,7 +129,40 @@ impl Authorizer {
         &self,
         event: impl Deserializer<'de>,
     ) -> Result<Response, AuthorizeError> {
-        let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+        self.authorize_invocation(event, None).await
+    }
+
+    /// Does the same for the invocation that Lambda gave this id.
+    ///
+    /// # Errors
+    /// Those of [`Authorizer::authorize`].
+    pub async fn authorize_invocation<'de>(
+        &self,
+        event: impl Deserializer<'de>,
+        lambda: Option<String>,
+    ) -> Result<Response, AuthorizeError> {
+        let started = Instant::now();
+        let mut event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+        let ids = RequestIds {
+            gateway: event.request_id.take(),
+            lambda,
+        };
+        // In a box, because the compiler limits how deep futures are nested.
+        let (decided, meter) = measured(Box::pin(self.decide(&event))).await;
+        let answered = Answered {
+            function: "authorizer",
+            route: event.route.as_deref().unwrap_or_default(),
+            method: None,
+            status: None,
+            outcome: outcome(&decided),
+            is_failure: decided.is_err(),
+            took: started.elapsed(),
+        };
+        answered.log(&ids, &meter);
+        decided
+    }
+
+    async fn decide(&self, event: &Event) -> Result<Response, AuthorizeError> {
         if event.route.is_none() && self.scopes.is_set() {
             let error = AuthorizeError::NoRoute;
             tracing::error!("{error}");
@@ -137,7 +173,7 @@ impl Authorizer {
             resource: event.method.as_ref().map(MethodArn::all),
             ..Response::default()
         };
-        match self.decide(&event).await {
+        match self.claims(event).await {
             Ok((claims, resource)) => {
                 response.is_authorized = true;
                 response.context = claims.into();
@@ -157,7 +193,7 @@ impl Authorizer {
     }
 
     /// Returns the claims of the token, and the methods that they are good for, as an ARN.
-    async fn decide(&self, event: &Event) -> Result<(Claims, Option<String>), Denied> {
+    async fn claims(&self, event: &Event) -> Result<(Claims, Option<String>), Denied> {
         let headers = event.authorization()?;
         let token = bearer_token(&headers).ok_or(Denied::NoToken)?;
         let claims = self.tokens.verify(token).await?;
@@ -178,6 +214,17 @@ impl Authorizer {
             Some(method) => Some(method.all()),
         };
         Ok((claims, resource))
+    }
+}
+
+/// Returns the outcome of a request for its log line.
+fn outcome(decided: &Result<Response, AuthorizeError>) -> &'static str {
+    match decided {
+        Ok(response) if response.is_authorized => "ok",
+        Ok(_) => "refused",
+        Err(AuthorizeError::PayloadFormat | AuthorizeError::NoRoute) => "failed",
+        Err(AuthorizeError::Keys(_)) => "keys_unavailable",
+        Err(AuthorizeError::User(_)) => "dynamodb_unavailable",
     }
 }
 

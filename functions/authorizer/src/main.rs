@@ -14,7 +14,12 @@ async fn main() -> Result<(), Error> {
     // The runtime gets any JSON: an event that the runtime itself cannot parse would be quoted in the log and in the
     // error. `RawValue` and not `Value`: the runtime tracks the path of each member that it parses.
     lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        Ok::<_, Error>(authorizer.authorize(&*event.payload).await?)
+        let lambda = Some(event.context.request_id);
+        Ok::<_, Error>(
+            authorizer
+                .authorize_invocation(&*event.payload, lambda)
+                .await?,
+        )
     }))
     .await
 }

@@ -30,7 +30,7 @@ fn answer(route: &str) {
     debug_span!("between").in_scope(|| {
         debug_span!("DynamoDB.GetItem").in_scope(|| debug_span!("try_attempt").in_scope(|| {}));
     });
-    info!(target: "shared::http::surface", status = 200_u64, duration_us = 5_u64, "answered");
+    info!(target: "shared::request", status = 200_u64, ms = 0.005);
 }
 
 #[tokio::test]

@@ -17,6 +17,7 @@ use crate::{
     provider::ProviderError,
     sessions::RefreshError,
     stored::StoredError,
+    telemetry,
     token::TokenError,
     users::{ChangeError, Conflict, LinkError, SignInError},
 };
@@ -359,9 +360,21 @@ impl ApiError {
         }
     }
 
+    /// Returns the outcome of the request, for its log line.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::ProviderUnavailable { .. } => "provider_unavailable",
+            Self::StoreUnavailable(_) => "dynamodb_unavailable",
+            Self::KeysUnavailable(_) => "keys_unavailable",
+            Self::Overdue => "overdue",
+            _ => outcome(self.status()),
+        }
+    }
+
     /// Logs the failure, in the one place where it becomes an answer.
     fn log(&self) {
         let (status, code) = (self.status().as_u16(), self.code());
+        telemetry::set_failed(code, self.outcome());
         let cause = StdError::source(self).map(ToString::to_string);
         if self.status().is_server_error() {
             tracing::error!(error.code = code, error.cause = cause, status, "{self}");
@@ -379,6 +392,16 @@ impl ApiError {
             headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         }
         response
+    }
+}
+
+/// Returns the outcome of a request with this status, for its log line.
+pub(super) fn outcome(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => "limited",
+        _ if status.is_server_error() => "failed",
+        _ if status.is_client_error() => "refused",
+        _ => "ok",
     }
 }
 

@@ -12,8 +12,11 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 
-use super::{ApiError, OAuthError, cors};
-use crate::{deadline::within, telemetry};
+use super::{ApiError, OAuthError, cors, error::outcome};
+use crate::{
+    deadline::within,
+    telemetry::{self, Answered, RequestIds, measured},
+};
 
 /// The largest body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -65,24 +68,44 @@ fn with_limit(
     limit: Duration,
     overdue: fn() -> Response,
 ) -> Router {
-    let layer = middleware::from_fn(move |request: Request, next: Next| async move {
+    let layer = middleware::from_fn(move |mut request: Request, next: Next| async move {
         // The route's pattern and not the path, so that no text of the client reaches the log.
-        let route = request.extensions().get::<MatchedPath>();
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let asked = Asked {
+            function,
+            route,
+            method: known(request.method()),
+            ids: request.extensions_mut().remove().unwrap_or_default(),
+        };
         let span = tracing::info_span!(
             "request",
             function,
             version = telemetry::version(),
-            route = route.map_or("", MatchedPath::as_str),
-            method = known(request.method()),
+            route = asked.route(),
+            method = asked.method,
             user_id = tracing::field::Empty,
         );
         let response = async {
             let answer = within(limit, next.run(request)).await;
             answer.unwrap_or_else(|_| overdue())
         };
-        answer(response, visibility).instrument(span).await
+        answer(response, visibility, asked).instrument(span).await
     });
     routes.layer(layer)
+}
+
+/// The properties of a request that its log line names.
+struct Asked {
+    function: &'static str,
+    route: Option<MatchedPath>,
+    method: &'static str,
+    ids: RequestIds,
+}
+
+impl Asked {
+    fn route(&self) -> &str {
+        self.route.as_ref().map_or("", MatchedPath::as_str)
+    }
 }
 
 /// Returns the method for the log, or a placeholder for an unknown one, because a client may send any text.
@@ -99,13 +122,25 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-async fn answer(response: impl Future<Output = Response>, visibility: Visibility) -> Response {
+async fn answer(
+    response: impl Future<Output = Response>,
+    visibility: Visibility,
+    asked: Asked,
+) -> Response {
     let started = Instant::now();
-    let mut response = response.await;
+    let (mut response, meter) = measured(response).await;
     let status = response.status();
     set_headers(response.headers_mut(), status, visibility);
-    let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(status = status.as_u16(), duration_us, "answered");
+    let answered = Answered {
+        function: asked.function,
+        route: asked.route(),
+        method: Some(asked.method),
+        status: Some(status.as_u16()),
+        outcome: outcome(status),
+        is_failure: status.is_server_error(),
+        took: started.elapsed(),
+    };
+    answered.log(&asked.ids, &meter);
     response
 }
 

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 use super::{KeyError, KeyType, PrivateKey};
+use crate::telemetry::{Part, Timed};
 
 /// A private key, parsed and checked once.
 ///
@@ -79,6 +80,7 @@ impl SigningKey {
 
 impl KeyPair {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+        let _time = Timed::start(Part::Crypto);
         let random = SystemRandom::new();
         match self {
             Self::Rsa(pair) => {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     clock::{Clock, Timestamp},
-    telemetry,
+    telemetry::{self, Part, Timed},
 };
 
 /// The longest answer, in bytes. A provider that sends more is faulty.
@@ -272,6 +272,7 @@ impl Outbound {
     /// notice, or if the answer was a 5xx. Each request to a provider is idempotent: it reads something or checks a
     /// token.
     async fn send(&self, request: Request) -> Result<ProviderResponse, ProviderError> {
+        let _time = Timed::start(Part::Provider);
         let again = request.try_clone();
         let answer = match (self.try_send(request).await, again) {
             (Err(Failure { again: true, .. }), Some(request)) => self.try_send(request).await,
