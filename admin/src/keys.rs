@@ -28,6 +28,8 @@ pub enum KeysCommand {
 #[derive(Args, Debug)]
 pub struct RevokeArgs {
     /// The key's `kid`.
+    // One in 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
     pub kid: String,
     /// The settings of `rotate-keys`.
     #[command(flatten)]
@@ -120,4 +122,22 @@ fn write_keys(out: &mut dyn Write, report: &Report) -> Result<(), AdminError> {
     }
     writeln!(out, "{}", table.trim_fmt())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{Cli, Command};
+
+    #[test]
+    fn a_kid_that_begins_with_a_hyphen_is_no_option() {
+        let kid = "-CZCk0b1fYx3yq7h2n8Vg5s6d4j9lmPp1tRrUuWwZzA";
+        let cli = Cli::try_parse_from(["cambio-admin", "keys", "revoke", kid, "--yes"]).unwrap();
+        let Command::Keys(KeysCommand::Revoke(args)) = cli.command else {
+            panic!("another command");
+        };
+        assert_eq!((args.kid.as_str(), args.yes), (kid, true));
+    }
 }
