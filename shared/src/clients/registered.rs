@@ -284,6 +284,27 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_is_of_64_hex_digits_and_nothing_else() {
+        let hash = sha256_from_hex(A_HASH).unwrap();
+        assert_eq!((hash[0], hash[1], hash[31]), (0x9f, 0x86, 0x08));
+        assert_eq!(sha256_from_hex(&A_HASH.to_uppercase()), Some(hash));
+        let longer = format!("{A_HASH}00");
+        // Rust reads a sign as a part of a number.
+        let (signed, letters, wide) = ("+f".repeat(32), "g".repeat(64), "ü".repeat(32));
+        for hex in [
+            "",
+            &A_HASH[..62],
+            &A_HASH[..63],
+            &longer,
+            &signed,
+            &letters,
+            &wide,
+        ] {
+            assert_eq!(sha256_from_hex(hex), None, "{hex}");
+        }
+    }
+
+    #[test]
     fn clients_have_one_or_two_secrets() {
         let one = clients_of(&format!(
             r#"[{{"client_id":"a","secret_sha256":["{A_HASH}"]}}]"#
