@@ -4,7 +4,9 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-/// Finds, changes, disables and deletes the users of Cambio.
+use crate::doctor::DoctorArgs;
+
+/// Finds, changes, disables and deletes the users of Cambio, and examines a deployment.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
 /// failure, 2 wrong command line, 3 no such user.
@@ -17,7 +19,7 @@ pub struct Cli {
     /// The location of the users.
     #[command(flatten)]
     pub connection: Connection,
-    /// Write JSON, one line for each user.
+    /// Write JSON, one line for each user or check.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -42,12 +44,28 @@ pub struct Connection {
     pub profile: Option<String>,
 }
 
+impl Connection {
+    /// Makes a connection that names nothing.
+    pub fn none() -> Self {
+        Self {
+            table: String::new(),
+            region: None,
+            profile: None,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Examine a deployment from outside, with good requests and with attacks. Needs no AWS credentials.
+    #[command(
+        after_help = "Example:\n  doctor https://api.example.com --client nextjs --secret-env CLIENT_SECRET --subject-token-env GITHUB_TOKEN"
+    )]
+    Doctor(Box<DoctorArgs>),
 }
 
 /// The commands for users.

@@ -19,38 +19,10 @@ impl Admin {
     /// Credentials, region or the name of the table are missing.
     #[cfg(feature = "aws")]
     pub async fn connect(connection: &crate::Connection) -> Result<Self, crate::AdminError> {
-        use aws_config::{BehaviorVersion, Region};
-        use aws_credential_types::provider::ProvideCredentials as _;
-        use aws_smithy_http_client::{
-            Builder,
-            tls::{Provider, rustls_provider::CryptoMode},
-        };
-
-        use crate::AdminError;
-
         if connection.table.is_empty() {
-            return Err(AdminError::NoTable);
+            return Err(crate::AdminError::NoTable);
         }
-        let https = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
-        if let Some(region) = &connection.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(profile) = &connection.profile {
-            loader = loader.profile_name(profile);
-        }
-        let config = loader.load().await;
-        if config.region().is_none() {
-            return Err(AdminError::NoRegion);
-        }
-        let Some(provider) = config.credentials_provider() else {
-            return Err(AdminError::NoCredentials("none configured".to_owned()));
-        };
-        if let Err(error) = provider.provide_credentials().await {
-            return Err(AdminError::NoCredentials(error.to_string()));
-        }
+        let config = aws(connection).await?;
         Ok(Self::new(Client::new(&config), connection.table.clone()))
     }
 
@@ -72,4 +44,44 @@ impl Admin {
         let described = described.send().await.ok()?;
         u64::try_from(described.table?.item_count?).ok()
     }
+}
+
+/// Finds credentials and region.
+///
+/// # Errors
+/// Credentials or region are missing.
+#[cfg(feature = "aws")]
+pub(crate) async fn aws(
+    connection: &crate::Connection,
+) -> Result<aws_config::SdkConfig, crate::AdminError> {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_credential_types::provider::ProvideCredentials as _;
+    use aws_smithy_http_client::{
+        Builder,
+        tls::{Provider, rustls_provider::CryptoMode},
+    };
+
+    use crate::AdminError;
+
+    let https = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
+    if let Some(region) = &connection.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &connection.profile {
+        loader = loader.profile_name(profile);
+    }
+    let config = loader.load().await;
+    if config.region().is_none() {
+        return Err(AdminError::NoRegion);
+    }
+    let Some(provider) = config.credentials_provider() else {
+        return Err(AdminError::NoCredentials("none configured".to_owned()));
+    };
+    if let Err(error) = provider.provide_credentials().await {
+        return Err(AdminError::NoCredentials(error.to_string()));
+    }
+    Ok(config)
 }

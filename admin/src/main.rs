@@ -3,13 +3,18 @@
 
 use std::{io, process::ExitCode};
 
-use admin::{Admin, Cli};
+use admin::{Admin, Cli, Command};
 use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = async {
+        if let Command::Doctor(doctor) = &cli.command {
+            return doctor
+                .run(&cli.connection, cli.json, &mut io::stdout())
+                .await;
+        }
         let admin = Admin::connect(&cli.connection).await?;
         admin.run(cli.command, cli.json, &mut io::stdout()).await
     };

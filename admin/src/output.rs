@@ -198,7 +198,7 @@ fn status(status: Status) -> &'static str {
 }
 
 /// Replaces characters that would control the terminal or change the direction of a user's text.
-fn cell(text: Option<&str>) -> String {
+pub(crate) fn cell(text: Option<&str>) -> String {
     text.unwrap_or("-").replace(is_hidden, "\u{fffd}")
 }
 

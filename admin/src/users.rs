@@ -11,6 +11,7 @@ use shared::users::{OwnClaims, Roles, Status, Unreadable, User, UserId};
 
 use crate::{
     Admin, AdminError, Command, UsersCommand,
+    doctor::DoctorError,
     output::{Shown, write_json, write_one, write_table},
 };
 
@@ -25,7 +26,10 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
-        let Command::Users(command) = command;
+        let command = match command {
+            Command::Users(command) => command,
+            Command::Doctor(_) => return Err(DoctorError::NotHere.into()),
+        };
         match command {
             UsersCommand::List {
                 role,

@@ -77,6 +77,16 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// Signs any bytes.
+    ///
+    /// # Errors
+    /// The cryptographic library fails.
+    pub(super) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.pair.sign(message)?)
+    }
+}
+
 impl KeyPair {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let random = SystemRandom::new();
