@@ -153,7 +153,6 @@ async fn without_a_client_the_doctor_does_what_anybody_can() {
     assert!(service.sessions().is_empty() && service.users().is_empty());
 }
 
-/// The parts of a run that a real time limits take no longer than they must: without `--wait`, none waits.
 #[tokio::test]
 async fn without_time_to_wait_no_token_expires() {
     let service = Service::start().await;
@@ -164,6 +163,24 @@ async fn without_time_to_wait_no_token_expires() {
 
     assert_eq!(report.failed(), Vec::<&str>::new());
     assert!(report.skipped().contains(&"token.expired"));
+}
+
+#[tokio::test]
+async fn t181_plain_http_is_for_this_machine_alone() {
+    let service = Service::start().await;
+    // An address of this machine that is not of its loopback interface.
+    let url = service.url.replace("127.0.0.1", "0.0.0.0");
+    let mut remote = Target::new(url.parse().unwrap());
+    remote.issuer = Some(ISSUER.to_owned());
+
+    let report = Doctor::new(remote).examine().await.unwrap();
+
+    assert_eq!(
+        report.failed(),
+        ["tls.https", "tls.plain-http", "discovery.documents"],
+        "{}",
+        written(&report, false)
+    );
 }
 
 /// Answers a request as API Gateway does with the authorizer's answer.

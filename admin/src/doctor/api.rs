@@ -15,7 +15,7 @@ use super::{Credentials, Pause, Subject};
 use crate::output::cell;
 
 /// The most requests of one run, repetitions included.
-pub const MAX_REQUESTS: usize = 200;
+pub const MAX_REQUESTS: usize = 250;
 /// The time limit of a request, longer than the API's own, so that its error arrives.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes.
@@ -199,10 +199,8 @@ impl Api {
         token: &str,
         more: &[(&str, &str)],
     ) -> RequestBuilder {
-        let kind = match &subject.token_type {
-            Some(kind) => kind.as_str(),
-            None => ACCESS_TOKEN_TYPE,
-        };
+        let kind = subject.token_type.as_deref();
+        let kind = kind.unwrap_or(ACCESS_TOKEN_TYPE);
         let mut form = vec![
             ("grant_type", GRANT_TYPE_TOKEN_EXCHANGE),
             ("subject_token", token),

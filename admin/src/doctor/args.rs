@@ -217,7 +217,7 @@ pub(super) fn progress(quiet: bool) -> ProgressBar {
     spinner
 }
 
-/// Returns whether standard output shows colours (https://no-color.org).
+/// Returns whether standard output shows colours (<https://no-color.org>).
 fn colours(env: &Environment) -> bool {
     io::stdout().is_terminal() && env.optional("NO_COLOR").is_none()
 }
