@@ -70,7 +70,7 @@ fn ids_with(needs: &[Needs]) -> Vec<&'static str> {
     those.map(|check| check.id).collect()
 }
 
-/// `tests/guards` runs this test with one guard switched off, and reads the ids from the message.
+/// The message names the checks that fail without a guard.
 #[tokio::test]
 async fn t180_the_doctor_finds_the_api_sound() {
     let service = Service::start().await;
