@@ -4,10 +4,13 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
-use crate::{Check, ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs};
+use crate::{
+    Check, ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs,
+    doctor::DoctorArgs,
+};
 
-/// Checks settings, finds, changes, imports, signs out and deletes the users of Cambio, rotates its signing keys, and
-/// edits the clients and providers in the keys table.
+/// Checks settings, examines a deployment, finds, changes, imports, signs out and deletes the users of Cambio, rotates
+/// its signing keys, and edits the clients and providers in the keys table.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
 /// failure, 2 wrong command line, 3 no such user, client or provider.
@@ -20,7 +23,7 @@ pub struct Cli {
     /// The location of the users.
     #[command(flatten)]
     pub connection: Connection,
-    /// Write JSON: one line for each user, or one for the check.
+    /// Write JSON: one line for each user or check, and one for the settings.
     #[arg(long, global = true)]
     pub json: bool,
 }
@@ -54,6 +57,18 @@ pub struct Connection {
     pub profile: Option<String>,
 }
 
+impl Connection {
+    /// Makes a connection that names nothing.
+    pub fn none() -> Self {
+        Self {
+            table: String::new(),
+            keys_table: String::new(),
+            region: None,
+            profile: None,
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -72,6 +87,11 @@ pub enum Command {
     /// List and change the providers in the keys table, which the functions use with PROVIDERS=table.
     #[command(subcommand)]
     Providers(ProvidersCommand),
+    /// Examine a deployment from outside, with good requests and with attacks. Needs no AWS credentials.
+    #[command(
+        after_help = "Example:\n  doctor https://api.example.com --client nextjs --secret-env CLIENT_SECRET --subject-token-env GITHUB_TOKEN"
+    )]
+    Doctor(Box<DoctorArgs>),
 }
 
 /// The commands for users.

@@ -31,35 +31,8 @@ impl Admin {
     /// Credentials or the region are missing.
     #[cfg(feature = "aws")]
     pub async fn connect(connection: &crate::Connection) -> Result<Self, crate::AdminError> {
-        use aws_config::{BehaviorVersion, Region};
-        use aws_credential_types::provider::ProvideCredentials as _;
-        use aws_smithy_http_client::{
-            Builder,
-            tls::{Provider, rustls_provider::CryptoMode},
-        };
-
-        use crate::AdminError;
-
-        let https = Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
-        if let Some(region) = &connection.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let Some(profile) = &connection.profile {
-            loader = loader.profile_name(profile);
-        }
-        let config = loader.load().await;
-        let Some(region) = config.region() else {
-            return Err(AdminError::NoRegion);
-        };
-        let Some(provider) = config.credentials_provider() else {
-            return Err(AdminError::NoCredentials("none configured".to_owned()));
-        };
-        let credentials = provider.provide_credentials().await;
-        let credentials =
-            credentials.map_err(|error| AdminError::NoCredentials(error.to_string()))?;
+        let (config, credentials) = aws(connection).await?;
+        let region = config.region().ok_or(crate::AdminError::NoRegion)?;
         let admin = Self::new(Client::new(&config), connection.table.clone());
         let admin = admin.with_variables(Variables::of_aws(region.as_ref(), &credentials));
         Ok(match &*connection.keys_table {
@@ -134,4 +107,43 @@ impl Admin {
         let described = described.send().await.ok()?;
         u64::try_from(described.table?.item_count?).ok()
     }
+}
+
+/// Finds credentials and region.
+///
+/// # Errors
+/// Credentials or the region are missing.
+#[cfg(feature = "aws")]
+pub(crate) async fn aws(
+    connection: &crate::Connection,
+) -> Result<(aws_config::SdkConfig, aws_credential_types::Credentials), crate::AdminError> {
+    use aws_config::{BehaviorVersion, Region};
+    use aws_credential_types::provider::ProvideCredentials as _;
+    use aws_smithy_http_client::{
+        Builder,
+        tls::{Provider, rustls_provider::CryptoMode},
+    };
+
+    use crate::AdminError;
+
+    let https = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_https();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
+    if let Some(region) = &connection.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(profile) = &connection.profile {
+        loader = loader.profile_name(profile);
+    }
+    let config = loader.load().await;
+    if config.region().is_none() {
+        return Err(AdminError::NoRegion);
+    }
+    let Some(provider) = config.credentials_provider() else {
+        return Err(AdminError::NoCredentials("none configured".to_owned()));
+    };
+    let credentials = provider.provide_credentials().await;
+    let credentials = credentials.map_err(|error| AdminError::NoCredentials(error.to_string()))?;
+    Ok((config, credentials))
 }

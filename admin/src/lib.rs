@@ -3,6 +3,7 @@
 mod check;
 mod cli;
 mod connect;
+pub mod doctor;
 mod export;
 mod import;
 mod keys;
@@ -143,6 +144,9 @@ pub enum AdminError {
     /// The table cannot be used.
     #[error("{0}{hint}", hint = hint(.0))]
     Store(#[from] StoreError),
+    /// `doctor` cannot run, or a check failed.
+    #[error(transparent)]
+    Doctor(#[from] doctor::DoctorError),
     /// The output cannot be written.
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),

@@ -13,6 +13,11 @@ async fn main() -> ExitCode {
         if let Command::Check(check) = &cli.command {
             return check.run(cli.json, &mut io::stdout());
         }
+        if let Command::Doctor(doctor) = &cli.command {
+            return doctor
+                .run(&cli.connection, cli.json, &mut io::stdout())
+                .await;
+        }
         let admin = Admin::connect(&cli.connection).await?;
         admin.run(cli.command, cli.json, &mut io::stdout()).await
     };

@@ -11,6 +11,7 @@ use shared::users::{OwnClaims, Roles, Status, Unreadable, User, UserId};
 
 use crate::{
     Admin, AdminError, Command, UsersCommand,
+    doctor::DoctorError,
     output::{Shown, write_json, write_one, write_table},
 };
 
@@ -27,6 +28,7 @@ impl Admin {
     ) -> Result<(), AdminError> {
         let command = match command {
             Command::Check(check) => return check.run(json, out),
+            Command::Doctor(_) => return Err(DoctorError::NotHere.into()),
             Command::Users(command) => command,
             Command::Keys(command) => return self.keys(command, json, out).await,
             Command::Clients(command) => return self.run_clients(command, json, out).await,

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod app_env;
 pub mod demo;
+pub mod doctor;
 pub mod dynamodb;
 pub mod github;
 pub mod invocation;

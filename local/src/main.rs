@@ -16,7 +16,7 @@ use std::{
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use local::{
     app_env::{AppEnvironment, Written},
-    demo,
+    demo, doctor,
     dynamodb::make_private_folder,
     invocation::Invocation,
     operator::{self, OperatorError},
@@ -107,6 +107,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Examines the API in memory from outside, with good requests and with attacks. `admin doctor` examines any URL.
+    Doctor {
+        /// Write JSON, one line for each check.
+        #[arg(long)]
+        json: bool,
+    },
     /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
     Admin {
         #[command(subcommand)]
@@ -153,6 +159,7 @@ async fn run(cli: Cli, shell: Environment) -> Result<(), Box<dyn std::error::Err
     match cli.command {
         Some(Command::Demo) => demo::run().await?,
         Some(Command::Check { check, json }) => check.run(json, &mut std::io::stdout())?,
+        Some(Command::Doctor { json }) => doctor::run(json).await?,
         Some(Command::Admin {
             command,
             json,

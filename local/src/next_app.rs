@@ -80,6 +80,13 @@ impl NextApp {
         answer(request).await
     }
 
+    /// Returns a new access token of the stand-in GitHub for `login`.
+    pub(crate) async fn stand_in_token(&self, login: &str) -> Result<String, reqwest::Error> {
+        let url = format!("{}/stand-in/tokens?login={login}", self.github);
+        let answer = self.http.post(url).send().await?;
+        answer.error_for_status()?.text().await
+    }
+
     /// Exchanges GitHub's access token for a token of the API.
     pub(crate) async fn exchange(
         &self,

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use admin::{Admin, AdminError, Command};
+use admin::{Admin, AdminError, Command, Connection};
 use serde::{Deserialize, Serialize};
 use shared::{
     config::{self, ConfigError, Environment},
@@ -68,6 +68,12 @@ pub async fn run(
 ) -> Result<(), OperatorError> {
     if let Command::Check(check) = &command {
         return Ok(check.run(json, &mut io::stdout())?);
+    }
+    if let Command::Doctor(doctor) = &command {
+        // The arguments have the URL; a database is not read.
+        return Ok(doctor
+            .run(&Connection::none(), json, &mut io::stdout())
+            .await?);
     }
     if !folder.join(DATABASE).exists() {
         return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));

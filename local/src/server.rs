@@ -253,6 +253,23 @@ impl Services {
         Ok(url)
     }
 
+    /// Starts the API alone on a free port, with this clock, and returns its URL.
+    ///
+    /// # Errors
+    /// No port is free, or a setting is wrong.
+    pub(crate) async fn start_bare_api(
+        &mut self,
+        shell: &Environment,
+        clock: Clock,
+    ) -> Result<String, ServerError> {
+        let (listener, port) = listen(0, "--port").await?;
+        let url = format!("http://localhost:{port}");
+        let variables = settings::variables(shell, &url, &self.dynamodb, &self.github);
+        let router = api::start(&Environment::of(variables), clock).await?;
+        self.tasks.serve(listener, keep_websites_out(router, port));
+        Ok(url)
+    }
+
     /// Waits for requests under way, closes the database and stops.
     pub async fn stop(self) {
         if let Some(folder) = &self.folder {

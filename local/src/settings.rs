@@ -72,6 +72,17 @@ pub fn openid_issuer(github: &str) -> String {
     format!("{github}{}", openid::PATH)
 }
 
+/// Returns the value of `CLIENTS` for clients with these ids and secrets.
+pub(crate) fn clients(clients: &[(&str, &str)]) -> String {
+    let client = |(id, secret): &(&str, &str)| {
+        let hash = digest(&SHA256, secret.as_bytes());
+        let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        format!(r#"{{"client_id":"{id}","secret_sha256":["{hash}"]}}"#)
+    };
+    let clients: Vec<String> = clients.iter().map(client).collect();
+    format!("[{}]", clients.join(","))
+}
+
 /// Returns the environment variables of the functions as names and values.
 pub fn variables(
     shell: &Environment,
@@ -79,17 +90,12 @@ pub fn variables(
     dynamodb: &DynamoDb,
     github: &GitHub,
 ) -> Vec<(&'static str, String)> {
-    let hash = digest(&SHA256, CLIENT_SECRET.as_bytes());
-    let hash: String = hash.as_ref().iter().map(|b| format!("{b:02x}")).collect();
     let mut variables = vec![
         ("ISSUER_URL", issuer_url.to_owned()),
         ("TOKEN_AUDIENCE", issuer_url.to_owned()),
         ("TABLE_NAME", crate::dynamodb::TABLE.to_owned()),
         ("KEYS_TABLE_NAME", crate::dynamodb::KEYS_TABLE.to_owned()),
-        (
-            "CLIENTS",
-            format!(r#"[{{"client_id":"{CLIENT_ID}","secret_sha256":["{hash}"]}}]"#),
-        ),
+        ("CLIENTS", clients(&[(CLIENT_ID, CLIENT_SECRET)])),
     ];
     variables.extend(aws_variables(dynamodb));
     match github {

@@ -257,6 +257,14 @@ impl PrivateKey {
         })
     }
 
+    /// Signs any bytes, with a key of no deployment: `cambio-admin doctor` forges tokens.
+    ///
+    /// # Errors
+    /// The key is not of its type, or the cryptographic library fails.
+    pub fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        signing::SigningKey::parse(self)?.sign_bytes(message)
+    }
+
     /// Returns whether the key can sign and belongs to `published`.
     pub fn fits(&self, published: &PublishedKey) -> bool {
         let thumbprint = |jwk: Jwk| jwk.thumbprint(ThumbprintHash::SHA256).ok();

@@ -17,6 +17,7 @@ mod clients;
 mod conflicts;
 mod described;
 mod discovery;
+mod doctor;
 mod documents;
 mod errors;
 mod examples;

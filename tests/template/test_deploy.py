@@ -130,7 +130,10 @@ case "$1 ${2:-}" in
 "metadata "*) exec "$TEST_CARGO" "$@" ;;
 "run -p") # the operator's command
     shift 4
-    echo "TABLE_NAME=$TABLE_NAME $*" >>"$TEST_ADMIN_LOG"
+    echo "TABLE_NAME=${TABLE_NAME:-} $*" >>"$TEST_ADMIN_LOG"
+    if [ "$1 $2" = "users list" ]; then
+        printf '{"id":"0-%s","status":"%s"}\n' a active b disabled c active
+    fi
     ;;
 *) echo "unexpected: cargo $*" >&2 && exit 1 ;;
 esac
@@ -377,6 +380,17 @@ def published_and_left(walk):
     walk.folder = walk.tree
 
 
+def operates(wanted):
+    """Returns a check that the operator's command had these arguments. tests/walk runs the command itself."""
+
+    def check(walk):
+        log = Path(walk.env["TEST_ADMIN_LOG"])
+        url = f"http://127.0.0.1:{walk.aws.server_port}"
+        assert log.read_text().splitlines()[-1].split(" ", 1)[1] == wanted.format(url=url)
+
+    return check
+
+
 def requests(*wanted):
     def check(walk):
         made, walk.aws.requests[:] = list(walk.aws.requests), []
@@ -465,6 +479,10 @@ WALK = [
     runs(
         "API=$(aws cloudformation describe-stacks --stack-name cambio \\\n"
         "  --query \"Stacks[0].Outputs[?OutputKey=='ApiUrl'].OutputValue\" --output text)"
+    ),
+    runs(
+        'export SECRET\ncargo run -p admin -- doctor "$API" --client nextjs --secret-env SECRET',
+        operates("doctor {url} --client nextjs --secret-env SECRET"),
     ),
     runs(
         'curl -s "$API/.well-known/openid-configuration"\ncurl -s "$API/.well-known/jwks.json"',

@@ -273,6 +273,25 @@ BLOCKS = {
         Walked("cargo run -p admin -- users import"),
         Walked("imported: 3"),
     ],
+    "docs/doctor.md": [
+        Walked("cargo run -- doctor"),
+        Walked("ok    discovery.documents"),
+        Walked("44 passed"),
+        Walked("cargo run -p admin -- doctor https://api.example.com"),
+        Shown("read -rs CLIENT_SECRET && export CLIENT_SECRET", "waits for a line; the walk sets the variable"),
+        Walked("cargo run -p admin -- doctor https://api.example.com --client"),
+        Shown("read -rs GITHUB_TOKEN && export GITHUB_TOKEN", "waits for a line; the walk sets the variable"),
+        Walked("cargo run -p admin -- doctor https://api.example.com --client"),
+        Walked("ROLE=$(aws"),
+        Shown(
+            'cargo run -p admin -- doctor --iam --function token-exchange '
+            '--role-arn "arn:aws:iam::$ACCOUNT:role/cambio-doctor" \\\n'
+            '  --table "$TABLE_NAME" --keys-table "$KEYS_TABLE_NAME"',
+            "needs an AWS account; tests/e2e/doctor.rs makes the same calls",
+        ),
+        Walked("for POLICY in $(aws"),
+        Walked("cargo run -- doctor --json"),
+    ],
     "docs/protect-your-api.md": [
         Walked("output() { aws"),
         Walked("output IssuerUrl"),

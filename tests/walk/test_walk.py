@@ -182,6 +182,7 @@ exec {cargo} "$@"
 
 
 def install_operator(machine):
+    """Lets `cargo run -p admin` run the operator's command of `cargo run`."""
     (machine.folder / "home/cargo").mkdir(exist_ok=True)
     cargo = (machine.folder / "bin/cargo").rename(machine.folder / "home/cargo/cargo")
     (machine.folder / "bin/cargo").write_text(OPERATOR.format(cargo=cargo))
@@ -350,10 +351,7 @@ def test_operate_the_operators_commands_print_what_the_page_shows(machine):
 def test_import_the_users_of_the_page_are_imported(machine):
     page = "docs/import.md"
     install_aws(machine)
-    (machine.folder / "home/cargo").mkdir(exist_ok=True)
-    cargo = (machine.folder / "bin/cargo").rename(machine.folder / "home/cargo/cargo")
-    (machine.folder / "bin/cargo").write_text(OPERATOR.format(cargo=cargo))
-    (machine.folder / "bin/cargo").chmod(0o755)
+    install_operator(machine)
     machine.serve("cargo run", LOCAL, seconds=BUILD)
     (machine.clone / "users.jsonl").write_text(machine.take(page, '{"id": "0199a1b2').text + "\n")
     machine.run(machine.take(page, "EXCHANGE=$(aws").text)
@@ -399,6 +397,34 @@ esac
 def install_aws(machine):
     model = test_deploy.AWS.format(python=sys.executable, url=LOCAL)
     machine.install(*RUST, **{"aws": AWS, "aws-model": model})
+
+
+def test_doctor_the_commands_of_the_page_find_the_local_server_sound(machine):
+    page = "docs/doctor.md"
+    install_aws(machine)
+    install_operator(machine)
+    printed = machine.run(machine.take(page, "cargo run -- doctor").text)
+    line, result = machine.take(page, "ok    discovery.documents").text, machine.take(page, "44 passed").text
+    assert shape(line)[0] in shape(printed)
+    assert printed.splitlines()[-1] == result
+
+    server = machine.serve("cargo run", LOCAL, seconds=BUILD)
+    exchange, _ = printed_commands(server)
+    client, secret = re.search(r"-u (\S+):(\S+) ", exchange).groups()
+    stand_in = re.search(r"http://localhost:\d+/stand-in/tokens\?login=octocat", exchange)[0]
+    machine.variables |= {"CLIENT_SECRET": secret, "GITHUB_TOKEN": machine.run(f"curl -s -X POST '{stand_in}'")}
+    for needs in ("a client", "a token", "nothing more"):
+        command = machine.take(page, "cargo run -p admin -- doctor https://api.example.com").text
+        printed = machine.run(command.replace("https://api.example.com", LOCAL))
+        assert " 0 failed, " in printed.splitlines()[-1], f"{needs}: {printed}"
+        assert ("ok    session.revoked" in printed) == (needs == "nothing more")
+    assert client == "nextjs"
+
+    machine.run(machine.take(page, "ROLE=$(aws").text)
+    machine.run(machine.take(page, "for POLICY in $(aws").text)
+    lines = machine.run(machine.take(page, "cargo run -- doctor --json").text).splitlines()
+    results = {json.loads(line)["result"] for line in lines}
+    assert results == {"passed", "skipped"}
 
 
 def test_protect_and_providers_the_aws_commands_are_accepted(machine):

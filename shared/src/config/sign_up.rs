@@ -100,9 +100,13 @@ fn email_providers(env: &Environment) -> Result<Vec<String>, ConfigError> {
         .collect();
     // Providers in the keys table change while the function runs. A name that none of them has counts for nothing.
     let is_stored = Group::Providers.is_stored(env)?;
-    let configured = provider_names(env)?;
+    let configured = if is_stored {
+        Vec::new()
+    } else {
+        provider_names(env)?
+    };
     let is_known = |name: &String| {
-        is_app_name(name) || configured.contains(name) || is_stored && is_provider_name(name)
+        is_app_name(name) || configured.contains(name) || (is_stored && is_provider_name(name))
     };
     let unknown = names.iter().find(|name| !is_known(name));
     let hint = match unknown.map(String::as_str) {

@@ -78,6 +78,16 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    /// Signs any bytes.
+    ///
+    /// # Errors
+    /// The cryptographic library fails.
+    pub(super) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.pair.sign(message)?)
+    }
+}
+
 impl KeyPair {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let _time = Timed::start(Part::Crypto);
