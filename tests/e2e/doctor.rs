@@ -317,6 +317,24 @@ async fn t182_the_doctor_follows_no_redirect_and_sends_a_bounded_number_of_reque
     );
 }
 
+#[tokio::test]
+async fn t182_the_doctor_reads_no_more_of_an_answer_than_a_mebibyte() {
+    let service = Service::start().await;
+    let mut running = JoinSet::new();
+    let mut described = Vec::new();
+    for spaces in [1024 * 1024 - 2, 1024 * 1024 - 1] {
+        let routes = Router::new().fallback(async move || format!("{{{}}}", " ".repeat(spaces)));
+        let mut target = target(&service);
+        target.url = serve(&mut running, routes).await.parse().unwrap();
+        let report = examine(&service, target).await;
+        described.push(format!("{:?}", report.outcome("discovery.documents")));
+    }
+
+    let refused = "the answer has more than 1048576 bytes";
+    assert!(!described[0].contains(refused), "{}", described[0]);
+    assert!(described[1].contains(refused), "{}", described[1]);
+}
+
 #[test]
 fn t182_no_option_takes_a_secret() {
     let parse = |arguments: &[&str]| {

@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
 /// The longest wait before a throttled request is repeated.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The number of times that a throttled request is repeated.
 const REPETITIONS: usize = 3;
 
@@ -277,7 +277,7 @@ impl Api {
             }
             left -= 1;
             let wait = Duration::from_secs(retry_after.unwrap_or(1));
-            self.pause.wait(wait.min(MAX_WAIT)).await;
+            self.pause.wait(wait.min(LONGEST_WAIT)).await;
         }
     }
 

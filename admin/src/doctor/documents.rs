@@ -22,7 +22,7 @@ const METADATA: [&str; 2] = [
 ];
 const KEYS: &str = "/.well-known/jwks.json";
 /// The greatest difference of two clocks: the leeway with which an access token of the future is accepted.
-const MAX_SKEW: u64 = 5;
+const CLOCK_LEEWAY: u64 = 5;
 /// The members of a private key (RFC 7518 §6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -128,7 +128,7 @@ fn clock(first: &Reply, clock: &Clock, report: &mut Report) {
         "clock.skew",
         match date.map(|date| date.as_secs()) {
             None => Outcome::Failed("no Date header".to_owned()),
-            Some(date) if date.abs_diff(now) <= MAX_SKEW => {
+            Some(date) if date.abs_diff(now) <= CLOCK_LEEWAY => {
                 Outcome::Passed(format!("{} seconds apart", date.abs_diff(now)))
             }
             Some(date) => Outcome::Failed(format!(
