@@ -166,7 +166,10 @@ impl Admin {
                 let setting = Clients::setting(read_input(file)?);
                 self.check(Group::Clients, &setting)?;
                 let imported = Clients::read(&setting)?;
-                let change = |clients: &mut Clients| Ok(clients.take(&imported, replace));
+                let change = |clients: &mut Clients| {
+                    clients.take(&imported, replace);
+                    Ok(())
+                };
                 let (version, ()) = self.change(change).await?;
                 write_imported(out, json, imported.all().len(), "clients", version)
             }

@@ -188,7 +188,7 @@ impl Environment {
     pub fn with_group(&self, group: Group, settings: BTreeMap<String, String>) -> Self {
         let env = self.clone();
         Self(Arc::new(move |name| {
-            if group.settings().iter().any(|setting| *setting == name) {
+            if group.settings().contains(&name) {
                 settings.get(name).cloned()
             } else {
                 env.optional(name)

@@ -160,7 +160,10 @@ trait Provider: fmt::Debug + Send + Sync {
 
 /// The checked settings of a provider with opaque tokens.
 enum OpaqueSettings {
-    Described(OAuthProvider, Option<config::Check>, config::UserInfo),
+    Described(
+        OAuthProvider,
+        Box<(Option<config::Check>, config::UserInfo)>,
+    ),
     Discord(OAuthProvider),
     Facebook(OAuthProvider, SecretString),
     /// GitHub, with the organizations whose members are asked for.
@@ -189,7 +192,8 @@ impl OpaqueSettings {
 
     fn provider(self, outbound: &Outbound) -> Box<dyn Provider> {
         match self {
-            Self::Described(config, check, userinfo) => {
+            Self::Described(config, requests) => {
+                let (check, userinfo) = *requests;
                 described::provider(config, check, userinfo, outbound)
             }
             Self::Discord(config) => discord::provider(config, outbound),

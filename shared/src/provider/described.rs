@@ -41,7 +41,10 @@ pub(super) fn settings(mut config: OAuthProvider) -> Result<OpaqueSettings, Conf
     let Some(userinfo) = config.userinfo.take() else {
         return Err(config.refused("userinfo is missing"));
     };
-    Ok(OpaqueSettings::Described(config, check, userinfo))
+    Ok(OpaqueSettings::Described(
+        config,
+        Box::new((check, userinfo)),
+    ))
 }
 
 pub(super) fn provider(
