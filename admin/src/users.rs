@@ -26,13 +26,18 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
+        // In boxes: the future of a command is as large as the largest of its branches.
         let command = match command {
             Command::Check(check) => return check.run(json, out),
             Command::Doctor(_) => return Err(DoctorError::NotHere.into()),
             Command::Users(command) => command,
-            Command::Keys(command) => return self.keys(command, json, out).await,
-            Command::Clients(command) => return self.run_clients(command, json, out).await,
-            Command::Providers(command) => return self.run_providers(command, json, out).await,
+            Command::Keys(command) => return Box::pin(self.keys(command, json, out)).await,
+            Command::Clients(command) => {
+                return Box::pin(self.run_clients(command, json, out)).await;
+            }
+            Command::Providers(command) => {
+                return Box::pin(self.run_providers(command, json, out)).await;
+            }
         };
         self.require_table()?;
         match command {
@@ -102,9 +107,9 @@ impl Admin {
                 }
                 Ok(())
             }
-            UsersCommand::SignOut(args) => self.sign_out(args, json, out).await,
-            UsersCommand::Import(args) => self.import(args, json, out).await,
-            UsersCommand::Export { id } => self.export(id, json, out).await,
+            UsersCommand::SignOut(args) => Box::pin(self.sign_out(args, json, out)).await,
+            UsersCommand::Import(args) => Box::pin(self.import(args, json, out)).await,
+            UsersCommand::Export { id } => Box::pin(self.export(id, json, out)).await,
             UsersCommand::Delete { ids, yes } => {
                 if !yes {
                     confirm_deletion(&ids)?;

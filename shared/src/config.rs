@@ -190,6 +190,9 @@ impl Environment {
         Self(Arc::new(move |name| {
             if group.settings().contains(&name) {
                 settings.get(name).cloned()
+            } else if name == group.name() {
+                // The source, which is this one.
+                None
             } else {
                 env.optional(name)
             }

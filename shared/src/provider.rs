@@ -32,7 +32,7 @@ use thiserror::Error;
 
 use crate::{
     clock::Clock,
-    config::{self, ConfigError, Environment, OAuthProvider, SignUps},
+    config::{self, ConfigError, Environment, OAuthProvider},
     jws::{ForeignHeader, Inspected},
     telemetry,
 };
@@ -215,7 +215,7 @@ impl ProviderSettings {
     fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let mut opaque = Vec::new();
         if let Some(github) = config::GitHub::from_env(env)? {
-            let allowed = SignUps::from_env(env)?.allowed;
+            let allowed = config::AllowedSignUps::from_env(env)?;
             let organizations = allowed.github_organizations().to_vec();
             opaque.push(OpaqueSettings::GitHub(github, organizations));
         }

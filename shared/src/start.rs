@@ -93,7 +93,8 @@ impl<'a> Start<'a> {
         let table = config::keys_table_name(self.env)?;
         let store = SettingsStore::new(self.client.clone(), table);
         let env = self.env.clone();
-        Ok(Stored::start(group, store, env, self.clock(), parse).await?)
+        // In a box, because most functions start without it.
+        Ok(Box::pin(Stored::start(group, store, env, self.clock(), parse)).await?)
     }
 
     /// Returns the table of keys, without reading it.

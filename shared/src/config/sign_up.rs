@@ -132,7 +132,11 @@ fn provider_names(env: &Environment) -> Result<Vec<String>, ConfigError> {
 }
 
 impl AllowedSignUps {
-    fn from_env(env: &Environment) -> Result<Self, ConfigError> {
+    /// Reads `ALLOWED_SIGNUPS`.
+    ///
+    /// # Errors
+    /// The value is not valid.
+    pub fn from_env(env: &Environment) -> Result<Self, ConfigError> {
         let refused = |problem: &str| ConfigError::secret(ALLOWED, problem, ALLOWED_EXPECTED);
         let listed: Listed = match env.optional(ALLOWED).as_deref() {
             None | Some("everyone") => return Ok(Self::Everyone),
