@@ -12,6 +12,7 @@ from pages import ROOT  # noqa: E402
 
 CONTAINER = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
 COMMAND = (ROOT / "local/src/main.rs").read_text()
+SETTINGS = (ROOT / "local/src/settings.rs").read_text()
 README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
 
 
@@ -25,8 +26,9 @@ def feature(name):
 
 
 def test_the_ports_are_those_of_cargo_run_and_of_the_app():
-    arguments = re.findall(r"default_value_t = (\d+)\)\]\s+(\w+): u16", COMMAND)
-    ports = {name: int(port) for port, name in arguments}
+    constants = dict(re.findall(r"pub const (\w+): u16 = (\d+);", SETTINGS))
+    arguments = re.findall(r"default_value_t = settings::(\w+)\)\]\s+(\w+): u16", COMMAND)
+    ports = {name: int(constants[constant]) for constant, name in arguments}
     (app,) = re.findall(r'default_value = "http://localhost:(\d+)"\)\]\s+app_url', COMMAND)
 
     assert CONTAINER["forwardPorts"] == [ports["port"], ports["github_port"], int(app)]
