@@ -176,8 +176,13 @@ impl Admin {
             ClientsCommand::Secret(SecretCommand::Add { client_id }) => {
                 let secret = new_secret()?;
                 let change = |clients: &mut Clients| clients.add_secret(&client_id, &secret.sha256);
-                let (version, ()) = self.change(change).await?;
-                let done = "has a second secret; give it to the client, then run `clients secret remove-old`";
+                let (version, secrets) = self.change(change).await?;
+                let done = match secrets {
+                    1 => "has a secret",
+                    _ => {
+                        "has a second secret; give it to the client, then run `clients secret remove-old`"
+                    }
+                };
                 write_done(
                     out,
                     json,

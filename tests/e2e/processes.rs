@@ -11,7 +11,7 @@ use local::github::Account;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tests::{
-    Answer, CLIENT, ISSUER, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of,
+    Answer, CLIENT, ISSUER, OTHER_CLIENT, Service, TOKEN_EXCHANGE, Time, exchange_of,
     functions::Functions,
     oidc::{Issuer, Key},
     refresh_of, settle,
@@ -57,17 +57,17 @@ impl Scene {
         clients[0]["vouches"] = json!({ "keys": [key.jwk] });
         // Many at once would keep each other from starting in time.
         let _turn = STARTING.lock().await;
-        let mut service = Service::start_with(&[
-            ("CLIENTS", &clients.to_string()),
-            (
-                "OIDC_PROVIDERS",
-                &json!([issuer.provider("acme"), other]).to_string(),
-            ),
+        let clients = clients.to_string();
+        let providers = json!([issuer.provider("acme"), other]).to_string();
+        let settings = [
+            ("CLIENTS", &*clients),
+            ("OIDC_PROVIDERS", &*providers),
             ("LIVE", "true"),
             ("LINK_BY_VERIFIED_EMAIL", "link"),
             ("LINK_EMAIL_PROVIDERS", "github,acme"),
-        ])
-        .await;
+        ];
+        // The processes have the system's clock.
+        let mut service = Service::start_at(Time::running(), &settings).await;
         let functions = Functions::new(test, &service.variables).await;
         service.url.clone_from(&functions.url);
         Self {

@@ -180,6 +180,11 @@ impl Service {
 
     /// Starts the service with additional settings.
     pub async fn start_with(settings: &[(&str, &str)]) -> Self {
+        Self::start_at(Time::still(), settings).await
+    }
+
+    /// Starts the service with this clock and additional settings.
+    pub async fn start_at(time: Time, settings: &[(&str, &str)]) -> Self {
         start_logs();
         let mut running = JoinSet::new();
 
@@ -196,7 +201,6 @@ impl Service {
         ];
         // Enough accounts for a race.
         let others = (1..=50).map(|number| Account::new(100 + number, format!("person-{number}")));
-        let time = Time::still();
         let people = people.into_iter().chain(others).collect();
         let stand_in = StandIn::new(apps.into(), people).with_clock(time.clock());
         let github = Proxy::start(&serve(&mut running, stand_in.router()).await).await;

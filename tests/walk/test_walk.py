@@ -236,7 +236,7 @@ def test_clients_each_kind_of_client_is_accepted_as_the_page_says(machine):
     assert added[0] == "shop  added" and re.fullmatch(r"[\w-]{43}  is the secret; it is not shown again", added[1])
     assert added[-2:] == ["shop  removed", "version 3, in use within a minute"]
     replaced = machine.run(machine.take(page, "cargo run -p admin -- clients secret add").text)
-    assert "backoffice  has its newer secret only" in replaced
+    assert "nextjs  has its newer secret only" in replaced
 
     page = "docs/providers.md"
     listed = json.loads(machine.take(page, '[{ "name": "github"').text.replace("…", "a"))

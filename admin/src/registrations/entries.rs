@@ -123,7 +123,11 @@ impl Clients {
     }
 
     /// Adds the hash of a second secret, behind that of the first.
-    pub(super) fn add_secret(&mut self, client_id: &str, sha256: &str) -> Result<(), AdminError> {
+    pub(super) fn add_secret(
+        &mut self,
+        client_id: &str,
+        sha256: &str,
+    ) -> Result<usize, AdminError> {
         let hashes = self.hashes(client_id)?;
         if hashes.len() > 1 {
             return Err(invalid(format!(
@@ -131,7 +135,7 @@ impl Clients {
             )));
         }
         hashes.push(sha256.into());
-        Ok(())
+        Ok(hashes.len())
     }
 
     /// Removes the hash of the older of two secrets, which is the first.
