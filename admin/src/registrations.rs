@@ -14,7 +14,6 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use shared::{
     clients::{self, NewSecret},
-    clock::Clock,
     config::Group,
     dynamodb::StoreError,
     provider::Providers,
@@ -282,9 +281,7 @@ impl Admin {
         let env = self.env.with_group(group, settings.clone());
         let checked = match group {
             Group::Clients => clients::check(&env).map_err(|error| error.to_string()),
-            Group::Providers => Providers::start(&env, &Clock::system())
-                .map(drop)
-                .map_err(|error| error.to_string()),
+            Group::Providers => Providers::check(&env).map_err(|error| error.to_string()),
         };
         checked.map_err(AdminError::Registration)
     }

@@ -54,6 +54,9 @@ impl Scene {
         let env = Environment::of(service.variables.clone());
         let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
         let table = service.table(KEYS_TABLE);
+        // An operator has none of the settings of a function.
+        let variables = service.variables.clone().into_iter();
+        let env = Environment::of(variables.filter(|(name, _)| name.starts_with("AWS_")));
         Self {
             admin: Admin::new(client.clone(), String::new()).with_keys_table(table.clone(), env),
             store: SettingsStore::new(client, table),
