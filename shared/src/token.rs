@@ -134,4 +134,32 @@ mod tests {
             assert_eq!(OwnClaims::new(claims), refused);
         }
     }
+
+    #[test]
+    fn the_time_of_the_sign_in_is_a_number_or_absent_and_never_null() {
+        let mut claims = serde_json::json!({
+            "iss": "https://api.example.com",
+            "aud": "api",
+            "sub": "01a208bb-db28-776e-8b0c-7dfd69859e79",
+            "client_id": "nextjs",
+            "iat": 1_000,
+            "exp": 1_900,
+            "jti": "a-token",
+            "sid": "AAAAAAAAAAAAAAAAAAAAAA",
+            "session_version": 3,
+        });
+        let read = |claims: &Value| serde_json::from_value::<Claims>(claims.clone());
+
+        let without = read(&claims).unwrap();
+        assert_eq!(without.auth_time, None);
+        let session = SessionRef {
+            id: without.sid,
+            version: 3,
+        };
+        assert_eq!(without.session(), session);
+        claims["auth_time"] = 990.into();
+        assert_eq!(read(&claims).unwrap().auth_time, Some(990));
+        claims["auth_time"] = Value::Null;
+        assert!(read(&claims).is_err());
+    }
 }

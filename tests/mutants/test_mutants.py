@@ -152,6 +152,24 @@ def test_a_module_is_named_by_its_path():
     assert mutants.module_of("shared/src/provider/oidc/keys.rs") == "provider::oidc::keys"
 
 
+# --- The results ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_test_caught_stays_caught_until_the_code_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(mutants, "digest_of_all", lambda: "all")
+    each = Mutant("f.rs", "m", "FnValue", (1, 1), (1, 2), "", "f", "x", 1)
+    (tmp_path / "f.rs").write_text("fn f() {}\n")
+    caught = {"key": list(each.key), "code": mutants.digest_of_code("f.rs"), "state": "caught"}
+    mutants.write_results({each.key: caught})
+
+    (tmp_path / "f.rs").write_text("fn f() {}\n\n#[cfg(test)]\nmod tests {\n}\n")
+    assert mutants.kept([each])[0] == {each.key: caught}
+    (tmp_path / "f.rs").write_text("fn f() { g() }\n\n#[cfg(test)]\nmod tests {\n}\n")
+    assert mutants.kept([each])[0] == {}
+
+
 # --- The survivors ----------------------------------------------------------------------------------------------------
 
 

@@ -457,8 +457,15 @@ mod tests {
         with_clients(serde_json::json!([]))
     }
 
-    /// Returns the two clients of these tests, and `more`.
     fn with_clients(more: serde_json::Value) -> Clients {
+        let env = environment(more);
+        let dynamodb = crate::dynamodb::client(&crate::config::DynamoDb::from_env(&env).unwrap());
+        let assertions = Assertions::from_env(&env, &dynamodb, &crate::clock::Clock::system());
+        Clients::from_env(&env, assertions.unwrap()).unwrap()
+    }
+
+    /// Returns the settings with the two clients of these tests, and `more`.
+    fn environment(more: serde_json::Value) -> Environment {
         let sha256 = |secret: &str| -> String { hex(digest(&SHA256, secret.as_bytes()).as_ref()) };
         let mut clients = serde_json::json!([{
             "client_id": "next js",
@@ -472,17 +479,14 @@ mod tests {
         }]);
         let all = clients.as_array_mut().unwrap();
         all.extend(more.as_array().unwrap().iter().cloned());
-        let env = Environment::of([
+        Environment::of([
             ("CLIENTS", clients.to_string().as_str()),
             ("ISSUER_URL", "https://api.example.com"),
             ("TABLE_NAME", "cambio"),
             ("AWS_REGION", "eu-west-1"),
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", "secret"),
-        ]);
-        let dynamodb = crate::dynamodb::client(&crate::config::DynamoDb::from_env(&env).unwrap());
-        let assertions = Assertions::from_env(&env, &dynamodb, &crate::clock::Clock::system());
-        Clients::from_env(&env, assertions.unwrap()).unwrap()
+        ])
     }
 
     async fn form(authorization: Option<&str>, body: &'static str) -> Form {
@@ -542,6 +546,40 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    /// An operator may list a hash twice, and the client must not lose its access by it.
+    #[tokio::test]
+    async fn a_secret_is_valid_if_its_hash_is_listed_twice() {
+        let hash = hex(digest(&SHA256, b"one").as_ref());
+        let clients =
+            with_clients(serde_json::json!([{ "client_id": "a", "secret_sha256": [hash, hash] }]));
+        let mut form = form(Some(&basic("a:one")), "").await;
+        assert!(clients.authenticate(&mut form).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_log_tells_a_wrong_secret_from_a_client_that_has_keys_only() {
+        let key = serde_json::json!({
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            "kid": "one",
+        });
+        let clients =
+            with_clients(serde_json::json!([{ "client_id": "keys", "jwks": { "keys": [key] } }]));
+        for (credentials, expected) in [
+            ("keys:new", "has no secret_sha256"),
+            ("next+js:wrong", "is wrong"),
+        ] {
+            let mut form = form(Some(&basic(credentials)), "").await;
+            let error = clients.authenticate(&mut form).await.unwrap_err();
+            let ApiError::InvalidClient(cause) = &error else {
+                panic!("{credentials}: {error}");
+            };
+            assert!(cause.to_string().contains(expected), "{cause}");
+        }
     }
 
     #[tokio::test]
@@ -648,5 +686,20 @@ mod tests {
         assert!(shop.audience(Some(USUAL), USUAL).is_err());
         assert!(shop.check_provider("github").is_ok());
         assert!(shop.check_provider("google").is_err());
+    }
+
+    #[test]
+    fn a_client_of_an_access_token_is_still_registered_and_may_use_the_provider() {
+        let env = environment(serde_json::json!([]));
+        let providers = ClientProviders::from_env(&env).unwrap();
+        for (client_id, provider, is_good) in [
+            ("next js", "google", true),
+            ("shop", "github", true),
+            ("shop", "google", false),
+            ("gone", "github", false),
+        ] {
+            let checked = providers.check(client_id, provider);
+            assert_eq!(checked.is_ok(), is_good, "{client_id}, {provider}");
+        }
     }
 }

@@ -35,8 +35,8 @@ const LARGEST_SHARE: u64 = 64;
 const PART_OF_LIMIT: u64 = 16;
 /// The time limit of the write that takes a share.
 const SHARE_TIMEOUT: Duration = Duration::from_millis(500);
-/// The time for which a counter stays after its minute, so that a late clock finds it.
-const COUNTER_LIVES: u64 = 60 * 60;
+/// The number of seconds for which a counter stays after its minute, so that a late clock finds it.
+const COUNTER_LIVES: u64 = 3_600;
 /// The largest number of users that an instance counts within a minute. Further ones have no limit.
 const MAX_COUNTED_USERS: usize = 10_000;
 
@@ -118,6 +118,16 @@ impl Minute {
         self.shares.entry(client_id.to_owned()).or_default()
     }
 
+    /// Records the outcome of [`Step::Ask`] in the minute `number`, and returns whether the request that asked is
+    /// admitted.
+    fn got(&mut self, number: u64, client_id: &str, asked: u64, granted: u64) -> bool {
+        if self.number == number {
+            return self.share(client_id).got(asked, granted);
+        }
+        // The rest of a share is worth nothing after its minute.
+        granted > 0
+    }
+
     /// Returns a number for the user, which depends on random keys, so that no client can choose users whose
     /// numbers are the same.
     fn user(&self, client_id: &str, subject: &str) -> u64 {
@@ -166,13 +176,8 @@ impl Limits {
             Step::Refuse => false,
             Step::Ask(asked) => {
                 let granted = self.take(client.id(), now, asked, limit).await;
-                let mut minute = self.minute();
-                if minute.number == now / MINUTE {
-                    minute.share(client.id()).got(asked, granted)
-                } else {
-                    // The rest of a share is worth nothing after its minute.
-                    granted > 0
-                }
+                let number = now / MINUTE;
+                self.minute().got(number, client.id(), asked, granted)
             }
         };
         if is_admitted {
@@ -184,10 +189,8 @@ impl Limits {
     /// Takes a share of the requests of this minute, and returns its size.
     async fn take(&self, client_id: &str, now: Timestamp, asked: u64, limit: NonZeroU64) -> u64 {
         let minute = now / MINUTE;
-        let expires_at = (minute + 1) * MINUTE + COUNTER_LIVES;
-        let counted = self
-            .table
-            .add(limit_key(client_id, minute), asked, expires_at);
+        let key = limit_key(client_id, minute);
+        let counted = self.table.add(key, asked, expires_at(minute));
         let sum = match timeout(SHARE_TIMEOUT, counted).await {
             Ok(sum) => sum,
             Err(_) => Err(StoreError::Unavailable(
@@ -241,6 +244,11 @@ impl Limits {
     }
 }
 
+/// Returns the time from which DynamoDB may delete a counter of this minute.
+fn expires_at(minute: u64) -> Timestamp {
+    (minute + 1) * MINUTE + COUNTER_LIVES
+}
+
 /// The refusal at `now`, until the end of its minute.
 fn too_many(of: &'static str, now: Timestamp) -> ApiError {
     let retry_after = Duration::from_secs(MINUTE - now % MINUTE);
@@ -271,6 +279,11 @@ mod tests {
                     }
                 };
             }
+            let bound = limit.get() + instances as u64;
+            assert!(
+                admitted <= bound && writes <= bound,
+                "{admitted} admitted, {writes} writes"
+            );
         }
         (admitted, writes)
     }
@@ -329,6 +342,19 @@ mod tests {
     }
 
     #[test]
+    fn t165_a_share_that_comes_after_its_minute_admits_its_own_request_alone() {
+        let mut minute = Minute::default();
+        minute.turn_to(8);
+        assert!(minute.got(7, "shop", 4, 2));
+        assert!(!minute.got(7, "shop", 4, 0));
+        assert!(minute.shares.is_empty());
+
+        assert!(minute.got(8, "shop", 4, 2));
+        let share = &minute.shares["shop"];
+        assert_eq!((share.left, share.is_last), (1, true));
+    }
+
+    #[test]
     fn t164_an_instance_counts_a_bounded_number_of_users() {
         let mut minute = Minute::default();
         for user in 0..MAX_COUNTED_USERS as u64 + 1 {
@@ -346,6 +372,12 @@ mod tests {
         assert_eq!(minute.user("shop", "1"), counted);
         assert_ne!(minute.user("shop1", ""), counted);
         assert_ne!(minute.user("mobile", "1"), counted);
+    }
+
+    #[test]
+    fn a_counter_stays_for_an_hour_after_its_minute() {
+        assert_eq!(expires_at(0), 60 + 3_600);
+        assert_eq!(expires_at(28_333_334), 1_700_000_100 + 3_600);
     }
 
     #[test]

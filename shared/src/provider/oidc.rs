@@ -318,21 +318,42 @@ mod tests {
 
     /// A provider whose one key is known, and whose hosts have no address.
     async fn provider(public_key: &[u8]) -> Oidc {
-        let clock = Clock::new(|| NOW);
-        let settings = json!([{
+        let provider = without_keys(&json!({
             "name": "acme", "issuer": ISSUER, "client_ids": ["app"], "algorithms": ["EdDSA", "ES256", "RS256"],
-        }]);
-        let settings = settings.to_string();
+        }));
+        let x = URL_SAFE_NO_PAD.encode(public_key);
+        let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x });
+        provider.keys.publish(jwk::usable(&[key])).await;
+        provider
+    }
+
+    /// A provider of these settings, whose hosts have no address.
+    fn without_keys(settings: &Value) -> Oidc {
+        let clock = Clock::new(|| NOW);
+        let settings = json!([settings]).to_string();
         let env = Environment::of([("OIDC_PROVIDERS", settings.as_str())]);
         let config = config::oidc_providers(&env).unwrap().remove(0);
         let lookup = |_| Box::pin(async { Err(io::Error::other("no address")) }) as _;
         let hosts = Hosts::new(Arc::new(lookup), env.is_local());
         let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts).unwrap();
-        let provider = Oidc::new(config, &outbound, clock);
-        let x = URL_SAFE_NO_PAD.encode(public_key);
-        let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x });
-        provider.keys.publish(jwk::usable(&[key])).await;
-        provider
+        Oidc::new(config, &outbound, clock)
+    }
+
+    /// Returns the claims of an ID token with these changes (RFC 7396).
+    fn claims(changes: &Value) -> Claims {
+        let mut claims =
+            json!({ "iss": ISSUER, "sub": "ada", "aud": "app", "iat": NOW, "exp": NOW + 300 });
+        json_patch::merge(&mut claims, changes);
+        serde_json::from_value(claims).unwrap()
+    }
+
+    /// Checks the claims of an ID token with these changes, and returns the reason of a refusal.
+    fn refusal(provider: &Oidc, changes: &Value, nonce: Option<&str>) -> Option<&'static str> {
+        match provider.check(&claims(changes), nonce, NOW) {
+            Ok(()) => None,
+            Err(ProviderError::Rejected(why)) => Some(why),
+            Err(error) => panic!("{error}"),
+        }
     }
 
     async fn verify(provider: &Oidc, token: &str) -> Result<Identity, ProviderError> {
@@ -497,13 +518,159 @@ mod tests {
         }
     }
 
+    #[test]
+    fn each_claim_of_an_id_token_has_its_bounds() {
+        let provider = without_keys(&json!({
+            "name": "acme",
+            "issuer": ISSUER,
+            "client_ids": ["app", "app2"],
+            "trusted_azp": ["helper"],
+            "max_age": 600,
+        }));
+        let expired = "it has expired";
+        let early = "its iat or nbf is in the future";
+        let other = "its aud names another application";
+        let elsewhere = "it was issued to another application";
+        let bad_sub = "its sub is not 1 to 255 ASCII characters";
+        for (changes, refused) in [
+            (json!({}), None),
+            (
+                json!({ "iss": "https://login.example.org" }),
+                Some("its iss is not that of the provider"),
+            ),
+            (json!({ "aud": "app3" }), Some(other)),
+            (json!({ "aud": [] }), Some(other)),
+            (json!({ "aud": ["app2"] }), None),
+            (json!({ "aud": ["app3"] }), Some(other)),
+            (
+                json!({ "aud": ["app", "app3"] }),
+                Some("it has several audiences and no azp"),
+            ),
+            (json!({ "aud": ["app3", "app"], "azp": "app" }), None),
+            (json!({ "aud": "app", "azp": "app2" }), None),
+            (json!({ "aud": "app", "azp": "helper" }), None),
+            (json!({ "aud": "app", "azp": "app3" }), Some(elsewhere)),
+            (json!({ "exp": NOW - 59 }), None),
+            (json!({ "exp": NOW - 60 }), Some(expired)),
+            (json!({ "iat": NOW + 60 }), None),
+            (json!({ "iat": NOW + 61 }), Some(early)),
+            (json!({ "nbf": NOW + 60 }), None),
+            (json!({ "nbf": NOW + 61 }), Some(early)),
+            (json!({ "iat": NOW - 600 }), None),
+            (
+                json!({ "iat": NOW - 601 }),
+                Some("it is too old; sign in again"),
+            ),
+            (json!({ "sub": "" }), Some(bad_sub)),
+            (json!({ "sub": "s".repeat(255) }), None),
+            (json!({ "sub": "s".repeat(256) }), Some(bad_sub)),
+            (json!({ "sub": "ä" }), Some(bad_sub)),
+        ] {
+            assert_eq!(refusal(&provider, &changes, None), refused, "{changes}");
+        }
+    }
+
+    #[test]
+    fn keys_are_at_the_host_of_the_issuer_or_at_one_of_the_settings() {
+        let provider = without_keys(&json!({
+            "name": "acme",
+            "issuer": ISSUER,
+            "client_ids": ["app"],
+            "jwks_hosts": ["keys.example.net"],
+        }));
+        for (url, is_allowed) in [
+            ("https://login.example.com/keys", true),
+            ("https://keys.example.net/keys", true),
+            ("https://other.example.com/keys", false),
+            ("http://login.example.com/keys", false),
+            ("http://keys.example.net/keys", false),
+            ("https://login.example.com:8443/keys", false),
+            ("https://keys.example.net:8443/keys", false),
+            ("https://user@login.example.com/keys", false),
+            ("https://:secret@login.example.com/keys", false),
+            ("https://user@keys.example.net/keys", false),
+            ("https://:secret@keys.example.net/keys", false),
+            ("/keys", false),
+        ] {
+            for (issuer, is_issuer) in [(ISSUER, true), ("https://login.example.org", false)] {
+                let document = json!({ "issuer": issuer, "jwks_uri": url }).to_string();
+                let expected = (is_allowed && is_issuer).then_some(url);
+                let found = provider.discovered(document.as_bytes());
+                assert_eq!(found.as_deref(), expected, "{document}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_sent_as_it_is_or_as_its_hash() {
+        let provider =
+            without_keys(&json!({ "name": "acme", "issuer": ISSUER, "client_ids": ["app"] }));
+        let hash = digest(&SHA256, b"n-0S6");
+        let differs = Some("its nonce differs from the request's");
+        for (claimed, refused) in [
+            (json!("n-0S6"), None),
+            (json!(hex(hash.as_ref())), None),
+            (json!(URL_SAFE_NO_PAD.encode(hash)), None),
+            (json!("n-0S7"), differs),
+            (json!(""), differs),
+            (Value::Null, differs),
+        ] {
+            let changes = json!({ "nonce": claimed });
+            assert_eq!(
+                refusal(&provider, &changes, Some("n-0S6")),
+                refused,
+                "{changes}"
+            );
+            assert_eq!(refusal(&provider, &changes, None), None, "{changes}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_with_tenants_has_those_of_the_settings_and_tid_names_the_same() {
+        let provider = without_keys(&json!({
+            "name": "entra",
+            "issuer": "https://login.example.com/{tenantid}/v2.0",
+            "tenants": ["one", "two"],
+            "client_ids": ["app"],
+        }));
+        let (foreign, unlike) = (
+            Some("its iss is not that of the provider"),
+            Some("its tenant is not allowed"),
+        );
+        for (tenant, tid, refused) in [
+            ("one", json!("one"), None),
+            ("two", json!("two"), None),
+            ("two", json!("one"), unlike),
+            ("one", Value::Null, unlike),
+            ("three", json!("three"), foreign),
+            ("{tenantid}", json!("{tenantid}"), foreign),
+        ] {
+            let issuer = format!("https://login.example.com/{tenant}/v2.0");
+            let changes = json!({ "iss": issuer, "tid": tid });
+            assert_eq!(refusal(&provider, &changes, None), refused, "{changes}");
+            assert_eq!(provider.issues(&issuer), refused != foreign, "{issuer}");
+        }
+    }
+
     /// OpenID Connect Core 1.0, Appendix A.3.
     #[test]
     fn the_hash_of_an_access_token_is_that_of_the_specification() {
         let token = "jHkWEdUXMU1BwAsC4vtUsZwnNvTIxEl0z9K3vx5KF0Y";
         let hash = half_hash(Algorithm::RS256, token);
         assert_eq!(hash.as_deref(), Some("77QmUPtjPfzWtF2AnpK9RQ"));
-        assert_eq!(half_hash(Algorithm::EdDSA, token).unwrap().len(), 43);
+        for (algorithm, length) in [
+            (Algorithm::PS256, 22),
+            (Algorithm::ES256, 22),
+            (Algorithm::RS384, 32),
+            (Algorithm::PS384, 32),
+            (Algorithm::ES384, 32),
+            (Algorithm::RS512, 43),
+            (Algorithm::PS512, 43),
+            (Algorithm::EdDSA, 43),
+        ] {
+            let hash = half_hash(algorithm, token).unwrap();
+            assert_eq!(hash.len(), length, "{algorithm:?}");
+        }
         assert_eq!(half_hash(Algorithm::HS256, token), None);
     }
 }

@@ -298,7 +298,7 @@ mod tests {
         let debug = format!("{token:?}");
         let text = token.to_text();
         assert!(!debug.contains(text.expose_secret()));
-        assert!(debug.contains("REDACTED"));
+        assert_eq!(debug.matches("[REDACTED]").count(), 2, "{debug}");
     }
 
     proptest! {

@@ -28,11 +28,11 @@ use crate::{
 
 /// The longest stored `User-Agent`, in characters, sufficient to recognise a device.
 const MAX_USER_AGENT: usize = 120;
-/// The time for which an exchanged subject token is remembered, in seconds, longer than any ID token is accepted.
-const SUBJECT_TOKEN_LIVES: Duration = Duration::from_secs(2 * 60 * 60);
+/// The time for which an exchanged subject token is remembered, longer than any ID token is accepted.
+const SUBJECT_TOKEN_LIVES: Duration = Duration::from_hours(2);
 
-/// The largest accepted lead of a provider's clock, in seconds.
-const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_secs(60);
+/// The largest accepted lead of a provider's clock.
+const PROVIDER_CLOCK_LEEWAY: Duration = Duration::from_mins(1);
 
 /// Opens, refreshes, lists and ends sessions.
 #[derive(Clone, Debug)]

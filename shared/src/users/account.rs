@@ -236,3 +236,46 @@ fn is_signed_out(user: &User, session: SessionRef, leave: Leave, key: &str) -> b
     let of_all = leave == Leave::All && user.kept_session.is_none();
     in_this_session && (by_this_request || of_all)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ids::SessionId;
+
+    #[test]
+    fn a_sign_out_is_repeated_by_its_key_or_in_the_session_that_ended_all() {
+        let id = |token: &str| SessionId::of_subject_token(&token.to_owned().into());
+        let (this, other) = (id("this"), id("other"));
+        let (all, others) = (Leave::All, Leave::Others);
+        for (ended_in, ended_by, kept, leave, expected) in [
+            (Some(this), Some("key"), None, all, true),
+            (Some(this), Some("key"), Some(this), others, true),
+            (Some(this), Some("another"), None, all, true),
+            (Some(this), Some("another"), None, others, false),
+            (Some(this), Some("another"), Some(this), all, false),
+            (Some(this), Some("another"), Some(this), others, false),
+            (Some(other), Some("key"), None, all, false),
+            (Some(other), Some("another"), None, all, false),
+            (None, None, None, all, false),
+        ] {
+            let mut user: User = serde_json::from_value(json!({
+                "id": UserId::generate(), "status": "active", "profile": {}, "identities": {},
+                "session_version": 1, "created_at": 0,
+            }))
+            .unwrap();
+            user.signed_out_in = ended_in;
+            user.signed_out_by = ended_by.map(str::to_owned);
+            user.kept_session = kept;
+            let session = SessionRef {
+                id: this,
+                version: 0,
+            };
+
+            let found = is_signed_out(&user, session, leave, "key");
+
+            assert_eq!(found, expected, "{leave:?} of {user:?}");
+        }
+    }
+}

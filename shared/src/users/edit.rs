@@ -191,6 +191,34 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_one_visible_line_of_a_bounded_length() {
+        let longest = "é".repeat(MAX_CHARS);
+        for (raw, name) in [
+            ("Ada", Ok("Ada")),
+            (" Ada ", Ok("Ada")),
+            (&longest, Ok(longest.as_str())),
+            (&format!("{longest}é"), Err(PatchError::Name)),
+            ("", Err(PatchError::Name)),
+            (" ", Err(PatchError::Name)),
+            ("Ada\nLovelace", Err(PatchError::Name)),
+        ] {
+            assert_eq!(name_of(raw), name.map(str::to_owned), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn metadata_is_of_a_bounded_size_after_the_change() {
+        let patched = |size: usize| {
+            let added = "x".repeat(size - r#"{"a":"1","b":""}"#.len());
+            patch(json!({ "metadata": { "b": added } })).apply(&user(json!({ "a": "1" })))
+        };
+        let (_, metadata) = patched(MAX_METADATA).unwrap();
+        assert_eq!(metadata.0.len(), 2);
+        let refused = patched(MAX_METADATA + 1).map(drop);
+        assert_eq!(refused, Err(PatchError::Metadata));
+    }
+
+    #[test]
     fn an_edit_is_stored_and_read_back_with_what_was_removed() {
         let edited = Edited {
             name: Some(None),

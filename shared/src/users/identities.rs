@@ -29,7 +29,7 @@ pub(super) const MAX_IDENTITIES: usize = 16;
 /// The largest number of attempts to link within [`ATTEMPTS_WITHIN`]. Each attempt costs a call with the app's
 /// credentials, which the provider limits for the app as a whole.
 const MAX_ATTEMPTS: u64 = 10;
-const ATTEMPTS_WITHIN: Duration = Duration::from_secs(10 * 60);
+const ATTEMPTS_WITHIN: Duration = Duration::from_mins(10);
 
 /// The recent attempts of a user to link an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -445,4 +445,79 @@ fn room(provider: &str) -> Expression {
     Expression::new("attribute_not_exists(#identities.#provider) AND size(#identities) < :max")
         .value(":max", number(MAX_IDENTITIES as u64))
         .name("#provider", provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::{AllowedSignUps, SameEmail, SignUps},
+        provider,
+        users::store::new_user,
+    };
+
+    const NOW: Timestamp = 1_000_000;
+
+    #[test]
+    fn attempts_count_for_ten_minutes_and_never_before_their_time() {
+        let attempts = LinkAttempts {
+            since: NOW,
+            count: 1,
+        };
+        for (now, are_over) in [
+            (NOW - 1, true),
+            (NOW, false),
+            (NOW + 599, false),
+            (NOW + 600, true),
+        ] {
+            assert_eq!(attempts.are_over(now), are_over, "{now}");
+        }
+        assert_eq!((attempts.since(), attempts.count()), (NOW, 1));
+    }
+
+    /// Returns an identity with a verified address, and the key of the address.
+    fn proven(provider: &str, subject: &str, address: &str) -> (Identity, EmailKey) {
+        let email = provider::Email {
+            address: address.to_owned(),
+            verified: true,
+        };
+        let email = provider::EmailAnswer::Some(email);
+        let identity = Identity::in_model(provider, subject, email);
+        let sign_ups = SignUps {
+            allowed: AllowedSignUps::Everyone,
+            same_email: SameEmail::Link,
+            email_providers: vec![provider.to_owned()],
+        };
+        let key = sign_ups.proven_email(&identity).unwrap();
+        (identity, key)
+    }
+
+    /// A read after a conflict tells the same as the conditions of the transaction would have.
+    #[test]
+    fn a_users_item_tells_whether_an_identity_has_joined_or_never_can() {
+        let (google, ada) = proven("google", "1", "ada@example.com");
+        let (github, bob) = proven("github", "1", "bob@example.com");
+        let (github_two, _) = proven("github", "2", "bob@example.com");
+        let mut user = new_user(&google.key(), &google, Some(ada.clone()), NOW);
+        let told =
+            |user: &User, identity: &Identity, email| seen(user, &identity.key(), identity, email);
+
+        assert!(
+            matches!(told(&user, &github, &ada), Joined::Changed),
+            "there is room for it"
+        );
+        let linked = linked(&github.key(), &github, NOW);
+        user.identities.insert("github".to_owned(), linked);
+        assert!(matches!(told(&user, &github, &ada), Joined::As(id) if id == user.id));
+        assert!(
+            matches!(told(&user, &github_two, &ada), Joined::Apart),
+            "the provider is taken"
+        );
+        assert!(
+            matches!(told(&user, &github_two, &bob), Joined::Changed),
+            "the address has moved"
+        );
+        user.status = Status::Disabled;
+        assert!(matches!(told(&user, &github, &ada), Joined::Disabled));
+    }
 }

@@ -244,3 +244,54 @@ impl Users {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::EmailAnswer;
+
+    fn identity(provider: &str) -> Identity {
+        Identity::in_model(provider, "1", EmailAnswer::NotTold)
+    }
+
+    #[test]
+    fn an_imported_user_is_as_the_operator_writes_it_and_has_no_session() {
+        let id = UserId::generate();
+        let identities = vec![identity("google"), identity("github")];
+        let mut import = Import::new(Some(id), identities).unwrap();
+        import.roles = Roles::new(["support".to_owned()]).unwrap();
+        let claims = serde_json::Map::from_iter([("plan".to_owned(), "pro".into())]);
+        import.claims = OwnClaims::new(claims).unwrap();
+        import.status = Status::Disabled;
+        import.created_at = Some(500);
+
+        let user = import.user(None, 1_000).unwrap();
+
+        assert_eq!(
+            (user.id, user.status, user.created_at),
+            (id, Status::Disabled, 500)
+        );
+        assert_eq!(
+            (user.roles, user.claims),
+            (vec!["support".to_owned()], import.claims.clone())
+        );
+        let providers: Vec<&str> = user.identities.keys().map(String::as_str).collect();
+        assert_eq!((providers, user.opened), (vec!["github", "google"], 0));
+    }
+
+    #[test]
+    fn an_import_has_one_identity_of_each_of_a_bounded_number_of_providers() {
+        let of = |count: usize| (0..count).map(|nth| identity(&format!("p{nth}"))).collect();
+        let imported =
+            |identities| Import::new(None, identities).map(|import| import.identities().len());
+
+        assert_eq!(imported(of(0)), Err(IdentitiesError::Count));
+        assert_eq!(imported(of(MAX_IDENTITIES)), Ok(MAX_IDENTITIES));
+        assert_eq!(
+            imported(of(MAX_IDENTITIES + 1)),
+            Err(IdentitiesError::Count)
+        );
+        let twice = vec![identity("a"), identity("b"), identity("a")];
+        assert_eq!(imported(twice), Err(IdentitiesError::SameProvider(2)));
+    }
+}

@@ -85,3 +85,76 @@ fn verified(identity: &Identity) -> Option<&Email> {
         EmailAnswer::Some(_) | EmailAnswer::NotTold | EmailAnswer::None => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(provider: &str, subject: &str, address: &str, verified: bool) -> Identity {
+        let address = address.to_owned();
+        let email = EmailAnswer::Some(Email { address, verified });
+        Identity::in_model(provider, subject, email)
+    }
+
+    #[test]
+    fn each_entry_of_the_lists_admits_what_it_names_and_nothing_else() {
+        let names = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let listed = AllowedSignUps::Listed(Listed {
+            email_domains: names(&["example.com"]),
+            emails: names(&["ada@example.org"]),
+            github_organizations: Vec::new(),
+            identities: names(&["github:1", "google:a:b", "app:7", "app:shop:8"]),
+        });
+        for (provider, subject, address, verified, is_listed) in [
+            ("google", "9", "eve@example.com", true, true),
+            ("google", "9", "eve@EXAMPLE.com", true, true),
+            ("google", "9", "eve@example.com", false, false),
+            ("google", "9", "eve@sub.example.com", true, false),
+            ("google", "9", "Ada@example.org", true, true),
+            ("google", "9", "bob@example.org", true, false),
+            ("google", "9", "bob@example.net", true, false),
+            ("github", "1", "bob@example.net", true, true),
+            ("github", "2", "bob@example.net", true, false),
+            ("google", "1", "bob@example.net", true, false),
+            ("google", "a:b", "bob@example.net", true, true),
+            ("app", "7", "bob@example.net", true, true),
+            ("app:shop", "8", "bob@example.net", true, true),
+            ("app", "shop:8", "bob@example.net", true, false),
+        ] {
+            let identity = identity(provider, subject, address, verified);
+            assert_eq!(listed.admit(&identity), is_listed, "{identity:?}");
+            assert!(AllowedSignUps::Everyone.admit(&identity));
+            assert!(!AllowedSignUps::Nobody.admit(&identity));
+        }
+    }
+
+    #[test]
+    fn an_address_counts_if_it_is_verified_by_a_listed_provider_and_the_settings_use_addresses() {
+        let key_of = |same_email, provider, address, verified| {
+            let sign_ups = SignUps {
+                allowed: AllowedSignUps::Everyone,
+                same_email,
+                email_providers: vec!["google".to_owned(), "acme".to_owned()],
+            };
+            sign_ups.proven_email(&identity(provider, "1", address, verified))
+        };
+        let key = key_of(SameEmail::Link, "google", "ada@example.com", true).unwrap();
+        assert_eq!(key.as_str().len(), 43);
+        for (same_email, provider, address, verified, is_same) in [
+            (SameEmail::Ask, "google", "ada@example.com", true, true),
+            (SameEmail::Link, "acme", "Ada@EXAMPLE.com", true, true),
+            (SameEmail::Off, "google", "ada@example.com", true, false),
+            (SameEmail::Link, "github", "ada@example.com", true, false),
+            (SameEmail::Link, "google", "ada@example.com", false, false),
+        ] {
+            let found = key_of(same_email, provider, address, verified);
+            assert_eq!(
+                found,
+                is_same.then(|| key.clone()),
+                "{same_email:?}, {address}"
+            );
+        }
+        let other = key_of(SameEmail::Link, "google", "bob@example.com", true);
+        assert!(other.is_some_and(|other| other != key));
+    }
+}
