@@ -26,7 +26,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import shlex
 import shutil
 import signal
@@ -308,10 +307,9 @@ def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[di
 # --- The tests --------------------------------------------------------------------------------------------------------
 
 
-def limited() -> None:
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+# Runs a program without core dumps and with the address space in KiB that is the first argument. A `preexec_fn` in a
+# process with threads can hang.
+LIMITED = ["sh", "-c", 'ulimit -c 0; ulimit -v "$0"; exec "$@"', str(MEMORY >> 10)]
 
 
 def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: float) -> str | None:
@@ -321,7 +319,7 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
     if number is not None:
         environment[VARIABLE] = str(number)
     process = subprocess.Popen(
-        [binary.executable, *arguments],
+        [*LIMITED, binary.executable, *arguments],
         cwd=binary.directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -329,7 +327,7 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
         stderr=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        preexec_fn=limited,
+        start_new_session=True,
     )
     late = threading.Event()
 
