@@ -100,7 +100,7 @@ FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED", re.MULTILI
 
 
 class Problem(Exception):
-    """What keeps the command from going on. The text says what to do."""
+    """An error that ends the command. The text says what to do."""
 
 
 def say(text: str = "") -> None:

@@ -730,7 +730,7 @@ def test_the_committed_configuration_holds_no_setting_and_no_secret():
             "deploy": {"parameters": {**deploy, "parameter_overrides": {}}},
         },
     }
-    # What is typed at the end of the file goes to the stack without a stage.
+    # Text that is appended to the file goes to the stack without a stage.
     assert list(config)[-1] == "default"
 
 

@@ -303,7 +303,7 @@ def only_the_operator_writes_the_clients_and_the_providers(template):
                 if able:
                     found.add(binary)
     assert readers["CLIENTS"] == {"token-exchange", "revoke", "introspect", "identities"}
-    # Their secrets are those of the environment otherwise.
+    # Without the item, the secrets of the providers are those of the environment.
     assert readers["PROVIDERS"] == {"token-exchange", "identities"}
     assert readers["PROVIDERS"] == {f for f, names in ENVIRONMENT.items() if "GITHUB_CLIENT_SECRET" in names}
 
@@ -1136,7 +1136,7 @@ def the_settings_are_checked_before_a_function_is_made_or_changed(template):
     assert properties["After"] == {"Fn::If": ["HasKeysKmsKey", {"Ref": "KeysKmsKeyUse"}, ""]}
 
 
-# What stands for a secret: any text, and a reference that stays a text.
+# The placeholders of the secrets: any text, and a reference that stays a text.
 WITHOUT_SECRETS = {
     "GITHUB_CLIENT_SECRET": {"Fn::If": ["HasGitHub", "not passed", ""]},
     "OAUTH_PROVIDERS": {"Fn::Join": ["{reference:", {"Fn::Split": ["{{resolve:", {"Ref": "OAuthProviders"}]}]},
@@ -1185,7 +1185,7 @@ def a_changed_setting_publishes_a_version_of_each_function(template):
     fingerprint = {"Fn::GetAtt": ["Settings", "Fingerprint"]}
     for binary, (_, properties) in functions(template).items():
         if binary == "rotate-keys":
-            # Its own settings are not checked before, and the schedule calls the newest code.
+            # The settings of rotate-keys are not checked before, and the schedule calls the newest code.
             assert not {"AutoPublishAlias", "VersionDescription"} & set(properties)
             assert properties["DeploymentPreference"] == {"Enabled": False}
             continue
