@@ -165,7 +165,7 @@ def summary(data):
     return bullets(
         [
             f"A million refreshes cost {each['refresh']:.2f} USD, a million sign-ins {each['exchange']:.2f} USD, and a"
-            f" million requests to `/me` {each['/me']:.2f} USD. Without requests, only the stored items cost anything."
+            f" million requests to `/me` {each['/me']:.2f} USD. Without requests, only the stored items and the alarms cost anything."
         ]
     )
 

@@ -13,7 +13,7 @@ use clap::Subcommand;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use shared::{
-    clients::{self, NewSecret},
+    clients::{ClientProviders, NewSecret},
     config::Group,
     dynamodb::StoreError,
     provider::Providers,
@@ -280,10 +280,10 @@ impl Admin {
         }
         let env = self.env.with_group(group, settings.clone());
         let checked = match group {
-            Group::Clients => clients::check(&env).map_err(|error| error.to_string()),
-            Group::Providers => Providers::check(&env).map_err(|error| error.to_string()),
+            Group::Clients => ClientProviders::from_env(&env).map(drop),
+            Group::Providers => Providers::check(&env),
         };
-        checked.map_err(AdminError::Registration)
+        checked.map_err(|error| AdminError::Registration(error.to_string()))
     }
 }
 

@@ -37,7 +37,8 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Event {
     pub(crate) source: Source,
-    request_id: Option<String>,
+    /// The id that API Gateway gave the request.
+    pub(crate) request_id: Option<String>,
     method: String,
     path: String,
     query: String,
@@ -91,11 +92,6 @@ struct Http {
 pub(crate) struct Malformed(pub(crate) &'static str);
 
 impl Event {
-    /// Takes the id that API Gateway gave the request.
-    pub(crate) fn take_request_id(&mut self) -> Option<String> {
-        self.request_id.take()
-    }
-
     /// Parses an event. Drops serde's error, which would quote the event with its tokens.
     pub(crate) fn read<'de>(event: impl Deserializer<'de>) -> Result<Self, OtherFormat> {
         let members = Members::deserialize(event).ok();

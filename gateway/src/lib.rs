@@ -73,7 +73,7 @@ async fn answer_invocation<'de>(
 ) -> Result<Response, Error> {
     let mut event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
     let source = event.source;
-    let gateway = event.take_request_id();
+    let gateway = event.request_id.take();
     let (routes, mut request) = match event.into_request() {
         Ok(request) => (routes.clone(), request),
         Err(malformed) => (refusal(malformed.0), Request::new(Body::empty())),

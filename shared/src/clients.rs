@@ -10,6 +10,6 @@ pub use crate::jws::CLIENT_ALGORITHMS as ALGORITHMS;
 pub use assertion::Assertions;
 pub use authenticate::{CLIENT_AUTHENTICATION, Client, ClientProviders, Clients};
 pub use limits::Limits;
-pub use operator::{NewSecret, check};
+pub use operator::NewSecret;
 pub use registered::GrantType;
 pub(crate) use registered::clients as registrations;

@@ -417,7 +417,7 @@ pub(crate) fn app_name(client_id: &str) -> Option<String> {
 const APP: &str = "app:";
 
 /// Returns whether `name` is one of [`app_name`].
-fn is_app_name(name: &str) -> bool {
+pub(crate) fn is_app_name(name: &str) -> bool {
     let client_id = name.strip_prefix(APP);
     client_id.and_then(app_name).is_some()
 }

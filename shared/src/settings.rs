@@ -1,6 +1,6 @@
 //! The check of the settings of all functions, before one of them starts.
 //!
-//! It calls the parsers that the functions start with. It calls no table and no provider.
+//! The check calls the parsers that the functions start with, and neither a table nor a provider.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,13 @@ use crate::{
     keys::KeySettings,
     provider::Providers,
     route_scopes::RouteScopes,
+    text::hex,
 };
 
-type Parser = fn(&Environment) -> Result<(), ConfigError>;
+pub(crate) type Parser = fn(&Environment) -> Result<(), ConfigError>;
 
 /// The parsers of all functions.
-const PARSERS: [Parser; 17] = [
+pub(crate) const PARSERS: [Parser; 17] = [
     |env| Process::from_env(env).map(drop),
     |env| DynamoDb::from_env(env).map(drop),
     |env| Issuer::from_env(env).map(drop),
@@ -52,7 +53,7 @@ fn unless_stored(group: Group, env: &Environment, parser: Parser) -> Result<(), 
     parser(env)
 }
 
-/// A valid value of each setting. It takes the place of a wrong one, so that the parser goes on to the next setting.
+/// A valid value of each setting, which takes the place of a wrong one, so that the parser goes on to the next setting.
 const VALID: [(&str, &str); 31] = [
     ("ACCESS_TOKEN_TTL", "900"),
     ("ALLOWED_SIGNUPS", "everyone"),
@@ -103,14 +104,6 @@ const BY_LAMBDA: [(&str, &str); 3] = [
     ("AWS_SECRET_ACCESS_KEY", "a"),
 ];
 
-/// The settings that [`LINK_EMAIL_PROVIDERS`] depends on.
-const PROVIDERS: [&str; 5] = [
-    "GITHUB_API_URL",
-    "GITHUB_CLIENT_ID",
-    "GITHUB_CLIENT_SECRET",
-    "OAUTH_PROVIDERS",
-    "OIDC_PROVIDERS",
-];
 const LINK_EMAIL_PROVIDERS: &str = "LINK_EMAIL_PROVIDERS";
 
 /// Returns the problem of each setting in `env` that is missing or wrong, in the words with which a function would
@@ -138,7 +131,9 @@ pub fn problems(env: &Environment) -> Vec<ConfigError> {
                 env = env.with("GITHUB_CLIENT_SECRET", "a");
             }
             env = env.with(name, valid);
-            if PROVIDERS.contains(&name) && env.optional(LINK_EMAIL_PROVIDERS).is_some() {
+            let is_of_providers =
+                name == "GITHUB_API_URL" || Group::Providers.settings().contains(&name);
+            if is_of_providers && env.optional(LINK_EMAIL_PROVIDERS).is_some() {
                 // A name of a provider that cannot be read is not unknown.
                 env = env.with(LINK_EMAIL_PROVIDERS, "app:a");
             }
@@ -154,8 +149,7 @@ pub fn fingerprint(settings: &BTreeMap<String, String>) -> String {
         // With the lengths, so that no two lists of settings have the same text.
         text.push_str(&format!("{}:{name}{}:{value}", name.len(), value.len()));
     }
-    let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    hex(digest(&SHA256, text.as_bytes()).as_ref())
 }
 
 #[cfg(test)]

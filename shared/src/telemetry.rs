@@ -18,7 +18,6 @@ use tracing_subscriber::{
 };
 
 use crate::config::{ConfigError, Environment, Process};
-use request::RequestLines;
 
 static VERSION: OnceLock<String> = OnceLock::new();
 
@@ -76,16 +75,20 @@ where
         .with_target("lambda_runtime::layers::trace", LevelFilter::INFO)
         .with_targets(ours.map(|name| (name, LevelFilter::from_level(level))))
         .with_target(REQUEST, LevelFilter::OFF);
-    let requests = RequestLines(writer.clone())
+    let lines = || {
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(writer.clone())
+    };
+    // Without spans, which have ids of users.
+    let requests = lines()
+        .with_span_list(false)
+        .with_target(false)
         .with_filter(Targets::new().with_target(REQUEST, LevelFilter::from_level(level)));
-    let layer = tracing_subscriber::fmt::layer()
-        .json()
-        .flatten_event(true)
-        .with_current_span(false)
-        .with_span_list(true)
-        .with_writer(writer)
-        .with_filter(filter);
-    tracing_subscriber::registry().with(layer).with(requests)
+    let layer = lines().with_span_list(true).with_filter(filter);
+    tracing_subscriber::registry().with(layer.and_then(requests))
 }
 
 #[cfg(test)]

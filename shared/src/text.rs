@@ -15,6 +15,11 @@ pub(crate) fn composed(text: &str) -> Cow<'_, str> {
     ComposingNormalizerBorrowed::new_nfc().normalize(text)
 }
 
+/// Returns the bytes in hexadecimal digits, in lower case.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The visible effect of a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {

@@ -82,6 +82,7 @@ def limits():
             GITHUB_PER_HOUR,
             "several OAuth apps, and other providers: no setting of Cambio raises it",
         ),
+        ("Cambio: requests of one client at `/token` in a second", load.token, default("ClientRateLimit") // 60, "`ClientRateLimit`"),
         ("stage throttle of `/token`: requests in a second", load.token, default("TokenRateLimit"), "`TokenRateLimit`, `TokenBurstLimit`"),
         ("stage throttle of all routes: requests in a second", load.requests, default("ApiRateLimit"), "`ApiRateLimit`, `ApiBurstLimit`"),
         (

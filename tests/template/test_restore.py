@@ -75,8 +75,8 @@ WALK = [
     runs(
         "TABLE=$(aws cloudformation describe-stacks --stack-name cambio \\\n"
         "  --query \"Stacks[0].Outputs[?OutputKey=='TableName'].OutputValue\" --output text)\n"
-        "sam build && sam deploy --parameter-overrides TokenReservedConcurrency=0",
-        built_and("arm64", deploys(TokenReservedConcurrency="0")),
+        "sam build && sam deploy --parameter-overrides TokenReservedConcurrency=0 Canary=false",
+        built_and("arm64", deploys(TokenReservedConcurrency="0", Canary="false")),
         SAM_REFUSED,
     ),
     runs(
@@ -98,8 +98,8 @@ WALK = [
         the_operator("users list --limit 20"),
     ),
     runs(
-        "sam deploy --parameter-overrides ExistingTableName=cambio-restored TokenReservedConcurrency=-1",
-        deploys(ExistingTableName="cambio-restored", TokenReservedConcurrency="-1"),
+        "sam deploy --parameter-overrides ExistingTableName=cambio-restored TokenReservedConcurrency=-1 Canary=false",
+        deploys(ExistingTableName="cambio-restored", TokenReservedConcurrency="-1", Canary="false"),
         SAM_REFUSED,
     ),
     runs(
@@ -131,8 +131,8 @@ WALK = [
         f"{RECOVERY}"
     ),
     runs(
-        "sam build && sam deploy --parameter-overrides ExistingKeysTableName=cambio-keys-2",
-        built_and("arm64", deploys(ExistingKeysTableName="cambio-keys-2")),
+        "sam build && sam deploy --parameter-overrides ExistingKeysTableName=cambio-keys-2 Canary=false",
+        built_and("arm64", deploys(ExistingKeysTableName="cambio-keys-2", Canary="false")),
         SAM_REFUSED,
     ),
     runs(MAKE_KEYS),

@@ -142,16 +142,18 @@ impl Authorizer {
         lambda: Option<String>,
     ) -> Result<Response, AuthorizeError> {
         let started = Instant::now();
-        let mut event = Event::read(event).inspect_err(|error| tracing::error!("{error}"))?;
+        let event = Event::read(event).inspect_err(|error| tracing::error!("{error}"));
+        let known = event.as_ref().ok();
         let ids = RequestIds {
-            gateway: event.request_id.take(),
+            gateway: known.and_then(|event| event.request_id.clone()),
             lambda,
         };
+        let route = known.and_then(|event| event.route.clone());
         // In a box, because the compiler limits how deep futures are nested.
-        let (decided, meter) = measured(Box::pin(self.decide(&event))).await;
+        let (decided, meter) = measured(Box::pin(async { self.decide(&event?).await })).await;
         let answered = Answered {
             function: "authorizer",
-            route: event.route.as_deref().unwrap_or_default(),
+            route: route.as_deref().unwrap_or_default(),
             method: None,
             status: None,
             outcome: outcome(&decided),

@@ -48,14 +48,16 @@ impl IdentitiesOfMe {
     /// A setting is missing or wrong, or the keys must not be used.
     pub async fn start(env: &Environment, clock: Clock) -> Result<Self, StartError> {
         let start = Start::new(env, clock)?;
+        let (users, sessions) = (start.users()?, start.sessions()?);
+        let lifetimes = SessionLifetimes::from_env(env)?;
         let (clients, providers) = tokio::try_join!(start.client_providers(), start.providers())?;
         Ok(Self {
             clock: start.clock(),
             clients,
             providers,
-            users: start.users()?,
-            sessions: start.sessions()?,
-            lifetimes: SessionLifetimes::from_env(env)?,
+            users,
+            sessions,
+            lifetimes,
             tokens: start.verifier().await?,
         })
     }

@@ -32,7 +32,6 @@ pub struct RotateKeys {
     keys: KeyStore,
     files: Option<Files>,
     settings: KeySettings,
-    kid_prefix: &'static str,
     is_local: bool,
     clock: Clock,
 }
@@ -161,12 +160,6 @@ impl RotateKeys {
             keys: Start::new(env, clock.clone())?.key_store()?,
             files: Files::from_env(env, clock.clone())?,
             settings: KeySettings::from_env(env)?,
-            // Marks keys of a developer's machine, so that a deployed function recognises them.
-            kid_prefix: if env.is_local() {
-                DEVELOPMENT_PREFIX
-            } else {
-                ""
-            },
             is_local: env.is_local(),
             clock,
         })
@@ -282,7 +275,7 @@ impl RotateKeys {
     /// Refuses development keys in a deployed table, except to revoke them.
     fn check_origin(&self, set: &KeySet, revoked: Option<&str>) -> Result<(), RotateKeysError> {
         let is_foreign = |key: &&PublishedKey| {
-            key.is_development() && self.kid_prefix.is_empty() && revoked != Some(&*key.kid)
+            key.is_development() && !self.is_local && revoked != Some(&*key.kid)
         };
         match set.keys.iter().find(is_foreign) {
             Some(key) => Err(RotateKeysError::Development(key.kid.clone())),
@@ -345,7 +338,13 @@ impl RotateKeys {
         };
         let mut made = Vec::new();
         for sign_from in plan.make {
-            let key = PrivateKey::generate(self.settings.key_type, self.kid_prefix)?;
+            // A deployed function recognises the keys of a developer's machine.
+            let prefix = if self.is_local {
+                DEVELOPMENT_PREFIX
+            } else {
+                ""
+            };
+            let key = PrivateKey::generate(self.settings.key_type, prefix)?;
             set.keys.push(key.publish(now, sign_from)?);
             made.push(key);
         }
@@ -447,7 +446,7 @@ mod tests {
         }
         let env = Environment::of(variables);
         let mut rotate_keys = RotateKeys::new(&env, service.time.clock()).unwrap();
-        rotate_keys.kid_prefix = "";
+        rotate_keys.is_local = false;
         let files = rotate_keys.files.clone().unwrap();
 
         let written = rotate_keys.write(&files).await;

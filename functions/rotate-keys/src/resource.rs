@@ -34,7 +34,7 @@ const PAUSES: [Duration; 4] = [
 ];
 /// The longest reason of a failure, in bytes. CloudFormation reads 4,096 bytes of an answer.
 const MAX_REASON: usize = 1500;
-/// The id of the resource, if CloudFormation has not stored one. It never changes, so nothing is ever replaced.
+/// The id of the resource, if CloudFormation has not stored one. The id never changes, so nothing is ever replaced.
 const ID: &str = "cambio-settings";
 /// The hosts that CloudFormation takes answers at: buckets of its own.
 const HOST: &str = "cloudformation-custom-resource-response-";
@@ -236,7 +236,7 @@ fn shortened(mut reason: String) -> String {
 
 /// Sends the answer to a URL that is signed for it, and repeats what fails.
 async fn send(url: &Url, response: &Response) -> Result<(), ResourceError> {
-    let unsent = |cause: String| ResourceError::Unsent(cause);
+    let unsent = ResourceError::Unsent;
     let body = serde_json::to_vec(response).map_err(|error| unsent(error.to_string()))?;
     let connector = dynamodb::connector(url);
     let mut cause = String::new();

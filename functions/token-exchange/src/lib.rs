@@ -54,15 +54,18 @@ impl TokenExchange {
         let start = Start::new(env, clock.clone())?;
         let issuer = Issuer::from_env(env)?;
         let ttl = AccessTokenTtl::from_env(env)?;
+        let (users, sessions) = (start.users()?, start.sessions()?);
+        let (limits, lifetimes) = (start.limits()?, SessionLifetimes::from_env(env)?);
+        let sign_ups = SignUps::from_env(env)?;
         let (clients, providers) = tokio::try_join!(start.clients(), start.providers())?;
         Ok(Self {
             clients,
-            limits: start.limits()?,
+            limits,
             providers,
-            users: start.users()?,
-            sign_ups: SignUps::from_env(env)?,
-            sessions: start.sessions()?,
-            lifetimes: SessionLifetimes::from_env(env)?,
+            users,
+            sign_ups,
+            sessions,
+            lifetimes,
             tokens: {
                 let signer = Signer::start(start.keys().await?).await?;
                 TokenIssuer::new(signer, issuer.clone(), ttl, clock)

@@ -79,8 +79,7 @@ impl ClientProviders {
     }
 
     fn find(&self, client_id: &str) -> Option<&Registered> {
-        let found = self.0.iter().find(|client| client.client_id == client_id);
-        found.map(Arc::as_ref)
+        find(&self.0, client_id).map(Arc::as_ref)
     }
 }
 
@@ -452,6 +451,7 @@ fn form_decoded(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::hex;
 
     fn clients() -> Clients {
         with_clients(serde_json::json!([]))
@@ -459,13 +459,7 @@ mod tests {
 
     /// Returns the two clients of these tests, and `more`.
     fn with_clients(more: serde_json::Value) -> Clients {
-        let sha256 = |secret: &str| -> String {
-            let hash = digest(&SHA256, secret.as_bytes());
-            hash.as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect()
-        };
+        let sha256 = |secret: &str| -> String { hex(digest(&SHA256, secret.as_bytes()).as_ref()) };
         let mut clients = serde_json::json!([{
             "client_id": "next js",
             "secret_sha256": [sha256("old:secret+"), sha256("new")],

@@ -170,7 +170,7 @@ impl Limits {
                 if minute.number == now / MINUTE {
                     minute.share(client.id()).got(asked, granted)
                 } else {
-                    // What is left of a share is worth nothing after its minute.
+                    // The rest of a share is worth nothing after its minute.
                     granted > 0
                 }
             }

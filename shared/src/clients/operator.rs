@@ -1,4 +1,4 @@
-//! Checks and secrets of clients, for the operator's command. No function contains them.
+//! Secrets of clients, for the operator's command. No function contains them.
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -8,16 +8,7 @@ use aws_lc_rs::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::SecretString;
 
-use super::registered;
-use crate::config::{ConfigError, Environment};
-
-/// Checks `CLIENTS` as a function does at its start.
-///
-/// # Errors
-/// The variable is missing or wrong. The error does not show the value.
-pub fn check(env: &Environment) -> Result<(), ConfigError> {
-    registered::clients(env).map(drop)
-}
+use crate::text::hex;
 
 /// A new secret of a client.
 #[derive(Debug)]
@@ -38,9 +29,8 @@ impl NewSecret {
         rand::fill(&mut bytes)?;
         let secret = URL_SAFE_NO_PAD.encode(bytes);
         let hash = digest(&SHA256, secret.as_bytes());
-        let hex = hash.as_ref().iter().map(|byte| format!("{byte:02x}"));
         Ok(Self {
-            sha256: hex.collect(),
+            sha256: hex(hash.as_ref()),
             secret: secret.into(),
         })
     }

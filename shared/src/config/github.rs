@@ -63,7 +63,7 @@ impl GitHub {
     /// Reads `GITHUB_API_URL` alone.
     ///
     /// # Errors
-    /// It is wrong.
+    /// The variable is wrong.
     pub(crate) fn api_url(env: &Environment) -> Result<String, ConfigError> {
         const API: &str =
             "the https URL of GitHub's API without a slash at the end, like https://api.github.com";

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
+use super::number;
+
 /// An expression of a request with its values. `#name` in its text stands for the attribute `name`, so no
 /// attribute collides with a word that DynamoDB reserves.
 #[derive(Default)]
@@ -37,6 +39,19 @@ impl Expression {
             names: names.collect(),
             text,
             ..Self::default()
+        }
+    }
+
+    /// The condition that the item exists.
+    pub(crate) fn exists() -> Self {
+        Self::new("attribute_exists(#pk)")
+    }
+
+    /// The condition that the item has this version, or that there is no item yet.
+    pub(crate) fn of_version(version: Option<u64>) -> Self {
+        match version {
+            None => Self::new("attribute_not_exists(#pk)"),
+            Some(version) => Self::new("#version = :version").value(":version", number(version)),
         }
     }
 

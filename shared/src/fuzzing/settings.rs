@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{Target, tokens::jwk};
 use crate::{
-    clients::ClientProviders,
-    config::{self, ConfigError, Environment},
+    config::{self, Environment},
+    settings::{PARSERS, Parser},
 };
 
 pub(super) const SETTINGS: Target = Target {
@@ -21,25 +21,8 @@ const CANARY: &str = "CANARY";
 /// The settings whose value no error shows.
 const SECRET: [&str; 3] = ["CLIENTS", "GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS"];
 
-type Parser = fn(&Environment) -> Result<(), ConfigError>;
-
-const PARSERS: [Parser; 18] = [
-    |env| config::Issuer::from_env(env).map(drop),
-    |env| config::audiences(env).map(drop),
-    |env| config::issuer_url(env).map(drop),
-    |env| config::Server::from_env(env).map(drop),
-    |env| config::api_url(env).map(drop),
-    |env| config::AccessTokenTtl::from_env(env).map(drop),
-    |env| config::SessionLifetimes::from_env(env).map(drop),
-    |env| config::SignUps::from_env(env).map(drop),
-    |env| config::RateLimits::from_env(env).map(drop),
-    |env| config::GitHub::from_env(env).map(drop),
-    |env| config::DynamoDb::from_env(env).map(drop),
-    |env| config::table_name(env).map(drop),
-    |env| config::keys_table_name(env).map(drop),
-    |env| config::Process::from_env(env).map(drop),
-    |env| ClientProviders::from_env(env).map(drop),
-    |env| config::oauth_providers(env).map(drop),
+/// Parsers whose results are checked.
+const CHECKED: [Parser; 2] = [
     |env| {
         let providers = config::oidc_providers(env)?;
         for provider in providers {
@@ -70,7 +53,7 @@ fn seeds() -> Vec<String> {
         { "client_id": "lambda", "jwks": keys, "introspects": true },
     ]);
     let described = json!([{
-        "name": "acme", "client_id": "1", "client_secret": "CANARY",
+        "name": "described", "client_id": "1", "client_secret": "CANARY",
         "check": { "url": "https://a.example/info", "auth": "bearer", "client_id": "/app/id", "active": "/ok" },
         "userinfo": {
             "url": "https://a.example/me", "id": "/id", "name": "/name", "email": "/email",
@@ -132,7 +115,7 @@ fn settings(input: &[u8]) -> bool {
         .collect();
     let env = Environment::of(lines.iter().copied());
     let mut errors = 0;
-    for parse in PARSERS {
+    for parse in PARSERS.into_iter().chain(CHECKED) {
         let Err(error) = parse(&env) else { continue };
         errors += 1;
         let error = error.to_string();

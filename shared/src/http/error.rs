@@ -364,7 +364,10 @@ impl ApiError {
     fn outcome(&self) -> &'static str {
         match self {
             Self::ProviderUnavailable { .. } => "provider_unavailable",
-            Self::StoreUnavailable(_) => "dynamodb_unavailable",
+            Self::StoreUnavailable(_)
+            | Self::SettingsUnavailable(StoredError::Unreachable(_) | StoredError::NotRead(_)) => {
+                "dynamodb_unavailable"
+            }
             Self::KeysUnavailable(_) => "keys_unavailable",
             Self::Overdue => "overdue",
             _ => outcome(self.status()),

@@ -73,12 +73,10 @@ impl SigningKey {
         header.typ = Some(typ.to_owned());
         header.kid = Some(self.kid.clone());
         let message = format!("{}.{}", encode(&header)?, encode(claims)?);
-        let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes())?);
+        let signature = URL_SAFE_NO_PAD.encode(self.sign_bytes(message.as_bytes())?);
         Ok(format!("{message}.{signature}").into())
     }
-}
 
-impl SigningKey {
     /// Signs any bytes.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{KeySet, KeyType, PrivateKey};
 use crate::dynamodb::{
-    Attempts, Expression, Item, Part, StoreError, Table, Transacted, encode, number, string,
+    Attempts, Expression, Item, Part, StoreError, Table, Transacted, encode, string,
     table::{key_set_key, private_key_key},
 };
 
@@ -93,12 +93,7 @@ impl KeyStore {
     fn put_set(&self, replaced: Option<u64>, set: &KeySet) -> Part {
         let mut item: Item = serde_dynamo::to_item(set)?;
         item.extend(key_set_key());
-        let condition = match replaced {
-            None => Expression::new("attribute_not_exists(#pk)"),
-            Some(version) => {
-                Expression::new("#version = :version").value(":version", number(version))
-            }
-        };
+        let condition = Expression::of_version(replaced);
         self.table.part_put(item, condition)
     }
 

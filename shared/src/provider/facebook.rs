@@ -13,7 +13,10 @@ use super::{
     opaque::{self, Opaque},
     outbound::ProviderResponse,
 };
-use crate::config::{ConfigError, OAuthProvider};
+use crate::{
+    config::{ConfigError, OAuthProvider},
+    text::hex,
+};
 
 pub(super) const KIND: &str = "facebook";
 pub(super) const API: &str = "https://graph.facebook.com";
@@ -195,6 +198,6 @@ impl Facebook {
     fn proof(&self, token: &SecretString) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose_secret().as_bytes());
         let proof = hmac::sign(&key, token.expose_secret().as_bytes());
-        proof.as_ref().iter().map(|b| format!("{b:02x}")).collect()
+        hex(proof.as_ref())
     }
 }

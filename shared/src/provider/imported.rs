@@ -8,7 +8,7 @@ use super::{
     opaque,
 };
 use crate::config::{
-    ConfigError, Environment, GitHub, OAuthProvider, app_name, oauth_providers, oidc_providers,
+    ConfigError, Environment, GitHub, OAuthProvider, is_app_name, oauth_providers, oidc_providers,
 };
 
 /// The longest accepted subject, in bytes, which is that of a sign-in.
@@ -180,11 +180,10 @@ impl Imports {
 
     fn issuer(&self, nth: usize, account: &Account<'_>) -> Result<String, ImportError> {
         let (name, subject) = (account.provider, account.subject);
-        let is_app = name.strip_prefix("app:").and_then(app_name).is_some();
         if !(1..=MAX_SUBJECT).contains(&subject.len()) || !subject.is_ascii() {
             return Err(ImportError::Subject(nth, "1 to 255 ASCII characters"));
         }
-        if is_app {
+        if is_app_name(name) {
             // As a vouched sign-in: the issuer is the name of the app.
             return match account.issuer {
                 None => Ok(name.to_owned()),

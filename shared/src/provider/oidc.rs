@@ -17,6 +17,7 @@ use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
     jws::{self, Audience, ForeignHeader, Inspected, Refused},
+    text::hex,
 };
 use keys::ProviderKeys;
 
@@ -289,11 +290,7 @@ fn half_hash(algorithm: Algorithm, token: &str) -> Option<String> {
 /// the provider.
 fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
     let hash = digest(&SHA256, nonce.as_bytes());
-    let hex: String = hash
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hex = hex(hash.as_ref());
     let base64url = URL_SAFE_NO_PAD.encode(hash);
     claimed.is_some_and(|claimed| claimed == nonce || claimed == hex || claimed == base64url)
 }

@@ -68,9 +68,9 @@ pub(super) fn is_named_in(body: &[u8]) -> bool {
 /// primary one.
 fn wait(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     retry_after(headers, now).or_else(|| {
-        remaining(headers)
-            .is_none_or(|remaining| remaining == "0")
-            .then_some(())?;
+        if remaining(headers).is_some_and(|remaining| remaining != "0") {
+            return None;
+        }
         let reset = headers.get("x-ratelimit-reset")?.to_str().ok()?;
         until(reset.trim().parse().ok()?, now)
     })

@@ -54,7 +54,7 @@ impl Sessions {
         reason: EndReason,
     ) -> Result<bool, StoreError> {
         // Never recreate a deleted item from a partial update.
-        let is_there = Expression::new("attribute_exists(#pk)");
+        let is_there = Expression::exists();
         self.end_if(is_there, user_id, session_id, reason).await
     }
 

@@ -9,7 +9,7 @@ use super::{Sessions, alive::alive, store::stored_scope};
 use crate::{
     clock::Timestamp,
     dynamodb::{
-        Expression, StoreError, decode, string,
+        Expression, Item, StoreError, decode, string,
         table::{SESSION, USER},
     },
     ids::{SessionRef, UserId},
@@ -111,6 +111,20 @@ impl ListedItem {
     }
 }
 
+async fn read_all<T>(
+    query: QueryPaginator,
+    decode: impl Fn(Item) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut pages = query.send();
+    let mut all = Vec::new();
+    while let Some(page) = pages.try_next().await? {
+        for item in page.items.unwrap_or_default() {
+            all.push(decode(item)?);
+        }
+    }
+    Ok(all)
+}
+
 impl Sessions {
     /// Reads the user's sessions that have neither ended nor expired, strongly consistent, the last used one first.
     ///
@@ -120,13 +134,9 @@ impl Sessions {
     /// The table cannot be read.
     pub async fn list(&self, user_id: UserId) -> Result<Vec<Session>, StoreError> {
         let alive = alive(self.clock.now());
-        let mut pages = self.query(user_id, alive, ListedItem::ATTRIBUTES).send();
-        let mut sessions = Vec::new();
-        while let Some(page) = pages.try_next().await? {
-            for item in page.items.unwrap_or_default() {
-                sessions.push(decode::<ListedItem>(item)?.into_session()?);
-            }
-        }
+        let query = self.query(user_id, alive, ListedItem::ATTRIBUTES);
+        let items = read_all(query, |item| decode::<ListedItem>(item)?.into_session());
+        let mut sessions = items.await?;
         sessions.sort_by_key(|session| Reverse(session.last_used_at));
         Ok(sessions)
     }
@@ -137,13 +147,8 @@ impl Sessions {
     /// The table cannot be read.
     pub async fn stored(&self, user_id: UserId) -> Result<Vec<StoredSession>, StoreError> {
         let all = Expression::default();
-        let mut pages = self.query(user_id, all, StoredSession::ATTRIBUTES).send();
-        let mut sessions = Vec::new();
-        while let Some(page) = pages.try_next().await? {
-            for item in page.items.unwrap_or_default() {
-                sessions.push(decode::<StoredSession>(item)?);
-            }
-        }
+        let query = self.query(user_id, all, StoredSession::ATTRIBUTES);
+        let mut sessions = read_all(query, decode::<StoredSession>).await?;
         sessions.sort_by_key(|session| Reverse(session.created_at));
         Ok(sessions)
     }

@@ -6,9 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::Group,
-    dynamodb::{
-        Client, Expression, Item, Outcome, StoreError, Table, decode, number, table::settings_key,
-    },
+    dynamodb::{Client, Expression, Item, Outcome, StoreError, Table, decode, table::settings_key},
 };
 
 /// The settings of a group as the item holds them.
@@ -57,12 +55,7 @@ impl SettingsStore {
         let next = Settings { version, settings };
         let mut item: Item = serde_dynamo::to_item(&next)?;
         item.extend(settings_key(group));
-        let condition = match replaced {
-            None => Expression::new("attribute_not_exists(#pk)"),
-            Some(version) => {
-                Expression::new("#version = :version").value(":version", number(version))
-            }
-        };
+        let condition = Expression::of_version(replaced);
         match self.table.put(item, condition.returning_item()).await? {
             Outcome::Done(_) => Ok(true),
             // The SDK sends a write again if its answer is lost: then the item is the one of this call.

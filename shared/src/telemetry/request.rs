@@ -1,22 +1,8 @@
 //! The log line of a request: one JSON object without nested members, and nothing personal.
 
 use std::{
-    io::Write as _,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
-};
-
-use serde::ser::{SerializeMap as _, Serializer as _};
-use tracing::{Event, Subscriber};
-use tracing_serde::SerdeMapVisitor;
-use tracing_subscriber::{
-    Layer,
-    fmt::{
-        MakeWriter,
-        format::Writer,
-        time::{FormatTime as _, SystemTime},
-    },
-    layer::Context,
 };
 
 use super::{
@@ -97,36 +83,4 @@ impl Answered<'_> {
 
 fn some_units(units: f64) -> Option<f64> {
     (units > 0.0).then_some(units)
-}
-
-/// Writes the events of [`REQUEST`], and no span: the spans have ids of users.
-pub(super) struct RequestLines<W>(pub(super) W);
-
-impl<S, W> Layer<S> for RequestLines<W>
-where
-    S: Subscriber,
-    W: for<'a> MakeWriter<'a> + 'static,
-{
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut timestamp = String::with_capacity(32);
-        let mut line = Vec::with_capacity(512);
-        let mut write = || {
-            SystemTime
-                .format_time(&mut Writer::new(&mut timestamp))
-                .ok()?;
-            let mut json = serde_json::Serializer::new(&mut line);
-            let mut map = json.serialize_map(None).ok()?;
-            map.serialize_entry("timestamp", &timestamp).ok()?;
-            map.serialize_entry("level", event.metadata().level().as_str())
-                .ok()?;
-            let mut fields = SerdeMapVisitor::new(map);
-            event.record(&mut fields);
-            fields.finish().ok()
-        };
-        if write().is_some() {
-            line.push(b'\n');
-            // As in `tracing_subscriber::fmt`: a line that cannot be written fails no request.
-            let _ = self.0.make_writer().write_all(&line);
-        }
-    }
 }

@@ -212,10 +212,7 @@ impl Users {
     /// # Errors
     /// The table cannot be written.
     pub async fn end_sessions(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let change = Expression::new(
-            "SET #session_version = #session_version + :one REMOVE #kept_session, #signed_out_in",
-        );
-        self.change(id, change.value(":one", number(1_u64)), is_there())
+        self.change(id, ends_sessions(""), Expression::exists())
             .await
     }
 
@@ -225,16 +222,12 @@ impl Users {
     /// # Errors
     /// The table cannot be written.
     pub async fn end_sessions_by(&self, id: UserId, order: Timestamp) -> Result<bool, StoreError> {
-        let change = Expression::new(
-            "SET #session_version = #session_version + :one, #signed_out_by_order = :order \
-             REMOVE #kept_session, #signed_out_in",
-        );
         let is_first = Expression::new(
             "attribute_exists(#pk) AND (attribute_not_exists(#signed_out_by_order) OR #signed_out_by_order < :order)",
         )
         .value(":order", number(order));
-        let changed = self.change(id, change.value(":one", number(1_u64)), is_first);
-        Ok(changed.await?.is_some())
+        let change = ends_sessions(", #signed_out_by_order = :order");
+        Ok(self.change(id, change, is_first).await?.is_some())
     }
 
     /// Disables the user and ends all sessions in the same write. They stay ended when the user is enabled again.
@@ -243,11 +236,7 @@ impl Users {
     /// # Errors
     /// The table cannot be written.
     pub async fn disable(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        let change = Expression::new(
-            "SET #status = :status, #session_version = #session_version + :one \
-             REMOVE #kept_session, #signed_out_in",
-        );
-        self.set_status(id, change.value(":one", number(1_u64)), Status::Disabled)
+        self.set_status(id, ends_sessions(", #status = :status"), Status::Disabled)
             .await
     }
 
@@ -287,13 +276,16 @@ impl Users {
         status: Status,
     ) -> Result<Option<User>, StoreError> {
         let change = change.value(":status", encode(status)?);
-        self.change(id, change, is_there()).await
+        self.change(id, change, Expression::exists()).await
     }
 }
 
-/// The condition that the user exists, so that no change makes one.
-fn is_there() -> Expression {
-    Expression::new("attribute_exists(#pk)")
+/// The change that ends all sessions of a user, with what else it sets.
+fn ends_sessions(also: &str) -> Expression {
+    let change = format!(
+        "SET #session_version = #session_version + :one{also} REMOVE #kept_session, #signed_out_in"
+    );
+    Expression::new(change).value(":one", number(1_u64))
 }
 
 #[cfg(test)]

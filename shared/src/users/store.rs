@@ -447,18 +447,15 @@ impl Users {
 
     /// The part of a transaction that makes the identity sign in as the user, unless it signs in as one already.
     pub(super) fn claim(&self, key: &IdentityKey, user_id: UserId) -> Part {
-        let mut item = identity_key(key.as_str());
-        item.insert("user_id".to_owned(), string(user_id));
         let is_free =
             Expression::new("attribute_not_exists(#pk) OR attribute_exists(#released_by)");
-        self.table.part_put(item, is_free.returning_item())
+        self.table
+            .part_put(identity_item(key, user_id), is_free.returning_item())
     }
 
     /// The part of a transaction that makes the identity sign in as the user, if no user has or had it.
     pub(super) fn put_new_identity(&self, key: &IdentityKey, user_id: UserId) -> Part {
-        let mut item = identity_key(key.as_str());
-        item.insert("user_id".to_owned(), string(user_id));
-        self.table.part_put_new(item)
+        self.table.part_put_new(identity_item(key, user_id))
     }
 
     /// The part of a transaction that stops the identity from signing in as the user, and remembers that until
@@ -545,4 +542,10 @@ fn told(profile: &Profile, proven: Option<&EmailKey>) -> Vec<(&'static str, Attr
         told.push(("picture", string(picture)));
     }
     told
+}
+
+fn identity_item(key: &IdentityKey, user_id: UserId) -> Item {
+    let mut item = identity_key(key.as_str());
+    item.insert("user_id".to_owned(), string(user_id));
+    item
 }
