@@ -5,7 +5,7 @@ Cargo builds a crate with every feature that a crate of the build asks for. A fu
 --workspace` builds it together with the tests, the local servers and the operator's command. So a crate can behave
 otherwise in tests than in AWS: serde_json once read numbers exactly in tests only. This compares both builds of each
 third-party crate that a function ships, and requires a reason for each feature that only one of them has. The functions
-that tests/cold-start builds together must have the very features that each has alone.
+that one command builds (tests/shipped.py) must have the very features that each has alone.
 """
 
 import json
@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/cold-start"))
-from cold_start import APART  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from shipped import groups  # noqa: E402
 
 # What only the build of the workspace has, and why the functions do the same without it.
 MORE_TO_CALL = "adds types and functions that no function of ours calls; those that it calls are the same"
@@ -86,16 +86,16 @@ def main() -> int:
     problems: dict[str, list[str]] = {}
     used: dict[str, set[str]] = {}
     functions = shipped()
-    # tests/cold-start builds these with one command.
-    group = [function for function in functions if function not in APART]
-    selection = [argument for function in group for argument in ("--package", function)]
-    in_group = tree(*selection, "--edges", "normal,no-proc-macro")
+    in_group: dict[str, dict[str, set[str]]] = {}
+    for group in groups(functions):
+        selection = [argument for function in group for argument in ("--package", function)]
+        in_group |= dict.fromkeys(group, tree(*selection, "--edges", "normal,no-proc-macro"))
     crates = set()
     for function in functions:
         for crate, alone in tree("--package", function, "--edges", "normal,no-proc-macro").items():
             crates.add(crate)
-            if function in group and alone != in_group[crate]:
-                problem = f"{crate}: {', '.join(sorted(alone ^ in_group[crate]))}; add the function to APART in tests/cold-start/cold_start.py"
+            if alone != in_group[function][crate]:
+                problem = f"{crate}: {', '.join(sorted(alone ^ in_group[function][crate]))}; add the function to APART in tests/shipped.py"
                 problems.setdefault(problem, []).append(function)
             name = crate.split(" ")[0]
             differing = alone ^ together[crate]
