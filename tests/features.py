@@ -6,6 +6,8 @@ Cargo builds a crate with every feature that a crate of the build asks for. A fu
 otherwise in tests than in AWS: serde_json once read numbers exactly in tests only. This compares both builds of each
 third-party crate that a function ships, and requires a reason for each feature that only one of them has. The functions
 that one command builds (tests/shipped.py) must have the very features that each has alone.
+
+The debug builds of the tests must have the same features of each third-party crate, so that cargo builds it once.
 """
 
 import json
@@ -55,6 +57,13 @@ EXPLAINED = {
     "uuid": ({"sha1", "v4", "v5"}, MORE_TO_CALL),
 }
 
+# Other builds than that of `cargo test --workspace`, by the options of `cargo tree`.
+SHARED = {
+    "cargo run": ("--edges", "normal,build"),
+    "cargo test --package orders": ("--package", "orders", "--edges", "normal,build,dev"),
+    "cargo doc --workspace": ("--workspace", "--edges", "normal,build"),
+}
+
 
 def tree(*selection: str) -> dict[str, set[str]]:
     """The features of each third-party crate, with its version, in the build of `selection`."""
@@ -79,6 +88,18 @@ def shipped() -> list[str]:
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
     functions = ROOT / "functions"
     return sorted(p["name"] for p in metadata["packages"] if functions in Path(p["manifest_path"]).parents)
+
+
+def built_twice() -> list[str]:
+    """Returns a sentence for each crate that another build has with other features than `cargo test --workspace`."""
+    of_tests = tree("--workspace", "--edges", "normal,build,dev")
+    return [
+        f"{build} builds {crate} again, because of {', '.join(sorted(features ^ of_tests[crate]))}; "
+        "add a dependency to tests/Cargo.toml that turns it on"
+        for build, selection in SHARED.items()
+        for crate, features in tree(*selection).items()
+        if features != of_tests[crate]
+    ]
 
 
 def main() -> int:
@@ -110,7 +131,9 @@ def main() -> int:
     outdated = {name: names for name, names in outdated.items() if names}
     for name, names in sorted(outdated.items()):
         print(f"explained in {Path(__file__).name}, and the same in both builds: {name}: {', '.join(names)}", file=sys.stderr)
-    if problems or outdated:
+    twice = built_twice()
+    print("\n".join(twice), end="\n" * bool(twice), file=sys.stderr)
+    if problems or outdated or twice:
         return 1
     print(f"{len(crates)} crates of {len(functions)} functions are built alike in tests, but for {len(EXPLAINED)} that are explained")
     return 0
