@@ -231,7 +231,7 @@ def check_sources_know_nothing() -> None:
 
 
 def check(guards: list[Guard]) -> None:
-    """What can be checked without a build, with all problems at once."""
+    """Checks without a build, and reports all problems at once."""
     problems = []
     for part in (check_sources_know_nothing, lambda: check_places(guards), lambda: check_tests_are_written(guards)):
         try:
@@ -289,7 +289,7 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
         source, lines[path] = switchable(source, by_file.get(path, []))
         return (source + SWITCH_SOURCE if path in crates else source).encode()
 
-    # What the tests of the last run logged.
+    # The logs of the last run.
     shutil.rmtree(TREE / "target", ignore_errors=True)
     changed = mirror(ROOT, TREE, tracked_files(ROOT), content)
     say(f"copied the tree to {TREE.relative_to(ROOT)}: {changed} files changed")

@@ -77,8 +77,8 @@ LOGGABLE = {
 ALIAS = ".Alias"
 
 
-def load():
-    return cfn_yaml.load(str(TEMPLATE))
+def load(template=TEMPLATE):
+    return cfn_yaml.load(str(template))
 
 
 def resources(template, kind):
@@ -610,7 +610,7 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
     assert set(tables) == {"Table", "KeysTable"}
     for name, table in tables.items():
         properties = table["Properties"]
-        # It stays where it is deleted from the stack too, because an existing table takes its place.
+        # The table also stays when it is deleted from the stack, because an existing table takes its place.
         assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", name
         assert table["Condition"] == f"Makes{name}"
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
@@ -1437,7 +1437,7 @@ def test_the_linter_has_no_complaint_about_an_example(linter, template):
 
 
 def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
-    example = cfn_yaml.load(str(ROOT / "examples/orders/template.yaml"))
+    example = load(ROOT / "examples/orders/template.yaml")
     (policy,) = example["Resources"]["Function"]["Properties"]["Policies"]
     (statement,) = policy["Statement"]
     assert statement["Action"] == [READ]
@@ -1449,7 +1449,7 @@ def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
 
 
 def test_no_answer_of_the_authorizer_is_kept_for_another_route():
-    example = cfn_yaml.load(str(ROOT / "examples/protect/lambda-authorizer.yaml"))
+    example = load(ROOT / "examples/protect/lambda-authorizer.yaml")
     authorizer = example["Resources"]["Authorizer"]["Properties"]
     assert authorizer["IdentitySource"] == ["$request.header.Authorization", "$context.routeKey"]
     assert authorizer["EnableSimpleResponses"] is True
@@ -1461,7 +1461,7 @@ def test_no_answer_of_the_authorizer_is_kept_for_another_route():
 
 
 def authorizer_of_rest_api(name):
-    example = cfn_yaml.load(str(ROOT / f"examples/protect/{name}.yaml"))
+    example = load(ROOT / f"examples/protect/{name}.yaml")
     seconds = example["Parameters"]["AuthorizerCacheSeconds"]
     assert (seconds["Default"], seconds["MaxValue"]) == (0, 300)
     auth = example["Resources"]["Api"]["Properties"]["Auth"]
