@@ -5,7 +5,9 @@ Cargo builds a crate with every feature that a crate of the build asks for. A fu
 --workspace` builds it together with the tests, the local servers and the operator's command. So a crate can behave
 otherwise in tests than in AWS: serde_json once read numbers exactly in tests only. This compares both builds of each
 third-party crate that a function ships, and requires a reason for each feature that only one of them has. The functions
-that tests/cold-start builds together must have the very features that each has alone.
+that one command builds (tests/shipped.py) must have the very features that each has alone.
+
+The debug builds of the tests must have the same features of each third-party crate, so that cargo builds it once.
 """
 
 import json
@@ -14,8 +16,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/cold-start"))
-from cold_start import APART  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests"))
+from shipped import groups  # noqa: E402
 
 # What only the build of the workspace has, and why the functions do the same without it.
 MORE_TO_CALL = "adds types and functions that no function of ours calls; those that it calls are the same"
@@ -55,6 +57,13 @@ EXPLAINED = {
     "uuid": ({"sha1", "v4", "v5"}, MORE_TO_CALL),
 }
 
+# Other builds than that of `cargo test --workspace`, by the options of `cargo tree`.
+SHARED = {
+    "cargo run": ("--edges", "normal,build"),
+    "cargo test --package orders": ("--package", "orders", "--edges", "normal,build,dev"),
+    "cargo doc --workspace": ("--workspace", "--edges", "normal,build"),
+}
+
 
 def tree(*selection: str) -> dict[str, set[str]]:
     """The features of each third-party crate, with its version, in the build of `selection`."""
@@ -81,21 +90,33 @@ def shipped() -> list[str]:
     return sorted(p["name"] for p in metadata["packages"] if functions in Path(p["manifest_path"]).parents)
 
 
+def built_twice() -> list[str]:
+    """Returns a sentence for each crate that another build has with other features than `cargo test --workspace`."""
+    of_tests = tree("--workspace", "--edges", "normal,build,dev")
+    return [
+        f"{build} builds {crate} again, because of {', '.join(sorted(features ^ of_tests[crate]))}; "
+        "add a dependency to tests/Cargo.toml that turns it on"
+        for build, selection in SHARED.items()
+        for crate, features in tree(*selection).items()
+        if features != of_tests[crate]
+    ]
+
+
 def main() -> int:
     together = tree("--workspace", "--edges", "normal,dev,no-proc-macro")
     problems: dict[str, list[str]] = {}
     used: dict[str, set[str]] = {}
     functions = shipped()
-    # tests/cold-start builds these with one command.
-    group = [function for function in functions if function not in APART]
-    selection = [argument for function in group for argument in ("--package", function)]
-    in_group = tree(*selection, "--edges", "normal,no-proc-macro")
+    in_group: dict[str, dict[str, set[str]]] = {}
+    for group in groups(functions):
+        selection = [argument for function in group for argument in ("--package", function)]
+        in_group |= dict.fromkeys(group, tree(*selection, "--edges", "normal,no-proc-macro"))
     crates = set()
     for function in functions:
         for crate, alone in tree("--package", function, "--edges", "normal,no-proc-macro").items():
             crates.add(crate)
-            if function in group and alone != in_group[crate]:
-                problem = f"{crate}: {', '.join(sorted(alone ^ in_group[crate]))}; add the function to APART in tests/cold-start/cold_start.py"
+            if alone != in_group[function][crate]:
+                problem = f"{crate}: {', '.join(sorted(alone ^ in_group[function][crate]))}; add the function to APART in tests/shipped.py"
                 problems.setdefault(problem, []).append(function)
             name = crate.split(" ")[0]
             differing = alone ^ together[crate]
@@ -110,7 +131,9 @@ def main() -> int:
     outdated = {name: names for name, names in outdated.items() if names}
     for name, names in sorted(outdated.items()):
         print(f"explained in {Path(__file__).name}, and the same in both builds: {name}: {', '.join(names)}", file=sys.stderr)
-    if problems or outdated:
+    twice = built_twice()
+    print("\n".join(twice), end="\n" * bool(twice), file=sys.stderr)
+    if problems or outdated or twice:
         return 1
     print(f"{len(crates)} crates of {len(functions)} functions are built alike in tests, but for {len(EXPLAINED)} that are explained")
     return 0

@@ -1,11 +1,21 @@
-"""A copy of the tree, and the dependencies that cargo has built for the tree, for a build of the copy."""
+"""A copy of the tree, the dependencies that cargo has built for the tree, and a build of the tests of the copy."""
 
+from __future__ import annotations
+
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+
+
+def say(text: str = "") -> None:
+    """Prints a line at once, also into a file."""
+    print(text, flush=True)
 
 
 def tracked_files(root: Path) -> list[str]:
@@ -80,3 +90,37 @@ def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
             # Another build removed files meanwhile. Cargo builds what is missing.
             pass
     return True
+
+
+@dataclass
+class Binary:
+    """A test binary, and the directory in which cargo would start it."""
+
+    executable: str
+    directory: str
+    tests: list[str] = field(default_factory=list)
+
+
+def build_tests(
+    copy: Path, target: Path, options: list[str], switch: str
+) -> tuple[list[tuple[dict, Binary]], list[dict], str]:
+    """Builds tests of a copy, without the environment variable `switch`. CARGO names another command than cargo.
+
+    Returns each binary with cargo's description of its target, or none if the build fails; the errors of rustc; and
+    what cargo said beside.
+    """
+    cargo = shlex.split(os.environ.get("CARGO", "cargo"))
+    command = [*cargo, "test", "--workspace", "--no-run", "--message-format=json", *options]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "CARGO_TERM_COLOR": "never"}
+    environment.pop(switch, None)
+    built = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    binaries: list[tuple[dict, Binary]] = []
+    errors: list[dict] = []
+    for line in built.stdout.splitlines():
+        message = json.loads(line) if line.startswith("{") else {}
+        if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
+            errors.append(message["message"])
+        elif message.get("reason") == "compiler-artifact" and message["executable"] and message["profile"]["test"]:
+            directory = str(Path(message["manifest_path"]).parent)
+            binaries.append((message["target"], Binary(message["executable"], directory)))
+    return (binaries if built.returncode == 0 else []), errors, built.stderr

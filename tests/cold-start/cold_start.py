@@ -33,13 +33,13 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests/soak")]
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests/soak")]
 from runtime import Failure, Function, request  # noqa: E402
 from services import NO_GITHUB, Services  # noqa: E402
+from shipped import groups, zipped  # noqa: E402
 
 BUDGETS = ROOT / "bench/budgets.toml"
 # How much more than its budget a function may take. Counts of one build differ by less than 0.5%.
@@ -51,9 +51,6 @@ INITS = 5
 # Functions that `make test-release` builds with the release profile: those that sign, read and verify. The release
 # workflow builds all.
 RELEASED = ["token-exchange", "me", "authorizer"]
-# Built by itself, because the SDK of S3 changes features of crates that the other functions share. The others are built
-# by one command, because they have the same features together as each has alone (tests/features.py).
-APART = ["rotate-keys"]
 
 # The settings of each function: the same as in template.yaml, which tests/template holds against this.
 SETTINGS = {
@@ -191,13 +188,11 @@ def aws_lc(messages):
 def build_released(functions):
     """Builds these functions with the release profile; returns the path of each, and the libraries of aws-lc."""
     binaries, libraries = {}, set()
-    together = [function for function in functions if function not in APART]
-    for group in [together, *([function] for function in functions if function in APART)]:
-        if group:
-            packages = [argument for function in group for argument in ("--package", function)]
-            built, messages = run_cargo("build", "--release", *packages)
-            binaries |= {function: built[function] for function in group}
-            libraries.add(aws_lc(messages))
+    for group in groups(functions):
+        packages = [argument for function in group for argument in ("--package", function)]
+        built, messages = run_cargo("build", "--release", *packages)
+        binaries |= {function: built[function] for function in group}
+        libraries.add(aws_lc(messages))
     return binaries, libraries
 
 
@@ -290,14 +285,6 @@ class Event:
             raise Failure(f"{self.function}: {answer.kind} {answer.body[:2000]}")
 
 
-def zipped(binary):
-    """The bytes of the deployment package: the binary as `bootstrap` in a ZIP."""
-    with tempfile.TemporaryFile() as file:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
-            package.write(binary, "bootstrap")
-        return file.tell()
-
-
 def measure(binaries, cambio):
     """Returns what each function takes: {function: {"binary bytes": n, "init": n, <route>: n, ...}}."""
     # Imported here, because it imports this file.
@@ -312,7 +299,7 @@ def measure(binaries, cambio):
             signer = binaries.get(signing)
             settings = settings_of(signing, local)
             measured = [start(scenario, signer, settings, Provider(local)) for scenario in of_it if signer]
-            figures = {"binary bytes": binary.stat().st_size, "zip bytes": zipped(binary)}
+            figures = {"binary bytes": binary.stat().st_size, "zip bytes": len(zipped(binary.read_bytes()))}
             for scenario in measured or [Event(function)]:
                 settings = settings_of(function, local)
                 if isinstance(scenario, Event) and "CLIENTS" in settings:

@@ -56,7 +56,5 @@ def test_each_function_has_settings_an_event_and_budgets():
         assert {"binary bytes", "zip bytes", "init"} < set(budgets[function]), function
 
 
-def test_a_deployment_package_is_a_zip_of_the_binary(tmp_path):
-    binary = tmp_path / "me"
-    binary.write_bytes(bytes(100_000))
-    assert 100 < cold_start.zipped(binary) < 1000
+def test_a_deployment_package_is_compressed():
+    assert 100 < len(cold_start.zipped(bytes(100_000))) < 1000

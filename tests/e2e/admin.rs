@@ -4,8 +4,30 @@ use ::admin::{Admin, AdminError, Cli};
 use clap::Parser as _;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use shared::config::{self, Environment};
 use tests::{Answer, Service};
+
+/// Returns the operator's command for the main table of a service.
+pub(crate) fn admin_of(service: &Service) -> Admin {
+    Admin::new(service.client(), service.table(local::dynamodb::TABLE))
+}
+
+/// Runs `cambio-admin …` and returns its output and its result.
+pub(crate) async fn run_to_its_end(
+    admin: &Admin,
+    arguments: &[&str],
+) -> (String, Result<(), AdminError>) {
+    let cli = Cli::try_parse_from([&["cambio-admin"], arguments].concat()).unwrap();
+    let mut out = Vec::new();
+    let done = admin.run(cli.command, cli.json, &mut out).await;
+    (String::from_utf8(out).unwrap(), done)
+}
+
+/// Runs `cambio-admin users …` and returns its output.
+pub(crate) async fn run_users(admin: &Admin, arguments: &[&str]) -> String {
+    let (written, done) = run_to_its_end(admin, &[&["users"], arguments].concat()).await;
+    done.unwrap();
+    written
+}
 
 struct Scene {
     service: Service,
@@ -15,9 +37,7 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let service = Service::start().await;
-        let env = Environment::of(service.variables.clone());
-        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        let admin = Admin::new(client, service.table(local::dynamodb::TABLE));
+        let admin = admin_of(&service);
         Self { service, admin }
     }
 
@@ -29,10 +49,7 @@ impl Scene {
 
     /// Runs the command and returns its result with its output.
     async fn run_to_its_end(&self, arguments: &[&str]) -> (String, Result<(), AdminError>) {
-        let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
-        let mut out = Vec::new();
-        let done = self.admin.run(cli.command, cli.json, &mut out).await;
-        (String::from_utf8(out).unwrap(), done)
+        run_to_its_end(&self.admin, &[&["users"], arguments].concat()).await
     }
 
     async fn run(&self, arguments: &[&str]) -> String {
@@ -249,6 +266,7 @@ async fn a_user_is_found_by_whatever_is_known_of_them() {
 
 #[tokio::test]
 async fn a_list_is_of_all_users_however_many_pages_they_are() {
+    let _turning = tests::timers::follow_work();
     let scene = Scene::start().await;
     let octocat = scene.service.sign_in("octocat").await;
     let user = scene.service.users().remove(0);
@@ -322,10 +340,8 @@ async fn t97_an_operator_who_looks_for_an_address_finds_no_letter_that_folds_int
 #[tokio::test]
 async fn a_table_that_is_none_and_one_that_is_away_are_told_apart() {
     let scene = Scene::start().await;
-    let env = Environment::of(scene.service.variables.clone());
-    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
     let wrong = Scene {
-        admin: Admin::new(client, "no-such-table".to_owned()),
+        admin: Admin::new(scene.service.client(), "no-such-table".to_owned()),
         ..scene
     };
 

@@ -1,19 +1,16 @@
 //! The Lambda authorizer with events of API Gateway.
 
-use ::admin::{Admin, Cli};
 use authorizer::Authorizer;
-use clap::Parser as _;
 use serde_json::{Value, json};
-use shared::{
-    clock::Clock,
-    config::{self, Environment},
-};
+use shared::{clock::Clock, config::Environment};
 use tests::{
     Service, TOKEN_EXCHANGE,
     forge::Forge,
     oidc::{Issuer, Key},
     proxy::{Fault, When},
 };
+
+use crate::admin::{admin_of, run_users};
 
 /// A service and the authorizer of an API that trusts it.
 struct Scene {
@@ -24,22 +21,12 @@ struct Scene {
 impl Scene {
     async fn start(settings: &[(&str, &str)]) -> Self {
         let service = Service::start_with(settings).await;
-        let authorizer = Self::authorizer_of(&service, settings).await;
+        let authorizer = authorizer_of(&service, settings).await;
         service.dynamodb.clear();
         Self {
             service,
             authorizer,
         }
-    }
-
-    /// Starts another authorizer for the same service.
-    async fn authorizer_of(service: &Service, settings: &[(&str, &str)]) -> Authorizer {
-        let mut variables = service.variables.clone();
-        for (name, value) in settings {
-            variables.insert((*name).to_owned(), (*value).to_owned());
-        }
-        let env = Environment::of(variables);
-        Authorizer::start(&env, service.time.clock()).await.unwrap()
     }
 
     /// Returns the authorizer's answer as JSON; `None` for a failure, for which API Gateway answers 500.
@@ -56,18 +43,23 @@ impl Scene {
 
     /// Runs `cambio-admin users …`.
     async fn operate(&self, arguments: &[&str]) {
-        let env = Environment::of(self.service.variables.clone());
-        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-        let admin = Admin::new(client, self.service.table(local::dynamodb::TABLE));
-        let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
-        let done = admin.run(cli.command, cli.json, &mut Vec::new()).await;
-        done.unwrap();
+        run_users(&admin_of(&self.service), arguments).await;
     }
 
     async fn passes(&self, route: &str, token: &str) -> bool {
         let answer = self.ask(route, Some(&format!("Bearer {token}"))).await;
         answer.unwrap()["isAuthorized"].as_bool().unwrap()
     }
+}
+
+/// Starts an authorizer for the tokens of a service, with additional settings.
+pub(crate) async fn authorizer_of(service: &Service, settings: &[(&str, &str)]) -> Authorizer {
+    let mut variables = service.variables.clone();
+    for (name, value) in settings {
+        variables.insert((*name).to_owned(), (*value).to_owned());
+    }
+    let env = Environment::of(variables);
+    Authorizer::start(&env, service.time.clock()).await.unwrap()
 }
 
 /// Returns an event in the form of API Gateway's documentation (payload format 2.0).
@@ -178,9 +170,8 @@ async fn t28_a_token_for_one_of_several_audiences_passes_and_for_another_does_no
         let subject_token = service.github_token("octocat");
         let mut form = tests::exchange_of(&subject_token).to_vec();
         form.push(("audience", audience));
-        let (id, secret) = tests::OTHER_CLIENT;
-        let request = service.request("POST", "/token").form(&form);
-        let answer = service.send(request.basic_auth(id, Some(secret))).await;
+        let request = service.token_request_as(tests::OTHER_CLIENT, &form);
+        let answer = service.send(request).await;
         answer.text("/access_token").to_owned()
     };
     let usual = service.access_token("octocat").await;
@@ -188,7 +179,7 @@ async fn t28_a_token_for_one_of_several_audiences_passes_and_for_another_does_no
     let stock = token_for("https://stock.example.com").await;
 
     let passes = async |audiences: &str| {
-        let authorizer = Scene::authorizer_of(&service, &[("AUDIENCES", audiences)]).await;
+        let authorizer = authorizer_of(&service, &[("AUDIENCES", audiences)]).await;
         let mut passing = Vec::new();
         for token in [&usual, &shop, &stock] {
             let mut event: Value = serde_json::from_str(EVENT).unwrap();
@@ -211,7 +202,7 @@ async fn t28_a_token_for_one_of_several_audiences_passes_and_for_another_does_no
 #[tokio::test]
 async fn t81_with_live_a_user_who_is_disabled_deleted_or_signed_out_is_denied_at_once() {
     let scene = Scene::start(&[("LIVE", "true")]).await;
-    let trusting = Scene::authorizer_of(&scene.service, &[("LIVE", "false")]).await;
+    let trusting = authorizer_of(&scene.service, &[("LIVE", "false")]).await;
     let service = &scene.service;
     let hubot = service.access_token("hubot").await;
     let denied = json!({ "isAuthorized": false, "context": {} });
@@ -317,9 +308,8 @@ async fn t81_a_bad_token_is_denied_and_tells_nothing() {
 async fn t81_an_outage_of_the_keys_is_an_error_and_never_a_denial() {
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
-    let env = Environment::of(service.variables.clone());
     service.dynamodb.fault(When::Always, Fault::Refuse);
-    let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+    let authorizer = authorizer_of(&service, &[]).await;
     let scene = Scene {
         service,
         authorizer,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use authorizer::Authorizer;
 use reqwest::StatusCode;
-use shared::config::Environment;
 use tests::{
     Service,
     proxy::{Fault, When},
 };
+
+use crate::authorizer::authorizer_of;
 
 /// A delay that makes parallel calls overlap.
 fn slow_down(service: &Service) {
@@ -178,10 +178,7 @@ async fn a_live_authorizer_reads_user_and_session_in_one_round_trip() {
     let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
-    let mut variables = service.variables.clone();
-    variables.insert("LIVE".to_owned(), "true".to_owned());
-    let env = Environment::of(variables);
-    let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+    let authorizer = authorizer_of(&service, &[("LIVE", "true")]).await;
     let mut event: serde_json::Value = serde_json::from_str(crate::authorizer::EVENT).unwrap();
     event["headers"]["authorization"] = format!("Bearer {token}").into();
     slow_down(&service);

@@ -571,8 +571,7 @@ async fn a_client_signs_users_in_with_its_own_providers_only() {
             ("subject_token_type", tests::ACCESS_TOKEN),
             ("subject_issuer", provider),
         ];
-        let request = service.request("POST", "/token").form(&form);
-        service.send(request.basic_auth(client.0, Some(client.1)))
+        service.send(service.token_request_as(client, &form))
     };
 
     let refused = exchange(tests::OTHER_CLIENT, "discord", &discord).await;
@@ -597,10 +596,8 @@ async fn a_client_signs_users_in_with_its_own_providers_only() {
 async fn a_client_gets_tokens_for_its_own_apis_only() {
     let (service, _others) = bounded().await;
     let (shop, stock) = ("https://shop.example.com", "https://stock.example.com");
-    let post = |form: &[(&str, &str)]| {
-        let request = service.request("POST", "/token").form(form);
-        service.send(request.basic_auth(tests::OTHER_CLIENT.0, Some(tests::OTHER_CLIENT.1)))
-    };
+    let post =
+        |form: &[(&str, &str)]| service.send(service.token_request_as(tests::OTHER_CLIENT, form));
     let exchange = |more: &[(&'static str, &'static str)]| {
         let token = service.github_token("octocat");
         let form = [&tests::exchange_of(&token)[..], more].concat();

@@ -22,13 +22,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Parser as _;
 use local::dynamodb::{KEYS_TABLE, TABLE};
 use serde_json::{Value, json};
-use shared::config::{self, Environment};
+use shared::config::Environment;
 use tests::{
     CLIENT, ISSUER, OTHER_CLIENT, Service,
     proxy::{Fault, Reply, When},
     serve,
 };
 use tokio::task::JoinSet;
+
+use crate::authorizer::authorizer_of;
 
 /// Returns a target with everything but an authorizer.
 fn target(service: &Service) -> Target {
@@ -204,8 +206,7 @@ async fn guarded(State(authorizer): State<Arc<Authorizer>>, request: Request) ->
 async fn t181_the_doctor_tells_an_authorizer_from_an_open_and_from_a_closed_route() {
     let service = Service::start().await;
     let mut running = JoinSet::new();
-    let env = Environment::of(service.variables.clone());
-    let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+    let authorizer = authorizer_of(&service, &[]).await;
     let routes = Router::new()
         .route("/orders", get(guarded))
         .with_state(Arc::new(authorizer));
@@ -359,13 +360,11 @@ fn t182_no_option_takes_a_secret() {
 const WITH_TRANSACTIONS: [&str; 4] = ["token-exchange", "me", "identities", "rotate-keys"];
 
 async fn examine_iam(service: &Service, function: &str) -> Vec<Called> {
-    let env = Environment::of(service.variables.clone());
-    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
     let tables = Tables {
         table: service.table(TABLE),
         keys_table: service.table(KEYS_TABLE),
     };
-    iam::examine(&client, &tables, function).await
+    iam::examine(&service.client(), &tables, function).await
 }
 
 #[tokio::test]

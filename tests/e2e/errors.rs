@@ -129,11 +129,8 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
     let other_issuer = forge.with_claim("iss", "https://evil.example");
     let early = forge.with_claim("iat", now + 600);
     let without = |name: &str| {
-        let left: Vec<_> = good.iter().filter(|(other, _)| *other != name).collect();
-        service
-            .request("POST", "/token")
-            .basic_auth(CLIENT.0, Some(CLIENT.1))
-            .form(&left)
+        let left = good.into_iter().filter(|(other, _)| *other != name);
+        service.token_request(&left.collect::<Vec<_>>())
     };
     let and = |name: &'static str, value: &'static str| {
         service.token_request(&[good.as_slice(), &[(name, value)]].concat())
@@ -156,22 +153,15 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
         key.sign(&claims)
     };
     let exchange_of_id_token = |token: &str, client: (&str, &str)| {
-        service
-            .request("POST", "/token")
-            .basic_auth(client.0, Some(client.1))
-            .form(&[
-                ("grant_type", TOKEN_EXCHANGE),
-                ("subject_token", token),
-                ("subject_token_type", ID_TOKEN),
-            ])
+        let form = [
+            ("grant_type", TOKEN_EXCHANGE),
+            ("subject_token", token),
+            ("subject_token_type", ID_TOKEN),
+        ];
+        service.token_request_as(client, &form)
     };
     let own = id_token(issuer.claims("ada", now)["iss"].as_str().unwrap());
-    let as_client = |client: (&str, &str)| {
-        service
-            .request("POST", "/token")
-            .basic_auth(client.0, Some(client.1))
-            .form(&good)
-    };
+    let as_client = |client: (&str, &str)| service.token_request_as(client, &good);
     let plain = || {
         service
             .request("POST", "/token")
@@ -241,10 +231,7 @@ async fn t127_an_error_names_what_is_wrong_and_the_next_step_in_the_form_of_its_
         ),
         row(
             "a grant that the client lacks",
-            service
-                .request("POST", "/token")
-                .basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1))
-                .form(&refresh_of("cbr_x")),
+            service.token_request_as(OTHER_CLIENT, &refresh_of("cbr_x")),
             OAuth,
             400,
             "unauthorized_client",

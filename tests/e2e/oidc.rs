@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
-    ACCESS_TOKEN, Answer, CLIENT, Service, TOKEN_EXCHANGE, forge, log_lines,
+    ACCESS_TOKEN, Answer, Service, TOKEN_EXCHANGE, forge, log_lines,
     oidc::{CLIENT_ID, Issuer, Key},
     proxy::{Fault, When},
 };
@@ -821,10 +821,7 @@ async fn t50_t51_five_hundred_sign_ins_ask_once_and_a_flood_of_unknown_key_ids_o
                 scene.service.time.now(),
             );
             let token = scene.key.sign(&claims);
-            let request = scene.service.request("POST", "/token");
-            let request = request
-                .basic_auth(CLIENT.0, Some(CLIENT.1))
-                .form(&exchange_of(&token));
+            let request = scene.service.token_request(&exchange_of(&token));
             sign_ins.spawn(tests::persist(request));
         }
         sign_ins.join_all().await;

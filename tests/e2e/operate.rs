@@ -11,14 +11,16 @@ use std::{
 use authorizer::Authorizer;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use shared::{config::Environment, telemetry};
+use shared::telemetry;
 use tests::{
     CLIENT, Service,
     oidc::{Issuer, Key},
     proxy::{Fault, When},
+    timers,
 };
 use tracing::Level;
 
+use crate::authorizer::authorizer_of;
 use insights::{Row, run};
 
 const PAGE: &str = include_str!("../../docs/operate.md");
@@ -88,12 +90,8 @@ struct Scene {
 impl Scene {
     async fn start() -> Self {
         let key = Key::new("one");
-        let issuer = Issuer::start(&key).await;
-        let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;
-        let mut variables = service.variables.clone();
-        variables.insert("LIVE".to_owned(), "true".to_owned());
-        let env = Environment::of(variables);
-        let authorizer = Authorizer::start(&env, service.time.clock()).await.unwrap();
+        let (issuer, service) = Issuer::with_service(&key, &[]).await;
+        let authorizer = authorizer_of(&service, &[("LIVE", "true")]).await;
         Self {
             service,
             authorizer,
@@ -252,6 +250,7 @@ fn names(text: &str, nth: usize) -> BTreeSet<&str> {
 
 #[tokio::test]
 async fn t178_the_line_of_a_request_has_the_documented_fields_and_nothing_personal() {
+    let _turning = timers::follow_work();
     let scene = Scene::start().await;
     let recording = Recording::start(Level::INFO);
     let personal = scene.happen().await;
@@ -392,6 +391,7 @@ async fn t179_the_line_has_the_units_that_dynamodb_counted_and_the_time_of_its_p
 
 #[tokio::test]
 async fn a_log_without_info_has_the_lines_of_failures_only() {
+    let _turning = timers::follow_work();
     let scene = Scene::start().await;
     let recording = Recording::start(Level::ERROR);
     scene.happen().await;
@@ -429,6 +429,7 @@ fn expected(rows: &[(&str, u64)]) -> BTreeSet<(String, u64)> {
 
 #[tokio::test]
 async fn each_query_of_the_page_finds_what_it_says_in_recorded_lines() {
+    let _turning = timers::follow_work();
     let scene = Scene::start().await;
     let recording = Recording::start(Level::INFO);
     scene.happen().await;

@@ -74,10 +74,9 @@ async fn t28_a_route_takes_tokens_for_its_audiences_and_me_for_the_usual_one_alo
     let service = Service::start_with(&settings).await;
     let usual = service.access_token("octocat").await;
     let subject_token = service.github_token("octocat");
-    let request = service.request("POST", "/token");
-    let request = request.form(&tests::exchange_of(&subject_token));
-    let (id, secret) = tests::OTHER_CLIENT;
-    let answer = service.send(request.basic_auth(id, Some(secret))).await;
+    let form = tests::exchange_of(&subject_token);
+    let request = service.token_request_as(tests::OTHER_CLIENT, &form);
+    let answer = service.send(request).await;
     let for_shop = answer.text("/access_token");
     let mut running = JoinSet::new();
 

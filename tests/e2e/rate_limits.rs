@@ -17,12 +17,6 @@ async fn limited(client: u64, user: u64) -> Service {
     Service::start_with(&settings).await
 }
 
-async fn refresh_as(service: &Service, client: (&str, &str), token: &str) -> Answer {
-    let request = service.request("POST", "/token");
-    let request = request.basic_auth(client.0, Some(client.1));
-    service.send(request.form(&refresh_of(token))).await
-}
-
 /// Asserts that an answer is the refusal of the client or of the user.
 fn assert_too_many(answer: &Answer, setting: &str) {
     assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS, "{answer:?}");
@@ -81,11 +75,10 @@ async fn t162_a_client_over_its_limit_is_refused_and_the_others_are_not() {
     assert!(service.dynamodb.calls().is_empty());
     assert!(service.github.calls().is_empty());
     assert_eq!(service.sessions(), sessions);
-    let request = service.request("POST", "/token");
-    let request = request.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
-    let github = service.github_token("hubot");
-    let other = service.send(request.form(&tests::exchange_of(&github)));
-    assert_eq!(other.await.status, StatusCode::OK);
+    let form = service.github_token("hubot");
+    let form = tests::exchange_of(&form);
+    let other = service.token_request_as(OTHER_CLIENT, &form);
+    assert_eq!(service.send(other).await.status, StatusCode::OK);
     // The refused refresh has not used the token up.
     service.time.pass(60);
     assert_eq!(service.refresh(&token).await.status, StatusCode::OK);
@@ -147,9 +140,8 @@ async fn t163_a_request_without_a_valid_secret_counts_for_no_client_and_makes_no
         ("", ""),
     ] {
         for _ in 0..5 {
-            let request = service.request("POST", "/token");
-            let request = request.basic_auth(id, Some(secret));
-            let answer = service.send(request.form(&form)).await;
+            let request = service.token_request_as((id, secret), &form);
+            let answer = service.send(request).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{id}");
         }
     }
@@ -209,12 +201,12 @@ async fn t164_a_forged_refresh_token_of_a_user_does_not_count_for_the_user() {
     let forged = format!("{}{}", &token[..token.len() - 20], "A".repeat(20));
     for client in [CLIENT, OTHER_CLIENT] {
         for _ in 0..5 {
-            let answer = refresh_as(&service, client, &forged).await;
+            let answer = service.refresh_as(client, &forged).await;
             assert_eq!(answer.text("/error"), "invalid_grant", "{answer:?}");
         }
         // Nor does another client that sends the user's own token.
         if client == OTHER_CLIENT {
-            let answer = refresh_as(&service, client, &token).await;
+            let answer = service.refresh_as(client, &token).await;
             assert_eq!(answer.text("/error"), "invalid_grant", "{answer:?}");
         }
     }

@@ -5,8 +5,10 @@ use clap::Parser as _;
 use reqwest::StatusCode;
 use rotate_keys::{Order, RotateKeys};
 use serde_json::Value;
-use shared::config::{self, Environment};
+use shared::config::Environment;
 use tests::{Answer, Service};
+
+use crate::admin::run_users;
 
 const RESTORED: &str = "cambio-restored";
 const NEW_KEYS: &str = "cambio-keys-2";
@@ -21,16 +23,7 @@ async fn restore(service: &mut Service, items: &[Value]) -> Admin {
     let table = ("TABLE_NAME".to_owned(), service.table(RESTORED));
     service.variables.extend([table]);
     service.url = service.another_process().await;
-    let env = Environment::of(service.variables.clone());
-    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-    Admin::new(client, service.table(RESTORED))
-}
-
-async fn run(admin: &Admin, arguments: &[&str]) -> String {
-    let cli = Cli::try_parse_from([&["cambio-admin", "users"], arguments].concat()).unwrap();
-    let mut out = Vec::new();
-    admin.run(cli.command, cli.json, &mut out).await.unwrap();
-    String::from_utf8(out).unwrap()
+    Admin::new(service.client(), service.table(RESTORED))
 }
 
 fn id_of(answer: &Answer) -> &str {
@@ -65,8 +58,8 @@ async fn t139_no_session_from_before_a_restore_goes_on_after_the_steps_of_the_pa
     assert_eq!(revived.status, StatusCode::OK);
     assert_eq!(service.me(token).await.status, StatusCode::OK);
 
-    run(&admin, &["disable", id_of(&disabled)]).await;
-    let said = run(&admin, &["sign-out", "--all", "--yes"]).await;
+    run_users(&admin, &["disable", id_of(&disabled)]).await;
+    let said = run_users(&admin, &["sign-out", "--all", "--yes"]).await;
     assert!(
         said.starts_with("users signed out by the order of ") && said.ends_with(": 4\n"),
         "{said}"
@@ -84,7 +77,7 @@ async fn t139_no_session_from_before_a_restore_goes_on_after_the_steps_of_the_pa
     let answer = service.exchange(&token).await;
     assert_eq!(answer.text("/error"), "access_denied");
     // The deleted user is back, and is deleted again.
-    let said = run(&admin, &["delete", "--yes", id_of(&gone)]).await;
+    let said = run_users(&admin, &["delete", "--yes", id_of(&gone)]).await;
     assert!(said.contains("deleted"), "{said}");
     let anew = service.sign_in("person-2").await;
     assert_ne!(id_of(&anew), id_of(&gone));

@@ -223,9 +223,7 @@ async fn discord(service: &Service, client: (&str, &str)) -> Answer {
         ("subject_token_type", tests::ACCESS_TOKEN),
         ("subject_issuer", "discord"),
     ];
-    let request = service.request("POST", "/token").form(&form);
-    let request = request.basic_auth(client.0, Some(client.1));
-    service.send(request).await
+    service.send(service.token_request_as(client, &form)).await
 }
 
 #[tokio::test]
@@ -290,8 +288,7 @@ async fn t96_t116_an_api_that_the_client_lost_is_refused_before_the_rotation() {
     })
     .await;
     let post = async |service: &Service, form: &[(&str, &str)]| {
-        let request = service.request("POST", "/token").form(form);
-        let request = request.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+        let request = service.token_request_as(OTHER_CLIENT, form);
         service.send(request).await
     };
     let token = service.github_token("octocat");

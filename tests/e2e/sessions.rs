@@ -20,13 +20,6 @@ async fn refreshed(service: &Service, token: &str) -> String {
     answer.text("/refresh_token").to_owned()
 }
 
-async fn refresh_as(service: &Service, client: (&str, &str), token: &str) -> Answer {
-    let request = service.request("POST", "/token").form(&refresh_of(token));
-    service
-        .send(request.basic_auth(client.0, Some(client.1)))
-        .await
-}
-
 fn assert_refused(answer: &Answer) {
     assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{:?}", answer.body);
     assert_eq!(answer.text("/error"), "invalid_grant");
@@ -258,7 +251,7 @@ async fn t12_another_client_neither_refreshes_nor_ends_a_session() {
     let token = service.refresh_token("octocat").await;
     let before = service.sessions();
 
-    assert_refused(&refresh_as(&service, OTHER_CLIENT, &token).await);
+    assert_refused(&service.refresh_as(OTHER_CLIENT, &token).await);
 
     assert_eq!(service.sessions(), before);
     refreshed(&service, &token).await;
@@ -438,8 +431,7 @@ async fn a_subject_token_opens_one_session() {
         "a lost answer"
     );
     assert_eq!(again.body["is_new_user"], true, "and all of it");
-    let request = service.request("POST", "/token").form(&exchange_of(&token));
-    let other = request.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+    let other = service.token_request_as(OTHER_CLIENT, &exchange_of(&token));
     let refused = |answer: Answer| {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert_eq!(answer.text("/error"), "invalid_request");
@@ -466,8 +458,7 @@ async fn a_refused_replay_of_a_subject_token_changes_nothing() {
     // What would be written if the replay were let in.
     let renamed = Account::new(583_231, "octocat").named("Somebody else");
     service.stand_in.add_account(renamed);
-    let other = service.request("POST", "/token").form(&exchange_of(&token));
-    let other = other.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+    let other = service.token_request_as(OTHER_CLIENT, &exchange_of(&token));
     let before = service.items();
 
     let foreign = service.send(other).await;

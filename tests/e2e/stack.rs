@@ -14,7 +14,7 @@ use shared::config::Environment;
 use tests::{
     Service,
     proxy::{Fault, Reply, When},
-    serve,
+    serve, timers,
 };
 use tokio::task::JoinSet;
 
@@ -201,6 +201,7 @@ async fn t166_a_wrong_setting_fails_the_stack_before_a_key_is_made() {
 
 #[tokio::test]
 async fn t166_an_update_checks_the_settings_and_leaves_the_keys_alone() {
+    let _turning = timers::follow_work();
     let stack = Stack::start().await;
     stack.service.dynamodb.down().await;
     let fingerprint = async |changed: &[(&str, &str)]| {
@@ -236,6 +237,7 @@ async fn t166_a_stack_goes_back_to_the_settings_of_another_version() {
 
 #[tokio::test]
 async fn t167_keys_that_cannot_be_made_fail_the_stack_with_a_sentence() {
+    let _turning = timers::follow_work();
     let stack = Stack::start().await;
     stack.service.dynamodb.fault(When::Always, Fault::Refuse);
 
@@ -253,6 +255,7 @@ async fn t167_keys_that_cannot_be_made_fail_the_stack_with_a_sentence() {
 
 #[tokio::test]
 async fn t167_a_role_that_dynamodb_does_not_know_yet_is_waited_for() {
+    let _turning = timers::follow_work();
     let stack = Stack::start().await;
     forget_all_keys(&stack.service);
     stack.service.dynamodb.clear();
@@ -309,6 +312,7 @@ async fn properties_of_another_template_fail_the_stack_with_a_sentence() {
 
 #[tokio::test]
 async fn t168_an_answer_that_is_not_taken_is_sent_again() {
+    let _turning = timers::follow_work();
     let stack = Stack::start().await;
     stack.inbox.fail_with(&[StatusCode::SERVICE_UNAVAILABLE]);
     assert_eq!(

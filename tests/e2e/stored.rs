@@ -2,21 +2,23 @@
 
 use std::{fs, path::PathBuf};
 
-use ::admin::{Admin, AdminError, Cli};
-use clap::Parser as _;
+use ::admin::{Admin, AdminError};
 use local::dynamodb::KEYS_TABLE;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shared::{
-    config::{self, Environment, Group},
+    config::{Environment, Group},
     stored::SettingsStore,
 };
 use tests::{
     Answer, CLIENT, GITHUB_APP, OTHER_CLIENT, Service, log_lines,
     oidc::{Issuer, Key},
     proxy::{Call, Fault, When},
+    timers,
 };
 use token_exchange::TokenExchange;
+
+use crate::admin::{admin_of, run_to_its_end};
 
 /// A service whose clients and providers are in the keys table, and the operator's command.
 struct Scene {
@@ -51,8 +53,7 @@ impl Scene {
 
     async fn before() -> Self {
         let service = Service::start().await;
-        let env = Environment::of(service.variables.clone());
-        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+        let client = service.client();
         let table = service.table(KEYS_TABLE);
         // An operator has none of the settings of a function.
         let variables = service.variables.clone().into_iter();
@@ -77,18 +78,15 @@ impl Scene {
 
     /// Runs a command of `cambio-admin` with `input` in a file, and returns its output.
     async fn run(&self, command: &str, input: Option<&Value>) -> Result<String, AdminError> {
-        let file = input.map(|input| file_of(&input.to_string()));
+        let file = input.map(|input| file_of(input.to_string()));
         self.run_with(command, file).await
     }
 
     async fn run_with(&self, command: &str, file: Option<Input>) -> Result<String, AdminError> {
-        let path = file.iter().map(|file| file.0.to_str().unwrap());
-        let file = path.flat_map(|path| ["--file", path]);
-        let arguments = ["cambio-admin"].into_iter().chain(command.split(' '));
-        let cli = Cli::try_parse_from(arguments.chain(file)).unwrap();
-        let mut out = Vec::new();
-        let done = self.admin.run(cli.command, cli.json, &mut out).await;
-        done.map(|()| String::from_utf8(out).unwrap())
+        let option = file.iter().flat_map(|file| ["--file", file.path()]);
+        let arguments: Vec<&str> = command.split(' ').chain(option).collect();
+        let (written, done) = run_to_its_end(&self.admin, &arguments).await;
+        done.map(|()| written)
     }
 
     /// Writes an item that the command would refuse.
@@ -107,11 +105,9 @@ impl Scene {
     /// Signs octocat in as a client.
     async fn sign_in(&self, client: &str, secret: &str) -> Answer {
         let token = self.service.github_token("octocat");
-        let request = self.service.request("POST", "/token");
-        let request = request.basic_auth(client, Some(secret));
-        self.service
-            .send(request.form(&tests::exchange_of(&token)))
-            .await
+        let form = tests::exchange_of(&token);
+        let request = self.service.token_request_as((client, secret), &form);
+        self.service.send(request).await
     }
 
     /// The reads of an item of settings since the last `clear`.
@@ -122,8 +118,16 @@ impl Scene {
     }
 }
 
-/// A file with the input of a command, which is deleted afterwards.
-struct Input(PathBuf);
+/// A file with the input of a command, which is deleted afterwards. Several processes run the tests at once, so no two
+/// files have the same name.
+pub(crate) struct Input(PathBuf);
+
+impl Input {
+    /// Returns the path for the command line.
+    pub(crate) fn path(&self) -> &str {
+        self.0.to_str().unwrap()
+    }
+}
 
 impl Drop for Input {
     fn drop(&mut self) {
@@ -131,10 +135,11 @@ impl Drop for Input {
     }
 }
 
-fn file_of(text: &str) -> Input {
+/// Writes a file for a command.
+pub(crate) fn file_of(content: impl AsRef<[u8]>) -> Input {
     let name = format!("cambio-input-{}.json", uuid::Uuid::new_v4());
     let file = Input(std::env::temp_dir().join(name));
-    fs::write(&file.0, text).unwrap();
+    fs::write(&file.0, content).unwrap();
     file
 }
 
@@ -170,7 +175,7 @@ async fn a_client_of_the_table_is_added_and_removed_without_a_deployment() {
     let signed_in = scene.sign_in("shop", &secret).await;
     assert_eq!(signed_in.status, StatusCode::OK, "{:?}", signed_in.body);
 
-    // Its tokens are for an audience that no client had at the start.
+    // The client's tokens are for an audience that no client had at the start.
     let introspection = scene.service.request("POST", "/introspect");
     let introspection = introspection
         .basic_auth("shop", Some(&secret))
@@ -297,12 +302,9 @@ async fn t175_a_process_does_not_start_with_a_missing_or_wrong_item() {
     );
 }
 
-fn reads_clients(call: &Call) -> bool {
-    call.operation.as_deref() == Some("GetItem")
-}
-
 #[tokio::test]
 async fn t175_while_the_table_is_away_the_last_clients_stay_and_unknown_ones_get_a_503() {
+    let _turning = timers::follow_work();
     let scene = Scene::with_clients().await;
     let refresh_token = scene.sign_in(CLIENT.0, CLIENT.1).await;
     let refresh_token = refresh_token.text("/refresh_token");
@@ -310,7 +312,7 @@ async fn t175_while_the_table_is_away_the_last_clients_stay_and_unknown_ones_get
     scene
         .service
         .dynamodb
-        .fault(When::Matching(reads_clients), Fault::Refuse);
+        .fault(When::Operation("GetItem"), Fault::Refuse);
 
     // A revocation reads nothing else.
     let revoked = scene.service.revoke(refresh_token).await;
@@ -330,6 +332,7 @@ async fn t175_while_the_table_is_away_the_last_clients_stay_and_unknown_ones_get
 
 #[tokio::test]
 async fn t175_a_process_that_starts_without_the_table_answers_503_until_it_is_back() {
+    let _turning = timers::follow_work();
     let mut scene = Scene::with_clients().await;
     scene.service.dynamodb.down().await;
     let env = Environment::of(scene.service.variables.clone());
@@ -506,6 +509,7 @@ async fn t174_the_command_refuses_what_no_function_would_start_with_and_changes_
 
 #[tokio::test]
 async fn t176_no_change_of_another_command_is_lost() {
+    let _turning = timers::follow_work();
     let scene = Scene::with_clients().await;
     let client = |nth: usize| json!({ "client_id": format!("client-{nth}"), "secret_sha256": [tests::sha256_hex("x")] });
     let clients: Vec<Value> = (0..4).map(client).collect();
@@ -544,6 +548,7 @@ async fn t176_no_change_of_another_command_is_lost() {
 /// The SDK sends a write again if its answer is lost. A secret that was printed is the one that is stored.
 #[tokio::test]
 async fn t176_a_change_whose_answer_is_lost_is_made_once() {
+    let _turning = timers::follow_work();
     let scene = Scene::with_clients().await;
     let writes = When::Operation("PutItem");
     scene
@@ -565,12 +570,9 @@ async fn t176_a_change_whose_answer_is_lost_is_made_once() {
 #[tokio::test]
 async fn the_commands_for_clients_name_the_table_that_they_need() {
     let scene = Scene::before().await;
-    let cli = Cli::try_parse_from(["cambio-admin", "clients", "list"]).unwrap();
-    let env = Environment::of(scene.service.variables.clone());
-    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-    let admin = Admin::new(client, "cambio".to_owned());
+    let admin = admin_of(&scene.service);
 
-    let no_keys_table = admin.run(cli.command, false, &mut Vec::new()).await;
+    let no_keys_table = run_to_its_end(&admin, &["clients", "list"]).await.1;
     let no_table = scene.run("users list", None).await;
 
     let error = no_keys_table.unwrap_err().to_string();

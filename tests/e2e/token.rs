@@ -116,10 +116,9 @@ async fn t11_without_a_registered_client_nothing_is_asked() {
 async fn t67_an_unknown_client_and_a_wrong_secret_look_the_same() {
     let service = Service::start().await;
     let refused = async |id: &str, secret: &str| {
-        let request = service
-            .request("POST", "/token")
-            .form(&[("grant_type", TOKEN_EXCHANGE)]);
-        service.send(request.basic_auth(id, Some(secret))).await
+        let form = [("grant_type", TOKEN_EXCHANGE)];
+        let request = service.token_request_as((id, secret), &form);
+        service.send(request).await
     };
 
     let wrong = refused(CLIENT.0, "wrong").await;
@@ -361,10 +360,8 @@ async fn a_client_with_two_secrets_may_use_either() {
 
     for secret in ["CANARY-old", CLIENT.1] {
         let token = service.github_token("octocat");
-        let request = service.request("POST", "/token").form(&exchange_of(&token));
-        let answer = service
-            .send(request.basic_auth(CLIENT.0, Some(secret)))
-            .await;
+        let request = service.token_request_as((CLIENT.0, secret), &exchange_of(&token));
+        let answer = service.send(request).await;
         assert_eq!(answer.status, StatusCode::OK);
     }
 }

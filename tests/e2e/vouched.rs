@@ -73,8 +73,7 @@ impl Scene {
             ("subject_token", token),
             ("subject_token_type", JWT),
         ];
-        let request = self.service.request("POST", "/token").form(&form);
-        request.basic_auth(client.0, Some(client.1))
+        self.service.token_request_as(client, &form)
     }
 
     async fn exchange(&self, token: &str) -> Answer {
@@ -210,8 +209,7 @@ async fn a_vouched_sign_in_is_for_the_issuer_or_the_token_endpoint() {
             ("subject_token_type", JWT),
             ("subject_issuer", issuer),
         ];
-        let request = scene.service.request("POST", "/token").form(&form);
-        let request = request.basic_auth(OTHER_CLIENT.0, Some(OTHER_CLIENT.1));
+        let request = scene.service.token_request_as(OTHER_CLIENT, &form);
         let is_its_own = issuer.ends_with("mobile");
         let answer = scene.service.send(request).await;
         assert_eq!(answer.status.is_success(), is_its_own, "{issuer}");

@@ -17,7 +17,6 @@ import json
 import os
 import random
 import re
-import shlex
 import shutil
 import signal
 import string
@@ -29,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
+from tree_copy import Binary, build_tests, copy_dependencies, mirror, packages, say, tracked_files  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent.relative_to(ROOT)
@@ -82,15 +81,6 @@ class Guard:
 
 
 @dataclass
-class Binary:
-    """A test binary, with the directory in which cargo would start it."""
-
-    executable: str
-    directory: str
-    tests: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Outcome:
     guard: Guard
     seconds: float = 0.0
@@ -107,10 +97,6 @@ class Outcome:
         if "ok" in found:
             return "survived"
         return "killed" if found == {"FAILED"} else "unproven"
-
-
-def say(text: str = "") -> None:
-    print(text, flush=True)
 
 
 class Step:
@@ -245,7 +231,7 @@ def check_sources_know_nothing() -> None:
 
 
 def check(guards: list[Guard]) -> None:
-    """What can be checked without a build, with all problems at once."""
+    """Checks without a build, and reports all problems at once."""
     problems = []
     for part in (check_sources_know_nothing, lambda: check_places(guards), lambda: check_tests_are_written(guards)):
         try:
@@ -303,7 +289,7 @@ def make_tree(guards: list[Guard], patched: Guard | None = None) -> dict[str, li
         source, lines[path] = switchable(source, by_file.get(path, []))
         return (source + SWITCH_SOURCE if path in crates else source).encode()
 
-    # What the tests of the last run logged.
+    # The logs of the last run.
     shutil.rmtree(TREE / "target", ignore_errors=True)
     changed = mirror(ROOT, TREE, tracked_files(ROOT), content)
     say(f"copied the tree to {TREE.relative_to(ROOT)}: {changed} files changed")
@@ -335,28 +321,13 @@ def targets_of(guards: list[Guard]) -> list[str]:
 
 
 def cargo_build(options: list[str]) -> tuple[dict[str, Binary], list[dict], str]:
-    """Builds the copy. Gives the test binaries, the errors as rustc writes them, and what cargo said beside."""
-    cargo = shlex.split(os.environ.get("CARGO", "cargo"))
-    command = [*cargo, "test", "--workspace", "--no-run", "--message-format=json", *options]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "CARGO_TERM_COLOR": "never"}
-    environment.pop(VARIABLE, None)
-    built = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True)
+    """Builds the copy. Returns the test binaries by name, the errors of rustc, and what cargo said beside."""
+    built, errors, output = build_tests(TREE, BUILD, options, VARIABLE)
     binaries: dict[str, Binary] = {}
-    errors: list[dict] = []
     ambiguous: set[str] = set()
-    for line in built.stdout.splitlines():
-        message = json.loads(line) if line.startswith("{") else {}
-        if message.get("reason") == "compiler-message" and message["message"]["level"] == "error":
-            errors.append(message["message"])
-        if message.get("reason") != "compiler-artifact" or not message.get("executable"):
-            continue
-        if not message["profile"]["test"]:
-            continue
-        manifest = Path(message["manifest_path"])
+    for target, binary in built:
         # The folder's name, which is the package's but for shared/, whose package is `cambio`.
-        package = manifest.parent.name
-        target = message["target"]
-        binary = Binary(message["executable"], str(manifest.parent))
+        package = Path(binary.directory).name
         if target["kind"] == ["test"]:
             binaries[f"{package}/{target['name']}"] = binary
             if target["name"] in binaries:
@@ -366,9 +337,7 @@ def cargo_build(options: list[str]) -> tuple[dict[str, Binary], list[dict], str]
             binaries[package] = binary
     for name in ambiguous:
         del binaries[name]
-    if built.returncode == 0:
-        return binaries, [], ""
-    return {}, errors, built.stderr
+    return binaries, errors, output
 
 
 def guards_at(error: dict, lines: dict[str, list[tuple[int, int, Guard]]]) -> list[Guard]:

@@ -26,8 +26,6 @@ import hashlib
 import json
 import os
 import re
-import resource
-import shlex
 import shutil
 import signal
 import subprocess
@@ -35,13 +33,12 @@ import sys
 import threading
 import time
 import tomllib
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(HERE.parent)]
-from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
+from tree_copy import Binary, build_tests, copy_dependencies, mirror, packages, say, tracked_files  # noqa: E402
 
 SURVIVORS = HERE / "survivors.toml"
 WORK = ROOT / "target/mutants"
@@ -106,11 +103,7 @@ FAILED = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. FAILED", re.MULTILI
 
 
 class Problem(Exception):
-    """What keeps the command from going on. The text says what to do."""
-
-
-def say(text: str = "") -> None:
-    print(text, flush=True)
+    """An error that ends the command. The text says what to do."""
 
 
 # --- The list ---------------------------------------------------------------------------------------------------------
@@ -216,35 +209,17 @@ def make_tree(sources: dict[str, str]) -> None:
     mirror(ROOT, TREE, tracked_files(ROOT), content)
 
 
-@dataclass
-class Binary:
-    """A test binary, and the directory in which cargo would start it."""
-
-    executable: str
-    directory: str
-
-
 def build(stages: list[str]) -> tuple[dict[str, Binary], list[dict], str]:
     """Builds the tests of the copy for these stages. Returns them by stage, rustc's errors, and what cargo said."""
     targets = {"unit": ["--lib"], "e2e": ["--test", "e2e"]}
-    cargo = shlex.split(os.environ.get("CARGO", "cargo"))
-    command = [*cargo, "test", "--workspace", "--no-run", "--message-format=json"]
-    command += [word for stage in stages for word in targets[stage]]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(BUILD), "CARGO_TERM_COLOR": "never"}
-    environment.pop(VARIABLE, None)
-    built = subprocess.run(command, cwd=TREE, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    messages = [json.loads(line) for line in built.stdout.splitlines() if line.startswith("{")]
-    found = [each["message"] for each in messages if each.get("reason") == "compiler-message"]
-    errors = [message for message in found if message["level"] == "error" and message["spans"]]
+    built, errors, output = build_tests(TREE, BUILD, [word for stage in stages for word in targets[stage]], VARIABLE)
     binaries = {}
-    for message in messages:
-        if message.get("reason") == "compiler-artifact" and message["executable"] and message["profile"]["test"]:
-            folder, target = Path(message["manifest_path"]).parent, message["target"]
-            if folder.name == "shared" and target["kind"] == ["lib"]:
-                binaries["unit"] = Binary(message["executable"], str(folder))
-            elif target["name"] == "e2e":
-                binaries["e2e"] = Binary(message["executable"], str(folder))
-    return (binaries if built.returncode == 0 else {}), errors, built.stderr
+    for target, binary in built:
+        if Path(binary.directory).name == "shared" and target["kind"] == ["lib"]:
+            binaries["unit"] = binary
+        elif target["name"] == "e2e":
+            binaries["e2e"] = binary
+    return binaries, [error for error in errors if error["spans"]], output
 
 
 def at_fault(error: dict, ranges: dict[str, list[tuple[int, int, int]]], is_primary: bool = True) -> set[int]:
@@ -313,10 +288,9 @@ def build_switchable(numbered: dict[int, object], stages: list[str]) -> tuple[di
 # --- The tests --------------------------------------------------------------------------------------------------------
 
 
-def limited() -> None:
-    os.setsid()
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+# Runs a program without core dumps and with the address space in KiB that is the first argument. A `preexec_fn` in a
+# process with threads can hang.
+LIMITED = ["sh", "-c", 'ulimit -c 0; ulimit -v "$0"; exec "$@"', str(MEMORY >> 10)]
 
 
 def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: float) -> str | None:
@@ -326,7 +300,7 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
     if number is not None:
         environment[VARIABLE] = str(number)
     process = subprocess.Popen(
-        [binary.executable, *arguments],
+        [*LIMITED, binary.executable, *arguments],
         cwd=binary.directory,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -334,7 +308,7 @@ def run_tests(binary: Binary, number: int | None, arguments: list[str], limit: f
         stderr=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        preexec_fn=limited,
+        start_new_session=True,
     )
     late = threading.Event()
 

@@ -39,16 +39,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/release")]
 from release import Refused, version_of  # noqa: E402
+from shipped import groups, zipped  # noqa: E402
 from tree_copy import mirror, tracked_files  # noqa: E402
 
 TARGETS = {"x86_64": "x86_64-unknown-linux-gnu", "arm64": "aarch64-unknown-linux-gnu"}
 MACHINES = {"x86_64": "EM_X86_64", "arm64": "EM_AARCH64"}
 BUILD = ROOT / "target/dist/build"
 TOOLS = ROOT / "target/tools/bin"
-# Built by itself: the SDK of S3 changes features of crates that the other functions share (tests/features.py).
-APART = ["rotate-keys"]
-# A ZIP has no earlier time.
-EPOCH = (1980, 1, 1, 0, 0, 0)
 BUILT = re.compile(r"^    Metadata: \{BuildMethod: rust-cargolambda, BuildProperties: \{Binary: ([\w-]+)\}\}\n", re.MULTILINE)
 ARCHITECTURE = re.compile(r"^(  Architecture:\n    Type: String\n)    Default: arm64\n    AllowedValues: \[arm64, x86_64\]\n", re.MULTILINE)
 
@@ -106,17 +103,6 @@ def packaged(template, architecture, version):
 
 
 # --- The files --------------------------------------------------------------------------------------------------------
-
-
-def zipped(binary):
-    """Returns the deployment package of a binary: an executable `bootstrap`, without the time of its build."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as package:
-        entry = zipfile.ZipInfo("bootstrap", EPOCH)
-        entry.create_system, entry.external_attr = 3, 0o100755 << 16  # Unix: a file that everyone may execute
-        entry.compress_type = zipfile.ZIP_DEFLATED
-        package.writestr(entry, binary, compresslevel=9)
-    return written.getvalue()
 
 
 def archived(folder):
@@ -248,11 +234,10 @@ def build(names, architecture):
         "RUSTFLAGS": f"{os.environ.get('RUSTFLAGS', '')} {flags}".strip(),
     }
     shutil.rmtree(BUILD / "lambda", ignore_errors=True)
-    for group in [[name for name in names if name not in APART], *([name] for name in names if name in APART)]:
-        if group:
-            packages = [word for name in group for word in ("--package", name, "--bin", name)]
-            run("cargo", "auditable", "lambda", "build", "--locked", "--release", "--target", TARGETS[architecture],
-                *packages, **environment)  # fmt: skip
+    for group in groups(names):
+        packages = [word for name in group for word in ("--package", name, "--bin", name)]
+        run("cargo", "auditable", "lambda", "build", "--locked", "--release", "--target", TARGETS[architecture],
+            *packages, **environment)  # fmt: skip
     return {name: (BUILD / "lambda" / name / "bootstrap").read_bytes() for name in names}
 
 

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-import yaml
+from cfnlint.decode import cfn_yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
 import dist  # noqa: E402
@@ -26,27 +26,6 @@ TEMPLATE = (ROOT / "template.yaml").read_text()
 FUNCTIONS = dist.functions(TEMPLATE)
 HERE = {"x86_64": "x86_64", "aarch64": "arm64"}[os.uname().machine]
 CRATES = [{"name": "serde", "version": "1.0.0"}, {"name": "tokio", "version": "1.2.3"}]
-
-
-class Loader(yaml.SafeLoader):
-    """Reads the short forms of CloudFormation's functions as (name, value)."""
-
-
-Loader.add_multi_constructor(
-    "!",
-    lambda loader, suffix, node: (
-        suffix,
-        loader.construct_scalar(node)
-        if isinstance(node, yaml.ScalarNode)
-        else loader.construct_sequence(node, deep=True)
-        if isinstance(node, yaml.SequenceNode)
-        else loader.construct_mapping(node, deep=True),
-    ),
-)
-
-
-def load(text):
-    return yaml.load(text, Loader)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +60,7 @@ def rewritten(folder):
 
 @pytest.mark.parametrize("architecture", dist.TARGETS)
 def test_the_packaged_template_is_the_template_but_for_the_zips_and_the_architecture(architecture):
-    wanted, packaged = load(TEMPLATE), load(dist.packaged(TEMPLATE, architecture, "1.2.3"))
+    wanted, packaged = cfn_yaml.loads(TEMPLATE), cfn_yaml.loads(dist.packaged(TEMPLATE, architecture, "1.2.3"))
     about = packaged["Metadata"].pop("AWS::ServerlessRepo::Application")
     assert packaged.pop("Metadata") == wanted.pop("Metadata", {})
     assert about["SemanticVersion"] == "1.2.3"
@@ -117,7 +96,7 @@ def test_sam_accepts_the_packaged_template(made):
 
 
 def test_the_metadata_is_what_the_application_repository_accepts(made):
-    about = load((made[0] / "template.yaml").read_text())["Metadata"]["AWS::ServerlessRepo::Application"]
+    about = cfn_yaml.loads((made[0] / "template.yaml").read_text())["Metadata"]["AWS::ServerlessRepo::Application"]
     assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", about["Name"])
     assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", about["Author"]) and len(about["Author"]) <= 127
     assert 1 <= len(about["Description"]) <= 256

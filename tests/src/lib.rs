@@ -281,8 +281,17 @@ impl Service {
 
     /// Makes the request of [`Self::token`] without sending it.
     pub fn token_request(&self, parameters: &[(&str, &str)]) -> RequestBuilder {
+        self.token_request_as(CLIENT, parameters)
+    }
+
+    /// Makes the request of [`Self::token`] for any client.
+    pub fn token_request_as(
+        &self,
+        client: (&str, &str),
+        parameters: &[(&str, &str)],
+    ) -> RequestBuilder {
         self.request("POST", "/token")
-            .basic_auth(CLIENT.0, Some(CLIENT.1))
+            .basic_auth(client.0, Some(client.1))
             .form(parameters)
     }
 
@@ -293,7 +302,13 @@ impl Service {
 
     /// Refreshes as the client of the tests.
     pub async fn refresh(&self, refresh_token: &str) -> Answer {
-        self.token(&refresh_of(refresh_token)).await
+        self.refresh_as(CLIENT, refresh_token).await
+    }
+
+    /// Refreshes as any client.
+    pub async fn refresh_as(&self, client: (&str, &str), refresh_token: &str) -> Answer {
+        let parameters = refresh_of(refresh_token);
+        self.send(self.token_request_as(client, &parameters)).await
     }
 
     /// Signs `login` in with a new GitHub token.
@@ -384,12 +399,16 @@ impl Service {
         verifier.verify(access_token).await
     }
 
-    /// Returns the keys table, through the proxy.
-    pub fn key_store(&self) -> KeyStore {
+    /// Returns a client of DynamoDB, through the proxy.
+    pub fn client(&self) -> shared::dynamodb::Client {
         let env = Environment::of(self.variables.clone());
         let config = config::DynamoDb::from_env(&env).expect("settings");
-        let client = shared::dynamodb::client(&config);
-        KeyStore::new(client, self.table(dynamodb::KEYS_TABLE))
+        shared::dynamodb::client(&config)
+    }
+
+    /// Returns the keys table, through the proxy.
+    pub fn key_store(&self) -> KeyStore {
+        KeyStore::new(self.client(), self.table(dynamodb::KEYS_TABLE))
     }
 
     /// Sends a request and checks the answer against `openapi.yaml`.

@@ -43,7 +43,7 @@ def default(parameter):
 
 
 class Load:
-    """What a number of sign-ins in an hour needs in each second."""
+    """The requests, executions and units in each second that a number of sign-ins in an hour needs."""
 
     def __init__(self, sign_ins):
         units = json.loads((ROOT / "bench/units.json").read_text())["routes"]

@@ -131,9 +131,6 @@ case "$1 ${2:-}" in
 "run -p") # the operator's command
     shift 4
     echo "TABLE_NAME=${TABLE_NAME:-} $*" >>"$TEST_ADMIN_LOG"
-    if [ "$1 $2" = "users list" ]; then
-        printf '{"id":"0-%s","status":"%s"}\n' a active b disabled c active
-    fi
     ;;
 *) echo "unexpected: cargo $*" >&2 && exit 1 ;;
 esac
@@ -730,7 +727,7 @@ def test_the_committed_configuration_holds_no_setting_and_no_secret():
             "deploy": {"parameters": {**deploy, "parameter_overrides": {}}},
         },
     }
-    # What is typed at the end of the file goes to the stack without a stage.
+    # Text that is appended to the file goes to the stack without a stage.
     assert list(config)[-1] == "default"
 
 
@@ -738,7 +735,7 @@ class Terminal:
     """`sam` at a terminal of its own."""
 
     def __init__(self, command, folder, env):
-        self.seen, self.asked = "", []
+        self.seen = ""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.chdir(folder)

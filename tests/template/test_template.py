@@ -77,8 +77,8 @@ LOGGABLE = {
 ALIAS = ".Alias"
 
 
-def load():
-    return cfn_yaml.load(str(TEMPLATE))
+def load(template=TEMPLATE):
+    return cfn_yaml.load(str(template))
 
 
 def resources(template, kind):
@@ -303,7 +303,7 @@ def only_the_operator_writes_the_clients_and_the_providers(template):
                 if able:
                     found.add(binary)
     assert readers["CLIENTS"] == {"token-exchange", "revoke", "introspect", "identities"}
-    # Their secrets are those of the environment otherwise.
+    # Without the item, the secrets of the providers are those of the environment.
     assert readers["PROVIDERS"] == {"token-exchange", "identities"}
     assert readers["PROVIDERS"] == {f for f, names in ENVIRONMENT.items() if "GITHUB_CLIENT_SECRET" in names}
 
@@ -610,7 +610,7 @@ def the_tables_are_kept_backed_up_and_encrypted(template):
     assert set(tables) == {"Table", "KeysTable"}
     for name, table in tables.items():
         properties = table["Properties"]
-        # It stays where it is deleted from the stack too, because an existing table takes its place.
+        # The table also stays when it is deleted from the stack, because an existing table takes its place.
         assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", name
         assert table["Condition"] == f"Makes{name}"
         assert properties["BillingMode"] == "PAY_PER_REQUEST", name
@@ -1136,7 +1136,7 @@ def the_settings_are_checked_before_a_function_is_made_or_changed(template):
     assert properties["After"] == {"Fn::If": ["HasKeysKmsKey", {"Ref": "KeysKmsKeyUse"}, ""]}
 
 
-# What stands for a secret: any text, and a reference that stays a text.
+# The placeholders of the secrets: any text, and a reference that stays a text.
 WITHOUT_SECRETS = {
     "GITHUB_CLIENT_SECRET": {"Fn::If": ["HasGitHub", "not passed", ""]},
     "OAUTH_PROVIDERS": {"Fn::Join": ["{reference:", {"Fn::Split": ["{{resolve:", {"Ref": "OAuthProviders"}]}]},
@@ -1185,7 +1185,7 @@ def a_changed_setting_publishes_a_version_of_each_function(template):
     fingerprint = {"Fn::GetAtt": ["Settings", "Fingerprint"]}
     for binary, (_, properties) in functions(template).items():
         if binary == "rotate-keys":
-            # Its own settings are not checked before, and the schedule calls the newest code.
+            # The settings of rotate-keys are not checked before, and the schedule calls the newest code.
             assert not {"AutoPublishAlias", "VersionDescription"} & set(properties)
             assert properties["DeploymentPreference"] == {"Enabled": False}
             continue
@@ -1437,7 +1437,7 @@ def test_the_linter_has_no_complaint_about_an_example(linter, template):
 
 
 def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
-    example = cfn_yaml.load(str(ROOT / "examples/orders/template.yaml"))
+    example = load(ROOT / "examples/orders/template.yaml")
     (policy,) = example["Resources"]["Function"]["Properties"]["Policies"]
     (statement,) = policy["Statement"]
     assert statement["Action"] == [READ]
@@ -1449,7 +1449,7 @@ def test_a_function_of_ones_own_reads_the_public_keys_and_nothing_else():
 
 
 def test_no_answer_of_the_authorizer_is_kept_for_another_route():
-    example = cfn_yaml.load(str(ROOT / "examples/protect/lambda-authorizer.yaml"))
+    example = load(ROOT / "examples/protect/lambda-authorizer.yaml")
     authorizer = example["Resources"]["Authorizer"]["Properties"]
     assert authorizer["IdentitySource"] == ["$request.header.Authorization", "$context.routeKey"]
     assert authorizer["EnableSimpleResponses"] is True
@@ -1461,7 +1461,7 @@ def test_no_answer_of_the_authorizer_is_kept_for_another_route():
 
 
 def authorizer_of_rest_api(name):
-    example = cfn_yaml.load(str(ROOT / f"examples/protect/{name}.yaml"))
+    example = load(ROOT / f"examples/protect/{name}.yaml")
     seconds = example["Parameters"]["AuthorizerCacheSeconds"]
     assert (seconds["Default"], seconds["MaxValue"]) == (0, 300)
     auth = example["Resources"]["Api"]["Properties"]["Auth"]

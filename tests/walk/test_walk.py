@@ -475,6 +475,7 @@ def test_settings_a_wrong_value_is_found_at_the_start(machine):
 
 def test_settings_the_check_names_each_wrong_setting(machine):
     machine.install(*RUST)
+    install_operator(machine)
 
     printed = machine.run(machine.take("docs/settings.md", "cat >check.env").text, fails=True)
 
@@ -482,7 +483,7 @@ def test_settings_the_check_names_each_wrong_setting(machine):
     lines = printed.splitlines()
     for line in shown:
         assert [found for found in lines if found.startswith(line.removesuffix("…"))], printed
-    assert "cambio-admin: 2 settings are missing or wrong" in lines
+    assert "cambio: 2 settings are missing or wrong" in lines
     corrected = (machine.clone / "check.env").read_text().replace("=1h", "=900")
     corrected = corrected.replace('"secret":"3b0c…"', f'"secret_sha256":["{"0" * 63}1"]')
     (machine.clone / "check.env").write_text(corrected)

@@ -1,15 +1,11 @@
 //! A service with everything that a case needs, and the requests of all cases.
 
-use ::admin::{Admin, AdminError, Cli};
+use ::admin::{Admin, AdminError};
 use ::authorizer::Authorizer;
-use clap::Parser as _;
 use reqwest::{RequestBuilder, StatusCode};
 use rotate_keys::{Order, Report, RotateKeys, RotateKeysError, When};
 use serde_json::{Value, json};
-use shared::{
-    config::{self, Environment},
-    dynamodb::StoreError,
-};
+use shared::{config::Environment, dynamodb::StoreError};
 use tests::{
     Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE,
     oidc::{Issuer, Key},
@@ -17,7 +13,11 @@ use tests::{
 };
 use tokio::task::JoinSet;
 
-use crate::rotation::{self, Bucket};
+use crate::{
+    admin::{admin_of, run_to_its_end},
+    authorizer::authorizer_of,
+    rotation::{self, Bucket},
+};
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
@@ -254,10 +254,9 @@ impl World {
         ])
         .await;
         let env = Environment::of(service.variables.clone());
-        let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
         let mut world = Self {
             case,
-            admin: Admin::new(client, service.table(local::dynamodb::TABLE)),
+            admin: admin_of(&service),
             rotate_keys: RotateKeys::new(&env, service.time.clock()).unwrap(),
             github_token: service.github_token("octocat"),
             service,
@@ -423,11 +422,7 @@ impl World {
     }
 
     async fn make_authorizer(&self, live: &str) -> Authorizer {
-        let mut variables = self.service.variables.clone();
-        variables.insert("LIVE".to_owned(), live.to_owned());
-        let env = Environment::of(variables);
-        let authorizer = Authorizer::start(&env, self.service.time.clock()).await;
-        authorizer.unwrap()
+        authorizer_of(&self.service, &[("LIVE", live)]).await
     }
 
     async fn refresh_times(&self, times: usize) {
@@ -462,11 +457,8 @@ impl World {
 
     /// Runs `cambio-admin users …`.
     async fn operate(&self, arguments: &[&str]) -> (String, Result<(), AdminError>) {
-        let arguments = [&["cambio-admin", "--json", "users"], arguments].concat();
-        let cli = Cli::try_parse_from(arguments).unwrap();
-        let mut out = Vec::new();
-        let done = self.admin.run(cli.command, cli.json, &mut out).await;
-        (String::from_utf8(out).unwrap(), done)
+        let arguments = [&["--json", "users"], arguments].concat();
+        run_to_its_end(&self.admin, &arguments).await
     }
 
     async fn authorize(&self) -> Option<Value> {

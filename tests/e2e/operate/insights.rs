@@ -1,6 +1,6 @@
 //! A small evaluator of CloudWatch Logs Insights: the commands and functions that docs/operate.md uses, and no others.
 //!
-//! It panics at anything that it does not know, so that a query is either evaluated or noticed. AWS describes the
+//! The evaluator panics at any other command or function, so that no part of a query is ignored. AWS describes the
 //! language under "CloudWatch Logs Insights language query syntax".
 
 use std::{cmp::Ordering, collections::BTreeMap};
@@ -119,7 +119,7 @@ fn holds(conditions: &str, row: &Row) -> bool {
 fn compare(a: &Value, b: &Value) -> Ordering {
     match (a.as_f64(), b.as_f64()) {
         (Some(a), Some(b)) => a.total_cmp(&b),
-        // What is absent is the least.
+        // An absent value sorts first.
         _ if a.is_null() || b.is_null() => b.is_null().cmp(&a.is_null()),
         _ => text(a).cmp(&text(b)),
     }
