@@ -23,6 +23,7 @@ pub use edit::{Edited, Metadata, Patch, PatchError};
 pub use identities::{Conflict, LinkAttempts, LinkError, LinkStep, Unlinked};
 pub use import::{Exported, IdentitiesError, Import, Imported, Taken};
 pub use operator::{Cursor, Page, Roles, RolesError, Unreadable};
+pub(crate) use operator::{check_email, check_identity};
 pub use sign_up::EmailKey;
 pub use store::{SignIn, SignInError, Users};
 
@@ -130,9 +131,11 @@ fn admits(session: SessionRef) -> Expression {
     )
 }
 
-/// [`Status::Active`] as a condition on the user's item.
+/// [`Status::Active`] as a condition on the user's item, which this version can read.
 fn is_active() -> Expression {
-    Expression::new("#status = :active").value(":active", string("active"))
+    Expression::new("#status = :active")
+        .value(":active", string("active"))
+        .and(Expression::readable())
 }
 
 /// The status of a user.

@@ -229,6 +229,8 @@ BLOCKS = {
         Walked("{"),
         Walked("cargo run -p admin -- users delete"),
         Walked("01a2204b"),
+        Walked("cargo run -p admin -- migrate"),
+        Walked("user         schema"),
         Checked("{"),
         Walked("ROTATE=$(aws"),
         Walked("rotate '{}'"),

@@ -74,7 +74,7 @@ pub struct StoredSession {
 }
 
 impl StoredSession {
-    const ATTRIBUTES: &str = "#sk, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, #created_at, \
+    const ATTRIBUTES: &str = "#sk, #schema, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, #created_at, \
          #last_used_at, #ended_at, #idle_expires_at, #absolute_expires_at";
 
     /// Returns the id.
@@ -89,7 +89,7 @@ impl StoredSession {
 }
 
 impl ListedItem {
-    const ATTRIBUTES: &str = "#sk, #client_id, #user_agent, #session_version, #created_at, #last_used_at, \
+    const ATTRIBUTES: &str = "#sk, #schema, #client_id, #user_agent, #session_version, #created_at, #last_used_at, \
          #idle_expires_at, #absolute_expires_at";
 
     fn into_session(self) -> Result<Session, StoreError> {
