@@ -380,7 +380,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn t188_an_item_of_a_later_schema_is_refused_and_not_misread() {
+    fn t195_an_item_of_a_later_schema_is_refused_and_not_misread() {
         #[derive(Debug, serde::Deserialize)]
         struct Any {}
         let read =

@@ -58,16 +58,21 @@ impl Kind {
         let (Some(pk), Some(sk)) = (text("pk"), text("sk")) else {
             return Self::Unknown;
         };
-        let is = |prefix| pk.starts_with(prefix) && sk == sort_key(prefix);
-        match () {
-            () if is(USER) => Self::User,
-            () if pk.starts_with(USER) && sk.starts_with(SESSION) => Self::Session,
-            () if is(IDENTITY) => Self::Identity,
-            () if is(EMAIL) => Self::Email,
-            () if is(ASSERTION) => Self::UsedToken,
-            () if pk.starts_with(LIMIT) && sk.starts_with(LIMIT) => Self::Counter,
-            () => Self::Unknown,
+        let is = |prefix: &str| pk.starts_with(prefix) && sk == sort_key(prefix);
+        if pk.starts_with(USER) && sk.starts_with(SESSION) {
+            return Self::Session;
         }
+        if pk.starts_with(LIMIT) && sk.starts_with(LIMIT) {
+            return Self::Counter;
+        }
+        let kinds = [
+            (USER, Self::User),
+            (IDENTITY, Self::Identity),
+            (EMAIL, Self::Email),
+            (ASSERTION, Self::UsedToken),
+        ];
+        let kind = kinds.into_iter().find(|(prefix, _)| is(prefix));
+        kind.map_or(Self::Unknown, |(_, kind)| kind)
     }
 
     /// Reads an item as the functions do. Used tokens and counters are gone within hours, and of them only the schema
@@ -163,7 +168,7 @@ impl Migration {
     fn of(&self, item: &Item) -> [Expression; 2] {
         let mut condition = Expression::exists().and(is_of_schema(self.from));
         let mut values = vec![(":schema".to_owned(), number(self.from + 1))];
-        let (mut set, mut remove) = ("SET #schema = :schema".to_owned(), Vec::new());
+        let (mut set, mut remove) = (vec!["#schema = :schema".to_owned()], Vec::new());
         let named = self.attributes.iter().map(|name| (*name).to_owned());
         let before: Item = named
             .filter_map(|name| Some((name.clone(), item.get(&name)?.clone())))
@@ -180,18 +185,19 @@ impl Migration {
             });
             match (before.get(name), after.remove(name)) {
                 (old, Some(new)) if old != Some(&new) => {
-                    set.push_str(&format!(", #{name} = :new{nth}"));
+                    set.push(format!("#{name} = :new{nth}"));
                     values.push((format!(":new{nth}"), new));
                 }
                 (Some(_), None) => remove.push(format!("#{name}")),
                 _ => {}
             }
         }
+        let mut change = format!("SET {}", set.join(", "));
         if !remove.is_empty() {
-            set.push_str(" REMOVE ");
-            set.push_str(&remove.join(", "));
+            change.push_str(" REMOVE ");
+            change.push_str(&remove.join(", "));
         }
-        [Expression::new(set).values(values), condition]
+        [Expression::new(change).values(values), condition]
     }
 }
 
@@ -339,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_changed_since_the_item_was_read_is_not_overwritten() {
+    async fn t196_what_changed_since_the_item_was_read_is_not_overwritten() {
         let read = user(&[("old", string("a"))]);
         let holds = async |change: &[(&str, AttributeValue)]| {
             let mut item = read.clone();

@@ -145,7 +145,7 @@ async fn items_of_an_earlier_version_are_of_the_first_schema_and_can_be_read() {
 }
 
 #[tokio::test]
-async fn t188_what_a_later_version_wrote_is_refused_named_and_left_as_it_is() {
+async fn t195_what_a_later_version_wrote_is_refused_named_and_left_as_it_is() {
     let service = Service::start().await;
     let octocat = service.sign_in("octocat").await;
     let hubot = service.sign_in("hubot").await;
@@ -268,7 +268,7 @@ async fn a_migration_changes_each_item_once_and_a_dry_run_none() {
 }
 
 #[tokio::test]
-async fn a_sign_in_between_the_read_and_the_write_is_not_overwritten() {
+async fn t196_a_sign_in_between_the_read_and_the_write_is_not_overwritten() {
     let service = Service::start().await;
     let octocat = service.sign_in("octocat").await;
     let hubot = service.sign_in("hubot").await;
@@ -317,7 +317,7 @@ async fn a_sign_in_between_the_read_and_the_write_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn a_migration_that_was_killed_goes_on_where_it_stopped() {
+async fn t196_a_migration_that_was_killed_goes_on_where_it_stopped() {
     let service = Service::start().await;
     service.sign_in("octocat").await;
     age(&service, "Earlier Name");
