@@ -5,12 +5,12 @@ use serde_json::Value;
 use shared::users::UserId;
 
 use crate::{
-    Check, ClientsCommand, ImportArgs, KeysCommand, ProvidersCommand, SignOutArgs,
+    Check, ClientsCommand, ImportArgs, KeysCommand, MigrateArgs, ProvidersCommand, SignOutArgs,
     doctor::DoctorArgs,
 };
 
 /// Checks settings, examines a deployment, finds, changes, imports, signs out and deletes the users of Cambio, rotates
-/// its signing keys, and edits the clients and providers in the keys table.
+/// its signing keys, edits the clients and providers in the keys table, and migrates items.
 ///
 /// The command reads DynamoDB with your AWS credentials, which it finds as the AWS CLI does. Exit codes: 0 success, 1
 /// failure, 2 wrong command line, 3 no such user, client or provider.
@@ -87,6 +87,10 @@ pub enum Command {
     /// List and change the providers in the keys table, which the functions use with PROVIDERS=table.
     #[command(subcommand)]
     Providers(ProvidersCommand),
+    /// Count the items of each kind and schema, name those that this version cannot read, and change older items to the
+    /// schema of this version. Reads the whole table. Can be stopped and repeated at any time, while the functions run.
+    #[command(after_help = "Examples:\n  migrate --dry-run\n  migrate --rate 50")]
+    Migrate(MigrateArgs),
     /// Examine a deployment from outside, with good requests and with attacks. Needs no AWS credentials.
     #[command(
         after_help = "Example:\n  doctor https://api.example.com --client nextjs --secret-env CLIENT_SECRET --subject-token-env GITHUB_TOKEN"

@@ -2,7 +2,12 @@
 
 use aws_sdk_dynamodb::Client;
 use shared::{
-    clock::Clock, config::Environment, sessions::Sessions, stored::SettingsStore, users::Users,
+    clock::Clock,
+    config::Environment,
+    items::{MIGRATIONS, Migration},
+    sessions::Sessions,
+    stored::SettingsStore,
+    users::Users,
 };
 
 use crate::settings::Variables;
@@ -22,6 +27,7 @@ pub struct Admin {
     pub(crate) settings: Option<SettingsStore>,
     /// The environment beside these settings.
     pub(crate) env: Environment,
+    pub(crate) migrations: &'static [Migration],
 }
 
 impl Admin {
@@ -54,7 +60,14 @@ impl Admin {
             keys_table: None,
             settings: None,
             env: Environment::of([("", ""); 0]),
+            migrations: MIGRATIONS,
         }
+    }
+
+    /// Sets the migrations, in place of those of this version.
+    #[must_use]
+    pub fn with_migrations(self, migrations: &'static [Migration]) -> Self {
+        Self { migrations, ..self }
     }
 
     /// Sets the access to AWS and the settings of the functions, which the commands for keys and imports need.

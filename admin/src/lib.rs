@@ -7,6 +7,7 @@ pub mod doctor;
 mod export;
 mod import;
 mod keys;
+mod migrate;
 mod output;
 mod registrations;
 mod settings;
@@ -18,6 +19,7 @@ pub use cli::{Cli, Command, Connection, UsersCommand};
 pub use connect::Admin;
 pub use import::ImportArgs;
 pub use keys::KeysCommand;
+pub use migrate::MigrateArgs;
 pub use registrations::{ClientsCommand, ProvidersCommand, SecretCommand};
 pub use settings::SettingsArgs;
 pub use sign_out::SignOutArgs;
@@ -140,6 +142,22 @@ pub enum AdminError {
         error: StoreError,
         /// The first line that was perhaps not imported.
         line: u64,
+    },
+    /// Items that this version cannot read: this many. The first of them were shown.
+    #[error(
+        "items that this version cannot read: {0}. Deploy the version that wrote them, or correct them \
+         (docs/operate.md#migrate-the-items)"
+    )]
+    UnreadableItems(u64),
+    /// The migration stopped.
+    #[error(
+        "{error}\nItems migrated: {done}. Run the same command again: it goes on where it stopped."
+    )]
+    MigrationStopped {
+        /// The cause.
+        error: StoreError,
+        /// The number of migrated items.
+        done: u64,
     },
     /// The table cannot be used.
     #[error("{0}{hint}", hint = hint(.0))]

@@ -38,6 +38,7 @@ impl Admin {
             Command::Providers(command) => {
                 return Box::pin(self.run_providers(command, json, out)).await;
             }
+            Command::Migrate(args) => return Box::pin(self.migrate(&args, json, out)).await,
         };
         self.require_table()?;
         match command {

@@ -12,7 +12,7 @@ pub(crate) mod table;
 use std::{collections::HashMap, error::Error as StdError, time::Duration};
 
 use aws_lc_rs::error::Unspecified;
-pub use aws_sdk_dynamodb::Client;
+pub use aws_sdk_dynamodb::{Client, types::AttributeValue};
 use aws_sdk_dynamodb::{
     config::{
         BehaviorVersion, Config, Credentials, Region, SharedHttpClient,
@@ -22,7 +22,6 @@ use aws_sdk_dynamodb::{
     },
     error::{BuildError, ProvideErrorMetadata, SdkError},
     primitives::Blob,
-    types::AttributeValue,
 };
 use aws_smithy_http_client::{
     Builder, Connector,
@@ -145,8 +144,15 @@ pub fn credentials(config: &config::DynamoDb) -> Credentials {
     )
 }
 
+/// The schema of an item that has no attribute `schema`: the first one, in which no version wrote the attribute.
+pub const FIRST_SCHEMA: u32 = 1;
+
+/// The latest schema that this version reads. An item of a later one is refused, because its attributes may mean
+/// something else. A new attribute with a default does not raise it.
+pub const SCHEMA: u32 = 1;
+
 /// An item or a key of DynamoDB.
-pub(crate) type Item = HashMap<String, AttributeValue>;
+pub type Item = HashMap<String, AttributeValue>;
 
 /// Makes a string attribute.
 pub(crate) fn string(text: impl ToString) -> AttributeValue {
@@ -164,8 +170,30 @@ pub(crate) fn binary(bytes: [u8; 32]) -> AttributeValue {
 }
 
 /// Reads an item.
+///
+/// # Errors
+/// The item does not have the expected attributes, or is of a schema that a later version wrote: its attributes may
+/// mean something else.
 pub(crate) fn decode<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
+    let schema = schema_of(&item)?;
+    if schema > SCHEMA {
+        return Err(StoreError::Malformed(format!(
+            "its schema is {schema}, and this version reads up to {SCHEMA}; deploy the version that wrote it"
+        )));
+    }
     Ok(serde_dynamo::from_item(item)?)
+}
+
+/// Returns the schema of an item.
+///
+/// # Errors
+/// The attribute is not a number.
+pub(crate) fn schema_of(item: &Item) -> Result<u32, StoreError> {
+    let Some(schema) = item.get("schema") else {
+        return Ok(FIRST_SCHEMA);
+    };
+    let number = schema.as_n().ok().and_then(|number| number.parse().ok());
+    number.ok_or_else(|| StoreError::Malformed("its schema is not a number".to_owned()))
 }
 
 /// Turns a value into an attribute.
@@ -344,6 +372,36 @@ pub(crate) mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         panic!("{} connections stay open", open.load(Ordering::SeqCst));
+    }
+
+    fn item_of_schema(schema: Option<AttributeValue>) -> Item {
+        let schema = schema.map(|schema| ("schema".to_owned(), schema));
+        schema.into_iter().collect()
+    }
+
+    #[test]
+    fn t195_an_item_of_a_later_schema_is_refused_and_not_misread() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Any {}
+        let read =
+            |schema| decode::<Any>(item_of_schema(schema)).map_err(|error| error.to_string());
+
+        for readable in [None, Some(number(0_u64)), Some(number(SCHEMA))] {
+            assert!(read(readable.clone()).is_ok(), "{readable:?}");
+        }
+        let later = read(Some(number(SCHEMA + 1))).unwrap_err();
+        assert!(
+            later.contains("its schema is 2, and this version reads up to 1"),
+            "{later}"
+        );
+        for odd in [
+            string("1"),
+            AttributeValue::N("1.5".to_owned()),
+            AttributeValue::N("-1".to_owned()),
+        ] {
+            let error = read(Some(odd)).unwrap_err();
+            assert!(error.contains("its schema is not a number"), "{error}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod dynamodb;
 pub mod fuzzing;
 pub mod http;
 pub mod ids;
+pub mod items;
 pub mod json;
 mod jwk;
 mod jws;

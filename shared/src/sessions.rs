@@ -16,8 +16,8 @@ pub use decide::{Decision, Presented, SessionState, decide};
 pub use ending::EndReason;
 pub use list::{Session, StoredSession};
 pub use refresh_token::{Nonce, RefreshToken, SecretHash};
-pub(crate) use store::Opens;
 pub use store::{OpenError, Opened, Opening, RefreshError, Refreshed, Sessions};
+pub(crate) use store::{Opens, check_item};
 pub use terms::Terms;
 
 pub use crate::ids::{SessionId, SessionRef};

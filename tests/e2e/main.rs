@@ -30,6 +30,7 @@ mod kit;
 mod limits;
 mod logs;
 mod me;
+mod migrate;
 mod mutants;
 mod oidc;
 mod oidc_providers;

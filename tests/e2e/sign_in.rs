@@ -263,6 +263,7 @@ async fn t68_t69_keys_hold_nothing_that_a_person_chose() {
                 "AND",
                 "OR",
                 "=",
+                "<=",
                 "+",
                 "attribute_exists",
                 "attribute_not_exists",

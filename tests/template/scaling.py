@@ -8,6 +8,7 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +28,7 @@ CALLS, MEASURED_MS, SLOW_MS = 2, 80, 250
 KEY_SET_SECONDS = 20
 
 # The quotas of AWS and GitHub. A new account has less of some: see the page.
+PRICES = tomllib.loads((ROOT / "bench/prices.toml").read_text())["lambda"]
 GITHUB_PER_HOUR = 2_000
 GATEWAY_PER_SECOND = 10_000
 CONCURRENCY = 1_000
@@ -53,6 +55,9 @@ class Load:
         self.refreshes, self.reads = REFRESHES * self.sign_ins, READS * self.sign_ins
         self.token = self.sign_ins + self.refreshes
         self.requests = self.token + self.reads
+        # Of /token, for a sign-in and the refreshes that follow it.
+        self.token_ms = milliseconds["exchange"] + REFRESHES * milliseconds["refresh"]
+        self.token_concurrency = self.sign_ins * self.token_ms / 1000
         slow = milliseconds["exchange"] + CALLS * (SLOW_MS - MEASURED_MS)
         others = self.refreshes * milliseconds["refresh"] + self.reads * milliseconds["/me"]
         self.concurrency = (self.sign_ins * milliseconds["exchange"] + others) / 1000
@@ -139,8 +144,59 @@ def steps():
     )
 
 
+# A month of the pricing pages.
+HOURS = 730
+INSTANCES = [1, 10]
+
+
+def provisioned_usd(instances):
+    """Dollars for a month of instances that are kept started, without their requests."""
+    price = PRICES["provisioned_gb_second_arm64"]["usd"]
+    return instances * int(MEMORY) / 1024 * HOURS * HOUR * price
+
+
+def cold_ms(route):
+    """Milliseconds that a request waits for the start of an instance."""
+    return json.loads((ROOT / "bench/power.json").read_text())["routes"][route][MEMORY]["init_ms"]
+
+
+def provisioned_rows():
+    load = Load(SIGN_INS)
+    rows = [["instances of `/token`", "GB-seconds in a month", "USD in a month", "busy with sign-ins an hour"]]
+    for instances in [*INSTANCES, round(load.token_concurrency)]:
+        seconds = instances * int(MEMORY) / 1024 * HOURS * HOUR
+        sign_ins = instances * HOUR * 1000 / load.token_ms
+        rows.append([f"{instances}", f"{seconds:,.0f}", f"{provisioned_usd(instances):,.2f}", f"{sign_ins:,.0f}"])
+    return rows
+
+
+def provisioned_steps():
+    load = Load(SIGN_INS)
+    kept, used, on_demand = (
+        PRICES[name]["usd"] for name in ("provisioned_gb_second_arm64", "provisioned_duration_gb_second_arm64", "gb_second_arm64")
+    )
+    return bullets(
+        [
+            f"a start takes {cold_ms('exchange'):.0f} ms for `/token` and {cold_ms('authorizer'):.0f} ms for the authorizer with {MEMORY} MB,"
+            f" measured without Lambda's own part; {PRICES['cold_share']['value']:.0%} of the requests or fewer meet one",
+            f"an instance, a month: {int(MEMORY) / 1024:g} GB x {HOURS} h x 3,600 s x {kept:.10f} USD = {provisioned_usd(1):.2f} USD, used or not",
+            f"its requests cost {used:.10f} USD a GB-second in place of {on_demand:.10f} USD",
+            f"so it is cheaper than starts on demand if it is busy for {kept / (on_demand - used):.0%} of the time:"
+            f" {kept:.10f} / ({on_demand:.10f} - {used:.10f})",
+            f"a sign-in with its {REFRESHES} refreshes takes {load.token_ms:.0f} ms of an instance, so a million in an hour keep"
+            f" {load.token_concurrency:.0f} instances busy",
+        ]
+    )
+
+
 def blocks():
-    return {"steps": steps(), "limits": markdown(limit_rows()), "regions": markdown(regions.rows())}
+    return {
+        "steps": steps(),
+        "limits": markdown(limit_rows()),
+        "provisioned-steps": provisioned_steps(),
+        "provisioned": markdown(provisioned_rows()),
+        "regions": markdown(regions.rows()),
+    }
 
 
 def filled(page):

@@ -144,6 +144,9 @@ from botocore import session, validate, xform_name
 service, operation, *rest = sys.argv[1:]
 if (service, operation) == ("s3", "rm"):  # a command of the CLI's own, in no model
     sys.exit(rest != ["--recursive", "s3://…"])
+if (service, operation) == ("logs", "tail"):  # likewise
+    options = {{word for word in rest if word.startswith("--")}}
+    sys.exit(not rest[0].startswith("/") or not options <= {{"--follow", "--format", "--filter-pattern"}})
 if operation == "wait":
     waiters = session.get_session().get_waiter_model(service)
     waits = {{xform_name(name, "-"): waiters.get_waiter(name).operation for name in waiters.waiter_names}}

@@ -13,12 +13,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_deploy import SAM_REFUSED, Walk, aws, blocks, deploys, env, tree  # noqa: E402, F401 (fixtures)
-from test_template import ROOT, load, refusals  # noqa: E402
+from test_template import ROOT, load, refusals, resolve  # noqa: E402
 
 PAGE = (ROOT / "docs/events.md").read_text()
 TEMPLATE = load()
 PIPE = TEMPLATE["Resources"]["EventsPipe"]["Properties"]
 USER, SESSION = "01a2204b-ade7-7286-ae7e-67a1e9fae2bc", "lcc2eigZ8NKpYUqffg7eyw"
+GIVEN = {"GitHubClientId": "a", "GitHubClientSecret": "b", "ClientSecretSha256": "0" * 64}
 NAMES = ["user.created", "user.updated", "user.disabled", "user.deleted", "session.reuse_detected"]
 
 # Every attribute of the items, with a value that is recognised if it leaves.
@@ -159,7 +160,7 @@ def test_the_reasons_are_those_of_the_code():
 
 
 def test_the_commands_of_the_page_are_accepted(aws, tree, env):  # noqa: F811
-    deploy, rule = [block for block in blocks(PAGE) if not block.startswith("{")]
+    deploy, rule, deploy_log, tail, tail_some = [block for block in blocks(PAGE) if not block.startswith("{")]
     walk = Walk(aws, tree, env)
 
     walk.run(deploy, SAM_REFUSED)
@@ -168,6 +169,14 @@ def test_the_commands_of_the_page_are_accepted(aws, tree, env):  # noqa: F811
 
     (pattern,) = re.findall(r"--event-pattern '(.+)'", rule)
     assert json.loads(pattern) == patterns()["user.deleted"]
+    walk.run(deploy_log, SAM_REFUSED)
+    deploys(Events="true", EventsLog="true")(walk)
+    # The stack of the pages is `cambio`.
+    given = {**GIVEN, "Events": "true", "EventsLog": "true"}
+    group = resolve(TEMPLATE, given)["Resources"]["EventsLogs"]["Properties"]["LogGroupName"]
+    for command in (tail, tail_some):
+        walk.run(command, None)
+        assert group.replace("<AWS::StackName>", "cambio") in command.split()
 
 
 def test_the_stream_is_off_unless_asked_for_and_has_no_old_images():
@@ -176,6 +185,34 @@ def test_the_stream_is_off_unless_asked_for_and_has_no_old_images():
     assert stream == {"Fn::If": ["HasEvents", {"StreamViewType": "NEW_IMAGE"}, {"Ref": "AWS::NoValue"}]}
     for name in ("EventBus", "EventsPipe", "EventsRole"):
         assert TEMPLATE["Resources"][name]["Condition"] == "HasEvents", name
+
+
+def test_each_event_is_a_line_of_the_log_on_request_only():
+    assert TEMPLATE["Parameters"]["EventsLog"]["Default"] == "false"
+    logs = {"EventsLogs", "EventsLogRule", "EventsLogPolicy"}
+    for given in ({}, {"Events": "true"}, {"EventsLog": "true"}):
+        assert not logs & set(resolve(TEMPLATE, GIVEN | given)["Resources"]), given
+    (refused,) = refusals(TEMPLATE, {**GIVEN, "EventsLog": "true"})
+    assert "Set Events to true" in refused
+
+    stack = resolve(TEMPLATE, {**GIVEN, "Events": "true", "EventsLog": "true", "LogRetentionDays": "90"})["Resources"]
+
+    group, rule, policy = (stack[name]["Properties"] for name in ("EventsLogs", "EventsLogRule", "EventsLogPolicy"))
+    assert group["RetentionInDays"] == "90"
+    # Each event of the pipe, and nothing that another service sends to the bus.
+    assert rule["EventBusName"] == "<EventBus>"
+    for _, stream_record in RECORDS:
+        assert matches(rule["EventPattern"], sent(stream_record))
+        assert not matches(rule["EventPattern"], sent(stream_record) | {"source": "aws.s3"})
+    (target,) = rule["Targets"]
+    assert target["Arn"] == "arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:<EventsLogs>"
+    assert "RoleArn" not in target
+    # EventBridge alone may write, into this group alone, and for this rule alone.
+    create, write = json.loads(policy["PolicyDocument"])["Statement"]
+    for statement, action in ((create, "logs:CreateLogStream"), (write, "logs:PutLogEvents")):
+        assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Allow", action, "<EventsLogs.Arn>")
+        assert statement["Principal"] == {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]}
+    assert write["Condition"] == {"ArnEquals": {"aws:SourceArn": "<EventsLogRule.Arn>"}}
 
 
 def test_the_pipe_reads_one_stream_and_sends_to_one_bus():
@@ -189,7 +226,6 @@ def test_the_pipe_reads_one_stream_and_sends_to_one_bus():
 
 
 def test_events_of_a_table_that_the_stack_did_not_make_are_refused():
-    given = {"GitHubClientId": "a", "GitHubClientSecret": "b", "ClientSecretSha256": "0" * 64}
-    assert refusals(TEMPLATE, {**given, "Events": "true"}) == []
-    (refused,) = refusals(TEMPLATE, {**given, "Events": "true", "ExistingTableName": "cambio-restored"})
+    assert refusals(TEMPLATE, {**GIVEN, "Events": "true"}) == []
+    (refused,) = refusals(TEMPLATE, {**GIVEN, "Events": "true", "ExistingTableName": "cambio-restored"})
     assert "Set Events to false" in refused

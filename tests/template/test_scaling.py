@@ -7,6 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import regions  # noqa: E402
 import scaling  # noqa: E402
+from test_deploy import SAM_REFUSED, Walk, aws, blocks, deploys, env, tree  # noqa: E402, F401 (fixtures)
 from test_template import load  # noqa: E402
 
 
@@ -37,3 +38,20 @@ def test_one_region_alone_breaks_nothing_whatever_the_order():
     for name in regions.INVARIANTS:
         is_broken, states = regions.search("home", name)
         assert not is_broken and states > 5
+
+
+def test_the_command_of_the_page_is_accepted(aws, tree, env):  # noqa: F811
+    (deploy,) = blocks(scaling.PAGE.read_text())
+    walk = Walk(aws, tree, env)
+
+    walk.run(deploy, SAM_REFUSED)
+
+    deploys(TokenProvisionedConcurrency="1")(walk)
+
+
+def test_a_start_and_an_instance_cost_what_was_measured_and_what_is_charged():
+    # 0.25 GB for a month of 730 hours, and the time of a start without Lambda's own part.
+    assert round(scaling.provisioned_usd(1), 2) == round(0.25 * 730 * 3600 * scaling.PRICES["provisioned_gb_second_arm64"]["usd"], 2)
+    power = json.loads((scaling.ROOT / "bench/power.json").read_text())["routes"]
+    assert scaling.cold_ms("authorizer") == power["authorizer"]["256"]["init_ms"]
+    assert load()["Globals"]["Function"]["MemorySize"] == int(scaling.MEMORY)

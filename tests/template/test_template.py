@@ -15,9 +15,11 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cfnlint.decode import cfn_yaml
+from samtranslator.translator.transform import transform
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = ROOT / "template.yaml"
@@ -680,7 +682,12 @@ def every_log_has_an_end_and_one_writer(template):
         ]
         assert [s["Resource"] for s in writes] == [{"Fn::GetAtt": [group, "Arn"]}], name
         assert writes[0]["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
-    assert used == set(groups)
+    # EventBridge writes to it, by a policy of the group (test_events.py).
+    assert used | {"EventsLogs"} == set(groups)
+    (policy,) = resources(template, "AWS::Logs::ResourcePolicy").values()
+    writes = json.loads(policy["Properties"]["PolicyDocument"]["Fn::Sub"])["Statement"]
+    assert {s["Resource"] for s in writes} == {"${EventsLogs.Arn}"}
+    assert {name for s in writes for name in s["Principal"]["Service"]} == {"events.amazonaws.com", "delivery.logs.amazonaws.com"}
 
 
 @check
@@ -731,6 +738,35 @@ def requests_are_limited_and_more_so_where_they_cost(template):
         n for n, r in resources(template, "AWS::ApiGatewayV2::Route").items() if r["Properties"]["RouteKey"] in limits
     }
     assert set(stage["DependsOn"]) == limited
+
+
+# The functions of which instances can be kept started, and the name in front of their parameters.
+PROVISIONED = {"token-exchange": "Token", "authorizer": "Authorizer"}
+
+
+@check
+def instances_are_kept_started_at_the_alias_and_on_request_only(template):
+    for name in PROVISIONED.values():
+        parameter = template["Parameters"][f"{name}ProvisionedConcurrency"]
+        assert (parameter["Type"], parameter["Default"], parameter["MinValue"]) == ("Number", 0, 0)
+    for wanted in ({}, *({function: "2"} for function in PROVISIONED)):
+        for canary in ("true", "false"):
+            given = {f"{PROVISIONED[function]}ProvisionedConcurrency": count for function, count in wanted.items()}
+            stack = resolve(template, APP | GITHUB | {"Canary": canary} | given)
+            found = {
+                resource["Properties"]["CodeUri"].removeprefix("functions/"): resource["Properties"]
+                for resource in resources(stack, "AWS::Serverless::Function").values()
+            }
+            kept = {f: p["ProvisionedConcurrencyConfig"] for f, p in found.items() if "ProvisionedConcurrencyConfig" in p}
+            assert kept == {f: {"ProvisionedConcurrentExecutions": count} for f, count in wanted.items()}
+            # Lambda starts instances of a published version only.
+            assert all(found[function]["AutoPublishAlias"] == "live" for function in kept)
+    # A new number is no new version: Lambda refuses a change of it while the canary has weights at the alias.
+    parameters = {f"{name}ProvisionedConcurrency" for name in PROVISIONED.values()}
+    assert not parameters & set(refs(settings_resource(template)[1]))
+    for name, (_, properties) in functions(template).items():
+        besides = {k: v for k, v in properties.items() if k != "ProvisionedConcurrencyConfig"}
+        assert not parameters & set(refs(besides)), name
 
 
 @check
@@ -957,6 +993,16 @@ COMBINATIONS = [
     (APP | GITHUB | {"ExistingTableName": "a.b", "ExistingKeysTableName": "a.b"}, ["are the same table"]),
     (APP | GITHUB | {"Events": "true", "ExistingTableName": "a.b"}, ["Set Events to false"]),
     (APP | GITHUB | {"Events": "true"}, []),
+    (APP | GITHUB | {"Events": "true", "EventsLog": "true"}, []),
+    (APP | GITHUB | {"EventsLog": "true"}, ["Set Events to true"]),
+    (APP | GITHUB | {"TokenProvisionedConcurrency": "2", "AuthorizerProvisionedConcurrency": "2"}, []),
+    (APP | GITHUB | {"TokenProvisionedConcurrency": "2", "Canary": "false", "TokenReservedConcurrency": "9"}, []),
+    (APP | GITHUB | {"TokenReservedConcurrency": "0"}, []),
+    (APP | GITHUB | {"TokenProvisionedConcurrency": "2", "TokenReservedConcurrency": "0"}, ["Set TokenProvisionedConcurrency to 0"]),
+    (
+        APP | GITHUB | {"AuthorizerProvisionedConcurrency": "2", "AuthorizerReservedConcurrency": "0"},
+        ["Set AuthorizerProvisionedConcurrency to 0"],
+    ),
     (APP | GITHUB | DOMAIN, ["ApiDomain is given without its certificate"]),
     (APP | GITHUB | API_CERTIFICATE, ["ApiCertificateArn is given without its domain"]),
     (APP | GITHUB | DOMAIN | API_CERTIFICATE | ISSUER, ["IssuerUrl and ApiDomain are both given"]),
@@ -1490,6 +1536,28 @@ def test_the_linter_has_no_complaint(linter):
     assert result.returncode == 0, result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("canary", ["true", "false"])
+def test_sam_puts_started_instances_on_the_alias_that_codedeploy_moves(canary, monkeypatch):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    given = APP | GITHUB | {"Canary": canary, "TokenProvisionedConcurrency": "2"}
+    # As `sam deploy` gives it: the parameters' values, and the code in a bucket.
+    template = json.loads(json.dumps(load()))
+    for resource in resources(template, "AWS::Serverless::Function").values():
+        resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+    loader = SimpleNamespace(load=dict)
+
+    deployed = transform(template, values_of(template, given), loader)
+
+    aliases = resources(deployed, "AWS::Lambda::Alias")
+    kept = {name for name, alias in aliases.items() if "ProvisionedConcurrencyConfig" in alias["Properties"]}
+    assert kept == {"TokenExchangeFunctionAliaslive", "AuthorizerFunctionAliaslive"}
+    condition, provision, none = aliases["TokenExchangeFunctionAliaslive"]["Properties"]["ProvisionedConcurrencyConfig"]["Fn::If"]
+    assert (condition, none) == ("HasTokenProvision", NO_VALUE)
+    assert provision == {"ProvisionedConcurrentExecutions": {"Ref": "TokenProvisionedConcurrency"}}
+    moved = {name for name, alias in aliases.items() if "CodeDeployLambdaAliasUpdate" in alias.get("UpdatePolicy", {})}
+    assert moved == (set(aliases) if canary == "true" else set())
+
+
 @pytest.mark.parametrize("linter", [CFN_LINT, SAM_VALIDATE], ids=lambda c: c[0])
 def test_the_linter_complains_of_a_broken_template(linter, tmp_path):
     broken = tmp_path / "template.yaml"
@@ -1517,6 +1585,15 @@ def put(path, value):
     def change(template):
         node, key = follow(template, path)
         node[key] = value
+
+    return change
+
+
+def replaced(path, old, new):
+    def change(template):
+        node, key = follow(template, path)
+        assert old in node[key]
+        node[key] = node[key].replace(old, new)
 
     return change
 
@@ -1572,6 +1649,7 @@ def split(role, index):
 
 
 VARIABLES = "Properties/Environment/Variables"
+PROVISION = "Properties/ProvisionedConcurrencyConfig/Fn::If"
 
 BREAKS = [
     (every_function_crate_is_deployed_as_a_lambda_binary_of_its_own, drop("DiscoveryFunction")),
@@ -1677,6 +1755,9 @@ BREAKS = [
         put("Table/Properties/SSESpecification/KMSMasterKeyId/Fn::If/1", {"Ref": "KeysKmsKeyArn"}),
     ),
     (every_log_has_an_end_and_one_writer, drop("ApiLogs/Properties/KmsKeyId")),
+    (every_log_has_an_end_and_one_writer, drop("EventsLogs/Properties/RetentionInDays")),
+    (every_log_has_an_end_and_one_writer, replaced("EventsLogPolicy/Properties/PolicyDocument/Fn::Sub", "${EventsLogs.Arn}", "*")),
+    (every_log_has_an_end_and_one_writer, replaced("EventsLogPolicy/Properties/PolicyDocument/Fn::Sub", "delivery.logs", "lambda")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put(f"MeFunction/{VARIABLES}/CLIENTS", "[]")),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment", {"Variables": {}})),
     (a_function_gets_the_settings_that_it_uses_and_no_more, put("/Globals/Function/Environment/Variables/CLIENTS", "")),
@@ -1813,6 +1894,23 @@ BREAKS = [
         put("AuthorizerFunction/Properties/ReservedConcurrentExecutions/Fn::If/0", "HasTokenReservation"),
     ),
     (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/AuthorizerReservedConcurrency/Default", 10)),
+    *(
+        (instances_are_kept_started_at_the_alias_and_on_request_only, broken)
+        for broken in (
+            put("/Parameters/TokenProvisionedConcurrency/Default", 1),
+            drop("/Parameters/AuthorizerProvisionedConcurrency/MinValue"),
+            drop("AuthorizerFunction/Properties/ProvisionedConcurrencyConfig"),
+            put("MeFunction/Properties/ProvisionedConcurrencyConfig", {"ProvisionedConcurrentExecutions": 1}),
+            put(f"TokenExchangeFunction/{PROVISION}/0", "HasAuthorizerProvision"),
+            put(f"TokenExchangeFunction/{PROVISION}/1", {"ProvisionedConcurrentExecutions": 3}),
+            put("/Conditions/HasTokenProvision/Fn::Not/0/Fn::Equals/1", 2),
+            put("TokenExchangeFunction/Properties/AutoPublishAlias", "next"),
+            put("Settings/Properties/Revision", {"Ref": "TokenProvisionedConcurrency"}),
+            put("TokenExchangeFunction/Properties/Description", {"Fn::Sub": "${TokenProvisionedConcurrency}"}),
+        )
+    ),
+    (parameters_that_do_not_go_together_are_refused_with_what_to_give, drop("/Rules/TokenProvisionedHasExecutions")),
+    (parameters_that_do_not_go_together_are_refused_with_what_to_give, drop("/Rules/AuthorizerProvisionedHasExecutions")),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /revoke")),
     (requests_are_limited_and_more_so_where_they_cost, drop_key("Stage/Properties/RouteSettings", "ANY /introspect")),
     (

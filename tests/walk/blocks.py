@@ -229,6 +229,8 @@ BLOCKS = {
         Walked("{"),
         Walked("cargo run -p admin -- users delete"),
         Walked("01a2204b"),
+        Walked("cargo run -p admin -- migrate"),
+        Walked("user         schema"),
         Checked("{"),
         Walked("ROTATE=$(aws"),
         Walked("rotate '{}'"),
@@ -259,6 +261,12 @@ BLOCKS = {
         Tested("sam deploy", "tests/template/test_events.py", 'walk.run(deploy, SAM_REFUSED)'),
         Tested("aws events put-rule", "tests/template/test_events.py", "walk.run(rule, None)"),
         Tested("{", "tests/template/test_events.py", 'block.startswith("{")'),
+        Tested("sam deploy --parameter-overrides Events=true EventsLog", "tests/template/test_events.py", "walk.run(deploy_log, SAM_REFUSED)"),
+        Tested("aws logs tail", "tests/template/test_events.py", "for command in (tail, tail_some)"),
+        Tested("aws logs tail", "tests/template/test_events.py", "for command in (tail, tail_some)"),
+    ],
+    "docs/scaling.md": [
+        Tested("sam deploy", "tests/template/test_scaling.py", "walk.run(deploy, SAM_REFUSED)"),
     ],
     "docs/fronts.md": [
         Walked("name_of() { aws"),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
-use super::number;
+use super::{SCHEMA, number};
 
 /// An expression of a request with its values. `#name` in its text stands for the attribute `name`, so no
 /// attribute collides with a word that DynamoDB reserves.
@@ -45,6 +45,12 @@ impl Expression {
     /// The condition that the item exists.
     pub(crate) fn exists() -> Self {
         Self::new("attribute_exists(#pk)")
+    }
+
+    /// The condition that this version can read the item: a change must not mix with a form that it does not know.
+    pub(crate) fn readable() -> Self {
+        Self::new("(attribute_not_exists(#schema) OR #schema <= :readable)")
+            .value(":readable", number(SCHEMA))
     }
 
     /// The condition that the item has this version, or that there is no item yet.

@@ -107,9 +107,19 @@ impl Table {
         key: Item,
         consistent: bool,
     ) -> Result<Option<T>, StoreError> {
+        let item = self.item(key, consistent).await?;
+        item.map(decode).transpose()
+    }
+
+    /// Reads an item as [`Self::find`] does, and returns its attributes as they are.
+    pub(crate) async fn item(
+        &self,
+        key: Item,
+        consistent: bool,
+    ) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name);
         let request = request.set_key(Some(key)).consistent_read(consistent);
-        request.send().await?.item.map(decode).transpose()
+        Ok(request.send().await?.item)
     }
 
     /// Returns whether there is an item with this key, or was one a moment ago.

@@ -14,11 +14,11 @@ use crate::{
 pub(crate) const USER: &str = "USER#";
 /// The sort keys of a user's sessions.
 pub(crate) const SESSION: &str = "SESSION#";
-const IDENTITY: &str = "IDENTITY#";
-const EMAIL: &str = "EMAIL#";
-const ASSERTION: &str = "ASSERTION#";
+pub(crate) const IDENTITY: &str = "IDENTITY#";
+pub(crate) const EMAIL: &str = "EMAIL#";
+pub(crate) const ASSERTION: &str = "ASSERTION#";
 /// The partition of a client's counters, and in front of the minute, their sort key.
-const LIMIT: &str = "LIMIT#";
+pub(crate) const LIMIT: &str = "LIMIT#";
 /// The published key set, in the keys table.
 const KEY_SET: &str = "KEYSET";
 /// A private key, in the keys table.

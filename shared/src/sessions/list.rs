@@ -76,8 +76,8 @@ pub struct StoredSession {
 }
 
 impl StoredSession {
-    const ATTRIBUTES: &str = "#sk, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, #created_at, \
-         #last_used_at, #ended_at, #ended_by, #idle_expires_at, #absolute_expires_at";
+    const ATTRIBUTES: &str = "#sk, #schema, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, \
+         #created_at, #last_used_at, #ended_at, #ended_by, #idle_expires_at, #absolute_expires_at";
 
     /// Returns the id.
     pub fn id(&self) -> &str {
@@ -91,7 +91,7 @@ impl StoredSession {
 }
 
 impl ListedItem {
-    const ATTRIBUTES: &str = "#sk, #client_id, #user_agent, #session_version, #created_at, #last_used_at, \
+    const ATTRIBUTES: &str = "#sk, #schema, #client_id, #user_agent, #session_version, #created_at, #last_used_at, \
          #idle_expires_at, #absolute_expires_at";
 
     fn into_session(self) -> Result<Session, StoreError> {

@@ -175,6 +175,14 @@ pub(super) struct SessionItem {
     ended_at: Option<Timestamp>,
 }
 
+/// Checks that an item can be read as a session.
+///
+/// # Errors
+/// [`StoreError::Malformed`].
+pub(crate) fn check_item(item: Item) -> Result<(), StoreError> {
+    decode::<SessionItem>(item).map(drop)
+}
+
 impl SessionItem {
     pub(super) fn state(&self) -> SessionState {
         SessionState {
@@ -536,6 +544,7 @@ fn rotates(presented: &Presented, now: Timestamp) -> Expression {
         .value(":current", binary(presented.secret.0))
         .value(":client_id", string(&presented.client_id))
         .and(alive(now))
+        .and(Expression::readable())
 }
 
 /// Returns the earlier of the provider's time and the present, because no sign-in lies in the future. A time beyond

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use serde::Serialize;
 use thiserror::Error;
 
-use super::{OwnClaims, Status, User, UserId, Users};
+use super::{OwnClaims, Status, User, UserId, Users, items::owner, store::Known};
 use crate::{
     clock::Timestamp,
     dynamodb::{
@@ -278,6 +278,22 @@ impl Users {
         let change = change.value(":status", encode(status)?);
         self.change(id, change, Expression::exists()).await
     }
+}
+
+/// Checks that an item can be read as an identity, linked or unlinked.
+///
+/// # Errors
+/// [`StoreError::Malformed`].
+pub(crate) fn check_identity(item: Item) -> Result<(), StoreError> {
+    decode::<Known>(item).map(drop)
+}
+
+/// Checks that an item can be read as a proven address.
+///
+/// # Errors
+/// [`StoreError::Malformed`].
+pub(crate) fn check_email(item: &Item) -> Result<(), StoreError> {
+    owner(item).map(drop)
 }
 
 /// The change that ends all sessions of a user, with what else it sets.
