@@ -21,6 +21,7 @@ use shared::{
     config::Environment,
     fuzzing::Target,
     provider::{EmailAnswer, Identity, ProviderError, Providers, SubjectToken, SubjectTokenType},
+    secrets::Secrets,
 };
 use tokio::net::TcpListener;
 
@@ -151,7 +152,8 @@ fn scene() -> &'static Scene {
         let time = now.clone();
         let clock = Clock::new(move || time.load(Ordering::SeqCst));
         Scene {
-            providers: Providers::start(&env, &clock).expect("providers"),
+            providers: Providers::start(&env, &clock, &Secrets::new(env.clone(), clock.clone()))
+                .expect("providers"),
             answers,
             now,
         }

@@ -86,6 +86,17 @@ impl StandIn {
         self.records().tokens.remove(token).is_some()
     }
 
+    /// Replaces the secret of an app. Returns whether the app exists.
+    pub fn set_client_secret(&self, client_id: &str, secret: &str) -> bool {
+        let mut records = self.records();
+        let mut apps = records.apps.iter_mut();
+        let Some(app) = apps.find(|app| app.client_id == client_id) else {
+            return false;
+        };
+        secret.clone_into(&mut app.client_secret);
+        true
+    }
+
     /// Changes the login of a user. The id stays, and the old login becomes free.
     pub fn rename(&self, id: u64, login: &str) -> bool {
         let mut records = self.records();

@@ -13,6 +13,7 @@ mod oidc;
 mod presets;
 mod process;
 mod rate_limits;
+mod secret;
 mod sign_up;
 
 pub use aws::{Bucket, DynamoDb, keys_table_name, table_name};
@@ -24,6 +25,7 @@ pub use oauth::{Check, OAuthProvider, TokenPlace, UserInfo, oauth_providers};
 pub use oidc::{OidcProvider, oidc_providers};
 pub use process::Process;
 pub use rate_limits::RateLimits;
+pub use secret::{ProviderSecret, SecretArn, SecretService, SecretStores};
 pub use sign_up::{AllowedSignUps, Listed, SameEmail, SignUps};
 
 use std::{

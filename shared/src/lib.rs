@@ -26,6 +26,7 @@ mod one_time;
 pub mod provider;
 pub mod route_scopes;
 pub mod scope;
+pub mod secrets;
 pub mod sessions;
 pub mod settings;
 pub mod start;

@@ -26,14 +26,15 @@ pub use vouched::Voucher;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join_all};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::{
     clock::Clock,
-    config::{self, ConfigError, Environment, OAuthProvider},
+    config::{self, ConfigError, Environment, OAuthProvider, ProviderSecret},
     jws::{ForeignHeader, Inspected},
+    secrets::{Secret, SecretError, Secrets},
     telemetry,
 };
 use github::GitHub;
@@ -77,6 +78,9 @@ pub enum ProvidersError {
     /// The HTTP client for providers cannot be set up.
     #[error("the HTTP client cannot be set up: {0}")]
     HttpClient(#[from] reqwest::Error),
+    /// The ARN of a client secret leads to nothing that can be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 /// Reasons that a subject token is not accepted.
@@ -146,10 +150,19 @@ impl ProviderError {
     }
 }
 
+impl From<SecretError> for ProviderError {
+    fn from(error: SecretError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
 /// A provider of opaque access tokens.
 trait Provider: fmt::Debug + Send + Sync {
     /// Returns the name of the provider in identities.
     fn name(&self) -> &str;
+
+    /// Returns the client secret, if requests have it.
+    fn secret(&self) -> Option<&Secret>;
 
     /// Returns the identity that the token stands for.
     fn verify<'a>(
@@ -165,7 +178,7 @@ enum OpaqueSettings {
         Box<(Option<config::Check>, config::UserInfo)>,
     ),
     Discord(OAuthProvider),
-    Facebook(OAuthProvider, SecretString),
+    Facebook(OAuthProvider, ProviderSecret),
     /// GitHub, with the organizations whose members are asked for.
     GitHub(config::GitHub, Vec<String>),
 }
@@ -190,18 +203,27 @@ impl OpaqueSettings {
         }
     }
 
-    fn provider(self, outbound: &Outbound) -> Box<dyn Provider> {
-        match self {
-            Self::Described(config, requests) => {
+    fn provider(
+        self,
+        outbound: &Outbound,
+        secrets: &Secrets,
+    ) -> Result<Box<dyn Provider>, ConfigError> {
+        Ok(match self {
+            Self::Described(mut config, requests) => {
                 let (check, userinfo) = *requests;
-                described::provider(config, check, userinfo, outbound)
+                let secret = config.client_secret.take();
+                let secret = secret.map(|secret| secrets.find(secret)).transpose()?;
+                described::provider(config, secret, check, userinfo, outbound)
             }
             Self::Discord(config) => discord::provider(config, outbound),
-            Self::Facebook(config, secret) => facebook::provider(config, secret, outbound),
-            Self::GitHub(config, organizations) => {
-                Box::new(GitHub::new(config, organizations, outbound))
+            Self::Facebook(config, secret) => {
+                facebook::provider(config, secrets.find(secret)?, outbound)
             }
-        }
+            Self::GitHub(config, organizations) => {
+                let secret = secrets.find(config.client_secret.clone())?;
+                Box::new(GitHub::new(config, secret, organizations, outbound))
+            }
+        })
     }
 }
 
@@ -272,27 +294,51 @@ impl Providers {
     ///
     /// # Errors
     /// A setting is missing or wrong, or the HTTP client cannot be set up.
-    pub fn start(env: &Environment, clock: &Clock) -> Result<Self, ProvidersError> {
-        Self::start_with(env, clock, hosts::system())
+    pub fn start(
+        env: &Environment,
+        clock: &Clock,
+        secrets: &Secrets,
+    ) -> Result<Self, ProvidersError> {
+        Self::start_with(env, clock, secrets, hosts::system())
     }
 
     fn start_with(
         env: &Environment,
         clock: &Clock,
+        secrets: &Secrets,
         lookup: Lookup,
     ) -> Result<Self, ProvidersError> {
         let hosts = Hosts::new(lookup, env.is_local());
         let outbound = Outbound::new(clock.clone(), Timeouts::default(), hosts)?;
         let ProviderSettings { opaque, oidc } = ProviderSettings::from_env(env)?;
-        let opaque = opaque.into_iter().map(|one| one.provider(&outbound));
+        let opaque = opaque.into_iter();
+        let opaque = opaque.map(|one| one.provider(&outbound, secrets));
         let oidc = oidc.into_iter();
         Ok(Self {
-            opaque: opaque.collect(),
+            opaque: opaque.collect::<Result<_, _>>()?,
             oidc: oidc
                 .map(|config| Oidc::new(config, &outbound, clock.clone()))
                 .collect(),
             vouched: Vouched::from_env(env, clock)?,
         })
+    }
+
+    /// Reads the secrets that ARNs lead to. One that cannot be reached is read by the first request that needs it.
+    ///
+    /// # Errors
+    /// An ARN leads to nothing that can be used.
+    pub async fn read_secrets(&self) -> Result<(), SecretError> {
+        let secrets = self.opaque.iter().filter_map(|provider| provider.secret());
+        let read = secrets.map(|secret| async move {
+            match secret.get().await {
+            Err(error) if error.is_refused() => Err(error),
+            Err(error) => {
+                tracing::warn!(error.cause = %error, "no secret at start; trying again at the next request");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }});
+        try_join_all(read).await.map(drop)
     }
 
     /// Finds the provider that `token` is from. An ID token names it; where the request names one as well, by name or
@@ -436,7 +482,9 @@ mod tests {
             asked.insert(host);
             Box::pin(async { Err(io::Error::other("nobody is there")) })
         });
-        let providers = Providers::start_with(&env, &Clock::system(), lookup).unwrap();
+        let clock = Clock::system();
+        let secrets = Secrets::new(env.clone(), clock.clone());
+        let providers = Providers::start_with(&env, &clock, &secrets, lookup).unwrap();
         let mut subjects = Vec::new();
         for issuer in [
             "https://evil.example",

@@ -10,7 +10,7 @@ use crate::{
     clients::ClientProviders,
     config::{
         self, AccessTokenTtl, Bucket, ConfigError, DynamoDb, Environment, Group, Issuer, Process,
-        RateLimits, Server, SessionLifetimes, SignUps,
+        RateLimits, SecretStores, Server, SessionLifetimes, SignUps,
     },
     keys::KeySettings,
     provider::Providers,
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) type Parser = fn(&Environment) -> Result<(), ConfigError>;
 
 /// The parsers of all functions.
-pub(crate) const PARSERS: [Parser; 17] = [
+pub(crate) const PARSERS: [Parser; 18] = [
     |env| Process::from_env(env).map(drop),
     |env| DynamoDb::from_env(env).map(drop),
     |env| Issuer::from_env(env).map(drop),
@@ -43,6 +43,7 @@ pub(crate) const PARSERS: [Parser; 17] = [
     |env| SessionLifetimes::from_env(env).map(drop),
     |env| KeySettings::from_env(env).map(drop),
     |env| Bucket::from_env(env).map(drop),
+    |env| SecretStores::from_env(env).map(drop),
 ];
 
 /// Calls `parser`, unless the settings of `group` come from the keys table. `cambio-admin` checks those.
@@ -54,7 +55,7 @@ fn unless_stored(group: Group, env: &Environment, parser: Parser) -> Result<(), 
 }
 
 /// A valid value of each setting, which takes the place of a wrong one, so that the parser goes on to the next setting.
-const VALID: [(&str, &str); 31] = [
+const VALID: [(&str, &str); 33] = [
     ("ACCESS_TOKEN_TTL", "900"),
     ("ALLOWED_SIGNUPS", "everyone"),
     ("API_URL", "https://api.example.com"),
@@ -64,6 +65,14 @@ const VALID: [(&str, &str); 31] = [
         "https://dynamodb.us-east-1.amazonaws.com",
     ),
     ("AWS_ENDPOINT_URL_S3", "https://s3.us-east-1.amazonaws.com"),
+    (
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+        "https://secretsmanager.us-east-1.amazonaws.com",
+    ),
+    (
+        "AWS_ENDPOINT_URL_SSM",
+        "https://ssm.us-east-1.amazonaws.com",
+    ),
     ("AWS_LAMBDA_LOG_LEVEL", "info"),
     ("AWS_REGION", "us-east-1"),
     ("CLIENT_RATE_LIMIT", "0"),
@@ -213,6 +222,8 @@ mod tests {
             "SIGNING_KEY_TYPE",
             "SIGNING_KEY_TTL",
             "AWS_ENDPOINT_URL_S3",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            "AWS_ENDPOINT_URL_SSM",
             "PROVIDERS",
             "CLIENT_RATE_LIMIT",
             "USER_RATE_LIMIT",
@@ -226,6 +237,22 @@ mod tests {
         reported.sort_unstable();
         wrong.sort_unstable();
         assert_eq!(reported, wrong);
+    }
+
+    #[test]
+    fn an_arn_takes_the_place_of_a_secret_and_leads_to_a_secret() {
+        let arn = "arn:aws:ssm:eu-west-1:111122223333:parameter/cambio/github";
+        let with = |secret: &str| {
+            let provider =
+                format!(r#"[{{"name":"facebook","client_id":"1","client_secret":"{secret}"}}]"#);
+            names(&[
+                ("GITHUB_CLIENT_SECRET", secret),
+                ("OAUTH_PROVIDERS", &provider),
+            ])
+        };
+        assert_eq!(with(arn), [""; 0]);
+        let wrong = ["GITHUB_CLIENT_SECRET", "OAUTH_PROVIDERS"];
+        assert_eq!(with("arn:aws:iam::111122223333:role/CANARY"), wrong);
     }
 
     #[test]

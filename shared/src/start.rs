@@ -1,6 +1,6 @@
 //! The start of a function.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, future::ready, sync::Arc};
 
 use thiserror::Error;
 
@@ -11,6 +11,7 @@ use crate::{
     dynamodb::{self, Client},
     keys::{KeyStore, Keys, KeysError},
     provider::{Providers, ProvidersError},
+    secrets::Secrets,
     sessions::Sessions,
     stored::{SettingsStore, Stored, StoredError},
     token::TokenVerifier,
@@ -56,13 +57,14 @@ impl<'a> Start<'a> {
     /// Returns the registered clients, ready to be authenticated.
     pub async fn clients(&self) -> Result<Clients, StartError> {
         let assertions = Assertions::from_env(self.env, &self.client, &self.clock)?;
-        let stored = self.stored(Group::Clients, clients::registrations).await?;
+        let parse = |env| ready(clients::registrations(&env));
+        let stored = self.stored(Group::Clients, parse).await?;
         Ok(Clients::new(stored, assertions))
     }
 
     /// Returns the providers of the registered clients.
     pub async fn client_providers(&self) -> Result<Stored<ClientProviders>, StartError> {
-        let parse = ClientProviders::from_env;
+        let parse = |env| ready(ClientProviders::from_env(&env));
         self.stored(Group::Clients, parse).await
     }
 
@@ -71,24 +73,34 @@ impl<'a> Start<'a> {
         Limits::from_env(self.env, &self.client, &self.clock)
     }
 
-    /// Returns the providers whose tokens are accepted.
+    /// Returns the providers whose tokens are accepted, and reads their secrets that ARNs lead to.
     pub async fn providers(&self) -> Result<Stored<Providers>, StartError> {
         let clock = self.clock();
-        let parse = move |env: &Environment| Providers::start(env, &clock);
+        let secrets = Secrets::new(self.env.clone(), self.clock());
+        let parse = move |env| {
+            let (clock, secrets) = (clock.clone(), secrets.clone());
+            async move {
+                let providers = Providers::start(&env, &clock, &secrets)?;
+                providers.read_secrets().await?;
+                Ok::<_, ProvidersError>(providers)
+            }
+        };
         self.stored(Group::Providers, parse).await
     }
 
     /// Parses the settings of `group`, which are read from the keys table only if the environment says so.
-    async fn stored<T, E: fmt::Display>(
+    async fn stored<T, E, F>(
         &self,
         group: Group,
-        parse: impl Fn(&Environment) -> Result<T, E> + Send + Sync + 'static,
+        parse: impl Fn(Environment) -> F + Send + Sync + 'static,
     ) -> Result<Stored<T>, StartError>
     where
+        E: fmt::Display,
+        F: Future<Output = Result<T, E>> + Send + 'static,
         StartError: From<E>,
     {
         if !group.is_stored(self.env)? {
-            return Ok(parse(self.env)?.into());
+            return Ok(parse(self.env.clone()).await?.into());
         }
         let table = config::keys_table_name(self.env)?;
         let store = SettingsStore::new(self.client.clone(), table);

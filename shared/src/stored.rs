@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use thiserror::Error;
 
 use crate::{
@@ -59,7 +60,7 @@ pub enum StoredError {
 }
 
 /// A function that makes a `T` of the settings.
-type Parse<T> = Box<dyn Fn(&Environment) -> Result<T, String> + Send + Sync>;
+type Parse<T> = Box<dyn Fn(Environment) -> BoxFuture<'static, Result<T, String>> + Send + Sync>;
 
 /// The value that the settings of a group give: one value if they come from the environment, and a new one after each
 /// change if they come from the table. Clones share one cache.
@@ -90,18 +91,25 @@ impl<T> Stored<T> {
     ///
     /// # Errors
     /// [`StoredError::Missing`] and [`StoredError::Invalid`].
-    pub async fn start<E: Display>(
+    pub async fn start<E, F>(
         group: Group,
         store: SettingsStore,
         env: Environment,
         clock: Clock,
-        parse: impl Fn(&Environment) -> Result<T, E> + Send + Sync + 'static,
-    ) -> Result<Self, StoredError> {
+        parse: impl Fn(Environment) -> F + Send + Sync + 'static,
+    ) -> Result<Self, StoredError>
+    where
+        E: Display,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
         let table = FromTable {
             group,
             store,
             env,
-            parse: Box::new(move |env| parse(env).map_err(|error| error.to_string())),
+            parse: Box::new(move |env| {
+                let parsed = parse(env);
+                async { parsed.await.map_err(|error| error.to_string()) }.boxed()
+            }),
             parsed: Cached::new(group.name(), clock),
         };
         let stored = Self(Arc::new(Source::Table(table)));
@@ -154,12 +162,15 @@ impl<T> FromTable<T> {
             settings => Ok(settings?),
         };
         let last = self.parsed.last();
-        let parsed = settings.and_then(|settings| self.parse(settings, last.as_deref()));
+        let parsed = match settings {
+            Ok(settings) => self.parse(settings, last.as_deref()).await,
+            Err(error) => Err(error),
+        };
         let parsed = parsed.or_else(|error| self.stay_with(last.as_deref(), error))?;
         Ok((parsed, LIFETIME))
     }
 
-    fn parse(
+    async fn parse(
         &self,
         settings: Option<Settings>,
         last: Option<&Reading<Parsed<T>>>,
@@ -172,7 +183,7 @@ impl<T> FromTable<T> {
             return Ok(last.again());
         }
         let env = self.env.with_group(self.group, settings.settings.clone());
-        let value = (self.parse)(&env);
+        let value = (self.parse)(env).await;
         let value = value.map_err(|cause| self.invalid(Some(settings.version), cause))?;
         Ok(Parsed {
             settings,

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// Paths, and the places that alone may name them: files without `.rs`, or folders.
-const RULES: [(&[&str], &[&str]); 6] = [
+const RULES: [(&[&str], &[&str]); 7] = [
     // The answers of providers have codes of another type, `reqwest::StatusCode`.
     (
         &["http::StatusCode", "axum::http::StatusCode"],
@@ -56,6 +56,8 @@ const RULES: [(&[&str], &[&str]); 6] = [
             "shared/src/users/transaction",
         ],
     ),
+    // A request that no SDK signs.
+    (&["aws_sigv4"], &["shared/src/secrets/store"]),
     (&["std::env"], &["shared/src/config"]),
     (&["reqwest"], &["shared/src/provider"]),
 ];

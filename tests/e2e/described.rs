@@ -11,7 +11,7 @@ use axum::{
 };
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use shared::{clock::Clock, config::Environment, provider::Providers};
+use shared::{clock::Clock, config::Environment, provider::Providers, secrets::Secrets};
 use tests::{ACCESS_TOKEN, Answer, Service, TOKEN_EXCHANGE};
 use tokio::task::JoinSet;
 
@@ -595,6 +595,8 @@ fn each_example_of_the_documentation_is_a_valid_setting() {
             (name, example.as_str()),
             ("ISSUER_URL", "https://api.example.com"),
         ]);
-        Providers::start(&env, &Clock::system()).expect(&example);
+        let clock = Clock::system();
+        let secrets = Secrets::new(env.clone(), clock.clone());
+        Providers::start(&env, &clock, &secrets).expect(&example);
     }
 }

@@ -46,6 +46,7 @@ mod rate_limits;
 mod restore;
 mod rotation;
 mod scopes;
+mod secrets;
 mod sessions;
 mod settings;
 mod sign_in;

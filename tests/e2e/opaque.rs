@@ -2,7 +2,7 @@
 
 use reqwest::StatusCode;
 use serde_json::json;
-use shared::{clock::Clock, config::Environment, provider::Providers};
+use shared::{clock::Clock, config::Environment, provider::Providers, secrets::Secrets};
 use tests::{
     ACCESS_TOKEN, Answer, GITHUB_APP, Service, TOKEN_EXCHANGE,
     opaque::{APP, Opaque},
@@ -400,7 +400,9 @@ fn t84_a_provider_that_cannot_prove_its_tokens_is_refused_by_default() {
         ),
     ] {
         let env = Environment::of([("OAUTH_PROVIDERS", settings)]);
-        let error = Providers::start(&env, &Clock::system())
+        let clock = Clock::system();
+        let secrets = Secrets::new(env.clone(), clock.clone());
+        let error = Providers::start(&env, &clock, &secrets)
             .unwrap_err()
             .to_string();
         assert!(

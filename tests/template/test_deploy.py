@@ -409,6 +409,7 @@ def file_has(**wanted):
     return check
 
 
+SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cambio/github-AbCdEf"
 REFERENCE = "{{resolve:secretsmanager:cambio/github:SecretString:client_secret}}"
 GOOGLE = '[{"name": "google", "client_ids": ["1234.apps.googleusercontent.com"]}]'
 
@@ -512,6 +513,12 @@ WALK = [
         SAM_REFUSED,
     ),
     runs("aws secretsmanager create-secret --name cambio/github --secret-string '{\"client_secret\":\"…\"}'"),
+    runs(
+        f"sam deploy --parameter-overrides \\\n  GitHubClientSecret={SECRET_ARN}:client_secret \\\n  SecretArns={SECRET_ARN}",
+        deploys(GitHubClientSecret=f"{SECRET_ARN}:client_secret", SecretArns=SECRET_ARN),
+        SAM_REFUSED,
+    ),
+    runs("aws secretsmanager put-secret-value --secret-id cambio/github --secret-string '{\"client_secret\":\"…\"}'"),
     runs(
         f"sam deploy --parameter-overrides \\\n  GitHubClientSecret='{REFERENCE}'",
         deploys(GitHubClientSecret=REFERENCE),

@@ -158,6 +158,10 @@ def refs(node):
             yield from re.findall(r"\$\{(\w+)", value if isinstance(value, str) else value[0])
 
 
+SECRET = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cambio/github-AbCdEf"
+PARAMETER = "arn:aws:ssm:eu-central-1:123456789012:parameter/cambio/github"
+
+
 # --- The checks -------------------------------------------------------------------------------------------------------
 
 CHECKS = []
@@ -337,6 +341,9 @@ def leading_keys_are_the_prefixes_of_the_code(template):
     assert used == {"Table": set(patterns.values()) - on_keys, "KeysTable": on_keys}
 
 
+SECRETS = {"Fn::Split": [",", {"Ref": "SecretArns"}]}
+
+
 @check
 def no_permission_is_broader_than_one_resource(template):
     for name, role in resources(template, "AWS::IAM::Role").items():
@@ -362,6 +369,10 @@ def no_permission_is_broader_than_one_resource(template):
             assert resource == "*"
             continue
         if resource in ARN.values():
+            continue
+        # Whole ARNs, which the pattern of the parameter holds.
+        if resource == SECRETS:
+            assert statement["Action"] == ["secretsmanager:GetSecretValue", "ssm:GetParameter"]
             continue
         assert isinstance(resource, dict) and len(resource) == 1, statement["Sid"]
         assert resource.keys() <= {"Fn::GetAtt", "Ref"}, statement["Sid"]
@@ -413,6 +424,29 @@ def only_the_functions_that_sign_or_rotate_can_read_a_private_key(template):
             if on_keys and any(fnmatch.fnmatchcase("KEY#some-kid", pattern) for pattern in patterns):
                 readers.add(binary)
     assert readers == {"token-exchange", "rotate-keys"}
+
+
+@check
+def only_the_functions_that_ask_providers_read_their_secrets(template):
+    # By default, nothing is added.
+    assert template["Parameters"]["SecretArns"]["Default"] == template["Parameters"]["SecretsKmsKeyArn"]["Default"] == ""
+    assert template["Conditions"]["HasSecrets"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "SecretArns"}, ""]}]}
+    has_key = {"Fn::Not": [{"Fn::Equals": [{"Ref": "SecretsKmsKeyArn"}, ""]}]}
+    assert template["Conditions"]["HasSecretsKmsKey"] == {"Fn::And": [{"Condition": "HasSecrets"}, has_key]}
+    services = ["secretsmanager.*.amazonaws.com", "ssm.*.amazonaws.com"]
+    expected = [
+        ("HasSecrets", ["secretsmanager:GetSecretValue", "ssm:GetParameter"], SECRETS, None),
+        ("HasSecretsKmsKey", ["kms:Decrypt"], {"Ref": "SecretsKmsKeyArn"}, {"StringLike": {"kms:ViaService": services}}),
+    ]
+    for binary, (_, properties) in functions(template).items():
+        found = []
+        for policy in role_of(template, properties)[1]["Policies"]:
+            for statement in policy["PolicyDocument"]["Statement"]:
+                condition, given, absent = statement.get("Fn::If", (None, statement, NO_VALUE))
+                if {"secretsmanager", "ssm", "kms"} & {action.split(":")[0] for action in given["Action"]}:
+                    assert absent == NO_VALUE
+                    found.append((condition, given["Action"], given["Resource"], given.get("Condition")))
+        assert found == (expected if "PROVIDERS" in ENVIRONMENT[binary] else []), binary
 
 
 @check
@@ -485,10 +519,10 @@ def every_setting_is_one_that_the_code_reads(template):
 @check
 def secrets_are_never_echoed(template):
     hidden = {name for name, p in template["Parameters"].items() if p.get("NoEcho") is True}
-    # The hash of a random secret is not one.
-    secret = {
-        n for n in template["Parameters"] if re.search("Secret|Password|Token$|PrivateKey", n) and "Sha256" not in n
-    }
+    # The hash of a random secret is not one, nor is the ARN that leads to a secret.
+    known = {"SecretArns", "SecretsKmsKeyArn"}
+    named = {n for n in template["Parameters"] if re.search("Secret|Password|Token$|PrivateKey", n) and "Sha256" not in n}
+    secret = named - known
     assert secret and secret <= hidden
     # SAM asks for a hidden parameter until a value is typed, so only a secret is hidden.
     assert hidden == secret
@@ -816,6 +850,15 @@ def a_bad_parameter_is_refused_before_anything_is_made(template):
                 "https://u@a.example.com",
             ],
         ),
+        "GitHubClientSecret": (
+            ["none", "", "0123456789abcdef", "{{resolve:secretsmanager:cambio/github}}", SECRET, f"{SECRET}:client_secret::", PARAMETER],
+            ["arn:aws:iam::123456789012:role/x", SECRET[:-7] + " x", f"{SECRET}:a:AWSPREVIOUS:", f"{PARAMETER}:3", "arn:x"],
+        ),
+        "SecretArns": (
+            ["", SECRET, f"{SECRET},{PARAMETER}"],
+            [f"{SECRET},", f"{SECRET}, {PARAMETER}", f"{SECRET}:client_secret::", SECRET[:-6] + "*", "*", "cambio/github"],
+        ),
+        "SecretsKmsKeyArn": (["", "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"], ["alias/secrets", "0a-1b"]),
         "GitHubApiUrl": (
             ["https://api.github.com", "https://github.example.com/api/v3"],
             ["http://api.github.com", "https://api.github.com/", "", "https://x.example.com?a=b"],
@@ -1124,7 +1167,8 @@ def parameters_that_do_not_go_together_are_refused_with_what_to_give(template):
 def a_secret_in_json_is_a_reference(template):
     pattern = template["Parameters"]["OAuthProviders"]["AllowedPattern"]
     reference = '"{{resolve:secretsmanager:cambio/facebook:SecretString:client_secret}}"'
-    for good in ("", '[{"name":"discord","client_id":"1"}]', f'[{{"name":"facebook","client_secret": {reference}}}]'):
+    arns = [f'[{{"name":"facebook","client_secret":"{arn}"}}]' for arn in (SECRET, f"{SECRET}:client_secret::", PARAMETER)]
+    for good in (*arns, "", '[{"name":"discord","client_id":"1"}]', f'[{{"name":"facebook","client_secret": {reference}}}]'):
         assert re.fullmatch(pattern, good), good
     for bad in (
         '[{"client_secret":"hunter2"}]',
@@ -1134,6 +1178,8 @@ def a_secret_in_json_is_a_reference(template):
         '[{\n"client_secret":"hunter2"}]',
         f'[{{"client_secret":{reference}}},{{"client_secret":"hunter2"}}]',
         f'[{{"client_secret":"hunter2"}},{{"client_secret":{reference}}}]',
+        '[{"client_secret":"arn:aws:iam::hunter2"}]',
+        '[{"client_secret":"hunter2 arn:aws:ssm:x"}]',
         '[{"client_secret":"{{resolve:secretsmanager:x}}hunter2"}]',
         '[{"client_secret":"hunter2{{resolve:secretsmanager:x}}"}]',
     ):
@@ -1746,6 +1792,12 @@ BREAKS = [
         put(statement("DiscoveryRole", 0) + f"/{LEADING}", ["KEY*"]),
     ),
     (only_the_functions_that_sign_or_rotate_can_read_a_private_key, drop(statement("MeRole", 2) + "/Condition")),
+    (only_the_functions_that_ask_providers_read_their_secrets, put(statement("TokenExchangeRole", 7) + "/Fn::If/0", "HasGitHub")),
+    (only_the_functions_that_ask_providers_read_their_secrets, put(statement("IdentitiesRole", 5) + "/Fn::If/1/Action", ["ssm:GetParameter", "ssm:PutParameter"])),
+    (only_the_functions_that_ask_providers_read_their_secrets, drop(statement("IdentitiesRole", 6) + "/Fn::If/1/Condition")),
+    (only_the_functions_that_ask_providers_read_their_secrets, drop(statement("IdentitiesRole", 5))),
+    (only_the_functions_that_ask_providers_read_their_secrets, put(statement("MeRole", 3) + "/Action", ["secretsmanager:GetSecretValue"])),
+    (no_permission_is_broader_than_one_resource, put(statement("TokenExchangeRole", 7) + "/Fn::If/1/Action", ["secretsmanager:PutSecretValue"])),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),
     (a_kms_key_is_used_through_dynamodb_only, drop("KeysKmsKeyUse/Properties/Roles/1")),
     (a_kms_key_is_used_through_dynamodb_only, drop("DataKmsKeyUse/Properties/PolicyDocument/Statement/0/Condition")),

@@ -346,6 +346,7 @@ BLOCKS = {
         setting('[{"name": "acme"'),
         setting('[{"name": "acme"'),
         Walked("aws secretsmanager create-secret"),
+        Walked('"client_secret": "arn'),
         setting('[{"name": "intranet"'),
         Walked('[{ "name": "github"'),
         Walked("cargo run -p admin -- providers import"),

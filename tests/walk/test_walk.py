@@ -457,6 +457,10 @@ def test_protect_and_providers_the_aws_commands_are_accepted(machine):
     machine.run(command)
     reference = json.loads(f"{{{member}}}")["client_secret"]
     assert reference.startswith("{{resolve:secretsmanager:cambio/facebook:")
+    member = machine.take("docs/providers.md", '"client_secret": "arn').text
+    arn = json.loads(f"{{{member}}}")["client_secret"]
+    pattern = cfn_yaml.load(f"{ROOT}/template.yaml")["Parameters"]["OAuthProviders"]["AllowedPattern"]
+    assert re.fullmatch(pattern, json.dumps([{"name": "facebook", "client_secret": arn}]))
     (machine.clone / "deployed").unlink()
 
 

@@ -33,6 +33,10 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
                 "OAUTH_PROVIDERS",
                 r#"[{"name":"acme","client_id":"1","client_secret":"CANARY","check":{"url":"https://a.example"},"userinfo":{"id":"/id"}}]"#,
             ),
+            (
+                "OAUTH_PROVIDERS",
+                r#"[{"name":"facebook","client_id":"1","client_secret":"arn:aws:iam::1:role/CANARY"}]"#,
+            ),
             ("ALLOWED_SIGNUPS", "some"),
             ("PROVIDERS", "elsewhere"),
             ("PROVIDERS", "table"),

@@ -35,6 +35,7 @@ fn t84_a_missing_or_wrong_setting_stops_it_with_one_line() {
             ("PROVIDERS", "table"),
             ("GITHUB_API_URL", "http://169.254.169.254"),
             ("GITHUB_CLIENT_ID", "../admin"),
+            ("GITHUB_CLIENT_SECRET", "arn:aws:iam::1:role/CANARY"),
         ],
     );
 }

@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-use super::{ConfigError, Environment};
+use super::{ConfigError, Environment, ProviderSecret};
 
 /// The OAuth app at GitHub for sign-ins of the Next.js app.
 #[derive(Clone, Debug)]
@@ -11,8 +11,8 @@ pub struct GitHub {
     pub name: String,
     /// `GITHUB_CLIENT_ID` of the OAuth app.
     pub client_id: String,
-    /// `GITHUB_CLIENT_SECRET` of the OAuth app, which check-a-token requires.
-    pub client_secret: SecretString,
+    /// `GITHUB_CLIENT_SECRET` of the OAuth app, which check-a-token requires: the secret or its ARN.
+    pub client_secret: ProviderSecret,
     /// `GITHUB_API_URL`: `https://api.github.com` by default; set it for GitHub Enterprise. Without a slash at the
     /// end.
     pub api_url: String,
@@ -50,14 +50,18 @@ impl GitHub {
         Ok(Some(Self {
             name: "github".to_owned(),
             client_id,
-            client_secret: env
-                .required(
-                    "GITHUB_CLIENT_SECRET",
-                    "the client secret of your OAuth app at GitHub, because GITHUB_CLIENT_ID is set",
-                )?
-                .into(),
+            client_secret: Self::client_secret(env)?,
             api_url,
         }))
+    }
+
+    fn client_secret(env: &Environment) -> Result<ProviderSecret, ConfigError> {
+        const NAME: &str = "GITHUB_CLIENT_SECRET";
+        const EXPECTED: &str =
+            "the client secret of your OAuth app at GitHub, because GITHUB_CLIENT_ID is set";
+        let secret = SecretString::from(env.required(NAME, EXPECTED)?);
+        ProviderSecret::try_from(secret)
+            .map_err(|problem| ConfigError::secret(NAME, problem, EXPECTED))
     }
 
     /// Reads `GITHUB_API_URL` alone.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{ConfigError, Environment, is_provider_name, presets, too_many_providers};
+use super::{
+    ConfigError, Environment, ProviderSecret, is_provider_name, presets, too_many_providers,
+};
 use crate::json;
 
 const NAME: &str = "OAUTH_PROVIDERS";
@@ -22,8 +23,8 @@ pub struct OAuthProvider {
     /// The client id of your app at the provider, or the other id of the app that `check` names.
     #[serde(default)]
     pub client_id: String,
-    /// The secret of your app, for a provider that requires it.
-    pub client_secret: Option<SecretString>,
+    /// The secret of your app or its ARN, for a provider that requires it.
+    pub client_secret: Option<ProviderSecret>,
     /// The URL of the provider's API, if it is not the usual one.
     pub api_url: Option<String>,
     /// Accepts tokens of *any* application of the provider: the operator of another application, or the holder of one

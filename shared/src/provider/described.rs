@@ -2,7 +2,7 @@
 //!
 //! A provider without the first request is refused, except if the settings explicitly accept tokens of any application.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use reqwest::{Method, Request, StatusCode};
@@ -14,13 +14,18 @@ use super::{
     Email, EmailAnswer, Identity, OpaqueSettings, Outbound, Profile, Provider, ProviderError,
     SubjectToken,
     opaque::{self, Opaque},
+    outbound::ProviderResponse,
 };
-use crate::config::{Check, ConfigError, OAuthProvider, TokenPlace, UserInfo};
+use crate::{
+    config::{Check, ConfigError, OAuthProvider, TokenPlace, UserInfo},
+    secrets::Secret,
+};
 
 /// Verifies tokens with the requests of the settings.
 #[derive(Debug)]
 struct Described {
     opaque: Opaque,
+    secret: Option<Secret>,
     /// Absent only with `unsafe_no_app_binding`.
     check: Option<Check>,
     userinfo: UserInfo,
@@ -49,6 +54,7 @@ pub(super) fn settings(mut config: OAuthProvider) -> Result<OpaqueSettings, Conf
 
 pub(super) fn provider(
     config: OAuthProvider,
+    secret: Option<Secret>,
     check: Option<Check>,
     userinfo: UserInfo,
     outbound: &Outbound,
@@ -65,6 +71,7 @@ pub(super) fn provider(
     opaque.allow(&userinfo.url);
     Box::new(Described {
         opaque,
+        secret,
         check,
         userinfo,
     })
@@ -75,26 +82,42 @@ impl Provider for Described {
         &self.opaque.config.name
     }
 
+    fn secret(&self) -> Option<&Secret> {
+        self.secret.as_ref()
+    }
+
     fn verify<'a>(
         &'a self,
         subject: &'a SubjectToken,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        let asked = self.ask(&subject.token);
-        Box::pin(self.opaque.verification(&subject.token, asked))
+        Box::pin(async {
+            opaque::check_form(&subject.token)?;
+            // Before the verification, whose failures count against the provider.
+            let secret = match &self.secret {
+                Some(secret) => secret.get().await?,
+                None => Arc::default(),
+            };
+            let asked = self.ask(&subject.token, secret);
+            self.opaque.verification(&subject.token, asked).await
+        })
     }
 }
 
 impl Described {
-    async fn ask(&self, token: &SecretString) -> Result<Identity, ProviderError> {
+    async fn ask(
+        &self,
+        token: &SecretString,
+        mut secret: Arc<SecretString>,
+    ) -> Result<Identity, ProviderError> {
         let checked = match &self.check {
-            Some(check) => self.check(check, token).await?,
+            Some(check) => self.check(check, token, &mut secret).await?,
             None => Value::Null,
         };
         let info = &self.userinfo;
         let person = if info.url.is_empty() {
             checked.clone()
         } else {
-            let request = self.request(&info.url, info.auth, &info.query, token)?;
+            let request = self.request(&info.url, info.auth, &info.query, token, &secret)?;
             let answer = self.opaque.send(request, false).await?;
             self.opaque.read(answer)?
         };
@@ -127,11 +150,26 @@ impl Described {
         self.opaque.identity(&subject, profile)
     }
 
-    /// Returns the answer about a valid token of the configured application.
-    async fn check(&self, check: &Check, token: &SecretString) -> Result<Value, ProviderError> {
-        let request = self.request(&check.url, check.auth, &check.query, token)?;
-        let answer = self.opaque.send(request, check.is_for_app()).await?;
-        if check.is_for_app() && answer.status == StatusCode::UNAUTHORIZED {
+    /// Returns the answer about a valid token of the configured application. A newer secret takes the place of one that
+    /// the provider refuses.
+    async fn check(
+        &self,
+        check: &Check,
+        token: &SecretString,
+        secret: &mut Arc<SecretString>,
+    ) -> Result<Value, ProviderError> {
+        let is_refused = |answer: &ProviderResponse| {
+            check.is_for_app() && answer.status == StatusCode::UNAUTHORIZED
+        };
+        let mut answer = self.send_check(check, token, secret).await?;
+        if is_refused(&answer)
+            && let Some(stored) = &self.secret
+            && let Some(newer) = stored.newer_than(secret).await
+        {
+            *secret = newer;
+            answer = self.send_check(check, token, secret).await?;
+        }
+        if is_refused(&answer) {
             return Err(ProviderError::unavailable(
                 "the provider refuses client_id with client_secret",
             ));
@@ -157,17 +195,27 @@ impl Described {
         Ok(checked)
     }
 
+    async fn send_check(
+        &self,
+        check: &Check,
+        token: &SecretString,
+        secret: &SecretString,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let request = self.request(&check.url, check.auth, &check.query, token, secret)?;
+        self.opaque.send(request, check.is_for_app()).await
+    }
+
     fn request(
         &self,
         url: &str,
         auth: TokenPlace,
         query: &BTreeMap<String, String>,
         token: &SecretString,
+        secret: &SecretString,
     ) -> Result<Request, ProviderError> {
         let not_valid = || ProviderError::unavailable("a URL of the provider is not valid");
         let config = &self.opaque.config;
-        let secret = config.client_secret.as_ref();
-        let secret = secret.map_or("", |secret| secret.expose_secret());
+        let secret = secret.expose_secret();
         let token = token.expose_secret();
         let mut url = Url::parse(url).map_err(|_| not_valid())?;
         if auth == TokenPlace::Path {

@@ -10,7 +10,10 @@ use super::{
     SubjectToken,
     opaque::{self, Opaque},
 };
-use crate::config::{ConfigError, OAuthProvider};
+use crate::{
+    config::{ConfigError, OAuthProvider},
+    secrets::Secret,
+};
 
 pub(super) const KIND: &str = "discord";
 pub(super) const API: &str = "https://discord.com/api";
@@ -58,6 +61,10 @@ pub(super) fn provider(config: OAuthProvider, outbound: &Outbound) -> Box<dyn Pr
 impl Provider for Discord {
     fn name(&self) -> &str {
         &self.0.config.name
+    }
+
+    fn secret(&self) -> Option<&Secret> {
+        None
     }
 
     fn verify<'a>(

@@ -1,6 +1,8 @@
 //! Facebook: opaque tokens, for which `debug_token` names the application
 //! (<https://developers.facebook.com/docs/facebook-login/guides/%20access-tokens/debugging>).
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 use futures_util::future::BoxFuture;
 use secrecy::{ExposeSecret, SecretString};
@@ -15,6 +17,7 @@ use super::{
 };
 use crate::{
     config::{ConfigError, OAuthProvider},
+    secrets::Secret,
     text::hex,
 };
 
@@ -25,9 +28,7 @@ pub(super) const API: &str = "https://graph.facebook.com";
 #[derive(Debug)]
 struct Facebook {
     opaque: Opaque,
-    /// The application's own token: its id and its secret.
-    app_token: SecretString,
-    secret: SecretString,
+    secret: Secret,
 }
 
 #[derive(Deserialize)]
@@ -99,12 +100,10 @@ pub(super) fn settings(config: OAuthProvider) -> Result<OpaqueSettings, ConfigEr
 
 pub(super) fn provider(
     config: OAuthProvider,
-    secret: SecretString,
+    secret: Secret,
     outbound: &Outbound,
 ) -> Box<dyn Provider> {
-    let app_token = format!("{}|{}", config.client_id, secret.expose_secret());
     Box::new(Facebook {
-        app_token: app_token.into(),
         secret,
         opaque: Opaque::new(config, API, outbound),
     })
@@ -115,21 +114,39 @@ impl Provider for Facebook {
         &self.opaque.config.name
     }
 
+    fn secret(&self) -> Option<&Secret> {
+        Some(&self.secret)
+    }
+
     fn verify<'a>(
         &'a self,
         subject: &'a SubjectToken,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        let asked = self.ask(&subject.token);
-        Box::pin(self.opaque.verification(&subject.token, asked))
+        Box::pin(async {
+            opaque::check_form(&subject.token)?;
+            // Before the verification, whose failures count against the provider.
+            let secret = self.secret.get().await?;
+            let asked = self.ask(&subject.token, secret);
+            self.opaque.verification(&subject.token, asked).await
+        })
     }
 }
 
 impl Facebook {
-    async fn ask(&self, token: &SecretString) -> Result<Identity, ProviderError> {
+    async fn ask(
+        &self,
+        token: &SecretString,
+        mut secret: Arc<SecretString>,
+    ) -> Result<Identity, ProviderError> {
         let opaque = &self.opaque;
-        let input = [("input_token", token.expose_secret())];
-        let answer = opaque.ask_for_app("/debug_token", &input, &self.app_token);
-        let answer = answer.await?;
+        let mut answer = self.debug(token, &secret).await?;
+        // The answer for a wrong token of the application as well.
+        if error_code(&answer) == Some(BAD_TOKEN)
+            && let Some(newer) = self.secret.newer_than(&secret).await
+        {
+            secret = newer;
+            answer = self.debug(token, &secret).await?;
+        }
         if !answer.status.is_success() {
             return Err(self.refusal(&answer));
         }
@@ -147,7 +164,7 @@ impl Facebook {
         let Some(user_id) = user_id else {
             return Err(ProviderError::Rejected("it is not a token of a user"));
         };
-        let proof = self.proof(token);
+        let proof = proof(token, &secret);
         let fields = [
             ("fields", "id,name,email,picture.type(large){url}"),
             ("appsecret_proof", &proof),
@@ -176,6 +193,19 @@ impl Facebook {
         Ok(identity.signed_in(signed_in_at))
     }
 
+    /// Asks about `token` with the application's own token, which is its id and its secret.
+    async fn debug(
+        &self,
+        token: &SecretString,
+        secret: &SecretString,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let client_id = &self.opaque.config.client_id;
+        let app_token = format!("{client_id}|{}", secret.expose_secret()).into();
+        let input = [("input_token", token.expose_secret())];
+        let asked = self.opaque.ask_for_app("/debug_token", &input, &app_token);
+        asked.await
+    }
+
     /// Returns the error for an answer of `debug_token` without data of the token.
     fn refusal(&self, answer: &ProviderResponse) -> ProviderError {
         match error_code(answer) {
@@ -192,12 +222,12 @@ impl Facebook {
             _ => answer.unexpected("debug_token"),
         }
     }
+}
 
-    /// Returns the proof that the caller has the application's secret
-    /// (<https://developers.facebook.com/docs/graph-api/guides/secure-requests>).
-    fn proof(&self, token: &SecretString) -> String {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.secret.expose_secret().as_bytes());
-        let proof = hmac::sign(&key, token.expose_secret().as_bytes());
-        hex(proof.as_ref())
-    }
+/// Returns the proof that the caller has the application's secret
+/// (<https://developers.facebook.com/docs/graph-api/guides/secure-requests>).
+fn proof(token: &SecretString, secret: &SecretString) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose_secret().as_bytes());
+    let proof = hmac::sign(&key, token.expose_secret().as_bytes());
+    hex(proof.as_ref())
 }

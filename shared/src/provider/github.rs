@@ -13,6 +13,7 @@ use super::{
 use crate::{
     clock::parse_rfc3339,
     config::{self, ConfigError, OAuthProvider},
+    secrets::Secret,
     telemetry,
 };
 
@@ -26,6 +27,7 @@ const MAX_TOKEN: usize = 4096;
 #[derive(Debug)]
 pub(super) struct GitHub {
     config: config::GitHub,
+    secret: Secret,
     /// The organizations that `ALLOWED_SIGNUPS` names.
     organizations: Vec<String>,
     outbound: Outbound,
@@ -101,6 +103,10 @@ impl Provider for GitHub {
         &self.config.name
     }
 
+    fn secret(&self) -> Option<&Secret> {
+        Some(&self.secret)
+    }
+
     fn verify<'a>(
         &'a self,
         subject: &'a SubjectToken,
@@ -113,12 +119,14 @@ impl GitHub {
     /// Makes a verifier for tokens of the OAuth app in `config`.
     pub(super) fn new(
         config: config::GitHub,
+        secret: Secret,
         organizations: Vec<String>,
         outbound: &Outbound,
     ) -> Self {
         Self {
             outbound: outbound.to(&config.api_url),
             config,
+            secret,
             organizations,
         }
     }
@@ -127,11 +135,19 @@ impl GitHub {
         let kind = kind_of(token.expose_secret()).ok_or(ProviderError::Rejected(
             "it does not have the form of a token of a GitHub sign-in",
         ))?;
-        self.outbound.verification(self.ask(token, kind)).await
+        // Before the verification, whose failures count against GitHub.
+        let secret = self.secret.get().await?;
+        let asked = self.ask(token, kind, &secret);
+        self.outbound.verification(asked).await
     }
 
-    async fn ask(&self, token: &SecretString, kind: TokenKind) -> Result<Identity, ProviderError> {
-        let checked = self.check(token).await?;
+    async fn ask(
+        &self,
+        token: &SecretString,
+        kind: TokenKind,
+        secret: &SecretString,
+    ) -> Result<Identity, ProviderError> {
+        let checked = self.check(token, secret).await?;
         let Some(account) = checked.user else {
             return Err(ProviderError::Rejected("it is not a token of a user"));
         };
@@ -160,18 +176,17 @@ impl GitHub {
     }
 
     /// Asks GitHub whether `token` belongs to the app. Until then, the token is sent to no other address.
-    async fn check(&self, token: &SecretString) -> Result<CheckedToken, ProviderError> {
-        let path = format!("/applications/{}/token", self.config.client_id);
-        let request = self
-            .outbound
-            .client()
-            .post(self.url(&path))
-            .basic_auth(
-                &self.config.client_id,
-                Some(self.config.client_secret.expose_secret()),
-            )
-            .json(&serde_json::json!({ "access_token": token.expose_secret() }));
-        let answer = self.outbound.send_for_app(built(request)?).await?;
+    async fn check(
+        &self,
+        token: &SecretString,
+        secret: &SecretString,
+    ) -> Result<CheckedToken, ProviderError> {
+        let mut answer = self.send_check(token, secret).await?;
+        if is_secret_refused(&answer)
+            && let Some(newer) = self.secret.newer_than(secret).await
+        {
+            answer = self.send_check(token, &newer).await?;
+        }
         match answer.status.as_u16() {
             200 => {}
             404 => {
@@ -179,7 +194,7 @@ impl GitHub {
                     "GitHub knows no such token of this application",
                 ));
             }
-            401 | 403 => {
+            _ if is_secret_refused(&answer) => {
                 return Err(ProviderError::unavailable(
                     "GitHub refuses GITHUB_CLIENT_ID with GITHUB_CLIENT_SECRET",
                 ));
@@ -193,6 +208,21 @@ impl GitHub {
             ));
         }
         Ok(checked)
+    }
+
+    async fn send_check(
+        &self,
+        token: &SecretString,
+        secret: &SecretString,
+    ) -> Result<ProviderResponse, ProviderError> {
+        let path = format!("/applications/{}/token", self.config.client_id);
+        let request = self
+            .outbound
+            .client()
+            .post(self.url(&path))
+            .basic_auth(&self.config.client_id, Some(secret.expose_secret()))
+            .json(&serde_json::json!({ "access_token": token.expose_secret() }));
+        self.outbound.send_for_app(built(request)?).await
     }
 
     async fn user(&self, token: &SecretString, id: u64) -> Result<Account, ProviderError> {
@@ -290,6 +320,11 @@ impl GitHub {
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.config.api_url)
     }
+}
+
+/// Returns whether an answer to check-a-token refuses the credentials of the app.
+fn is_secret_refused(answer: &ProviderResponse) -> bool {
+    matches!(answer.status.as_u16(), 401 | 403)
 }
 
 /// Makes a request with the headers that GitHub's API requires.

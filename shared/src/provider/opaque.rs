@@ -68,11 +68,7 @@ impl Opaque {
         token: &SecretString,
         asked: impl Future<Output = Result<Identity, ProviderError>>,
     ) -> Result<Identity, ProviderError> {
-        if !is_token(token.expose_secret()) {
-            return Err(ProviderError::Rejected(
-                "it does not have the form of a token of the provider",
-            ));
-        }
+        check_form(token)?;
         self.outbound.verification(asked).await
     }
 
@@ -176,6 +172,16 @@ pub(super) fn issuer(api_url: &str) -> Option<String> {
 pub(super) fn is_subject(subject: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic();
     !subject.is_empty() && subject.len() <= MAX_SUBJECT && subject.bytes().all(plain)
+}
+
+/// Refuses a text that does not have the form of a token.
+pub(super) fn check_form(token: &SecretString) -> Result<(), ProviderError> {
+    if !is_token(token.expose_secret()) {
+        return Err(ProviderError::Rejected(
+            "it does not have the form of a token of the provider",
+        ));
+    }
+    Ok(())
 }
 
 /// Refuses a text that a header cannot contain (RFC 6750 §2.1).
