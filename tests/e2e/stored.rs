@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use ::admin::{Admin, AdminError, Cli};
 use clap::Parser as _;
-use local::dynamodb::KEYS_TABLE;
+use local::dynamodb::{KEYS_TABLE, TABLE};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shared::{
@@ -577,4 +577,37 @@ async fn the_commands_for_clients_name_the_table_that_they_need() {
     assert!(error.contains("--keys-table"), "{error}");
     let error = no_table.unwrap_err().to_string();
     assert!(error.contains("--table"), "{error}");
+}
+
+#[tokio::test]
+async fn t183_an_import_knows_the_providers_of_the_table() {
+    let scene = Scene::before().await;
+    let provider = json!({
+        "name": "google", "issuer": "https://accounts.example.com", "client_ids": ["web"],
+    });
+    scene.run("providers set", Some(&provider)).await.unwrap();
+    let mut variables = scene.service.variables.clone();
+    for name in Group::Providers.settings() {
+        variables.remove(*name);
+    }
+    variables.insert("PROVIDERS".to_owned(), "table".to_owned());
+    let env = Environment::of(variables.clone());
+    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
+    let importer = Admin::new(client, scene.service.table(TABLE)).with_variables(variables);
+    let users = file_of(r#"{"identities":["google:ada"]}"#);
+    let import = async |admin: &Admin| {
+        let arguments = ["cambio-admin", "users", "import", users.0.to_str().unwrap()];
+        let cli = Cli::try_parse_from(arguments).unwrap();
+        let mut out = Vec::new();
+        let done = admin.run(cli.command, cli.json, &mut out).await;
+        done.map(|()| String::from_utf8(out).unwrap())
+    };
+
+    let imported = import(&importer).await.unwrap();
+
+    assert_eq!(imported, "imported: 1, there before: 0, refused: 0\n");
+    let table = scene.service.table(KEYS_TABLE);
+    let importer = importer.with_keys_table(table, env);
+    let again = import(&importer).await.unwrap();
+    assert_eq!(again, "imported: 0, there before: 1, refused: 0\n");
 }
