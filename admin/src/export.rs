@@ -80,6 +80,8 @@ struct Session {
     expires_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     ended_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended_by: Option<String>,
 }
 
 impl From<StoredSession> for Session {
@@ -93,6 +95,7 @@ impl From<StoredSession> for Session {
             last_used_at: rfc3339(session.last_used_at),
             expires_at: rfc3339(session.expires_at()),
             ended_at: session.ended_at.map(rfc3339),
+            ended_by: session.ended_by,
             client_id: session.client_id,
             provider: session.provider,
             audience: session.audience,

@@ -159,10 +159,16 @@ async fn t105_of_a_hundred_who_link_one_account_at_most_one_sees_a_503() {
     let answers = scene.race(requests).await;
 
     answers.assert(&[StatusCode::OK, StatusCode::CONFLICT], 1);
-    for refused in answers.of(StatusCode::CONFLICT) {
-        assert_eq!(refused.text("/type"), "urn:cambio:error:identity_in_use");
+    // The person who got the account has a second request, which may begin after the first one is done.
+    let (late, others): (Vec<_>, Vec<_>) = answers
+        .of(StatusCode::CONFLICT)
+        .map(|refused| refused.text("/type"))
+        .partition(|kind| *kind == "urn:cambio:error:provider_already_linked");
+    for kind in others {
+        assert_eq!(kind, "urn:cambio:error:identity_in_use");
     }
-    assert!((1..=2).contains(&answers.count(StatusCode::OK)));
+    let of_the_owner = answers.count(StatusCode::OK) + late.len();
+    assert!((1..=2).contains(&of_the_owner) && late.len() <= 1);
     assert_eq!(scene.service.items_of("IDENTITY#acme").len(), 1);
     scene.assert_conflicts();
 }

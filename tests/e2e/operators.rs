@@ -633,10 +633,12 @@ async fn t184_an_export_has_all_data_of_the_user_and_no_secret() {
     let sessions = exported["sessions"].as_array().unwrap();
     // Also the one that is over.
     assert_eq!(sessions.len(), 2);
-    let over = sessions
+    let over: Vec<&Value> = sessions
         .iter()
-        .filter(|session| session["ended_at"] != Value::Null);
-    assert_eq!(over.count(), 1);
+        .filter(|session| session["ended_at"] != Value::Null)
+        .collect();
+    assert_eq!(over.len(), 1);
+    assert_eq!(over[0]["ended_by"], "revoked");
     // No hash, nonce or key of an item, in any form.
     let text = scene.run(&["users", "export", id]).await;
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), exported);

@@ -15,7 +15,8 @@ struct Counter {
 impl Table {
     /// Adds `more` to the counter with this key, which DynamoDB deletes after `expires_at`, and returns the sum.
     ///
-    /// An attempt whose answer was lost is sent again, so that the sum may contain `more` twice. The sum is never too small.
+    /// An attempt whose answer was lost is sent again, so that the sum may contain `more` twice. The sum is never too
+    /// small.
     ///
     /// # Errors
     /// The table cannot be used. The write may have been applied.

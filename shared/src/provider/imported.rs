@@ -5,14 +5,11 @@ use thiserror::Error;
 use super::{
     Email, EmailAnswer, Identity, Profile, discord, facebook,
     github::{self, is_account_id},
-    opaque,
+    oidc, opaque,
 };
 use crate::config::{
     ConfigError, Environment, GitHub, OAuthProvider, is_app_name, oauth_providers, oidc_providers,
 };
-
-/// The longest accepted subject, in bytes, which is that of a sign-in.
-const MAX_SUBJECT: usize = 255;
 
 /// The configured providers, by which imported identities are stored as a sign-in finds them.
 #[derive(Debug)]
@@ -23,8 +20,18 @@ struct Provider {
     name: String,
     /// The issuers of its identities: several if each tenant has one.
     issuers: Vec<String>,
-    /// True if its subjects are the numbers of GitHub.
-    numbers: bool,
+    subjects: Subjects,
+}
+
+/// The subjects that the sign-ins with a provider can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subjects {
+    /// The numbers of accounts of GitHub.
+    Numbers,
+    /// Visible ASCII, of a provider with opaque tokens.
+    Visible,
+    /// ASCII, of a provider or an app with signed tokens.
+    Ascii,
 }
 
 /// An account of a provider in another system.
@@ -88,6 +95,27 @@ pub enum ImportError {
     Picture,
 }
 
+impl Subjects {
+    /// Refuses the subject of the account at position `nth` that no sign-in could have.
+    fn check(self, nth: usize, subject: &str) -> Result<(), ImportError> {
+        let (possible, form) = match self {
+            Self::Numbers => {
+                let id = subject.parse().ok().filter(|id| is_account_id(*id));
+                let possible = id.is_some_and(|id| id.to_string() == subject);
+                (possible, "the number of a GitHub account, not its login")
+            }
+            Self::Visible => {
+                let form = "1 to 255 visible ASCII characters";
+                (opaque::is_subject(subject), form)
+            }
+            Self::Ascii => (oidc::is_subject(subject), "1 to 255 ASCII characters"),
+        };
+        possible
+            .then_some(())
+            .ok_or(ImportError::Subject(nth, form))
+    }
+}
+
 impl Imports {
     /// Reads the providers: `OIDC_PROVIDERS`, `OAUTH_PROVIDERS`, `GITHUB_CLIENT_ID` and `GITHUB_API_URL`.
     ///
@@ -99,7 +127,7 @@ impl Imports {
             all.push(Provider {
                 name: github::NAME.to_owned(),
                 issuers: vec![GitHub::api_url(env)?],
-                numbers: true,
+                subjects: Subjects::Numbers,
             });
         }
         for provider in oidc_providers(env)? {
@@ -112,17 +140,21 @@ impl Imports {
             all.push(Provider {
                 name: provider.name,
                 issuers,
-                numbers: false,
+                subjects: Subjects::Ascii,
             });
         }
         for provider in oauth_providers(env)? {
-            let numbers = provider.kind() == github::NAME && provider.check.is_none();
-            let issuer = issuer_of(&provider, numbers)
+            let is_github = provider.kind() == github::NAME && provider.check.is_none();
+            let issuer = issuer_of(&provider, is_github)
                 .ok_or_else(|| provider.refused("its API has no URL"))?;
             all.push(Provider {
                 name: provider.name,
                 issuers: vec![issuer],
-                numbers,
+                subjects: if is_github {
+                    Subjects::Numbers
+                } else {
+                    Subjects::Visible
+                },
             });
         }
         Ok(Self(all))
@@ -180,10 +212,8 @@ impl Imports {
 
     fn issuer(&self, nth: usize, account: &Account<'_>) -> Result<String, ImportError> {
         let (name, subject) = (account.provider, account.subject);
-        if !(1..=MAX_SUBJECT).contains(&subject.len()) || !subject.is_ascii() {
-            return Err(ImportError::Subject(nth, "1 to 255 ASCII characters"));
-        }
         if is_app_name(name) {
+            Subjects::Ascii.check(nth, subject)?;
             // As a vouched sign-in: the issuer is the name of the app.
             return match account.issuer {
                 None => Ok(name.to_owned()),
@@ -196,15 +226,7 @@ impl Imports {
             let names = names.join(", ");
             return Err(ImportError::UnknownProvider { nth, names });
         };
-        if provider.numbers {
-            let id = subject.parse().ok().filter(|id| is_account_id(*id));
-            if id.is_none_or(|id| id.to_string() != subject) {
-                return Err(ImportError::Subject(
-                    nth,
-                    "the number of a GitHub account, not its login",
-                ));
-            }
-        }
+        provider.subjects.check(nth, subject)?;
         match (account.issuer, &*provider.issuers) {
             (None, [issuer]) => Ok(issuer.clone()),
             (None, _) => Err(ImportError::IssuerMissing(nth)),
@@ -293,6 +315,7 @@ mod tests {
         let long = "x".repeat(256);
         let number = ImportError::Subject(0, "the number of a GitHub account, not its login");
         let text = ImportError::Subject(0, "1 to 255 ASCII characters");
+        let visible = ImportError::Subject(0, "1 to 255 visible ASCII characters");
         for (provider, issuer, subject, expected) in [
             ("github", None, "octocat", number.clone()),
             ("github", None, "0583231", number.clone()),
@@ -300,7 +323,12 @@ mod tests {
             ("ghe", None, "0", number),
             ("google", None, "", text.clone()),
             ("google", None, "é", text.clone()),
-            ("google", None, &long, text),
+            ("google", None, &long, text.clone()),
+            ("app:nextjs", None, "", text.clone()),
+            ("app:nextjs", None, &long, text),
+            ("discord", None, "a b", visible.clone()),
+            ("gitlab", None, "1\n", visible.clone()),
+            ("gitlab", None, &long, visible),
             (
                 "google",
                 Some("https://evil.example"),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Identity, Outbound, ProviderError, SubjectToken, person};
+use super::{Identity, Outbound, ProviderError, SubjectToken, opaque::MAX_SUBJECT, person};
 use crate::{
     clock::{Clock, Timestamp},
     config::OidcProvider,
@@ -240,9 +240,7 @@ impl Oidc {
         if nonce.is_some_and(|nonce| !is_nonce(claims.nonce.as_deref(), nonce)) {
             return refuse("its nonce differs from the request's");
         }
-        // OpenID Connect Core 1.0 §2.
-        let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
-        if !fits {
+        if !is_subject(&claims.sub) {
             return refuse("its sub is not 1 to 255 ASCII characters");
         }
         Ok(())
@@ -269,6 +267,11 @@ impl Oidc {
     pub(super) fn discovered(&self, document: &[u8]) -> Option<String> {
         self.keys.discovered(document)
     }
+}
+
+/// Returns whether a signed token can name this subject (OpenID Connect Core 1.0 §2).
+pub(super) fn is_subject(subject: &str) -> bool {
+    (1..=MAX_SUBJECT).contains(&subject.len()) && subject.is_ascii()
 }
 
 /// Returns the left half of a token's hash (OpenID Connect Core 1.0 §3.1.3.6); `None` for an algorithm without a

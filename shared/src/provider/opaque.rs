@@ -11,7 +11,7 @@ use crate::config::OAuthProvider;
 /// The longest accepted token, in bytes. No provider promises a length, so this leaves room to grow.
 const MAX_TOKEN: usize = 4096;
 /// The longest accepted id, in bytes. Ids are numbers, UUIDs or similar.
-const MAX_SUBJECT: usize = 255;
+pub(super) const MAX_SUBJECT: usize = 255;
 
 pub(super) const UNKNOWN: ProviderError =
     ProviderError::Rejected("it is unknown to the provider, or has expired");
@@ -172,7 +172,8 @@ pub(super) fn issuer(api_url: &str) -> Option<String> {
     Some(url.origin().ascii_serialization())
 }
 
-fn is_subject(subject: &str) -> bool {
+/// Returns whether a provider with opaque tokens can have this subject.
+pub(super) fn is_subject(subject: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_graphic();
     !subject.is_empty() && subject.len() <= MAX_SUBJECT && subject.bytes().all(plain)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Identity, Once, ProviderError, SubjectToken, person};
+use super::{Identity, Once, ProviderError, SubjectToken, oidc::is_subject, person};
 use crate::{
     clock::{Clock, Timestamp},
     config::{self, ConfigError, Environment, Server},
@@ -177,8 +177,7 @@ impl Vouched {
         if claims.once.outlives(LIFETIME.longest) {
             return refuse(LIFETIME.exceeded);
         }
-        let fits = (1..=255).contains(&claims.sub.len()) && claims.sub.is_ascii();
-        if !fits {
+        if !is_subject(&claims.sub) {
             return refuse("its sub is not 1 to 255 ASCII characters");
         }
         Ok(())

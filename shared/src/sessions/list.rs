@@ -69,13 +69,15 @@ pub struct StoredSession {
     pub last_used_at: Timestamp,
     /// The time of its end, if it was ended by itself.
     pub ended_at: Option<Timestamp>,
+    /// The reason of that end, such as `revoked`.
+    pub ended_by: Option<String>,
     idle_expires_at: Timestamp,
     absolute_expires_at: Timestamp,
 }
 
 impl StoredSession {
     const ATTRIBUTES: &str = "#sk, #client_id, #provider, #scope, #audience, #user_agent, #signed_in_at, #created_at, \
-         #last_used_at, #ended_at, #idle_expires_at, #absolute_expires_at";
+         #last_used_at, #ended_at, #ended_by, #idle_expires_at, #absolute_expires_at";
 
     /// Returns the id.
     pub fn id(&self) -> &str {
