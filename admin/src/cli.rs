@@ -1,12 +1,14 @@
 //! The command line.
 
+use std::io::Write;
+
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 use shared::users::UserId;
 
 use crate::{
-    Check, ClientsCommand, ImportArgs, KeysCommand, MigrateArgs, ProvidersCommand, SignOutArgs,
-    doctor::DoctorArgs,
+    AdminError, Check, ClientsCommand, ImportArgs, KeysCommand, MigrateArgs, ProvidersCommand,
+    SignOutArgs, doctor::DoctorArgs,
 };
 
 /// Checks settings, examines a deployment, finds, changes, imports, signs out and deletes the users of Cambio, rotates
@@ -75,6 +77,40 @@ pub enum Command {
     /// Check the settings of all functions, with the parsers that a function starts with. Calls nothing, and needs no
     /// credentials. Reports each missing or wrong setting with what to write, and shows no secret.
     Check(Check),
+    /// The commands that read and write a table.
+    #[command(flatten)]
+    Table(TableCommand),
+    /// Examine a deployment from outside, with good requests and with attacks. Needs no AWS credentials.
+    #[command(
+        after_help = "Example:\n  doctor https://api.example.com --client nextjs --secret-env CLIENT_SECRET --subject-token-env GITHUB_TOKEN"
+    )]
+    Doctor(Box<DoctorArgs>),
+}
+
+impl Command {
+    /// Runs the command. `on_table` runs a command that needs a table, and finds that table.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn run<E: From<AdminError>>(
+        self,
+        connection: &Connection,
+        json: bool,
+        out: &mut (dyn Write + Send),
+        on_table: impl AsyncFnOnce(TableCommand, &mut (dyn Write + Send)) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Check(check) => Ok(check.run(json, out)?),
+            // In a box, because the future of a run is large.
+            Self::Doctor(doctor) => Ok(Box::pin(doctor.run(connection, json, out)).await?),
+            Self::Table(command) => on_table(command, out).await,
+        }
+    }
+}
+
+/// The commands that read and write a table.
+#[derive(Debug, Subcommand)]
+pub enum TableCommand {
     /// Find, show and change users.
     #[command(subcommand)]
     Users(UsersCommand),
@@ -91,11 +127,6 @@ pub enum Command {
     /// schema of this version. Reads the whole table. Can be stopped and repeated at any time, while the functions run.
     #[command(after_help = "Examples:\n  migrate --dry-run\n  migrate --rate 50")]
     Migrate(MigrateArgs),
-    /// Examine a deployment from outside, with good requests and with attacks. Needs no AWS credentials.
-    #[command(
-        after_help = "Example:\n  doctor https://api.example.com --client nextjs --secret-env CLIENT_SECRET --subject-token-env GITHUB_TOKEN"
-    )]
-    Doctor(Box<DoctorArgs>),
 }
 
 /// The commands for users.

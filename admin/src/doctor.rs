@@ -1,7 +1,7 @@
 //! `doctor`: examines a deployment from outside, with good requests and with attacks.
 //!
-//! A run sends a bounded number of requests, follows no redirect, and ends the sessions that it opened. It writes
-//! nothing else than a first sign-in writes: the user.
+//! A run sends a bounded number of requests, follows no redirect, and ends the sessions that it opened. Apart from these
+//! sessions, a run writes only what a first sign-in writes: the user.
 
 mod api;
 mod args;
@@ -9,6 +9,7 @@ mod checks;
 mod documents;
 pub mod forge;
 mod forms;
+mod hidden;
 pub mod iam;
 mod life;
 mod report;
@@ -26,7 +27,7 @@ use secrecy::{ExposeSecret, SecretString};
 use shared::{clock::Clock, keys::KeySet};
 use url::Url;
 
-use api::Api;
+use api::{Api, is_private};
 use forge::Parts;
 use life::Life;
 
@@ -165,7 +166,14 @@ impl Doctor {
         }
     }
 
-    /// Waits in this way.
+    /// Sets the clock of this machine.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the way to wait.
     #[must_use]
     pub fn with_pause(mut self, pause: Pause) -> Self {
         self.pause = pause;
@@ -195,21 +203,17 @@ impl Doctor {
     async fn examine_with(&self, progress: &ProgressBar) -> Result<Report, DoctorError> {
         let api = Api::new(&self.target.url, self.pause.clone())
             .map_err(|error| DoctorError::Http(error.to_string()))?;
-        let clients = [&self.target.client, &self.target.other_client];
-        for client in clients.into_iter().flatten() {
-            api.hide_secret_of(client);
-        }
-        let subject = self.target.subject.iter();
-        for token in subject.flat_map(|subject| &subject.tokens) {
-            api.hide(token.expose_secret());
-        }
+        self.hide_secrets(&api);
+        // No secret goes over plain HTTP to another machine.
+        let client = self.target.client.as_ref();
+        let client = client.filter(|_| is_private(&self.target.url));
         let mut report = Report::default();
         progress.set_message("documents");
         let documents = documents::examine(self, &api, &mut report).await;
         self.keys(&documents, &mut report);
         progress.set_message("forms and clients");
-        forms::examine(self, &api, &mut report).await;
-        if let (Some(client), Some(subject)) = (&self.target.client, &self.target.subject) {
+        forms::examine(client, &api, &mut report).await;
+        if let (Some(client), Some(subject)) = (client, &self.target.subject) {
             let life = Life {
                 doctor: self,
                 api: &api,
@@ -232,19 +236,50 @@ impl Doctor {
             tokens::headers(&api, &parts, &documents, &mut report).await;
         }
         self.seen(&api, &mut report);
-        let tokens = self.target.tokens();
-        report.complete(|needs| match needs {
+        report.complete(|needs| self.lacks(needs, &api));
+        report.redact(&api.hidden());
+        Ok(report)
+    }
+
+    fn hide_secrets(&self, api: &Api) {
+        let mut hidden = api.hidden();
+        let clients = [&self.target.client, &self.target.other_client];
+        for client in clients.into_iter().flatten() {
+            hidden.insert_client(client);
+        }
+        let subject = self.target.subject.iter();
+        for token in subject.flat_map(|subject| &subject.tokens) {
+            hidden.insert(token.expose_secret());
+        }
+    }
+
+    /// Returns the reason why checks with this requirement do not run; `None` if they can.
+    fn lacks(&self, needs: Needs, api: &Api) -> Option<&'static str> {
+        let target = &self.target;
+        let tokens = target.tokens();
+        let route = target.authorizer_url.as_ref();
+        let is_given = match needs {
             Needs::Nothing => true,
             Needs::Network => !api.is_local(),
-            Needs::Client => self.target.client.is_some(),
-            Needs::OtherClient => self.target.other_client.is_some() && tokens > 0,
+            Needs::Client => target.client.is_some(),
+            Needs::OtherClient => target.other_client.is_some() && tokens > 0,
             Needs::Subject => tokens > 0,
             Needs::SecondSubject => tokens > 1,
-            Needs::Wait => !self.target.wait.is_zero() && tokens > 0,
-            Needs::Authorizer => self.target.authorizer_url.is_some() && tokens > 0,
+            Needs::Wait => !target.wait.is_zero() && tokens > 0,
+            Needs::Authorizer => route.is_some() && tokens > 0,
             Needs::KeysTable => !matches!(self.keys_table, KeysTable::NotGiven),
-        });
-        Ok(report)
+        };
+        if !is_given {
+            return Some(needs.option());
+        }
+        let is_private = match needs {
+            Needs::Nothing | Needs::Network | Needs::KeysTable => true,
+            Needs::Authorizer => is_private(&target.url) && route.is_some_and(is_private),
+            _ => is_private(&target.url),
+        };
+        (!is_private).then_some(
+            "no secret goes to another machine over http://: give a URL that begins with https://",
+        )
     }
 
     fn keys(&self, documents: &documents::Documents, report: &mut Report) {
@@ -260,7 +295,7 @@ impl Doctor {
         }
     }
 
-    /// Closes the checks of all answers.
+    /// Records the outcomes of the checks that concern all answers.
     fn seen(&self, api: &Api, report: &mut Report) {
         let seen = api.seen();
         report.set(

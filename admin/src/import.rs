@@ -17,12 +17,17 @@ use serde::{
 use serde_json::{Map, Value, json};
 use shared::{
     clock::{Timestamp, parse_rfc3339},
-    config::SignUps,
+    config::{Group, SignUps},
     provider::{Account, ImportedProfile, Imports},
+    stored::{SettingsStore, StoredError},
     users::{Import, Imported, OwnClaims, Roles, Status, UserId},
 };
 
-use crate::{Admin, AdminError, SettingsArgs, output::write_json};
+use crate::{
+    Admin, AdminError, SettingsArgs,
+    output::write_json,
+    settings::{KEYS_TABLE_NAME, Variables},
+};
 
 /// The number of users who are written at the same time.
 const PARALLEL: usize = 16;
@@ -367,13 +372,34 @@ struct Counts {
 }
 
 impl Admin {
+    /// Returns the providers of the settings, or those of the keys table if the settings name it as their source.
+    async fn imports(&self, variables: &Variables) -> Result<Imports, AdminError> {
+        const GROUP: Group = Group::Providers;
+        let env = variables.environment();
+        if !GROUP.is_stored(&env)? {
+            return Ok(Imports::from_env(&env)?);
+        }
+        let table = self.keys_table.as_deref();
+        let table = table.or_else(|| variables.get(KEYS_TABLE_NAME));
+        let table = table.ok_or(AdminError::NoKeysTable)?.to_owned();
+        let store = SettingsStore::new(self.client.clone(), table);
+        let found = store.find(GROUP).await?;
+        let found = found.ok_or(StoredError::Missing(GROUP.name()))?;
+        let imports = Imports::from_env(&env.with_group(GROUP, found.settings));
+        Ok(imports.map_err(|cause| StoredError::Invalid {
+            item: GROUP.name(),
+            version: found.version.to_string(),
+            cause: cause.to_string(),
+        })?)
+    }
+
     pub(crate) async fn import(
         &self,
         args: ImportArgs,
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
-        let variables = self.variables.with_settings(&args.settings)?;
+        let variables = self.settings_of(&args.settings)?;
         if variables.get("TABLE_NAME").is_none() {
             return Err(AdminError::Settings(
                 "no settings: give --settings with the environment variables of the deployed token-exchange \
@@ -381,8 +407,8 @@ impl Admin {
                     .to_owned(),
             ));
         }
-        let env = variables.environment();
-        let (imports, sign_ups) = (Imports::from_env(&env)?, SignUps::from_env(&env)?);
+        let sign_ups = SignUps::from_env(&variables.environment())?;
+        let imports = self.imports(&variables).await?;
         let failed = |error| AdminError::Input {
             file: args.file.clone(),
             error,

@@ -3,11 +3,15 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets::NOTHING};
 use rotate_keys::{Order, Report, RotateKeys, State, When};
 use shared::keys::KeyStore;
 
-use crate::{Admin, AdminError, SettingsArgs, output::write_json, users::confirm};
+use crate::{
+    Admin, AdminError, SettingsArgs,
+    output::{table, write_json},
+    settings::KEYS_TABLE_NAME,
+    users::confirm,
+};
 
 /// The commands for signing keys.
 #[derive(Debug, Subcommand)]
@@ -88,9 +92,9 @@ impl Admin {
         settings: &SettingsArgs,
         order: &Order,
     ) -> Result<Report, AdminError> {
-        let variables = self.variables.with_settings(settings)?;
+        let variables = self.settings_of(settings)?;
         // Keys of another type, for another time, or missing in the files would be made without them.
-        if variables.get("KEYS_TABLE_NAME").is_none() {
+        if variables.get(KEYS_TABLE_NAME).is_none() {
             return Err(AdminError::Settings(
                 "no settings: give --settings with the environment variables of the deployed rotate-keys \
                  (docs/operate.md), so that the keys are made as the function makes them"
@@ -103,10 +107,7 @@ impl Admin {
 }
 
 fn write_keys(out: &mut dyn Write, report: &Report) -> Result<(), AdminError> {
-    let mut table = Table::new();
-    table
-        .load_style(NOTHING)
-        .set_header(["KID", "STATE", "SIGNS FROM", "REMOVED"]);
+    let mut table = table(&["KID", "STATE", "SIGNS FROM", "REMOVED"]);
     for key in &report.keys {
         let state = match key.state {
             State::Next => "next",
@@ -129,13 +130,13 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
-    use crate::{Cli, Command};
+    use crate::{Cli, Command, TableCommand};
 
     #[test]
     fn a_kid_that_begins_with_a_hyphen_is_no_option() {
         let kid = "-CZCk0b1fYx3yq7h2n8Vg5s6d4j9lmPp1tRrUuWwZzA";
         let cli = Cli::try_parse_from(["cambio-admin", "keys", "revoke", kid, "--yes"]).unwrap();
-        let Command::Keys(KeysCommand::Revoke(args)) = cli.command else {
+        let Command::Table(TableCommand::Keys(KeysCommand::Revoke(args))) = cli.command else {
             panic!("another command");
         };
         assert_eq!((args.kid.as_str(), args.yes), (kid, true));

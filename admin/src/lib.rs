@@ -15,7 +15,7 @@ mod sign_out;
 mod users;
 
 pub use check::Check;
-pub use cli::{Cli, Command, Connection, UsersCommand};
+pub use cli::{Cli, Command, Connection, TableCommand, UsersCommand};
 pub use connect::Admin;
 pub use import::ImportArgs;
 pub use keys::KeysCommand;
@@ -116,6 +116,9 @@ pub enum AdminError {
     /// A setting is missing or wrong.
     #[error(transparent)]
     Config(#[from] shared::config::ConfigError),
+    /// The providers of the keys table cannot be used.
+    #[error(transparent)]
+    Stored(#[from] shared::stored::StoredError),
     /// The keys were not changed.
     #[error(transparent)]
     Keys(#[from] rotate_keys::RotateKeysError),
@@ -189,11 +192,13 @@ fn listed(unreadable: &[Unreadable]) -> String {
 fn hint(error: &StoreError) -> &'static str {
     match error {
         StoreError::Refused(_) => {
-            "\nAre --table and --region right, and may you use it? docs/operate.md lists the permissions."
+            "\nAre --table and --region right, and may you use it? Compare them with the stack's outputs, and your permissions with docs/operate.md."
         }
         StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::NoRandomness => {
-            "\nNothing is half done; try again."
+            "\nNothing is half done; run the command again."
         }
-        StoreError::Malformed(_) => "\nIs --table the main table, and not the one of the keys?",
+        StoreError::Malformed(_) => {
+            "\nIs --table the main table, and not the one of the keys? The stack's outputs TableName and KeysTableName name them."
+        }
     }
 }

@@ -1,27 +1,27 @@
 //! The operator's command.
 #![expect(clippy::print_stderr, reason = "this is a command for people")]
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use admin::{Admin, Cli, Command};
+use admin::{Admin, AdminError, Cli};
 use clap::Parser as _;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = async {
-        if let Command::Check(check) = &cli.command {
-            return check.run(cli.json, &mut io::stdout());
-        }
-        if let Command::Doctor(doctor) = &cli.command {
-            return doctor
-                .run(&cli.connection, cli.json, &mut io::stdout())
-                .await;
-        }
-        let admin = Admin::connect(&cli.connection).await?;
-        admin.run(cli.command, cli.json, &mut io::stdout()).await
+    let Cli {
+        command,
+        connection,
+        json,
+    } = Cli::parse();
+    let mut out = io::stdout();
+    let on_table = async |command, out: &mut (dyn Write + Send)| -> Result<(), AdminError> {
+        let admin = Admin::connect(&connection).await?;
+        admin.run_on_table(command, json, out).await
     };
-    match done.await {
+    match command.run(&connection, json, &mut out, on_table).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cambio-admin: {error}");

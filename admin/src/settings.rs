@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, fmt, fs, path::PathBuf};
 use clap::Args;
 use shared::config::Environment;
 
-use crate::AdminError;
+use crate::{Admin, AdminError};
+
+/// The setting that names the keys table.
+pub(crate) const KEYS_TABLE_NAME: &str = "KEYS_TABLE_NAME";
 
 /// The settings of a function, from a file.
 #[derive(Args, Clone, Debug)]
@@ -66,6 +69,25 @@ impl Variables {
     }
 }
 
+impl Admin {
+    /// Returns the settings in the file of `args`, and the access to AWS.
+    ///
+    /// # Errors
+    /// The file cannot be read, or names another keys table than the operator.
+    pub(crate) fn settings_of(&self, args: &SettingsArgs) -> Result<Variables, AdminError> {
+        let variables = self.variables.with_settings(args)?;
+        if let (Some(named), Some(set)) = (&self.keys_table, variables.get(KEYS_TABLE_NAME))
+            && named != set
+        {
+            return Err(AdminError::Settings(format!(
+                "--keys-table or the variable KEYS_TABLE_NAME is {named:?}, and KEYS_TABLE_NAME of --settings is \
+                 {set:?}: give the settings of the same deployment, or leave --keys-table out and unset the variable"
+            )));
+        }
+        Ok(variables)
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Variables {
     fn from_iter<T: IntoIterator<Item = (N, V)>>(variables: T) -> Self {
         let variables = variables.into_iter();
@@ -95,5 +117,40 @@ mod tests {
             shown.contains("AWS_SECRET_ACCESS_KEY") && !shown.contains("hunter2"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn settings_with_another_keys_table_than_the_operator_names_are_refused() {
+        let file =
+            std::env::temp_dir().join(format!("cambio-settings-{}.json", std::process::id()));
+        fs::write(&file, r#"{"KEYS_TABLE_NAME":"production"}"#).unwrap();
+        let args = SettingsArgs {
+            settings: Some(file.clone()),
+        };
+        let admin = |keys_table: Option<&str>| {
+            let env = Environment::of([
+                ("AWS_REGION", "eu-west-1"),
+                ("AWS_ACCESS_KEY_ID", "id"),
+                ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ]);
+            let client =
+                shared::dynamodb::client(&shared::config::DynamoDb::from_env(&env).unwrap());
+            let admin = Admin::new(client, String::new());
+            match keys_table {
+                Some(table) => admin.with_keys_table(table.to_owned(), env),
+                None => admin,
+            }
+        };
+
+        for same in [None, Some("production")] {
+            let variables = admin(same).settings_of(&args).unwrap();
+            assert_eq!(variables.get(KEYS_TABLE_NAME), Some("production"));
+        }
+        let refused = admin(Some("staging")).settings_of(&args);
+        fs::remove_file(file).unwrap();
+        let error = refused.unwrap_err().to_string();
+        for part in ["--keys-table", "staging", "production", "same deployment"] {
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

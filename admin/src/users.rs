@@ -10,8 +10,7 @@ use serde_json::{Map, Value, json};
 use shared::users::{OwnClaims, Roles, Status, Unreadable, User, UserId};
 
 use crate::{
-    Admin, AdminError, Command, UsersCommand,
-    doctor::DoctorError,
+    Admin, AdminError, Command, Connection, TableCommand, UsersCommand,
     output::{Shown, write_json, write_one, write_table},
 };
 
@@ -26,19 +25,34 @@ impl Admin {
         json: bool,
         out: &mut (dyn Write + Send),
     ) -> Result<(), AdminError> {
+        let connection = Connection::none();
+        let on_table = async |command, out: &mut (dyn Write + Send)| {
+            self.run_on_table(command, json, out).await
+        };
+        command.run(&connection, json, out, on_table).await
+    }
+
+    /// Runs a command that needs a table and writes its output to `out`.
+    ///
+    /// # Errors
+    /// The command failed. With several users, those before the failed one are done.
+    pub async fn run_on_table(
+        &self,
+        command: TableCommand,
+        json: bool,
+        out: &mut (dyn Write + Send),
+    ) -> Result<(), AdminError> {
         // In boxes: the future of a command is as large as the largest of its branches.
         let command = match command {
-            Command::Check(check) => return check.run(json, out),
-            Command::Doctor(_) => return Err(DoctorError::NotHere.into()),
-            Command::Users(command) => command,
-            Command::Keys(command) => return Box::pin(self.keys(command, json, out)).await,
-            Command::Clients(command) => {
+            TableCommand::Users(command) => command,
+            TableCommand::Keys(command) => return Box::pin(self.keys(command, json, out)).await,
+            TableCommand::Clients(command) => {
                 return Box::pin(self.run_clients(command, json, out)).await;
             }
-            Command::Providers(command) => {
+            TableCommand::Providers(command) => {
                 return Box::pin(self.run_providers(command, json, out)).await;
             }
-            Command::Migrate(args) => return Box::pin(self.migrate(&args, json, out)).await,
+            TableCommand::Migrate(args) => return Box::pin(self.migrate(&args, json, out)).await,
         };
         self.require_table()?;
         match command {
@@ -220,18 +234,21 @@ fn fits(user: &User, text: &str) -> bool {
     // ASCII case folding only: a search for an address or a login must not find a different one that Unicode folds
     // into it. A display name identifies no user.
     let is = |other: &str| other.eq_ignore_ascii_case(text);
-    let is_identity = |provider: &str, subject: &str| {
-        text.split_once(':')
-            .is_some_and(|(by, of)| by == provider && of == subject)
-    };
     let mut identities = user.identities.iter();
     user.profile.email.as_deref().is_some_and(is)
         || identities.any(|(provider, identity)| {
-            identity.username.as_deref().is_some_and(is) || is_identity(provider, &identity.subject)
+            identity.username.as_deref().is_some_and(is)
+                || is_identity(text, provider, &identity.subject)
         })
         || user
             .name()
             .is_some_and(|name| name.to_lowercase().contains(&text.to_lowercase()))
+}
+
+/// Returns whether `text` is `<provider>:<subject>`. The name of a provider can contain a colon, as `app:nextjs` does.
+fn is_identity(text: &str, provider: &str, subject: &str) -> bool {
+    let rest = text.strip_prefix(provider);
+    rest.and_then(|rest| rest.strip_prefix(':')) == Some(subject)
 }
 
 struct RoleChange {
@@ -331,4 +348,30 @@ pub(crate) fn write_change(
     }
     writeln!(out, "{}  {what}", user.id)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_is_named_by_provider_and_subject_with_any_colons() {
+        for (text, provider, subject) in [
+            ("github:583231", "github", "583231"),
+            ("app:nextjs:ada", "app:nextjs", "ada"),
+            ("app:nextjs:a:b", "app:nextjs", "a:b"),
+            ("google:a:b", "google", "a:b"),
+        ] {
+            assert!(is_identity(text, provider, subject), "{text}");
+        }
+        for (text, provider, subject) in [
+            ("github:5832311", "github", "583231"),
+            ("githubb:583231", "github", "583231"),
+            ("github583231", "github", "583231"),
+            ("GitHub:583231", "github", "583231"),
+            ("app:nextjs:ada", "app", "ada"),
+        ] {
+            assert!(!is_identity(text, provider, subject), "{text}");
+        }
+    }
 }

@@ -32,9 +32,10 @@ use url::Url;
 /// Needs no set-up.
 ///
 /// Set GITHUB_CLIENT_ID and GITHUB_CLIENT_SECRET to sign in with the real GitHub instead of the stand-in.
-/// The functions get these variables of the shell unchanged: ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENTS,
-/// LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS, OIDC_PROVIDERS, REFRESH_REUSE_WINDOW,
-/// SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL, SIGNING_KEY_TTL and SIGNING_KEY_TYPE.
+/// The functions get these variables of the shell unchanged: ACCESS_TOKEN_TTL, ALLOWED_SIGNUPS, CLIENT_RATE_LIMIT,
+/// CLIENTS, LINK_BY_VERIFIED_EMAIL, LINK_EMAIL_PROVIDERS, LOG_LEVEL, OAUTH_PROVIDERS, OIDC_PROVIDERS,
+/// REFRESH_REUSE_WINDOW, SESSION_ABSOLUTE_TTL, SESSION_IDLE_TTL, SIGNING_KEY_TTL, SIGNING_KEY_TYPE and
+/// USER_RATE_LIMIT.
 #[derive(Debug, Parser)]
 #[command(name = "cambio", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -113,11 +114,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Finds, changes, disables and deletes the users in the database of the local server, which may run meanwhile.
+    /// Runs the operator's commands for users, keys, clients and providers on the database of the local server, which
+    /// may run meanwhile.
     Admin {
         #[command(subcommand)]
         command: admin::Command,
-        /// Write JSON, one line for each user.
+        /// Write JSON, one line for each user or check.
         #[arg(long, global = true)]
         json: bool,
         /// The folder of the database.
@@ -336,4 +338,20 @@ impl Signals {
 async fn stop(services: Services) {
     services.stop().await;
     println!("\nStopped.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_each_variable_that_is_passed_on() {
+        let help = Cli::command().render_long_help().to_string();
+        let words: Vec<&str> = help
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        for name in settings::PASSED_ON {
+            assert!(words.contains(&name), "{name} is not in\n{help}");
+        }
+    }
 }

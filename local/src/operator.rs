@@ -5,12 +5,12 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Write as _},
+    io::{self, Write},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use admin::{Admin, AdminError, Command, Connection};
+use admin::{Admin, AdminError, Command, Connection, TableCommand};
 use serde::{Deserialize, Serialize};
 use shared::{
     config::{self, ConfigError, Environment},
@@ -66,15 +66,22 @@ pub async fn run(
     json: bool,
     invocation: Invocation,
 ) -> Result<(), OperatorError> {
-    if let Command::Check(check) = &command {
-        return Ok(check.run(json, &mut io::stdout())?);
-    }
-    if let Command::Doctor(doctor) = &command {
-        // The arguments have the URL; a database is not read.
-        return Ok(doctor
-            .run(&Connection::none(), json, &mut io::stdout())
-            .await?);
-    }
+    let on_table = async |command, out: &mut (dyn Write + Send)| {
+        run_on_table(folder, command, json, out, invocation).await
+    };
+    let connection = Connection::none();
+    command
+        .run(&connection, json, &mut io::stdout(), on_table)
+        .await
+}
+
+async fn run_on_table(
+    folder: &Path,
+    command: TableCommand,
+    json: bool,
+    out: &mut (dyn Write + Send),
+    invocation: Invocation,
+) -> Result<(), OperatorError> {
     if !folder.join(DATABASE).exists() {
         return Err(OperatorError::NoDatabase(folder.to_owned(), invocation));
     }
@@ -84,12 +91,12 @@ pub async fn run(
         let client = client(&dynamodb)?;
         if client.list_tables().send().await.is_ok() {
             let admin = admin(client, &dynamodb);
-            return Ok(admin.run(command, json, &mut io::stdout()).await?);
+            return Ok(admin.run_on_table(command, json, out).await?);
         }
     }
     let database = Database::open(folder).await?;
     let admin = admin(client(&database.dynamodb)?, &database.dynamodb);
-    let done = admin.run(command, json, &mut io::stdout()).await;
+    let done = admin.run_on_table(command, json, out).await;
     database.close().await;
     Ok(done?)
 }

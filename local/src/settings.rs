@@ -20,7 +20,7 @@ pub const PORT: u16 = 9000;
 pub const GITHUB_PORT: u16 = 9001;
 
 /// Settings that the functions get unchanged from the shell.
-const PASSED_ON: [&str; 15] = [
+pub const PASSED_ON: [&str; 15] = [
     "ACCESS_TOKEN_TTL",
     "ALLOWED_SIGNUPS",
     "CLIENT_RATE_LIMIT",

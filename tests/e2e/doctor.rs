@@ -1,6 +1,12 @@
 //! `cambio-admin doctor` against the whole API, against one that misbehaves, and under roles that deny.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use ::admin::{
     Cli, Command,
@@ -18,11 +24,15 @@ use axum::{
     response::{IntoResponse, Redirect},
     routing::get,
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use clap::Parser as _;
 use local::dynamodb::{KEYS_TABLE, TABLE};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use shared::config::Environment;
+use shared::{clock::Clock, config::Environment};
 use tests::{
     CLIENT, ISSUER, OTHER_CLIENT, Service,
     proxy::{Fault, Reply, When},
@@ -158,24 +168,41 @@ async fn without_a_client_the_doctor_does_what_anybody_can() {
 #[tokio::test]
 async fn without_time_to_wait_no_token_expires() {
     let service = Service::start().await;
-    let mut target = target(&service);
-    target.wait = Duration::ZERO;
+    for wait in [Duration::ZERO, Duration::from_mins(1)] {
+        let mut target = target(&service);
+        target.wait = wait;
 
-    let report = examine(&service, target).await;
+        let report = examine(&service, target).await;
 
-    assert_eq!(report.failed(), Vec::<&str>::new());
-    assert!(report.skipped().contains(&"token.expired"));
+        assert_eq!(report.failed(), Vec::<&str>::new(), "{wait:?}");
+        assert!(report.skipped().contains(&"token.expired"), "{wait:?}");
+    }
+}
+
+/// Makes an address of this machine that is not of its loopback interface.
+fn remote(url: &str) -> String {
+    url.replace("127.0.0.1", "0.0.0.0")
+}
+
+/// Keeps the `Authorization` headers and the body of each request.
+async fn keep(State(kept): State<Arc<Mutex<Vec<String>>>>, request: Request) -> StatusCode {
+    let values = request.headers().get_all(header::AUTHORIZATION).iter();
+    let mut texts: Vec<String> = values
+        .map(|value| value.to_str().unwrap().to_owned())
+        .collect();
+    let body = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+    texts.push(String::from_utf8_lossy(&body.unwrap()).into_owned());
+    kept.lock().unwrap().extend(texts);
+    StatusCode::NOT_FOUND
 }
 
 #[tokio::test]
 async fn t181_plain_http_is_for_this_machine_alone() {
     let service = Service::start().await;
-    // An address of this machine that is not of its loopback interface.
-    let url = service.url.replace("127.0.0.1", "0.0.0.0");
-    let mut remote = Target::new(url.parse().unwrap());
-    remote.issuer = Some(ISSUER.to_owned());
+    let mut anonymous = Target::new(remote(&service.url).parse().unwrap());
+    anonymous.issuer = Some(ISSUER.to_owned());
 
-    let report = Doctor::new(remote).examine().await.unwrap();
+    let report = Doctor::new(anonymous).examine().await.unwrap();
 
     assert_eq!(
         report.failed(),
@@ -183,6 +210,67 @@ async fn t181_plain_http_is_for_this_machine_alone() {
         "{}",
         written(&report, false)
     );
+
+    // The document is below the path of the target.
+    let mut running = JoinSet::new();
+    let document = get(async || axum::Json(json!({ "issuer": ISSUER })));
+    let document = Router::new().route("/auth/.well-known/openid-configuration", document);
+    let url = remote(&serve(&mut running, document).await);
+    let below = Target::new(format!("{url}/auth").parse().unwrap());
+
+    let report = Doctor::new(below).examine().await.unwrap();
+
+    let answered = Outcome::Failed("200 with the document".to_owned());
+    assert_eq!(report.outcome("tls.plain-http"), Some(&answered));
+}
+
+#[tokio::test]
+async fn t182_plain_http_carries_no_secret_to_another_machine() {
+    let service = Service::start().await;
+    let mut running = JoinSet::new();
+    let kept = Arc::<Mutex<Vec<String>>>::default();
+    let keeper = Router::new().fallback(keep).with_state(kept.clone());
+    let url = remote(&serve(&mut running, keeper).await);
+    let mut in_the_clear = target(&service);
+    in_the_clear.url = url.parse().unwrap();
+    let mut secrets: Vec<String> = secrets_of(&in_the_clear);
+    for (id, secret) in [CLIENT, OTHER_CLIENT] {
+        secrets.extend([STANDARD.encode(format!("{id}:{secret}")), secret.to_owned()]);
+    }
+
+    let report = examine(&service, in_the_clear).await;
+
+    for id in ids_with(&[
+        Needs::Client,
+        Needs::OtherClient,
+        Needs::Subject,
+        Needs::SecondSubject,
+        Needs::Wait,
+    ]) {
+        let why = report.outcome(id);
+        assert!(
+            matches!(why, Some(Outcome::Skipped(why)) if why.contains("http://")),
+            "{id}: {why:?}"
+        );
+    }
+    let texts = std::mem::take(&mut *kept.lock().unwrap());
+    assert!(texts.len() > 10, "{texts:?}");
+    for secret in &secrets {
+        assert!(texts.iter().all(|text| !text.contains(secret)), "{secret}");
+    }
+
+    // A route behind the authorizer gets access tokens.
+    let mut behind = target(&service);
+    behind.authorizer_url = Some(format!("{url}/orders").parse().unwrap());
+
+    let report = examine(&service, behind).await;
+
+    assert_eq!(report.failed(), Vec::<&str>::new());
+    assert_eq!(
+        report.skipped(),
+        ids_with(&[Needs::Network, Needs::Authorizer])
+    );
+    assert_eq!(*kept.lock().unwrap(), Vec::<String>::new());
 }
 
 /// Answers a request as API Gateway does with the authorizer's answer.
@@ -228,6 +316,14 @@ async fn t181_the_doctor_tells_an_authorizer_from_an_open_and_from_a_closed_rout
     }
 }
 
+/// Returns the tokens of the provider.
+fn secrets_of(target: &Target) -> Vec<String> {
+    let tokens = target.subject.as_ref().unwrap().tokens.iter();
+    tokens
+        .map(|token| token.expose_secret().to_owned())
+        .collect()
+}
+
 /// Answers each request with its own headers and body.
 async fn echo(request: Request) -> impl IntoResponse {
     let headers = format!("{:?}", request.headers().get(header::AUTHORIZATION));
@@ -251,13 +347,7 @@ async fn t182_no_secret_of_a_run_is_shown_whatever_a_server_answers() {
     let url = serve(&mut running, Router::new().fallback(echo)).await;
     let mut target = target(&service);
     target.url = url.parse().unwrap();
-    let secrets: Vec<String> = {
-        use secrecy::ExposeSecret as _;
-        let tokens = target.subject.as_ref().unwrap().tokens.iter();
-        tokens
-            .map(|token| token.expose_secret().to_owned())
-            .collect()
-    };
+    let secrets = secrets_of(&target);
 
     let report = examine(&service, target).await;
 
@@ -275,6 +365,82 @@ async fn t182_no_secret_of_a_run_is_shown_whatever_a_server_answers() {
         assert!(!text.contains(&basic), "{text}");
         assert!(!text.contains('\u{1b}'), "{text}");
     }
+}
+
+/// Answers each request with these tokens, with the subject token as the user, and with texts that steer a terminal.
+async fn hostile(access: String, refresh: &'static str, body: String) -> axum::Json<Value> {
+    let form = reqwest::Url::parse(&format!("http://localhost/?{body}")).unwrap();
+    let subject = form.query_pairs().find(|(name, _)| name == "subject_token");
+    let key = json!({ "kid": "\u{1b}[31m", "d": 1 });
+    axum::Json(json!({
+        "access_token": access,
+        "refresh_token": refresh,
+        "expires_in": u64::MAX,
+        "is_new_user": true,
+        "user": { "id": subject.map_or("\u{1b}[31m".into(), |(_, token)| token) },
+        "issuer": "\u{1b}[2J",
+        "keys": [key, key],
+        "error_description": body,
+    }))
+}
+
+#[tokio::test]
+async fn t182_a_hostile_answer_stops_no_run_and_reaches_no_terminal() {
+    let service = Service::start().await;
+    let mut running = JoinSet::new();
+    let of = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let late = of(&json!({ "exp": u64::MAX, "iat": u64::MAX }).to_string());
+    for (access, refresh) in [
+        (format!("{}.{}.", of("{}"), of("{}")), "cbr_refreshtoken"),
+        (format!("{}.{}.AA", of("[]"), of("{}")), "cbr_refreshtoken"),
+        (format!("{}.{}.AA", of("{}"), of("1")), "cbr_refreshtoken"),
+        (format!("{}.{late}.AA", of("{}")), "cbr_refreshtoken"),
+        ("a".to_owned(), "r"),
+    ] {
+        let answer = access.clone();
+        let answer = async move |body: String| hostile(answer, refresh, body).await;
+        let url = serve(&mut running, Router::new().fallback(answer)).await;
+        let mut target = target(&service);
+        target.url = url.parse().unwrap();
+        target.wait = Duration::MAX;
+        let secrets = secrets_of(&target);
+
+        let report = examine(&service, target).await;
+
+        assert!(report.failed().contains(&"keys.set"), "{access}");
+        for text in [written(&report, false), written(&report, true)] {
+            for secret in &secrets {
+                assert!(!text.contains(secret), "{secret} is in\n{text}");
+            }
+            // Copies of the refresh token with one other character are no less secret.
+            assert!(!text.contains("refresh_token=cbr_"), "{text}");
+            assert!(!text.contains('\u{1b}'), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_slow_check_of_tls_is_no_wrong_clock() {
+    let mut running = JoinSet::new();
+    let late = Arc::new(AtomicU64::new(0));
+    let (document, requests) = (late.clone(), Arc::new(AtomicU64::new(0)));
+    let document = get(move || {
+        // The second request is that of the check.
+        if requests.fetch_add(1, Ordering::SeqCst) == 1 {
+            document.store(60, Ordering::SeqCst);
+        }
+        std::future::ready(axum::Json(json!({ "issuer": ISSUER })))
+    });
+    let router = Router::new().route("/.well-known/openid-configuration", document);
+    let url = remote(&serve(&mut running, router).await);
+    let system = Clock::system();
+    let clock = Clock::new(move || system.now() + late.load(Ordering::SeqCst));
+    let doctor = Doctor::new(Target::new(url.parse().unwrap())).with_clock(clock);
+
+    let report = doctor.examine().await.unwrap();
+
+    let skew = report.outcome("clock.skew");
+    assert!(matches!(skew, Some(Outcome::Passed(_))), "{skew:?}");
 }
 
 #[tokio::test]

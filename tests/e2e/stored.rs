@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf};
 
 use ::admin::{Admin, AdminError};
-use local::dynamodb::KEYS_TABLE;
+use local::dynamodb::{KEYS_TABLE, TABLE};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shared::{
@@ -579,4 +579,34 @@ async fn the_commands_for_clients_name_the_table_that_they_need() {
     assert!(error.contains("--keys-table"), "{error}");
     let error = no_table.unwrap_err().to_string();
     assert!(error.contains("--table"), "{error}");
+}
+
+#[tokio::test]
+async fn t183_an_import_knows_the_providers_of_the_table() {
+    let scene = Scene::before().await;
+    let provider = json!({
+        "name": "google", "issuer": "https://accounts.example.com", "client_ids": ["web"],
+    });
+    scene.run("providers set", Some(&provider)).await.unwrap();
+    let mut variables = scene.service.variables.clone();
+    for name in Group::Providers.settings() {
+        variables.remove(*name);
+    }
+    variables.insert("PROVIDERS".to_owned(), "table".to_owned());
+    let env = Environment::of(variables.clone());
+    let importer = Admin::new(scene.service.client(), scene.service.table(TABLE));
+    let importer = importer.with_variables(variables);
+    let users = file_of(r#"{"identities":["google:ada"]}"#);
+    let import = async |admin: &Admin| {
+        let (written, done) = run_to_its_end(admin, &["users", "import", users.path()]).await;
+        done.map(|()| written)
+    };
+
+    let imported = import(&importer).await.unwrap();
+
+    assert_eq!(imported, "imported: 1, there before: 0, refused: 0\n");
+    let table = scene.service.table(KEYS_TABLE);
+    let importer = importer.with_keys_table(table, env);
+    let again = import(&importer).await.unwrap();
+    assert_eq!(again, "imported: 0, there before: 1, refused: 0\n");
 }

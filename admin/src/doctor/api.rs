@@ -5,14 +5,15 @@ use std::{
     time::Duration,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Client, Method, RequestBuilder, header::HeaderMap, redirect::Policy};
 use serde_json::Value;
-use shared::http::{ACCESS_TOKEN_TYPE, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE};
+use shared::{
+    http::{ACCESS_TOKEN_TYPE, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
+    telemetry::causes,
+};
 use url::{Host, Url};
 
-use super::{Credentials, Pause, Subject};
-use crate::output::cell;
+use super::{Credentials, Pause, Subject, hidden::Hidden};
 
 /// The most requests of one run, repetitions included.
 pub const MAX_REQUESTS: usize = 250;
@@ -24,15 +25,19 @@ const MAX_ANSWER: usize = 1024 * 1024;
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The number of times that a throttled request is repeated.
 const REPETITIONS: usize = 3;
+/// The longest part of an answer that a report quotes, in bytes. A longer one is not cut, since half a secret could
+/// remain.
+const LONGEST_QUOTE: usize = 2048;
 
 /// The deployment under examination.
 pub(super) struct Api {
     url: Url,
     http: Client,
+    /// The client for this machine, which no proxy sees.
+    direct: Client,
     pause: Pause,
     seen: Mutex<Seen>,
-    /// The secrets that no output shows, whatever a server sends back.
-    hidden: Mutex<Vec<String>>,
+    hidden: Mutex<Hidden>,
 }
 
 /// The record of all answers.
@@ -56,8 +61,6 @@ pub(super) struct Answer {
     /// The JSON of the body; `null` if it is none.
     pub(super) body: Value,
     pub(super) text: String,
-    /// The status, the code and the description, without the secrets of the run.
-    brief: String,
 }
 
 /// An answer, or the reason why none came.
@@ -84,10 +87,6 @@ impl Answer {
 
     /// Returns the status, the code and the description.
     pub(super) fn brief(&self) -> String {
-        self.brief.clone()
-    }
-
-    fn brief_without(&self, hidden: &[String]) -> String {
         let mut brief = self.status.to_string();
         for part in [
             self.code(),
@@ -95,13 +94,11 @@ impl Answer {
             self.text_at("/detail"),
             self.text_at("/message"),
         ] {
-            if !part.is_empty() {
-                let mut part = part.to_owned();
-                for secret in hidden {
-                    part = part.replace(secret, "…");
-                }
+            if part.len() > LONGEST_QUOTE {
+                brief.push_str(&format!(" ({} bytes)", part.len()));
+            } else if !part.is_empty() {
                 brief.push(' ');
-                brief.extend(cell(Some(&part)).chars().take(200));
+                brief.push_str(part);
             }
         }
         brief
@@ -115,16 +112,16 @@ impl Answer {
 
 impl Api {
     pub(super) fn new(url: &Url, pause: Pause) -> Result<Self, reqwest::Error> {
-        let mut http = Client::builder()
-            .redirect(Policy::none())
-            .timeout(TIMEOUT)
-            .user_agent(concat!("cambio-admin/", env!("CARGO_PKG_VERSION")));
-        if is_loopback(url) {
-            http = http.no_proxy();
-        }
+        let builder = || {
+            Client::builder()
+                .redirect(Policy::none())
+                .timeout(TIMEOUT)
+                .user_agent(concat!("cambio-admin/", env!("CARGO_PKG_VERSION")))
+        };
         Ok(Self {
             url: url.clone(),
-            http: http.build()?,
+            http: builder().build()?,
+            direct: builder().no_proxy().build()?,
             pause,
             seen: Mutex::default(),
             hidden: Mutex::default(),
@@ -135,21 +132,9 @@ impl Api {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows this text in no output.
-    pub(super) fn hide(&self, secret: &str) {
-        if !secret.is_empty() {
-            let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-            hidden.push(secret.to_owned());
-        }
-    }
-
-    /// Shows the secret of a client in no output, in any of its encodings.
-    pub(super) fn hide_secret_of(&self, client: &Credentials) {
-        let encoded = form_encoded(client.secret());
-        let basic = STANDARD.encode(format!("{}:{encoded}", form_encoded(&client.id)));
-        for text in [&basic, &encoded, client.secret()] {
-            self.hide(text);
-        }
+    /// Returns the secrets that no output shows.
+    pub(super) fn hidden(&self) -> MutexGuard<'_, Hidden> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_local(&self) -> bool {
@@ -163,16 +148,26 @@ impl Api {
     /// Makes a request to `path`, which begins with a slash.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let base = self.url.as_str().trim_end_matches('/');
-        self.http.request(method, format!("{base}{path}"))
+        self.client_for(&self.url)
+            .request(method, format!("{base}{path}"))
     }
 
     /// Makes a request to another URL of the operator.
     pub(super) fn request_to(&self, url: Url) -> RequestBuilder {
-        self.http.get(url)
+        self.client_for(&url).get(url)
+    }
+
+    fn client_for(&self, url: &Url) -> &Client {
+        if is_loopback(url) {
+            &self.direct
+        } else {
+            &self.http
+        }
     }
 
     /// Makes a request with an `Authorization: Bearer` header.
     pub(super) fn me(&self, token: &str) -> RequestBuilder {
+        self.hidden().insert_token(token);
         self.request(Method::GET, "/me").bearer_auth(token)
     }
 
@@ -183,6 +178,7 @@ impl Api {
         path: &str,
         form: &[(&str, &str)],
     ) -> RequestBuilder {
+        self.hidden().insert_client(client);
         self.request(Method::POST, path)
             .basic_auth(
                 form_encoded(&client.id),
@@ -199,6 +195,7 @@ impl Api {
         token: &str,
         more: &[(&str, &str)],
     ) -> RequestBuilder {
+        self.hidden().insert_token(token);
         let kind = subject.token_type.as_deref();
         let kind = kind.unwrap_or(ACCESS_TOKEN_TYPE);
         let mut form = vec![
@@ -218,6 +215,7 @@ impl Api {
         token: &str,
         more: &[(&str, &str)],
     ) -> RequestBuilder {
+        self.hidden().insert_token(token);
         let mut form = vec![
             ("grant_type", GRANT_TYPE_REFRESH_TOKEN),
             ("refresh_token", token),
@@ -300,30 +298,22 @@ impl Api {
             }
             body.extend_from_slice(&chunk);
         }
-        let mut answer = Answer {
+        let answer = Answer {
             status,
             headers,
             body: serde_json::from_slice(&body).unwrap_or_default(),
             text: String::from_utf8_lossy(&body).into_owned(),
-            brief: String::new(),
         };
-        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
-        answer.brief = answer.brief_without(&hidden);
-        drop(hidden);
+        for pointer in ["/access_token", "/refresh_token"] {
+            self.hidden().insert_token(answer.text_at(pointer));
+        }
         Ok(answer)
     }
 }
 
 /// Describes a failed request without its URL, which the check names, and with each cause.
 fn described(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    causes(&error.without_url())
 }
 
 /// Returns the security headers that an answer lacks.
@@ -352,6 +342,11 @@ fn missing_headers(answer: &Answer, name: &str) -> Vec<String> {
 /// Encodes an id or a secret for `Authorization: Basic` (RFC 6749 §2.3.1).
 pub(super) fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Returns whether a request to `url` shows its secrets to no other machine on the way.
+pub(super) fn is_private(url: &Url) -> bool {
+    url.scheme() == "https" || is_loopback(url)
 }
 
 /// Returns whether the host of `url` is this machine.

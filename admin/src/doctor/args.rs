@@ -30,9 +30,6 @@ pub enum DoctorError {
     /// The role cannot be assumed, or a table is not named.
     #[error("{0}")]
     Wrong(String),
-    /// The command needs no table, and does not begin with one.
-    #[error("doctor does not read the table of users")]
-    NotHere,
     /// No HTTP client can be made.
     #[error("no HTTP client: {0}")]
     Http(String),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::{Method, header};
 use serde_json::Value;
 use shared::{
-    clock::{Clock, Timestamp, rfc3339},
+    clock::{Timestamp, rfc3339},
     keys::KeySet,
 };
 use url::Url;
@@ -37,9 +37,9 @@ pub(super) async fn examine(doctor: &Doctor, api: &Api, report: &mut Report) -> 
     let expected = doctor.issuer();
     let get = |path: &'static str| api.request(Method::GET, path);
     let first = api.send(get(METADATA[0])).await;
+    clock(&first, doctor.clock.now(), report);
     let second = api.send(get(METADATA[1])).await;
     tls(api, &doctor.target.url, &first, report).await;
-    clock(&first, &doctor.clock, report);
 
     let mut trials = Trials::of("discovery.documents");
     for (path, reply) in METADATA.iter().zip([&first, &second]) {
@@ -50,7 +50,7 @@ pub(super) async fn examine(doctor: &Doctor, api: &Api, report: &mut Report) -> 
         let Ok(answer) = reply else { continue };
         let issuer = answer.text_at("/issuer");
         trials.require(
-            &format!("{what}: issuer is {issuer:?}, expected {expected:?}"),
+            &format!("{what}: issuer is \"{issuer}\", expected \"{expected}\""),
             issuer == expected,
         );
         for member in [
@@ -103,7 +103,11 @@ async fn tls(api: &Api, url: &Url, first: &Reply, report: &mut Report) {
     if plain.set_scheme("http").is_err() {
         return;
     }
-    plain.set_path(METADATA[0]);
+    plain.set_path(&format!(
+        "{}{}",
+        url.path().trim_end_matches('/'),
+        METADATA[0]
+    ));
     let answer = api.send_elsewhere(api.request_to(plain)).await;
     let is_served = |answer: &Answer| answer.status < 300 && !answer.text_at("/issuer").is_empty();
     report.set(
@@ -118,12 +122,11 @@ async fn tls(api: &Api, url: &Url, first: &Reply, report: &mut Report) {
     );
 }
 
-fn clock(first: &Reply, clock: &Clock, report: &mut Report) {
+fn clock(first: &Reply, now: Timestamp, report: &mut Report) {
     let date = first.as_ref().ok().and_then(|answer| {
         let date = httpdate::parse_http_date(answer.header("date")).ok()?;
         date.duration_since(std::time::UNIX_EPOCH).ok()
     });
-    let now = clock.now();
     report.set(
         "clock.skew",
         match date.map(|date| date.as_secs()) {
@@ -140,7 +143,7 @@ fn clock(first: &Reply, clock: &Clock, report: &mut Report) {
     );
 }
 
-/// A header that a client sends must not change the URLs that other clients use.
+/// Sends headers that must not change the URLs which other clients use.
 async fn forwarded_host(api: &Api, first: &Reply, report: &mut Report) {
     let mut trials = Trials::of("discovery.forwarded-host");
     let Ok(first) = first else { return };
@@ -232,7 +235,7 @@ pub(super) fn key_ages(
     report.close(trials);
 }
 
-/// Returns the headers by which some servers name a user, for a request without a token.
+/// The headers by which some servers name a user, for a request without a token.
 pub(super) const IMPOSTORS: [(header::HeaderName, &str); 4] = [
     (header::HeaderName::from_static("x-user-id"), "1"),
     (header::HeaderName::from_static("x-forwarded-user"), "admin"),

@@ -37,6 +37,9 @@ pub fn copies(token: &str) -> Vec<(&'static str, String)> {
     ) else {
         return Vec::new();
     };
+    if bytes.is_empty() {
+        return Vec::new();
+    }
     let (r, s) = bytes.split_at(bytes.len() / 2);
     let zero = vec![0; s.len()];
     let mut flipped = bytes.clone();
@@ -107,7 +110,7 @@ pub fn copies(token: &str) -> Vec<(&'static str, String)> {
     copies
 }
 
-/// Header and claims of a token, as JSON. Nothing is verified.
+/// Header and claims of a token, as JSON objects. Nothing is verified.
 pub(super) struct Parts {
     pub(super) header: Value,
     pub(super) claims: Value,
@@ -119,7 +122,8 @@ impl Parts {
         let mut parts = token.split('.');
         let mut next = || {
             let part = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
-            serde_json::from_slice(&part).ok()
+            let part: Value = serde_json::from_slice(&part).ok()?;
+            part.is_object().then_some(part)
         };
         let (header, claims) = (next()?, next()?);
         Some(Self {
@@ -229,5 +233,20 @@ mod tests {
             assert!(!texts.contains(&*token));
         }
         assert!(copies("cbr_token").is_empty());
+        assert!(copies("e30.e30.").is_empty());
+    }
+
+    #[test]
+    fn header_and_claims_are_objects() {
+        assert!(Parts::of("e30.e30.AA").is_some());
+        for token in [
+            "W10.e30.AA",
+            "e30.W10.AA",
+            "MQ.e30.AA",
+            "e30.bnVsbA.AA",
+            "e30.e30",
+        ] {
+            assert!(Parts::of(token).is_none(), "{token}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, header};
 
 use super::{
-    Credentials, Doctor,
+    Credentials,
     api::{Answer, Api, form_encoded},
     documents::IMPOSTORS,
     report::{Report, Trials},
@@ -19,9 +19,8 @@ const NO_CLIENT: &str = "cambio-doctor";
 const MADE_UP_SECRET: &str = "gho_cambioDoctorMadeUpSecret0000000000";
 
 /// Sends forms that are refused whoever sends them. With a client, nothing else is wrong with them.
-pub(super) async fn examine(doctor: &Doctor, api: &Api, report: &mut Report) {
+pub(super) async fn examine(client: Option<&Credentials>, api: &Api, report: &mut Report) {
     missing_token(api, report).await;
-    let client = doctor.target.client.as_ref();
     let post = |path: &str| {
         let request = api.request(Method::POST, path);
         match client {
@@ -85,6 +84,7 @@ pub(super) async fn examine(doctor: &Doctor, api: &Api, report: &mut Report) {
     report.close(trials);
 
     let mut trials = Trials::of("form.no-echo");
+    api.hidden().insert_token(MADE_UP_SECRET);
     let body = format!("{MADE_UP_SECRET}=1&{MADE_UP_SECRET}=1");
     let reply = api.send(form(body)).await;
     trials.expect_that("a secret as a name", &reply, |answer| {
@@ -168,7 +168,6 @@ async fn clients(client: &Credentials, api: &Api, report: &mut Report) {
         ("the secret without its first character", &shorter),
     ] {
         let wrong = Credentials::new(&client.id, wrong.to_owned());
-        api.hide_secret_of(&wrong);
         let reply = api.send(api.about(&wrong, "/introspect", NO_TOKEN)).await;
         trials.expect_that(what, &reply, is_unknown);
     }

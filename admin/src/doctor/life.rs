@@ -2,16 +2,18 @@
 //!
 //! All attacks are on sessions that this run opened. Each ends at the end of the run.
 
+use std::time::Duration;
+
 use reqwest::header::{self, HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
-use shared::http::ACCESS_TOKEN_TYPE;
+use shared::{config::AccessTokenTtl, http::ACCESS_TOKEN_TYPE};
 
 use super::{
     Credentials, Doctor, Subject,
-    api::{Api, Reply},
+    api::{Api, Reply, is_private},
     documents::Documents,
     forge::Parts,
-    report::{Report, Trials},
+    report::{Outcome, Report, Trials},
     tokens,
 };
 
@@ -31,19 +33,16 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    fn of(reply: &Reply, api: &Api) -> Option<Self> {
+    fn of(reply: &Reply) -> Option<Self> {
         let answer = reply.as_ref().ok().filter(|answer| answer.status == 200)?;
         let text =
             |pointer| Some(answer.text_at(pointer).to_owned()).filter(|text| !text.is_empty());
-        let tokens = Self {
+        Some(Self {
             access: text("/access_token")?,
             refresh: text("/refresh_token")?,
             user: text("/user/id")?,
             expires_in: answer.body["expires_in"].as_u64()?,
-        };
-        api.hide(&tokens.access);
-        api.hide(&tokens.refresh);
-        Some(tokens)
+        })
     }
 }
 
@@ -176,7 +175,7 @@ impl Life<'_> {
         let reply = self.exchange(token, &[]).await;
         let mut trials = Trials::of("exchange.sign-in");
         trials.expect("POST /token", &reply, 200, "");
-        let tokens = Tokens::of(&reply, self.api);
+        let tokens = Tokens::of(&reply);
         if let (Ok(answer), Some(tokens)) = (&reply, &tokens) {
             let parts = Parts::of(&tokens.access);
             let claim = |name: &str| parts.as_ref().and_then(|parts| parts.claims[name].as_str());
@@ -258,12 +257,15 @@ impl Life<'_> {
             ("the refresh token", tokens.refresh.as_str()),
             ("the provider's token", subject_token),
             ("the client's secret", self.client.secret()),
-            ("the id of the user", &tokens.user),
             ("the access token twice", &format!("{0} {0}", tokens.access)),
         ] {
             let reply = self.me(text).await;
             trials.expect(what, &reply, 401, "invalid_token");
         }
+        // Unlike the others, the id is no secret.
+        let request = self.api.request(reqwest::Method::GET, "/me");
+        let reply = self.api.send(request.bearer_auth(&tokens.user)).await;
+        trials.expect("the id of the user", &reply, 401, "invalid_token");
         report.close(trials);
     }
 
@@ -324,7 +326,10 @@ impl Life<'_> {
             ),
             ("another first character", flipped(&used, 4)),
             ("without its prefix", used.chars().skip(4).collect()),
-            ("a part of it", used.chars().take(used.len() - 4).collect()),
+            (
+                "a part of it",
+                used.chars().take(used.len().saturating_sub(4)).collect(),
+            ),
         ] {
             let reply = self.refresh(&text, &[]).await;
             trials.expect(what, &reply, 400, "invalid_grant");
@@ -340,7 +345,7 @@ impl Life<'_> {
 
         let mut trials = Trials::of("refresh.rotation");
         let reply = self.refresh(&used, &[]).await;
-        let next = Tokens::of(&reply, self.api);
+        let next = Tokens::of(&reply);
         let is_same_user = |next: &Tokens| next.user == tokens.user && next.refresh != used;
         trials.expect_that("a refresh", &reply, |_| {
             next.as_ref().is_some_and(is_same_user)
@@ -368,7 +373,8 @@ impl Life<'_> {
     }
 
     async fn authorizer(&self, tokens: &Tokens, report: &mut Report) {
-        let Some(url) = &self.doctor.target.authorizer_url else {
+        let url = self.doctor.target.authorizer_url.as_ref();
+        let Some(url) = url.filter(|url| is_private(url)) else {
             return;
         };
         let get = || self.api.request_to(url.clone());
@@ -401,11 +407,27 @@ impl Life<'_> {
 
     /// Waits until the access token has expired, if there is time for it.
     async fn expired(&self, tokens: &mut Tokens, report: &mut Report) {
-        if self.doctor.target.wait.as_secs() < tokens.expires_in {
+        let wait = self.doctor.target.wait;
+        if wait.is_zero() {
             return;
         }
-        let lifetime = std::time::Duration::from_secs(tokens.expires_in + 1);
-        self.doctor.pause.wait(lifetime).await;
+        let lifetime = Duration::from_secs(tokens.expires_in);
+        if lifetime > AccessTokenTtl::MAX {
+            let longest = AccessTokenTtl::MAX.as_secs();
+            let why = format!("expires_in is {}, and at most {longest}", tokens.expires_in);
+            return report.set("token.expired", Outcome::Failed(why));
+        }
+        if lifetime > wait {
+            let why = format!(
+                "the access token lives for {0} seconds: give --wait {0} or more",
+                tokens.expires_in
+            );
+            return report.set("token.expired", Outcome::Skipped(why));
+        }
+        self.doctor
+            .pause
+            .wait(lifetime + Duration::from_secs(1))
+            .await;
         let mut trials = Trials::of("token.expired");
         let reply = self.me(&tokens.access).await;
         trials.expect("GET /me", &reply, 401, "invalid_token");
@@ -416,7 +438,7 @@ impl Life<'_> {
         let reply = self.refresh(&tokens.refresh, &[]).await;
         trials.expect("a refresh", &reply, 200, "");
         report.close(trials);
-        if let Some(next) = Tokens::of(&reply, self.api) {
+        if let Some(next) = Tokens::of(&reply) {
             *tokens = next;
         }
     }
@@ -493,14 +515,14 @@ impl Life<'_> {
         let mut trials = Trials::of("refresh.reuse");
         let reply = self.exchange(token.expose_secret(), &[]).await;
         trials.expect("POST /token", &reply, 200, "");
-        let Some(opened) = Tokens::of(&reply, self.api) else {
+        let Some(opened) = Tokens::of(&reply) else {
             return report.close(trials);
         };
         let mut newest = opened.refresh.clone();
         for _ in 0..2 {
             let reply = self.refresh(&newest, &[]).await;
             trials.expect("a refresh", &reply, 200, "");
-            if let Some(tokens) = Tokens::of(&reply, self.api) {
+            if let Some(tokens) = Tokens::of(&reply) {
                 newest = tokens.refresh;
             }
         }
@@ -514,7 +536,7 @@ impl Life<'_> {
         let reply = self.refresh(&newest, &[]).await;
         trials.expect("the newest refresh token", &reply, 400, "invalid_grant");
         report.close(trials);
-        // It has ended already, unless the check failed.
+        // The session has ended already, unless the check failed.
         let request = self.api.about(self.client, "/revoke", &newest);
         let ended = self.api.send(request).await;
         report.notes.push(match ended {

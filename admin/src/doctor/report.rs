@@ -10,8 +10,14 @@ use serde::Serialize;
 use super::{
     api::{Answer, Reply},
     checks::{CHECKS, Check, Needs},
+    hidden::Hidden,
 };
-use crate::output::write_json;
+use crate::output::{cell, write_json};
+
+/// The largest number of lines of an outcome.
+const SHOWN_LINES: usize = 50;
+/// The largest length of a line, in characters.
+const SHOWN_CHARACTERS: usize = 500;
 
 /// The outcome of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,16 +63,34 @@ impl Report {
         self.set(id, outcome);
     }
 
-    /// Gives each check without an outcome one: skipped if something is not `given`, failed otherwise.
-    pub(super) fn complete(&mut self, given: impl Fn(Needs) -> bool) {
+    /// Gives each check without an outcome one: skipped if `lacks` names a reason, failed otherwise.
+    pub(super) fn complete(&mut self, lacks: impl Fn(Needs) -> Option<&'static str>) {
         for check in CHECKS {
-            self.outcomes.entry(check.id).or_insert_with(|| {
-                if given(check.needs) {
-                    Outcome::Failed("not run, because a check that it needs failed".to_owned())
-                } else {
-                    Outcome::Skipped(check.needs.option().to_owned())
-                }
-            });
+            self.outcomes
+                .entry(check.id)
+                .or_insert_with(|| match lacks(check.needs) {
+                    Some(why) => Outcome::Skipped(why.to_owned()),
+                    None => {
+                        Outcome::Failed("not run, because a check that it needs failed".to_owned())
+                    }
+                });
+        }
+    }
+
+    /// Removes the secrets of the run, and the characters that steer a terminal, from all outcomes and notes.
+    pub(super) fn redact(&mut self, hidden: &Hidden) {
+        for outcome in self.outcomes.values_mut() {
+            let (Outcome::Passed(text) | Outcome::Failed(text) | Outcome::Skipped(text)) = outcome;
+            let clean = hidden.removed_from(text);
+            let mut lines: Vec<_> = clean.lines().take(SHOWN_LINES).map(line).collect();
+            let more = clean.lines().count() - lines.len();
+            if more > 0 {
+                lines.push(format!("and {more} more"));
+            }
+            *text = lines.join("\n");
+        }
+        for note in &mut self.notes {
+            *note = line(&hidden.removed_from(note));
         }
     }
 
@@ -147,6 +171,11 @@ impl Report {
     }
 }
 
+/// Returns a text without characters that steer a terminal, in a bounded length.
+fn line(text: &str) -> String {
+    cell(Some(text)).chars().take(SHOWN_CHARACTERS).collect()
+}
+
 /// The colours of a terminal.
 pub(super) struct Paint {
     pub(super) colours: bool,
@@ -212,19 +241,24 @@ impl Trials {
             Ok(answer) => answer.brief(),
             Err(error) => error.clone(),
         };
-        self.wrong.push(format!("{what}: {wrong}"));
+        self.add(&format!("{what}: {wrong}"));
         false
+    }
+
+    /// Adds one line, whatever line breaks a server put into it.
+    fn add(&mut self, wrong: &str) {
+        self.wrong.push(wrong.replace('\n', " "));
     }
 
     /// Expects that something holds.
     pub(super) fn require(&mut self, what: &str, holds: bool) {
         self.tried += 1;
         if !holds {
-            self.wrong.push(what.to_owned());
+            self.add(what);
         }
     }
 
-    /// Says what was found, in place of the number of trials.
+    /// Sets the text of a passed check, in place of the number of trials.
     pub(super) fn found(&mut self, found: impl Into<String>) {
         self.found = Some(found.into());
     }

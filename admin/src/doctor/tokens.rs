@@ -26,7 +26,11 @@ pub(super) async fn signatures(
 ) {
     let mut trials = Trials::of("token.signature");
     let mut all = copies(token);
-    let later = |name: &str| parts.claims[name].as_u64().map(|time| json!(time + 60));
+    let later = |name: &str| {
+        parts.claims[name]
+            .as_u64()
+            .map(|time| json!(time.saturating_add(60)))
+    };
     for (name, value) in [
         ("sub", json!("01a208bb-db28-776e-8b0c-7dfd69859e79")),
         ("sid", json!("AAAAAAAAAAAAAAAAAAAAAA")),
