@@ -119,7 +119,8 @@ impl Table {
     ) -> Result<Option<Item>, StoreError> {
         let request = self.client.get_item().table_name(&self.name);
         let request = request.set_key(Some(key)).consistent_read(consistent);
-        Ok(request.send().await?.item)
+        // In a box, because the compiler limits how deep futures are nested.
+        Ok(Box::pin(request.send()).await?.item)
     }
 
     /// Returns whether there is an item with this key, or was one a moment ago.
