@@ -510,6 +510,16 @@ mod tests {
             .map(|client| assert_eq!(client.id(), "next js"))
     }
 
+    fn public_key() -> serde_json::Value {
+        serde_json::json!({
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+            "kid": "one",
+        })
+    }
+
     fn basic(credentials: &str) -> String {
         format!("Basic {}", STANDARD.encode(credentials))
     }
@@ -560,15 +570,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_log_tells_a_wrong_secret_from_a_client_that_has_keys_only() {
-        let key = serde_json::json!({
-            "kty": "EC",
-            "crv": "P-256",
-            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
-            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
-            "kid": "one",
-        });
-        let clients =
-            with_clients(serde_json::json!([{ "client_id": "keys", "jwks": { "keys": [key] } }]));
+        let clients = with_clients(
+            serde_json::json!([{ "client_id": "keys", "jwks": { "keys": [public_key()] } }]),
+        );
         for (credentials, expected) in [
             ("keys:new", "has no secret_sha256"),
             ("next+js:wrong", "is wrong"),
@@ -656,6 +660,9 @@ mod tests {
         assert_eq!(granted(None), all);
         assert_eq!(granted(Some("orders:read")).as_deref(), Some("orders:read"));
         assert!(client.grant_scope(Some("orders:read admin")).is_err());
+        let of_session: Scope = "orders:read admin".parse().unwrap();
+        let present = client.present_scope(Some(&of_session));
+        assert_eq!(present.unwrap().to_string(), "orders:read");
     }
 
     #[tokio::test]
@@ -686,6 +693,29 @@ mod tests {
         assert!(shop.audience(Some(USUAL), USUAL).is_err());
         assert!(shop.check_provider("github").is_ok());
         assert!(shop.check_provider("google").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_has_the_rights_of_its_registration() {
+        let hash = hex(digest(&SHA256, b"one").as_ref());
+        let clients = with_clients(serde_json::json!([
+            { "client_id": "api", "secret_sha256": [hash], "introspects": true },
+            { "client_id": "app", "secret_sha256": [hash], "vouches": { "keys": [public_key()] } },
+        ]));
+        for (credentials, introspects, exchanges, vouches) in [
+            ("api:one", true, false, false),
+            ("app:one", false, true, true),
+            ("next+js:new", false, true, false),
+        ] {
+            let mut form = form(Some(&basic(credentials)), "").await;
+            let client = clients.authenticate(&mut form).await.unwrap();
+            assert_eq!(client.introspects(), introspects, "{credentials}");
+            let may_exchange = client.check_grant(GrantType::TokenExchange).is_ok();
+            assert_eq!(may_exchange, exchanges, "{credentials}");
+            assert_eq!(client.voucher().is_some(), vouches, "{credentials}");
+            assert!(client.knows_audience("https://stock.example.com"));
+            assert!(!client.knows_audience("https://api.example.com"));
+        }
     }
 
     #[test]

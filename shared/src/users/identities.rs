@@ -462,7 +462,7 @@ mod tests {
     fn attempts_count_for_ten_minutes_and_never_before_their_time() {
         let attempts = LinkAttempts {
             since: NOW,
-            count: 1,
+            count: 3,
         };
         for (now, are_over) in [
             (NOW - 1, true),
@@ -472,7 +472,16 @@ mod tests {
         ] {
             assert_eq!(attempts.are_over(now), are_over, "{now}");
         }
-        assert_eq!((attempts.since(), attempts.count()), (NOW, 1));
+        assert_eq!((attempts.since(), attempts.count()), (NOW, 3));
+    }
+
+    #[test]
+    fn the_last_unlinked_account_is_named_by_its_provider() {
+        let unlinked = Unlinked {
+            provider: "github".to_owned(),
+            session: SessionId::of_subject_token(&"token".to_owned().into()),
+        };
+        assert_eq!(unlinked.provider(), "github");
     }
 
     /// Returns an identity with a verified address, and the key of the address.
