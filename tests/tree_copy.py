@@ -92,6 +92,25 @@ def copy_dependencies(built: Path, target: Path, own: set[str]) -> bool:
     return True
 
 
+def clone(root: Path, folder: Path) -> Path:
+    """Makes the folder `cambio` in `folder` a clone, and returns it.
+
+    Cargo builds the packages of the workspace there, once for all tests with the same `folder`. It takes their
+    dependencies from the build of the tree.
+    """
+    copy, target, files = folder / "cambio", folder / "target", tracked_files(root)
+    # `mirror` removes other files than those of git, one by one.
+    for name in ("node_modules", ".cambio", ".venv", ".next"):
+        for old in (copy / name, *copy.glob(f"*/*/{name}")):
+            old.unlink() if old.is_symlink() else shutil.rmtree(old, ignore_errors=True)
+    mirror(root, copy, files)
+    copy_dependencies(root / "target", target, packages(root, files))
+    target.mkdir(exist_ok=True)
+    if not (copy / "target").is_symlink():
+        (copy / "target").symlink_to(target)
+    return copy
+
+
 @dataclass
 class Binary:
     """A test binary, and the directory in which cargo would start it."""

@@ -11,15 +11,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from tree_copy import copy_dependencies, mirror, packages, tracked_files  # noqa: E402
+from tree_copy import clone  # noqa: E402
 
-TARGET = ROOT / "target/add-a-route/target"
 PAGE = ROOT / "docs/add-a-route.md"
 ENV = {
-    **os.environ,
+    # The target folder is that of the clone. In a shared one, cargo would take the packages of the clone for those of
+    # the tree.
+    **{name: value for name, value in os.environ.items() if name != "CARGO_TARGET_DIR"},
     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    # Not the target folder of the tree: cargo would take what is built from the copy for what is built from the tree.
-    "CARGO_TARGET_DIR": str(TARGET),
     "CARGO_NET_OFFLINE": "true",
     "CARGO_TERM_COLOR": "never",
     "SAM_CLI_TELEMETRY": "0",
@@ -54,11 +53,8 @@ def run(command, folder):
 
 @pytest.fixture(scope="module")
 def tree():
-    """A copy of the files that git knows or would take. Unchanged files keep their time, so that cargo builds less."""
-    copy, files = ROOT / "target/add-a-route/tree", tracked_files(ROOT)
-    mirror(ROOT, copy, files)
-    copy_dependencies(ROOT / "target", TARGET, packages(ROOT, files))
-    return copy
+    """The clone in which tests/walk runs the commands of the other pages, so that its packages are built once."""
+    return clone(ROOT, ROOT / "target/walk")
 
 
 def test_each_command_of_the_page_prints_what_the_page_says(tree):

@@ -14,7 +14,7 @@ from pathlib import Path
 from pages import ROOT, Block, blocks
 
 sys.path.insert(0, str(ROOT / "tests"))
-from tree_copy import copy_dependencies, link_or_copy, mirror, packages, tracked_files  # noqa: E402
+from tree_copy import clone, link_or_copy  # noqa: E402
 
 # What every Linux has, and the C compiler that Rust needs.
 SYSTEM = """
@@ -105,24 +105,12 @@ class Machine:
     """The new machine. Its clone is the folder `cambio`, beside which the pages have the app in `app`."""
 
     def __init__(self, folder: Path):
-        self.folder, self.clone, self.app = folder, folder / "cambio", folder / "app"
-        self.network, self.servers, self.taken, self.variables = Network(), [], set(), {}
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.clone, self.app = folder, clone(ROOT, folder), folder / "app"
+        self.network, self.servers, self.taken, self.variables = Network(), [], set(), {}
         for name in ("app", "home", "bin"):
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / "home").mkdir()
-        # `mirror` removes other files than those of git, one by one.
-        for name in ("node_modules", ".cambio", ".venv", ".next"):
-            for old in (self.clone / name, *self.clone.glob(f"*/*/{name}")):
-                old.unlink() if old.is_symlink() else shutil.rmtree(old, ignore_errors=True)
-        files = tracked_files(ROOT)
-        mirror(ROOT, self.clone, files)
-        # Cargo builds the packages of the workspace here; their dependencies it takes from the build of the tree.
-        target = folder / "target"
-        copy_dependencies(ROOT / "target", target, packages(ROOT, files))
-        target.mkdir(exist_ok=True)
-        if not (self.clone / "target").is_symlink():
-            (self.clone / "target").symlink_to(target)
 
     def close(self):
         for server in self.servers:
