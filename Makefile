@@ -200,8 +200,12 @@ guards: ## Switch each guard off in a copy of the tree, and check that its tests
 	python3 tests/guards/guards.py
 
 .PHONY: guards-sample
-guards-sample: ## Do the same with 20 guards, chosen by the id of the commit
-	python3 tests/guards/guards.py --sample 20
+guards-sample: ## Do the same with 20 guards and 3 that doctor judges, chosen by the id of the commit
+	python3 tests/guards/guards.py --sample 20 --doctor 3
+
+.PHONY: guards-doctor
+guards-doctor: ## Switch off each guard that doctor judges, and check that doctor fails at its check alone
+	python3 tests/guards/guards.py --doctor
 
 .PHONY: mutants
 mutants: ## Change the code in many small ways, and report what no test notices; MUTANTS='--module jws token'

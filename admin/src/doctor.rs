@@ -1,7 +1,7 @@
 //! `doctor`: examines a deployment from outside, with good requests and with attacks.
 //!
-//! A run sends a bounded number of requests, follows no redirect, and ends the sessions that it opened. Apart from these
-//! sessions, a run writes only what a first sign-in writes: the user.
+//! A run sends a bounded number of requests, follows no redirect, and ends the sessions that it opened. Apart from
+//! these sessions, a run writes only what a first sign-in writes: the user.
 
 mod api;
 mod args;

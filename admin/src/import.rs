@@ -12,12 +12,13 @@ use futures_util::{StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{
     Deserialize, Deserializer,
-    de::{self, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::{Map, Value, json};
 use shared::{
     clock::{Timestamp, parse_rfc3339},
     config::{Group, SignUps},
+    json,
     provider::{Account, ImportedProfile, Imports},
     stored::{SettingsStore, StoredError},
     users::{Import, Imported, OwnClaims, Roles, Status, UserId},
@@ -33,6 +34,11 @@ use crate::{
 const PARALLEL: usize = 16;
 /// The longest line, in bytes, which is more than the item of a user may have.
 const MAX_LINE: usize = 64 * 1024;
+/// The limits of a line, which are more than those of its claims.
+const LIMITS: json::Limits = json::Limits {
+    depth: 64,
+    members: 64,
+};
 
 /// The arguments of `users import`.
 #[derive(Args, Debug)]
@@ -58,7 +64,7 @@ struct Line {
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
-    claims: Claims,
+    claims: Map<String, Value>,
     #[serde(default)]
     disabled: bool,
     created_at: Option<String>,
@@ -90,13 +96,6 @@ struct WrittenProfile {
     email_verified: bool,
     picture: Option<String>,
 }
-
-/// The claims, without a member that is there twice.
-#[derive(Default)]
-struct Claims(Map<String, Value>);
-
-/// A JSON value without a member that is there twice, of which most parsers take the last and some the first.
-struct Unique(Value);
 
 impl<'de> Deserialize<'de> for WrittenAccount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -138,68 +137,13 @@ impl<'de> Deserialize<'de> for WrittenAccount {
     }
 }
 
-impl<'de> Deserialize<'de> for Claims {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Unique::deserialize(deserializer)?.0 {
-            Value::Object(members) => Ok(Self(members)),
-            _ => Err(de::Error::custom("an object is expected")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Form;
-        impl<'de> Visitor<'de> for Form {
-            type Value = Unique;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<Unique, E> {
-                Ok(Unique(value.into()))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<Unique, E> {
-                Ok(Unique(value.into()))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<Unique, E> {
-                Ok(Unique(value.into()))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<Unique, E> {
-                Ok(Unique(value.into()))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Unique, E> {
-                Ok(Unique(value.into()))
-            }
-
-            fn visit_unit<E>(self) -> Result<Unique, E> {
-                Ok(Unique(Value::Null))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unique, A::Error> {
-                let mut values = Vec::new();
-                while let Some(Unique(value)) = seq.next_element()? {
-                    values.push(value);
-                }
-                Ok(Unique(values.into()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
-                let mut members = Map::new();
-                while let Some((name, Unique(value))) = map.next_entry::<String, _>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(de::Error::custom("a member is there twice"));
-                    }
-                }
-                Ok(Unique(members.into()))
-            }
-        }
-        deserializer.deserialize_any(Form)
+impl Line {
+    fn parse(text: &str) -> Result<Self, String> {
+        let line = json::parse(text)?;
+        // The other types refuse a member that is there twice themselves, and name it.
+        let unambiguous = json::reject_ambiguous(text.as_bytes(), LIMITS);
+        unambiguous.map_err(|error| format!("claims: {error}"))?;
+        Ok(line)
     }
 }
 
@@ -216,7 +160,7 @@ impl Reader<'_> {
         let line = line.map_err(|TooLong| format!("the line has more than {MAX_LINE} bytes"))?;
         let text = str::from_utf8(&line)
             .map_err(|error| format!("byte {} is not UTF-8", error.valid_up_to() + 1))?;
-        let line: Line = shared::json::parse(text)?;
+        let line = Line::parse(text)?;
         let id = line.id.as_deref().map(|id| {
             id.parse::<UserId>().map_err(|_| {
                 "id must be a UUID of version 7 in lower case: leave id out, and keep another id as a claim"
@@ -234,7 +178,7 @@ impl Reader<'_> {
         let identities = identities.map_err(|error| error.to_string())?;
         let mut user = Import::new(id, identities).map_err(|error| error.to_string())?;
         user.roles = Roles::new(line.roles).map_err(|error| error.to_string())?;
-        user.claims = OwnClaims::new(line.claims.0).map_err(|error| error.to_string())?;
+        user.claims = OwnClaims::new(line.claims).map_err(|error| error.to_string())?;
         if line.disabled {
             user.status = Status::Disabled;
         }
@@ -518,7 +462,7 @@ mod tests {
     use super::*;
 
     fn account(text: &str) -> Result<WrittenAccount, String> {
-        shared::json::parse(text)
+        json::parse(text)
     }
 
     #[test]
@@ -551,7 +495,10 @@ mod tests {
 
     #[test]
     fn t185_a_member_that_is_there_twice_is_refused_at_each_depth() {
-        let read = |text: &str| shared::json::parse::<Claims>(text).map(|claims| claims.0);
+        let read = |text: &str| {
+            let line = format!(r#"{{"identities":["github:1"],"claims":{text}}}"#);
+            Line::parse(&line).map(|line| line.claims)
+        };
         let same = r#"{"a":[1,-2,3.5,true,null,"x",{"b":{}}]}"#;
         assert_eq!(Value::Object(read(same).unwrap()).to_string(), same);
         for text in [

@@ -15,7 +15,7 @@ pub(crate) const KEYS_TABLE_NAME: &str = "KEYS_TABLE_NAME";
 pub struct SettingsArgs {
     /// The environment variables of the deployed function, as a JSON object of texts:
     /// `aws lambda get-function-configuration --function-name … --query Environment.Variables`. Variables of the shell
-    /// are not settings.
+    /// are not settings. With --keys-table, both must name the same table.
     #[arg(long, value_name = "FILE")]
     pub settings: Option<PathBuf>,
 }

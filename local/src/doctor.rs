@@ -14,18 +14,14 @@ use admin::{
     AdminError,
     doctor::{Credentials, Doctor, DoctorError, KeysTable, Pause, Subject, Target},
 };
-use shared::{
-    clock::Clock,
-    config::{self, Environment},
-    dynamodb,
-    keys::KeyStore,
-};
+use shared::{clock::Clock, config::Environment, keys::KeyStore};
 use thiserror::Error;
 use url::Url;
 
 use crate::{
     dynamodb::KEYS_TABLE,
     next_app::NextApp,
+    operator,
     server::{Options, ServerError, Services},
     settings::{self, CLIENT_ID, CLIENT_SECRET, GitHub},
 };
@@ -75,15 +71,14 @@ pub async fn run(json: bool) -> Result<(), LocalDoctorError> {
     for login in ["octocat", "octocat"] {
         tokens.push(app.stand_in_token(login).await?.into());
     }
-    let variables = Environment::of(settings::aws_variables(&services.dynamodb));
-    let keys = match config::DynamoDb::from_env(&variables) {
-        Ok(dynamodb) => {
-            let store = KeyStore::new(dynamodb::client(&dynamodb), KEYS_TABLE.to_owned());
-            match store.find_set().await {
-                Ok(set) => KeysTable::Read(set),
-                Err(error) => KeysTable::Unreadable(error.to_string()),
-            }
-        }
+    let keys = match operator::client(&services.dynamodb) {
+        Ok(client) => match KeyStore::new(client, KEYS_TABLE.to_owned())
+            .find_set()
+            .await
+        {
+            Ok(set) => KeysTable::Read(set),
+            Err(error) => KeysTable::Unreadable(error.to_string()),
+        },
         Err(error) => KeysTable::Unreadable(error.to_string()),
     };
     let url = Url::parse(&url).map_err(|_| wrong("the URL of the API"))?;

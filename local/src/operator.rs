@@ -118,7 +118,8 @@ fn admin(client: aws_sdk_dynamodb::Client, dynamodb: &DynamoDb) -> Admin {
         .with_keys_table(KEYS_TABLE.to_owned(), env)
 }
 
-fn client(dynamodb: &DynamoDb) -> Result<aws_sdk_dynamodb::Client, ConfigError> {
+/// Returns a client of the embedded DynamoDB.
+pub(crate) fn client(dynamodb: &DynamoDb) -> Result<aws_sdk_dynamodb::Client, ConfigError> {
     let variables = Environment::of(settings::aws_variables(dynamodb));
     Ok(dynamodb::client(&config::DynamoDb::from_env(&variables)?))
 }

@@ -60,9 +60,7 @@ impl Scene {
     }
 
     pub(crate) async fn github_token(&self, login: &str) -> String {
-        let url = format!("{}/stand-in/tokens?login={login}", self.github);
-        let token = reqwest::Client::new().post(url).send().await.unwrap();
-        token.text().await.unwrap()
+        self.app.stand_in_token(login).await.unwrap()
     }
 
     /// The access token and the refresh token of a sign-in.

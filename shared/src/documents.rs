@@ -30,7 +30,7 @@ impl Document {
     ];
 
     /// Returns the path, with a slash at its start.
-    pub fn path(self) -> &'static str {
+    pub const fn path(self) -> &'static str {
         match self {
             Self::OpenIdConfiguration => "/.well-known/openid-configuration",
             Self::AuthorizationServer => "/.well-known/oauth-authorization-server",

@@ -1,5 +1,9 @@
 //! JSON of settings and of requests, with errors that name the member and show no value.
 
+mod unambiguous;
+
+pub use unambiguous::{Limits, reject_ambiguous};
+
 use serde::{Deserializer, de::DeserializeOwned};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment};

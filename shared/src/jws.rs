@@ -10,12 +10,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeOwned, IgnoredAny},
 };
 use serde_json::Number;
 
 use crate::{
     clock::Timestamp,
+    json,
     telemetry::{Part, Timed},
 };
 
@@ -56,8 +57,7 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
     bytes: usize,
-    depth: usize,
-    members: usize,
+    json: json::Limits,
 }
 
 /// A kind of header, with the limits of the tokens that have it.
@@ -99,8 +99,10 @@ pub(crate) struct Header {
 impl JoseHeader for Header {
     const LIMITS: Limits = Limits {
         bytes: MAX_TOKEN,
-        depth: 16,
-        members: 64,
+        json: json::Limits {
+            depth: 16,
+            members: 64,
+        },
     };
 
     fn alg(&self) -> Algorithm {
@@ -122,8 +124,10 @@ pub(crate) struct ForeignHeader {
 impl JoseHeader for ForeignHeader {
     const LIMITS: Limits = Limits {
         bytes: MAX_FOREIGN_TOKEN,
-        depth: 64,
-        members: 200,
+        json: json::Limits {
+            depth: 64,
+            members: 200,
+        },
     };
 
     fn alg(&self) -> Algorithm {
@@ -325,95 +329,12 @@ fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
         .map_err(|_| Malformed("not base64url"))
 }
 
-/// Refuses JSON that two parsers could read differently: repeated members (RFC 8725 §2.4), invalid Unicode, deep
-/// nesting.
+/// Refuses what is no JSON object, or could be read as two (RFC 8725 §2.4).
 fn reject_ambiguous_json(json: &[u8], limits: Limits) -> Result<(), Malformed> {
     if json.first() != Some(&b'{') {
         return Err(Malformed("not a JSON object"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    Unambiguous { depth: 0, limits }
-        .deserialize(&mut deserializer)
-        .and_then(|()| deserializer.end())
-        .map_err(|_| Malformed("not plain JSON"))
-}
-
-/// A visitor that checks a JSON value without keeping it.
-#[derive(Clone, Copy)]
-struct Unambiguous {
-    depth: usize,
-    limits: Limits,
-}
-
-impl Unambiguous {
-    fn deeper<E: Error>(self) -> Result<Self, E> {
-        if self.depth == self.limits.depth {
-            return Err(E::custom("nested too deeply"));
-        }
-        Ok(Self {
-            depth: self.depth + 1,
-            ..self
-        })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Unambiguous {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Unambiguous {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unambiguous JSON")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        while items.next_element_seed(inner)?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let inner = self.deeper()?;
-        let mut names: Vec<String> = Vec::new();
-        while let Some(name) = members.next_key::<String>()? {
-            if names.len() == self.limits.members || names.contains(&name) {
-                return Err(A::Error::custom("too many members, or one twice"));
-            }
-            names.push(name);
-            members.next_value_seed(inner)?;
-        }
-        Ok(())
-    }
+    json::reject_ambiguous(json, limits.json).map_err(|_| Malformed("not plain JSON"))
 }
 
 #[cfg(test)]
@@ -430,8 +351,8 @@ mod tests {
 
     use super::*;
 
-    const MAX_DEPTH: usize = Header::LIMITS.depth;
-    const MAX_MEMBERS: usize = Header::LIMITS.members;
+    const MAX_DEPTH: usize = Header::LIMITS.json.depth;
+    const MAX_MEMBERS: usize = Header::LIMITS.json.members;
 
     fn inspect(token: &str) -> Result<Header, Malformed> {
         super::inspect::<Header>(token).map(|inspected| inspected.header)

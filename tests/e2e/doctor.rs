@@ -82,7 +82,7 @@ fn ids_with(needs: &[Needs]) -> Vec<&'static str> {
     those.map(|check| check.id).collect()
 }
 
-/// The message names the checks that fail without a guard.
+/// `tests/guards` runs this test with one guard switched off, and reads the ids from the message.
 #[tokio::test]
 async fn t180_the_doctor_finds_the_api_sound() {
     let service = Service::start().await;

@@ -49,12 +49,15 @@ pub(crate) fn {SWITCH}(name: &str) -> bool {{
 }}
 """
 
-KEYS = {"name", "threat", "file", "find", "off", "also", "tests", "patch", "explained"}
+KEYS = {"name", "threat", "file", "find", "off", "also", "tests", "patch", "explained", "doctor"}
+# Runs `cambio-admin doctor` against the whole API, and fails with the ids of the checks that failed.
+DOCTOR = "e2e t180_the_doctor_finds_the_api_sound"
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 WORD = tuple(string.ascii_letters + string.digits + "_")
 # Unit tests may hold the text of a guard as well; guards are looked for in front of them.
 UNIT_TESTS = re.compile(r"^#\[cfg\(test\)\]\nmod tests", re.MULTILINE)
 RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)
+FAILED_CHECKS = re.compile(r"the doctor fails at: (.*)")
 PANIC = re.compile(r"^thread '([^']+)'.* panicked at (.*?):?\n(.*)", re.MULTILINE)
 
 
@@ -74,6 +77,8 @@ class Guard:
     also: tuple[tuple[str, str], ...] = ()
     patch: bool = False
     explained: str | None = None
+    # The one check of `cambio-admin doctor` that fails without the guard.
+    doctor: str | None = None
 
     @property
     def expressions(self) -> tuple[tuple[str, str], ...]:
@@ -124,7 +129,8 @@ def read_list() -> list[Guard]:
             problems.append(f"{name}: unknown keys {sorted(unknown)}, missing keys {sorted(missing)}")
             continue
         also = tuple((other["find"], other["off"]) for other in entry.get("also", []))
-        guard = Guard(**{**entry, "tests": tuple(entry["tests"]), "also": also})
+        tests = (*entry["tests"], DOCTOR) if "doctor" in entry else tuple(entry["tests"])
+        guard = Guard(**{**entry, "tests": tests, "also": also})
         if not SLUG.fullmatch(guard.name):
             problems.append(f"{name}: write the name as words in lower case, joined by '-'")
         if any(other.name == guard.name for other in guards):
@@ -481,8 +487,19 @@ def switch_off(guard: Guard, located: dict[str, tuple[Binary, str]], limit: floa
     outcome = Outcome(guard)
     started = time.monotonic()
     outcome.results, outcome.panics = run_tests(located, list(guard.tests), guard.name, limit)
+    judge(outcome)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def judge(outcome: Outcome) -> None:
+    """Demands that `cambio-admin doctor` fails at the check of the guard, and at no other."""
+    wanted = outcome.guard.doctor
+    if wanted is None or outcome.results[DOCTOR] != "FAILED":
+        return
+    said = [found[1] for panic in outcome.panics if (found := FAILED_CHECKS.search(panic))]
+    if said != [wanted]:
+        outcome.results[DOCTOR] = f"fails at {'; '.join(said) or 'no check'}, not at {wanted} alone"
 
 
 def patch_in(guard: Guard, switchables: list[Guard], options: list[str], limit: float) -> Outcome:
@@ -581,6 +598,14 @@ def arguments() -> argparse.Namespace:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--only", nargs="+", metavar="NAME", help="switch off these guards alone")
     which.add_argument("--sample", type=int, metavar="N", help="switch off N guards, chosen at random")
+    parser.add_argument(
+        "--doctor",
+        type=int,
+        nargs="?",
+        const=sys.maxsize,
+        metavar="N",
+        help="switch off the guards that `cambio-admin doctor` judges, or N of them, in place of all guards or besides a sample",
+    )
     parser.add_argument("--seed", help="what the sample is chosen by (default: the id of the commit)")
     parser.add_argument("--list", action="store_true", help="print the guards, and do nothing else")
     parser.add_argument("--check", action="store_true", help="check the list against the sources, and build nothing")
@@ -597,15 +622,23 @@ def chosen(guards: list[Guard], options: argparse.Namespace) -> list[Guard]:
         unknown = sorted(set(options.only) - {guard.name for guard in guards})
         fail_on([f"there is no guard {name!r}; --list prints their names" for name in unknown])
         return [guard for guard in guards if guard.name in options.only]
+    judged = [guard for guard in guards if guard.doctor]
     if options.sample is not None:
         seed = options.seed
         if seed is None:
             command = ["git", "rev-parse", "--short=12", "HEAD"]
             seed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
         say(f"a sample of {options.sample}, chosen by the seed {seed}; repeat it with --sample {options.sample} --seed {seed}")
-        names = {guard.name for guard in random.Random(seed).sample(guards, min(options.sample, len(guards)))}
+        names = some(guards, options.sample, seed) | some(judged, options.doctor or 0, seed)
         return [guard for guard in guards if guard.name in names]
+    if options.doctor is not None:
+        return judged[: options.doctor]
     return guards
+
+
+def some(guards: list[Guard], number: int, seed: str) -> set[str]:
+    """The names of as many guards, chosen at random."""
+    return {guard.name for guard in random.Random(seed).sample(guards, min(number, len(guards)))}
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,7 +5,11 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, Method, RequestBuilder, header::HeaderMap, redirect::Policy};
+use reqwest::{
+    Client, Method, RequestBuilder,
+    header::{HeaderMap, HeaderValue},
+    redirect::Policy,
+};
 use serde_json::Value;
 use shared::{
     http::{ACCESS_TOKEN_TYPE, GRANT_TYPE_REFRESH_TOKEN, GRANT_TYPE_TOKEN_EXCHANGE},
@@ -87,21 +91,20 @@ impl Answer {
 
     /// Returns the status, the code and the description.
     pub(super) fn brief(&self) -> String {
-        let mut brief = self.status.to_string();
+        let mut brief = vec![self.status.to_string()];
         for part in [
             self.code(),
             self.text_at("/error_description"),
             self.text_at("/detail"),
             self.text_at("/message"),
         ] {
-            if part.len() > LONGEST_QUOTE {
-                brief.push_str(&format!(" ({} bytes)", part.len()));
-            } else if !part.is_empty() {
-                brief.push(' ');
-                brief.push_str(part);
+            match part.len() {
+                0 => {}
+                1..=LONGEST_QUOTE => brief.push(part.to_owned()),
+                length => brief.push(format!("({length} bytes)")),
             }
         }
-        brief
+        brief.join(" ")
     }
 
     /// Returns whether Cambio made the answer, and not the gateway in front of it.
@@ -342,6 +345,13 @@ fn missing_headers(answer: &Answer, name: &str) -> Vec<String> {
 /// Encodes an id or a secret for `Authorization: Basic` (RFC 6749 §2.3.1).
 pub(super) fn form_encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// Returns the value of a header that does not print.
+pub(super) fn secret_value(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Returns whether a request to `url` shows its secrets to no other machine on the way.

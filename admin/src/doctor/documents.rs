@@ -6,6 +6,7 @@ use reqwest::{Method, header};
 use serde_json::Value;
 use shared::{
     clock::{Timestamp, rfc3339},
+    documents::Document,
     keys::KeySet,
 };
 use url::Url;
@@ -17,10 +18,10 @@ use super::{
 };
 
 const METADATA: [&str; 2] = [
-    "/.well-known/openid-configuration",
-    "/.well-known/oauth-authorization-server",
+    Document::OpenIdConfiguration.path(),
+    Document::AuthorizationServer.path(),
 ];
-const KEYS: &str = "/.well-known/jwks.json";
+const KEYS: &str = Document::Jwks.path();
 /// The greatest difference of two clocks: the leeway with which an access token of the future is accepted.
 const CLOCK_LEEWAY: u64 = 5;
 /// The members of a private key (RFC 7518 §6).
@@ -164,7 +165,7 @@ async fn forwarded_host(api: &Api, first: &Reply, report: &mut Report) {
 fn key_set(reply: &Reply, report: &mut Report) -> Vec<Value> {
     let mut trials = Trials::of("keys.set");
     let mut keys = Vec::new();
-    if trials.expect("GET /.well-known/jwks.json", reply, 200, "")
+    if trials.expect(&format!("GET {KEYS}"), reply, 200, "")
         && let Ok(answer) = reply
     {
         keys = answer.body["keys"].as_array().cloned().unwrap_or_default();
@@ -243,8 +244,5 @@ pub(super) const IMPOSTORS: [(header::HeaderName, &str); 4] = [
         header::HeaderName::from_static("x-amzn-oidc-identity"),
         "admin",
     ),
-    (
-        header::HeaderName::from_static("x-original-url"),
-        "/.well-known/jwks.json",
-    ),
+    (header::HeaderName::from_static("x-original-url"), KEYS),
 ];

@@ -5,7 +5,7 @@ use reqwest::{Method, header};
 
 use super::{
     Credentials,
-    api::{Answer, Api, form_encoded},
+    api::{Answer, Api, form_encoded, secret_value},
     documents::IMPOSTORS,
     report::{Report, Trials},
 };
@@ -195,11 +195,9 @@ async fn clients(client: &Credentials, api: &Api, report: &mut Report) {
     let both = STANDARD.encode(both);
     for scheme in ["Bearer", "Digest", "Basic2"] {
         let request = api.request(Method::POST, "/introspect");
-        let mut value = header::HeaderValue::try_from(format!("{scheme} {both}"));
-        if let Ok(value) = &mut value {
-            value.set_sensitive(true);
-        }
-        let Ok(value) = value else { continue };
+        let Some(value) = secret_value(format!("{scheme} {both}")) else {
+            continue;
+        };
         let request = request.header(header::AUTHORIZATION, value);
         let reply = api.send(request.form(&[("token", NO_TOKEN)])).await;
         trials.expect(scheme, &reply, 401, "invalid_client");

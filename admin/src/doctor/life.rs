@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use reqwest::header::{self, HeaderName, HeaderValue};
+use reqwest::header::{self, HeaderName};
 use secrecy::ExposeSecret;
 use shared::{config::AccessTokenTtl, http::ACCESS_TOKEN_TYPE};
 
 use super::{
     Credentials, Doctor, Subject,
-    api::{Api, Reply, is_private},
+    api::{Api, Reply, is_private, secret_value},
     documents::Documents,
     forge::Parts,
     report::{Outcome, Report, Trials},
@@ -550,13 +550,6 @@ impl Life<'_> {
             ),
         });
     }
-}
-
-/// Returns the value of a header that does not print.
-fn secret_value(text: String) -> Option<HeaderValue> {
-    let mut value = HeaderValue::try_from(text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// Returns `text` with another letter at this place.
