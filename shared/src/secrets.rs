@@ -33,7 +33,7 @@ const LIFETIME: Lifetime = Lifetime {
 #[derive(Debug, Error)]
 #[error("the secret {arn} {problem}")]
 pub struct SecretError {
-    arn: SecretArn,
+    arn: Box<SecretArn>,
     problem: Problem,
 }
 
@@ -173,7 +173,7 @@ impl Remote {
 
     fn error(&self, problem: Problem) -> SecretError {
         SecretError {
-            arn: self.arn.clone(),
+            arn: Box::new(self.arn.clone()),
             problem,
         }
     }
