@@ -350,5 +350,5 @@ async fn a_table_that_is_none_and_one_that_is_away_are_told_apart() {
 
     wrong.service.dynamodb.down().await;
     let error = wrong.try_run(&["list"]).await.unwrap_err().to_string();
-    assert!(error.contains("try again"), "{error}");
+    assert!(error.contains("run the command again"), "{error}");
 }
