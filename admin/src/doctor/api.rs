@@ -151,21 +151,12 @@ impl Api {
     /// Makes a request to `path`, which begins with a slash.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let base = self.url.as_str().trim_end_matches('/');
-        self.client_for(&self.url)
-            .request(method, format!("{base}{path}"))
+        self.http.request(method, format!("{base}{path}"))
     }
 
     /// Makes a request to another URL of the operator.
     pub(super) fn request_to(&self, url: Url) -> RequestBuilder {
-        self.client_for(&url).get(url)
-    }
-
-    fn client_for(&self, url: &Url) -> &Client {
-        if is_loopback(url) {
-            &self.direct
-        } else {
-            &self.http
-        }
+        self.http.get(url)
     }
 
     /// Makes a request with an `Authorization: Bearer` header.
@@ -292,7 +283,13 @@ impl Api {
             }
             seen.requests += 1;
         }
-        let mut response = self.http.execute(request).await.map_err(described)?;
+        // A request does not know the client that made it.
+        let client = if is_loopback(request.url()) {
+            &self.direct
+        } else {
+            &self.http
+        };
+        let mut response = client.execute(request).await.map_err(described)?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(described)? {
@@ -366,5 +363,39 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn t182_no_proxy_sees_a_request_to_this_machine() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            let (mut connection, _) = listener.accept().unwrap();
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+            connection.write_all(answer).unwrap();
+        });
+        let url = Url::parse(&url).unwrap();
+        let mut api = Api::new(&url, Pause::real()).unwrap();
+        // No proxy is at this port.
+        let proxy = reqwest::Proxy::all("http://127.0.0.1:1").unwrap();
+        api.http = Client::builder().proxy(proxy).build().unwrap();
+
+        let direct = api.send(api.request(Method::GET, "/me")).await;
+
+        assert_eq!(direct.map(|answer| answer.status), Ok(204));
+        let elsewhere = Url::parse("http://203.0.113.1/").unwrap();
+        assert!(api.send_elsewhere(api.request_to(elsewhere)).await.is_err());
     }
 }
