@@ -83,6 +83,7 @@ SLOW = [
 NEAR = {
     "clients": ["clients::", "introspection::", "scopes::", "token::"],
     "clients::limits": ["rate_limits::"],
+    "json": ["token::", "oidc::", "vouched::", "operators::"],
     "jws": ["token::", "oidc::"],
     "one_time": ["clients::", "vouched::"],
     "provider": ["oidc::", "oidc_providers::"],
@@ -178,6 +179,8 @@ def near(file: str) -> list[str]:
     """Returns the end-to-end tests near the module of a source file."""
     module = module_of(file)
     while module not in NEAR:
+        if not module:
+            raise Problem(f"NEAR has no tests near {file}: add its module")
         module = module.rpartition("::")[0]
     return NEAR[module]
 

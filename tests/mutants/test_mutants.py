@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,11 @@ def test_equal_changes_of_equal_lines_are_numbered():
 
 def test_a_module_is_named_by_its_path():
     assert mutants.module_of("shared/src/provider/oidc/keys.rs") == "provider::oidc::keys"
+    globs = tomllib.loads((mutants.ROOT / ".cargo/mutants.toml").read_text())["examine_globs"]
+    files = [path for pattern in globs for path in mutants.ROOT.glob(pattern)]
+    assert files
+    for path in files:
+        assert mutants.near(str(path.relative_to(mutants.ROOT))), path
 
 
 # --- The results ------------------------------------------------------------------------------------------------------
