@@ -129,6 +129,9 @@ pub enum ProviderError {
         /// The time to wait before a retry.
         retry_after: Duration,
     },
+    /// The client secret cannot be read, so the provider was not asked.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
 }
 
 /// The time to wait before a retry, if the answer does not name one.
@@ -147,12 +150,6 @@ impl ProviderError {
             cause: cause.into(),
             retry_after: RETRY_AFTER,
         }
-    }
-}
-
-impl From<SecretError> for ProviderError {
-    fn from(error: SecretError) -> Self {
-        Self::unavailable(error.to_string())
     }
 }
 
@@ -331,13 +328,15 @@ impl Providers {
         let secrets = self.opaque.iter().filter_map(|provider| provider.secret());
         let read = secrets.map(|secret| async move {
             match secret.get().await {
-            Err(error) if error.is_refused() => Err(error),
-            Err(error) => {
-                tracing::warn!(error.cause = %error, "no secret at start; trying again at the next request");
-                Ok(())
+                Err(error) if error.is_refused() => Err(error),
+                Err(error) => {
+                    let next = "no secret at start; trying again at the next request";
+                    tracing::warn!(error.cause = %error, "{next}");
+                    Ok(())
+                }
+                Ok(_) => Ok(()),
             }
-            Ok(_) => Ok(()),
-        }});
+        });
         try_join_all(read).await.map(drop)
     }
 

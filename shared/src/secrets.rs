@@ -2,7 +2,7 @@
 //! deployment.
 //!
 //! A secret is read at the start, again after five minutes, and again as soon as the provider refuses it. While it
-//! cannot be read, the last one stays in use.
+//! cannot be read, the last one stays in use, for 24 hours at most.
 
 mod store;
 
@@ -23,7 +23,7 @@ use crate::{
 };
 use store::Store;
 
-/// Providers accept the secret before for longer than this after a rotation, if the operator lets them.
+/// A secret is read again after five minutes. While the store does not answer, the last one is used for a day at most.
 const LIFETIME: Lifetime = Lifetime {
     fresh_for: Duration::from_mins(5),
     usable_for: Duration::from_hours(24),
@@ -125,7 +125,7 @@ impl Secret {
     /// Returns the present secret.
     ///
     /// # Errors
-    /// It cannot be read, and there is none in memory that may be used.
+    /// The secret cannot be read, and there is none in memory that may be used.
     pub(crate) async fn get(&self) -> Result<Arc<SecretString>, SecretError> {
         match &self.0 {
             Source::Setting(secret) => Ok(secret.clone()),
@@ -150,7 +150,11 @@ impl Secret {
             }
             Err(problem) => {
                 let error = remote.error(problem);
-                tracing::warn!(error.cause = %error, "the provider refuses the secret, which cannot be read again");
+                // A refusal is logged where the secret is read.
+                if !error.is_refused() {
+                    let result = "the provider refuses the secret, which cannot be read again";
+                    tracing::warn!(error.cause = %error, "{result}");
+                }
                 None
             }
         }
@@ -160,7 +164,7 @@ impl Secret {
 impl Remote {
     async fn read_now(&self) -> Result<(Arc<SecretString>, Lifetime), Problem> {
         let read = self.store.read(&self.arn).await;
-        if let (Err(problem @ Problem::Refused(_)), Some(_)) = (&read, self.read.last()) {
+        if let (Err(problem @ Problem::Refused(_)), Some(_)) = (&read, self.read.usable()) {
             tracing::error!(
                 event = "secret.refused",
                 secret = %self.arn,

@@ -287,6 +287,7 @@ async fn t178_the_line_of_a_request_has_the_documented_fields_and_nothing_person
             "provider_unavailable",
             "dynamodb_unavailable",
             "keys_unavailable",
+            "secrets_unavailable",
         ];
         assert_eq!(
             is_failure,

@@ -194,6 +194,11 @@ fn assert_unavailable(answer: &Answer) {
     let status = StatusCode::SERVICE_UNAVAILABLE;
     assert_eq!(answer.status, status, "{:?}", answer.body);
     assert_eq!(answer.text("/error"), "temporarily_unavailable");
+    // The provider was not asked, so nothing says that it cannot be reached.
+    assert_eq!(
+        answer.text("/error_description"),
+        "temporarily unavailable; try again"
+    );
     assert!(!answer.header("retry-after").is_empty());
     let body = answer.body.to_string();
     assert!(!body.contains("arn:") && !body.contains("CANARY"), "{body}");
@@ -233,7 +238,7 @@ async fn t188_a_rotation_needs_no_restart() {
 
     scene.rotate_at_github(ROTATED);
     scene.store.put(SECRET, ROTATED);
-    // It was read a moment ago, at the start.
+    // The secret was read at the start, less than 30 seconds ago.
     assert_unavailable(&scene.sign_in().await);
     assert_eq!(scene.store.take_reads(), 0);
     scene.service.time.pass(30);
@@ -341,9 +346,7 @@ async fn t190_a_function_does_not_start_with_an_arn_that_leads_to_no_secret() {
 async fn t190_an_arn_in_the_item_that_leads_to_no_secret_leaves_the_version_before_in_use() {
     let mut scene = Scene::before(&[]).await;
     scene.store.put(SECRET, GITHUB_APP.1);
-    let env = Environment::of(scene.service.variables.clone());
-    let client = shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap());
-    let item = SettingsStore::new(client, scene.service.table(KEYS_TABLE));
+    let item = SettingsStore::new(scene.service.client(), scene.service.table(KEYS_TABLE));
     let write = async |version: Option<u64>, secret: &str| {
         let settings = [
             ("GITHUB_CLIENT_ID", GITHUB_APP.0),

@@ -51,6 +51,8 @@ const PARTITIONS: [(&str, &str); 4] = [
 ];
 
 const NOT_AN_ARN: &str = "it begins with arn: and is the ARN of neither a secret (arn:aws:secretsmanager:<region>:<account>:secret:<name>-<suffix>) nor a parameter (arn:aws:ssm:<region>:<account>:parameter/<name>)";
+const NOT_PLAIN: &str =
+    "the key behind the ARN has a space or is not ASCII: give the member of the JSON another name";
 const NOT_CURRENT: &str = "it names a version of the secret, and Cambio reads the current one: remove what follows the key";
 
 impl TryFrom<SecretString> for ProviderSecret {
@@ -87,7 +89,8 @@ impl SecretArn {
             ("secretsmanager", ["secret", name, rest @ ..]) if is_name(name) => {
                 let key = match rest {
                     [] => None,
-                    [key] | [key, ""] | [key, "", ""] if is_plain(key) => Some(*key),
+                    [key, ..] if !is_plain(key) => return Err(NOT_PLAIN),
+                    [key] | [key, ""] | [key, "", ""] => Some(*key),
                     _ => return Err(NOT_CURRENT),
                 };
                 (SecretService::SecretsManager, key)

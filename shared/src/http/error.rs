@@ -157,6 +157,9 @@ pub enum ApiError {
     /// The settings in the keys table cannot be read.
     #[error("temporarily unavailable; try again")]
     SettingsUnavailable(#[source] StoredError),
+    /// The client secret of the provider cannot be read.
+    #[error("temporarily unavailable; try again")]
+    SecretUnavailable(#[source] ProviderError),
     /// A bug.
     #[error("internal error: the log of Cambio has the cause")]
     Internal(#[source] TokenError),
@@ -257,7 +260,8 @@ impl ApiError {
             | Self::StoreUnavailable(_)
             | Self::Overdue
             | Self::KeysUnavailable(_)
-            | Self::SettingsUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::SettingsUnavailable(_)
+            | Self::SecretUnavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -320,7 +324,8 @@ impl ApiError {
             | Self::StoreUnavailable(_)
             | Self::Overdue
             | Self::KeysUnavailable(_)
-            | Self::SettingsUnavailable(_) => "temporarily_unavailable",
+            | Self::SettingsUnavailable(_)
+            | Self::SecretUnavailable(_) => "temporarily_unavailable",
             Self::Internal(_) => "server_error",
         }
     }
@@ -355,7 +360,8 @@ impl ApiError {
             Self::StoreUnavailable(_)
             | Self::Overdue
             | Self::KeysUnavailable(_)
-            | Self::SettingsUnavailable(_) => Some(RETRY_AFTER),
+            | Self::SettingsUnavailable(_)
+            | Self::SecretUnavailable(_) => Some(RETRY_AFTER),
             _ => None,
         }
     }
@@ -369,6 +375,7 @@ impl ApiError {
                 "dynamodb_unavailable"
             }
             Self::KeysUnavailable(_) => "keys_unavailable",
+            Self::SecretUnavailable(_) => "secrets_unavailable",
             Self::Overdue => "overdue",
             _ => outcome(self.status()),
         }
@@ -456,6 +463,7 @@ impl From<ProviderError> for ApiError {
                 cause: error,
                 retry_after,
             },
+            ProviderError::Secret(_) => Self::SecretUnavailable(error),
             ProviderError::NoVoucher => Self::UnauthorizedVoucher(error),
             ProviderError::IssuerMissing
             | ProviderError::UnknownIssuer { .. }

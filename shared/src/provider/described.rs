@@ -98,7 +98,7 @@ impl Provider for Described {
                 None => Arc::default(),
             };
             let asked = self.ask(&subject.token, secret);
-            self.opaque.verification(&subject.token, asked).await
+            self.opaque.verification(asked).await
         })
     }
 }

@@ -71,10 +71,10 @@ impl Provider for Discord {
         &'a self,
         subject: &'a SubjectToken,
     ) -> BoxFuture<'a, Result<Identity, ProviderError>> {
-        Box::pin(
-            self.0
-                .verification(&subject.token, self.ask(&subject.token)),
-        )
+        Box::pin(async {
+            opaque::check_form(&subject.token)?;
+            self.0.verification(self.ask(&subject.token)).await
+        })
     }
 }
 

@@ -127,7 +127,7 @@ impl Provider for Facebook {
             // Before the verification, whose failures count against the provider.
             let secret = self.secret.get().await?;
             let asked = self.ask(&subject.token, secret);
-            self.opaque.verification(&subject.token, asked).await
+            self.opaque.verification(asked).await
         })
     }
 }

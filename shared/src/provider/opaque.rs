@@ -62,13 +62,11 @@ impl Opaque {
         }
     }
 
-    /// Runs the verification `asked` in bounded time, if `token` has the form of a token.
+    /// Runs the verification `asked` in bounded time.
     pub(super) async fn verification(
         &self,
-        token: &SecretString,
         asked: impl Future<Output = Result<Identity, ProviderError>>,
     ) -> Result<Identity, ProviderError> {
-        check_form(token)?;
         self.outbound.verification(asked).await
     }
 

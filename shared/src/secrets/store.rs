@@ -147,7 +147,6 @@ impl Store {
         target: &str,
         body: &[u8],
     ) -> Result<Vec<(String, String)>, Problem> {
-        let not_signed = |_| unreachable("the request cannot be signed");
         let identity = dynamodb::credentials(&self.stores.credentials).into();
         let parameters = SigningParams::builder()
             .identity(&identity)
@@ -156,7 +155,7 @@ impl Store {
             .time(UNIX_EPOCH + Duration::from_secs(self.clock.now()))
             .settings(SigningSettings::default())
             .build()
-            .map_err(|_| unreachable("the request cannot be signed"))?;
+            .map_err(not_signed)?;
         let headers = [CONTENT_TYPE, (TARGET, target)].into_iter();
         let body = SignableBody::Bytes(body);
         let request =
@@ -167,6 +166,10 @@ impl Store {
         let headers = headers.map(|header| (header.name().to_owned(), header.value().to_owned()));
         Ok(headers.collect())
     }
+}
+
+fn not_signed<E>(_: E) -> Problem {
+    unreachable("the request cannot be signed")
 }
 
 fn unreachable(cause: impl Into<String>) -> Problem {
