@@ -154,7 +154,8 @@ pub enum AdminError {
     UnreadableItems(u64),
     /// The migration stopped.
     #[error(
-        "{error}\nItems migrated: {done}. Run the same command again: it goes on where it stopped."
+        "{error}{hint}\nItems migrated: {done}. Run the same command again: it goes on where it stopped.",
+        hint = if matches!(error, StoreError::Refused(_)) { hint(error) } else { "" }
     )]
     MigrationStopped {
         /// The cause.
@@ -197,6 +198,7 @@ fn hint(error: &StoreError) -> &'static str {
         StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::NoRandomness => {
             "\nNothing is half done; run the command again."
         }
+        StoreError::LaterSchema(_) => "",
         StoreError::Malformed(_) => {
             "\nIs --table the main table, and not the one of the keys? The stack's outputs TableName and KeysTableName name them."
         }

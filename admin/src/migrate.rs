@@ -41,8 +41,12 @@ struct Report {
 impl Report {
     fn add(&mut self, item: Examined, migrations: &[Migration]) {
         *self.counts.entry((item.kind, item.schema)).or_default() += 1;
+        let mut schema = item.schema;
         for (waiting, migration) in self.waiting.iter_mut().zip(migrations) {
-            *waiting += u64::from(migration.is_for(&item));
+            if migration.kind == item.kind && schema == Some(migration.from) {
+                *waiting += 1;
+                schema = Some(migration.from + 1);
+            }
         }
         if item.problem.is_some() {
             self.unreadable += 1;

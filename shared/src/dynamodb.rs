@@ -177,9 +177,7 @@ pub(crate) fn binary(bytes: [u8; 32]) -> AttributeValue {
 pub(crate) fn decode<T: DeserializeOwned>(item: Item) -> Result<T, StoreError> {
     let schema = schema_of(&item)?;
     if schema > SCHEMA {
-        return Err(StoreError::Malformed(format!(
-            "its schema is {schema}, and this version reads up to {SCHEMA}; deploy the version that wrote it"
-        )));
+        return Err(StoreError::LaterSchema(schema));
     }
     Ok(serde_dynamo::from_item(item)?)
 }
@@ -219,6 +217,11 @@ pub enum StoreError {
     /// An item does not have the expected attributes.
     #[error("an item of the table cannot be read: {0}")]
     Malformed(String),
+    /// A later version wrote an item, whose attributes may mean something else.
+    #[error(
+        "an item of the table cannot be read: its schema is {0}, and this version reads up to {SCHEMA}; deploy the version that wrote it"
+    )]
+    LaterSchema(u32),
 }
 
 impl<E> From<SdkError<E, HttpResponse>> for StoreError

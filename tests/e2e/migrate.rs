@@ -1,18 +1,19 @@
-//! `cambio-admin migrate`: what it counts, what it names, and migrations beside requests.
+//! `cambio-admin migrate`: the counts, the unreadable items, and migrations beside requests.
 
-use ::admin::{Admin, AdminError, Cli};
-use clap::Parser as _;
+use ::admin::{Admin, AdminError};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shared::{
-    config::{self, Environment},
-    dynamodb::Client,
+    config::Environment,
     items::{AttributeValue, Items, Kind, Migration},
 };
 use tests::{
     Service,
     proxy::{Call, Fault, When},
+    timers,
 };
+
+use crate::admin::{admin_of, run_to_its_end};
 
 const RECORDED: &str = include_str!("versions/e27cc7e.json");
 
@@ -32,27 +33,17 @@ const NAME_INTO_PROFILE: &[Migration] = &[Migration {
     },
 }];
 
-fn client(service: &Service) -> Client {
-    let env = Environment::of(service.variables.clone());
-    shared::dynamodb::client(&config::DynamoDb::from_env(&env).unwrap())
-}
-
 fn admin(service: &Service) -> Admin {
     let env = Environment::of(service.variables.clone());
-    Admin::new(client(service), service.table(local::dynamodb::TABLE))
-        .with_keys_table(service.table(local::dynamodb::KEYS_TABLE), env)
+    admin_of(service).with_keys_table(service.table(local::dynamodb::KEYS_TABLE), env)
 }
 
 /// Runs `cambio-admin migrate` and returns its output with its result.
 async fn migrate(admin: &Admin, arguments: &[&str]) -> (String, Result<(), AdminError>) {
-    let arguments = [&["cambio-admin", "migrate"], arguments].concat();
-    let cli = Cli::try_parse_from(arguments).unwrap();
-    let mut out = Vec::new();
-    let done = admin.run(cli.command, cli.json, &mut out).await;
-    (String::from_utf8(out).unwrap(), done)
+    run_to_its_end(admin, &[&["migrate"], arguments].concat()).await
 }
 
-/// Runs it with `--json` and returns the lines.
+/// Runs `cambio-admin migrate --json` and returns the lines.
 async fn lines(admin: &Admin, arguments: &[&str]) -> Vec<Value> {
     let (written, done) = migrate(admin, &[arguments, &["--json"]].concat()).await;
     done.unwrap();
@@ -159,7 +150,7 @@ async fn t195_what_a_later_version_wrote_is_refused_named_and_left_as_it_is() {
         item["schema"] = json!({ "N": "2" });
         service.put(local::dynamodb::TABLE, &item);
     }
-    // Whatever the key says, its text is not shown.
+    // The text of an unknown key is not shown.
     let odd = json!({ "pk": { "S": "octocat@example.com" }, "sk": { "S": "x" }, "schema": { "S": "one" } });
     service.put(local::dynamodb::TABLE, &odd);
     let before = service.items();
@@ -199,11 +190,10 @@ async fn t195_what_a_later_version_wrote_is_refused_named_and_left_as_it_is() {
     assert!(!written.contains("octocat"), "{written}");
     assert_eq!(service.items(), before);
 
-    // A sign-out by the operator works on any form: an end needs nothing of the item.
-    let end = Cli::try_parse_from(["cambio-admin", "users", "sign-out", id]).unwrap();
-    let ended = admin(&service)
-        .run(end.command, false, &mut Vec::new())
-        .await;
+    // The operator's sign-out is written, although the command cannot show the item.
+    let ended = run_to_its_end(&admin(&service), &["users", "sign-out", id])
+        .await
+        .1;
     assert!(ended.is_err(), "the item cannot be shown");
     let version = |items: Vec<Value>| {
         let user = items
@@ -318,6 +308,7 @@ async fn t196_a_sign_in_between_the_read_and_the_write_is_not_overwritten() {
 
 #[tokio::test]
 async fn t196_a_migration_that_was_killed_goes_on_where_it_stopped() {
+    let _turning = timers::follow_work();
     let service = Service::start().await;
     service.sign_in("octocat").await;
     age(&service, "Earlier Name");
