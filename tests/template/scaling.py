@@ -6,6 +6,7 @@
 """
 
 import json
+import math
 import re
 import sys
 import tomllib
@@ -55,7 +56,7 @@ class Load:
         self.refreshes, self.reads = REFRESHES * self.sign_ins, READS * self.sign_ins
         self.token = self.sign_ins + self.refreshes
         self.requests = self.token + self.reads
-        # Of /token, for a sign-in and the refreshes that follow it.
+        # The milliseconds of /token for a sign-in and its refreshes.
         self.token_ms = milliseconds["exchange"] + REFRESHES * milliseconds["refresh"]
         self.token_concurrency = self.sign_ins * self.token_ms / 1000
         slow = milliseconds["exchange"] + CALLS * (SLOW_MS - MEASURED_MS)
@@ -163,7 +164,7 @@ def cold_ms(route):
 def provisioned_rows():
     load = Load(SIGN_INS)
     rows = [["instances of `/token`", "GB-seconds in a month", "USD in a month", "busy with sign-ins an hour"]]
-    for instances in [*INSTANCES, round(load.token_concurrency)]:
+    for instances in [*INSTANCES, math.ceil(load.token_concurrency)]:
         seconds = instances * int(MEMORY) / 1024 * HOURS * HOUR
         sign_ins = instances * HOUR * 1000 / load.token_ms
         rows.append([f"{instances}", f"{seconds:,.0f}", f"{provisioned_usd(instances):,.2f}", f"{sign_ins:,.0f}"])
@@ -178,13 +179,13 @@ def provisioned_steps():
     return bullets(
         [
             f"a start takes {cold_ms('exchange'):.0f} ms for `/token` and {cold_ms('authorizer'):.0f} ms for the authorizer with {MEMORY} MB,"
-            f" measured without Lambda's own part; {PRICES['cold_share']['value']:.0%} of the requests or fewer meet one",
+            f" measured without Lambda's own part; over all its customers, AWS says, at most {PRICES['cold_share']['value']:.0%} of the requests meet one",
             f"an instance, a month: {int(MEMORY) / 1024:g} GB x {HOURS} h x 3,600 s x {kept:.10f} USD = {provisioned_usd(1):.2f} USD, used or not",
             f"its requests cost {used:.10f} USD a GB-second in place of {on_demand:.10f} USD",
             f"so it is cheaper than starts on demand if it is busy for {kept / (on_demand - used):.0%} of the time:"
             f" {kept:.10f} / ({on_demand:.10f} - {used:.10f})",
             f"a sign-in with its {REFRESHES} refreshes takes {load.token_ms:.0f} ms of an instance, so a million in an hour keep"
-            f" {load.token_concurrency:.0f} instances busy",
+            f" {math.ceil(load.token_concurrency)} instances busy",
         ]
     )
 

@@ -514,14 +514,14 @@ WALK = [
     ),
     runs("aws secretsmanager create-secret --name cambio/github --secret-string '{\"client_secret\":\"…\"}'"),
     runs(
-        f"sam deploy --parameter-overrides \\\n  GitHubClientSecret={SECRET_ARN}:client_secret \\\n  SecretArns={SECRET_ARN}",
-        deploys(GitHubClientSecret=f"{SECRET_ARN}:client_secret", SecretArns=SECRET_ARN),
+        f"sam deploy --parameter-overrides Revision=2 \\\n  GitHubClientSecret={SECRET_ARN}:client_secret \\\n  SecretArns={SECRET_ARN}",
+        deploys(GitHubClientSecret=f"{SECRET_ARN}:client_secret", SecretArns=SECRET_ARN, Revision="2"),
         SAM_REFUSED,
     ),
     runs("aws secretsmanager put-secret-value --secret-id cambio/github --secret-string '{\"client_secret\":\"…\"}'"),
     runs(
-        f"sam deploy --parameter-overrides \\\n  GitHubClientSecret='{REFERENCE}'",
-        deploys(GitHubClientSecret=REFERENCE),
+        f"sam deploy --parameter-overrides Revision=2 \\\n  GitHubClientSecret='{REFERENCE}'",
+        deploys(GitHubClientSecret=REFERENCE, Revision="2"),
         SAM_REFUSED,
     ),
     runs(
