@@ -263,7 +263,7 @@ async fn t196_a_sign_in_between_the_read_and_the_write_is_not_overwritten() {
     let octocat = service.sign_in("octocat").await;
     let hubot = service.sign_in("hubot").await;
     age(&service, "Earlier Name");
-    let items = Items::new(client(&service), service.table(local::dynamodb::TABLE));
+    let items = Items::new(service.client(), service.table(local::dynamodb::TABLE));
     let [migration] = NAME_INTO_PROFILE else {
         panic!("one migration");
     };
