@@ -1038,6 +1038,11 @@ COMBINATIONS = [
     (APP | GITHUB | {"Events": "true"}, []),
     (APP | GITHUB | {"Events": "true", "EventsLog": "true"}, []),
     (APP | GITHUB | {"EventsLog": "true"}, ["Set Events to true"]),
+    (APP | GITHUB | {"SecretsKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0a-1b"}, ["Give SecretArns too"]),
+    (
+        APP | GITHUB | {"SecretsKmsKeyArn": "arn:aws:kms:eu-central-1:123456789012:key/0a-1b", "SecretArns": "arn:aws:secretsmanager:eu-central-1:123456789012:secret:cambio/github-AbCdEf"},
+        [],
+    ),
     (APP | GITHUB | {"TokenProvisionedConcurrency": "2", "AuthorizerProvisionedConcurrency": "2"}, []),
     (APP | GITHUB | {"TokenProvisionedConcurrency": "2", "Canary": "false", "TokenReservedConcurrency": "9"}, []),
     (APP | GITHUB | {"TokenReservedConcurrency": "0"}, []),
