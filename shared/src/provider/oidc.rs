@@ -300,7 +300,10 @@ fn is_nonce(claimed: Option<&str>, nonce: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{
+        io,
+        sync::atomic::{AtomicU64, Ordering::SeqCst},
+    };
 
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
     use serde_json::json;
@@ -317,19 +320,23 @@ mod tests {
     const NOW: Timestamp = 1_700_000_000;
 
     /// A provider whose one key is known, and whose hosts have no address.
-    async fn provider(public_key: &[u8]) -> Oidc {
-        let provider = without_keys(&json!({
+    async fn provider(public_key: &[u8], clock: Clock) -> Oidc {
+        let settings = json!({
             "name": "acme", "issuer": ISSUER, "client_ids": ["app"], "algorithms": ["EdDSA", "ES256", "RS256"],
-        }));
+        });
+        let provider = without_keys_at(&settings, clock);
         let x = URL_SAFE_NO_PAD.encode(public_key);
         let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": x });
-        provider.keys.publish(jwk::usable(&[key])).await;
+        provider.publish(jwk::usable(&[key])).await;
         provider
     }
 
     /// A provider of these settings, whose hosts have no address.
     fn without_keys(settings: &Value) -> Oidc {
-        let clock = Clock::new(|| NOW);
+        without_keys_at(settings, Clock::new(|| NOW))
+    }
+
+    fn without_keys_at(settings: &Value, clock: Clock) -> Oidc {
         let settings = json!([settings]).to_string();
         let env = Environment::of([("OIDC_PROVIDERS", settings.as_str())]);
         let config = config::oidc_providers(&env).unwrap().remove(0);
@@ -463,22 +470,56 @@ mod tests {
         parts.collect::<Vec<_>>().join(".").into_bytes()
     }
 
+    /// Returns an ID token with this header.
+    fn signed(key: &Ed25519KeyPair, header: &Value) -> String {
+        let claims = json!({
+            "iss": ISSUER, "aud": "app", "sub": "ada", "iat": NOW, "exp": NOW + 300, "name": "Ada",
+        });
+        let parts = [header, &claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let message = parts.join(".");
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()));
+        format!("{message}.{signature}")
+    }
+
+    #[tokio::test]
+    async fn a_bad_signature_asks_for_newer_keys_only_if_the_token_names_no_key() {
+        let now = Arc::new(AtomicU64::new(NOW));
+        let clock = Clock::new({
+            let now = now.clone();
+            move || now.load(SeqCst)
+        });
+        let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let provider = provider(key.public_key().as_ref(), clock).await;
+        assert_eq!(provider.name(), "acme");
+        let foreign = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).unwrap();
+        // Keys are read again after 30 seconds. The provider has no address, so this fails.
+        now.store(NOW + 31, SeqCst);
+
+        let named = signed(&foreign, &json!({ "alg": "EdDSA", "kid": "one" }));
+        let unnamed = signed(&foreign, &json!({ "alg": "EdDSA" }));
+
+        let refused = verify(&provider, &named).await.unwrap_err();
+        assert!(matches!(refused, ProviderError::Rejected(_)), "{refused}");
+        let asked = verify(&provider, &unnamed).await.unwrap_err();
+        assert!(
+            matches!(asked, ProviderError::Unavailable { .. }),
+            "{asked}"
+        );
+        // A token of the known key needs no other one.
+        let known = signed(&key, &json!({ "alg": "EdDSA" }));
+        assert!(verify(&provider, &known).await.is_ok());
+    }
+
     #[tokio::test]
     async fn t13_t22_t29_of_twenty_thousand_mutants_of_an_id_token_none_is_accepted() {
         let key = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
-        let provider = provider(key.public_key().as_ref()).await;
-        let sign = |header: Value| {
-            let claims = json!({
-                "iss": ISSUER, "aud": "app", "sub": "ada", "iat": NOW, "exp": NOW + 300, "name": "Ada",
-            });
-            let parts = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
-            let message = parts.join(".");
-            let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()));
-            format!("{message}.{signature}")
-        };
+        let provider = provider(key.public_key().as_ref(), Clock::new(|| NOW)).await;
         let tokens = [
-            sign(json!({ "alg": "EdDSA", "kid": "one", "typ": "JWT", "x5t": "AA" })),
-            sign(json!({ "alg": "EdDSA" })),
+            signed(
+                &key,
+                &json!({ "alg": "EdDSA", "kid": "one", "typ": "JWT", "x5t": "AA" }),
+            ),
+            signed(&key, &json!({ "alg": "EdDSA" })),
         ];
         let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
         for token in &tokens {
