@@ -39,7 +39,8 @@ test: setup ## Run every test
 .PHONY: test-template
 test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md and docs/restore.md to where AWS takes over
 	@tests/setup.sh python
-	.venv/bin/python -m pytest -q -p no:cacheprovider tests/template tests/cold-start tests/dynamodb-local tests/mutants
+	.venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist worksteal \
+	  tests/template tests/cold-start tests/dynamodb-local tests/mutants
 
 .PHONY: test-client
 test-client: ## Build the TypeScript package and test it against a server of its own, and the command line

@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -238,7 +238,7 @@ export function cambioSettings(api) {
 }
 
 /**
- * Builds one of the examples for production and starts it.
+ * Builds one of the examples for production, if it changed, and starts it.
  * @param {string} name @param {{ example?: string, port: number, github: string, api: string, oidc?: { issuer:
  * string, id: string, secret: string } }} options
  */
@@ -254,18 +254,41 @@ export async function startNextApp(name, { example = "nextjs", port, github, api
 }
 
 /**
- * Builds a Next.js app and starts it.
+ * Builds a Next.js app, unless that was done since its last change, and starts it.
  * @param {string} name @param {string} folder @param {number} port @param {Record<string, string>} [settings]
  */
 export async function startNext(name, folder, port, settings = {}) {
   const next = join(folder, "node_modules/.bin/next");
   assert.ok(existsSync(next), `${next} is missing: run tests/setup.sh`);
   const env = { NEXT_TELEMETRY_DISABLED: "1", ...settings };
-  await run(`${name}.next-build`, next, ["build"], { cwd: folder, env, timeout: 10 * MINUTE });
+  const [stamp, sources] = [join(folder, ".next/.sources"), sourcesOf(folder)];
+  if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== sources) {
+    rmSync(stamp, { force: true });
+    await run(`${name}.next-build`, next, ["build"], { cwd: folder, env, timeout: 10 * MINUTE });
+    writeFileSync(stamp, sources);
+  }
   start(`${name}.next`, next, ["start", "--hostname", "127.0.0.1", "--port", `${port}`], { cwd: folder, env });
   const url = `http://localhost:${port}`;
   await answers(url, 200);
   return url;
+}
+
+/** Returns the hash of an app's files, and of the stamp of its packages. @param {string} folder */
+function sourcesOf(folder) {
+  const made = ["node_modules", ".next", "next-env.d.ts", "tsconfig.tsbuildinfo"];
+  const names = readdirSync(folder).filter((name) => !made.includes(name));
+  const files = names.flatMap((name) => (statSync(join(folder, name)).isDirectory() ? filesIn(folder, name) : [name]));
+  const hash = createHash("sha256");
+  for (const file of [...files.sort(), "node_modules/.stamp"]) {
+    if (existsSync(join(folder, file))) hash.update(`${file}\0`).update(readFileSync(join(folder, file)));
+  }
+  return hash.digest("hex");
+}
+
+/** @param {string} root @param {string} folder in it */
+function filesIn(root, folder) {
+  const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true });
+  return entries.filter((entry) => entry.isFile()).map((entry) => relative(root, join(entry.parentPath, entry.name)));
 }
 
 /**
