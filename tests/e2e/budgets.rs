@@ -330,7 +330,7 @@ fn fill(service: &Service, count: usize) {
     let copies: Vec<Value> = (0..count)
         .flat_map(|nth| {
             let copy = text
-                .replace(&id, &uuid::Uuid::from_u128(nth as u128).to_string())
+                .replace(&id, &uuid::Uuid::new_v4().to_string())
                 .replace(&identity, &format!("github#copy-{nth}"))
                 .replace("octocat@", &format!("octocat-{nth}@"));
             serde_json::from_str::<Vec<Value>>(&copy).unwrap()
