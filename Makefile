@@ -54,8 +54,9 @@ test-package: ## Pack the packages of a release, install the one of npm in a fre
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/release
 
 .PHONY: test-rust
-test-rust: ## Run the unit and end-to-end tests, which need only Rust
-	cargo test --workspace
+test-rust: ## Run the unit and end-to-end tests, which need only Rust; RELEASE=1 optimizes them as a release, without LTO
+	cargo test --workspace $(if $(RELEASE),--release --config 'profile.release.lto="off"' \
+	  --config profile.release.codegen-units=16)
 
 .PHONY: test-fuzz
 test-fuzz: ## Run each fuzz target over its seeds and for a few seconds (docs/reliability.md)

@@ -30,7 +30,7 @@ from cold_start import build, cargo_build, settings_of  # noqa: E402
 from instructions import built, count, pairs  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
 from scenarios import SCENARIOS, Floor, Provider, start  # noqa: E402
-from services import Services  # noqa: E402
+from services import BENCH, Services  # noqa: E402
 from tls import Authority, Fronts, deploy_keys, own_host  # noqa: E402
 
 FUNCTIONS = list(HANDLERS)
@@ -250,7 +250,7 @@ def main():
     results = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with Services(folder, cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
+        with Services(folder, cambio, BENCH) as local:
             results["routes"] = run(binaries, floor, local, folder, arguments)
         if not arguments.no_instructions:
             print("counting instructions", file=sys.stderr, flush=True)

@@ -24,6 +24,8 @@ MEMORY, ARCHITECTURE = 256, "arm64"
 PLATFORM_LOG_BYTES, ACCESS_LOG_BYTES = 400, 220
 # A refresh and a sign-in read the key set again if it is older than 20 seconds: with little traffic, each time.
 KEY_SET_READ_UNITS = 1
+# `count_units`, of the write that counts the requests of a client, is added to each request as well: with little
+# traffic, each request is the first one of its minute. A busy instance makes one such write for 64 requests.
 # A month of a user in the tables below: a sign-in, and on each of twenty days the app is used for an hour, with access
 # tokens of fifteen minutes: four refreshes, four requests to /me, and forty to an API behind the authorizer, whose
 # answers API Gateway caches for five minutes, so that it runs twelve times.
@@ -54,6 +56,7 @@ def per_million(route, power, units, prices):
     milliseconds = (1 - cold) * times["billed_ms"] + cold * (times["init_ms"] + times["first_ms"])
     gb_seconds = MEMORY / 1024 * milliseconds / 1000
     signs = route in ("exchange", "refresh")
+    writes = used["write_units"] + used["count_units"]
     reads = used["read_units"] + (KEY_SET_READ_UNITS if signs else 0)
     behind_gateway = route != "authorizer"
     log_bytes = used["log_bytes"] + PLATFORM_LOG_BYTES + (ACCESS_LOG_BYTES if behind_gateway else 0)
@@ -62,7 +65,7 @@ def per_million(route, power, units, prices):
         "API Gateway": gateway["million_requests"]["usd"] if behind_gateway else 0,
         "Lambda requests": aws["million_requests"]["usd"],
         "Lambda time": gb_seconds * 1e6 * aws[f"gb_second_{ARCHITECTURE}"]["usd"],
-        "DynamoDB": used["write_units"] * prices["dynamodb"]["million_write_units"]["usd"]
+        "DynamoDB": writes * prices["dynamodb"]["million_write_units"]["usd"]
         + reads * prices["dynamodb"]["million_read_units"]["usd"],
         "logs": log_bytes * 1e6 / GB * prices["cloudwatch"]["log_gb"]["usd"],
         "traffic": used["answer_bytes"] * 1e6 / GB * gateway["gb_out"]["usd"] if behind_gateway else 0,

@@ -28,7 +28,7 @@ from cold_start import build, settings_of  # noqa: E402
 from meter import Meter  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
 from scenarios import SCENARIOS, Provider, start  # noqa: E402
-from services import Services  # noqa: E402
+from services import BENCH, Services  # noqa: E402
 
 WARM = 20
 RUNS = 2
@@ -89,7 +89,7 @@ def lowest(counts):
 
 def measure(routes, binaries, cambio, warm=WARM, profile=None, runs=RUNS):
     """Returns the counts of each route, the lowest of several runs: {route: {init, first, warm}}."""
-    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
+    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, BENCH) as local:
         meter = Meter(local)
         settings = {name: settings_of(name, meter.settings) for name in binaries}
         provider = Provider(local)

@@ -5,6 +5,9 @@ import threading
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# The beginning of the key of a client's counter (shared/src/dynamodb/table.rs), and the name of its writes here.
+COUNTER, COUNT = "LIMIT#", "count"
+
 
 class Meter(ThreadingHTTPServer):
     """Forwards calls to the DynamoDB of `settings`, counts them, and keeps their capacity units.
@@ -25,7 +28,7 @@ class Meter(ThreadingHTTPServer):
         pass  # a function was killed
 
     def take(self):
-        """The calls since the last time: [(operation, units)]."""
+        """The calls since the last time: [(operation, units)]. The operation `count` counts requests of a client."""
         taken, self.calls = self.calls, []
         return taken
 
@@ -46,8 +49,11 @@ class MeterHandler(BaseHTTPRequestHandler):
         content = answer.read()
         backend.close()
         consumed = json.loads(content).get("ConsumedCapacity")
+        operation = self.headers["X-Amz-Target"].rpartition(".")[2]
+        if call.get("Key", {}).get("pk", {}).get("S", "").startswith(COUNTER):
+            operation = COUNT
         for one in consumed if isinstance(consumed, list) else [consumed] if consumed else []:
-            self.server.calls.append((self.headers["X-Amz-Target"].rpartition(".")[2], one["CapacityUnits"]))
+            self.server.calls.append((operation, one["CapacityUnits"]))
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/x-amz-json-1.0")
         self.send_header("Content-Length", str(len(content)))

@@ -30,7 +30,7 @@ from cold_start import build, settings_of  # noqa: E402
 from instructions import built, pairs  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
 from scenarios import SCENARIOS, Provider, start  # noqa: E402
-from services import Services  # noqa: E402
+from services import BENCH, Services  # noqa: E402
 from tls import Authority, Fronts, deploy_keys, own_host  # noqa: E402
 
 MEMORY = [128, 256, 512, 1024, 1769]
@@ -205,7 +205,7 @@ def main():
     cambio = arguments.cambio.resolve() if arguments.cambio else build("local", "cambio")[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        with Services(folder, cambio, {"ACCESS_TOKEN_TTL": "3600"}) as local:
+        with Services(folder, cambio, BENCH) as local:
             routes = run(binaries, local, folder, arguments)
     method = "computed" if arguments.model else "cgroup quota"
     power = rounded(

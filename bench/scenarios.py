@@ -1,5 +1,6 @@
-"""The requests of the bench, and the check of each answer: the routes that decide what Cambio costs."""
+"""The requests of the bench, and the check of each answer: the routes that decide what Cambio costs, and the others."""
 
+import base64
 import json
 import urllib.parse
 import urllib.request
@@ -150,6 +151,73 @@ class Exchange(Scenario):
             raise Failure(f"a second sign-in is another user: {answer.body[:2000]}")
 
 
+class Sessions(Signed):
+    """`GET /me/sessions`: the token is verified, and the user and all sessions of the user are read."""
+
+    name = "GET /me/sessions"
+    function = "sessions"
+    path = "/me/sessions"
+    # A user of its own, so that the number of sessions does not depend on the other scenarios.
+    login = "octocat"
+
+    def check(self, answer):
+        if [session["current"] for session in body(answer)["sessions"]].count(True) != 1:
+            raise Failure(f"one session asks for the list: {answer.body[:2000]}")
+
+
+class Identities(Signed):
+    """`GET /me/identities`: the token is verified, and the user and the session are read."""
+
+    name = "GET /me/identities"
+    function = "identities"
+    path = "/me/identities"
+
+    def check(self, answer):
+        if [identity["provider"] for identity in body(answer)["identities"]] != ["github"]:
+            raise Failure(f"the user has another identity: {answer.body[:2000]}")
+
+
+class OfToken(Scenario):
+    """A request of the client about a token of a user, with the secret in the header."""
+
+    def __init__(self, signed_in, provider):
+        self.token = signed_in[self.kind]
+
+    def event(self):
+        secret = f"{CLIENT['client_id']}:{CLIENT['client_secret']}".encode()
+        headers = {**FORM, "authorization": f"Basic {base64.b64encode(secret).decode()}"}
+        return request("POST", self.path, headers, urllib.parse.urlencode({"token": self.token}))
+
+
+class Introspect(OfToken):
+    """`POST /introspect` of an access token: it is verified, and the user and the session are read."""
+
+    name = "POST /introspect"
+    function = "introspect"
+    path = "/introspect"
+    kind = "access_token"
+
+    def check(self, answer):
+        if body(answer)["active"] is not True:
+            raise Failure(f"a good token is not active: {answer.body[:2000]}")
+
+
+class Revoke(OfToken):
+    """`POST /revoke` of a refresh token: one conditional write, which ends the session at the first request.
+
+    Each further one finds the session ended, which the same write does again.
+    """
+
+    name = "POST /revoke"
+    function = "revoke"
+    path = "/revoke"
+    kind = "refresh_token"
+
+    def check(self, answer):
+        if body(answer) != {}:
+            raise Failure(f"a token was not revoked: {answer.body[:2000]}")
+
+
 class Floor(Scenario):
     """The event of `/me`, for functions that read nothing and answer a constant."""
 
@@ -167,6 +235,8 @@ class Floor(Scenario):
 
 
 SCENARIOS = {scenario.name: scenario for scenario in [Me, Refresh, Exchange, Authorizer]}
+# Those that have a budget and are in no table.
+OTHERS = {scenario.name: scenario for scenario in [Revoke, Introspect, Sessions, Identities]}
 
 
 def start(scenario, token_exchange, settings, provider):

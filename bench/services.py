@@ -11,6 +11,10 @@ from runtime import Failure
 # Settings of the real GitHub: with them `cambio services` starts no stand-in, whose port could be taken.
 NO_GITHUB = {"GITHUB_CLIENT_ID": "cold-start", "GITHUB_CLIENT_SECRET": "cold-start"}
 
+# A token that outlives a measurement, and a user with more requests in a minute than a person sends: each request is
+# counted as ever.
+BENCH = {"ACCESS_TOKEN_TTL": "3600", "USER_RATE_LIMIT": "10000000"}
+
 
 class Services:
     """Runs `cambio services` on free ports, with the database in memory. As a context, its value is the settings."""

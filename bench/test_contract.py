@@ -13,7 +13,7 @@ from cold_start import build, settings_of
 from instructions import built
 from runtime import Function, request
 from scenarios import CLIENT, FORM, Exchange, Me, Provider, body, exchange_event, form
-from services import Services
+from services import BENCH, Services
 from tls import dynamodb
 
 FUNCTIONS = ["me", "token-exchange", "authorizer"]
@@ -23,7 +23,7 @@ FUNCTIONS = ["me", "token-exchange", "authorizer"]
 def local():
     given = os.environ.get("BENCH_CAMBIO")
     cambio = Path(given) if given else build("local", "cambio")[0]
-    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, {}) as settings:
+    with tempfile.TemporaryDirectory() as folder, Services(Path(folder), cambio, BENCH) as settings:
         yield settings
 
 

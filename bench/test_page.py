@@ -40,6 +40,31 @@ def test_the_tables_of_keys_and_of_parts_are_those_of_their_results():
         assert block(name) == text + "\n"
 
 
+def test_a_goal_is_met_by_the_measurement_alone():
+    results = read("results.json")
+    for key, change in (
+        ("warm /me", lambda of: of["routes"]["/me"]["node"]["ratios"]["warm_cpu_us"].update(median=8.0)),
+        ("instructions refresh", lambda of: of["instructions"]["refresh"].update(warm=5_000_000)),
+        ("zip me", lambda of: of["zip_bytes"]["me"].update(cambio=2_988_441)),
+        ("supabase /me", lambda of: of["routes"]["/me"]["cambio"]["warm_cpu_us"].update(median=275.0)),
+    ):
+        before, after = json.loads(json.dumps(results)), json.loads(json.dumps(results))
+        change(after)
+        met = [{goal.key: goal.is_met for goal in report.judged(one)}[key] for one in (before, after)]
+        assert met == [False, True], key
+
+
+@pytest.mark.parametrize("key", [goal.key for goal in report.judged(read("results.json"))])
+def test_each_goal_that_is_not_met_has_its_reason(key, monkeypatch):
+    results, keys = read("results.json"), read("keys.json")
+    goals = report.judged(results)
+    for goal in goals:
+        goal.is_met = goal.key != key
+    monkeypatch.setattr(report, "judged", lambda _: goals)
+    assert report.reasons(results, keys).count("\n- ") == 0
+    assert report.reasons(results, keys).startswith("- *")
+
+
 @pytest.mark.parametrize("name", ["cost-summary", "cost", "month", "arithmetic", "prices"])
 def test_the_costs_follow_from_the_measured_files_and_the_prices(name):
     assert block(name) == cost.blocks()[name] + "\n"
@@ -57,7 +82,7 @@ def test_a_changed_price_or_measurement_changes_the_costs():
 
 
 def test_the_cost_of_a_refresh_by_hand():
-    """100 ms at 256 MB, one write unit and one read unit, with round prices."""
+    """100 ms at 256 MB, one write unit, one for the count of the client, and one read unit, with round prices."""
     price = lambda usd: {"usd": usd, "confirmed": True, "source": ""}  # noqa: E731
     prices = {
         "lambda": {"gb_second_arm64": price(0.00002), "million_requests": price(0.2), "cold_share": {"value": 0}},
@@ -67,13 +92,14 @@ def test_the_cost_of_a_refresh_by_hand():
     }
     times = {"billed_ms": 100, "init_ms": 0, "first_ms": 0}
     power = {"routes": {"refresh": {"256": times}}}
-    units = {"routes": {"refresh": {"write_units": 1, "read_units": 1, "log_bytes": 380, "answer_bytes": 2000}}}
+    used = {"write_units": 1, "count_units": 1, "read_units": 1, "log_bytes": 380, "answer_bytes": 2000}
+    units = {"routes": {"refresh": used}}
     costs = cost.per_million("refresh", power, units, prices)
     expected = {
         "API Gateway": 1,
         "Lambda requests": 0.2,
         "Lambda time": 0.5,  # 0.25 GB x 0.1 s x 1,000,000 x 0.00002
-        "DynamoDB": 0.7,  # one write unit, one read unit, and one for the key set
+        "DynamoDB": 1.2,  # two write units, one read unit, and one for the key set
         "logs": 0.5,  # 380 + 400 + 220 bytes are 1 GB for a million
         "traffic": 0.2,
     }

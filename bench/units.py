@@ -4,6 +4,7 @@
     bench/units.py [--cambio PATH] [--binary FUNCTION=PATH ...] [--write]
 
 A proxy in front of the embedded DynamoDB asks it for the consumed capacity of each call, which the functions do not.
+The writes that count the requests of a client are apart: how many requests one of them covers depends on the traffic.
 --write writes bench/units.json, from which bench/cost.py computes.
 """
 
@@ -18,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(ROOT / "tests/cold-sta
 from candidates import HANDLERS  # noqa: E402
 from cold_start import build, settings_of  # noqa: E402
 from instructions import built, pairs  # noqa: E402
-from meter import Meter  # noqa: E402
+from meter import COUNT, Meter  # noqa: E402
 from runtime import Failure, Function  # noqa: E402
 from scenarios import LOGIN, SCENARIOS, Exchange, Provider, body, exchange_event, start  # noqa: E402
 from services import Services  # noqa: E402
@@ -60,7 +61,9 @@ def measure(binary, settings, scenario, meter, requests=REQUESTS):
             outer = json.loads(answer.body)
             answered += len(outer.get("body", "")) + len(json.dumps(outer.get("headers", "")))
         function.wait_until_ready()
-        calls = meter.take()
+        taken = meter.take()
+        calls = [(operation, units) for operation, units in taken if operation != COUNT]
+        counts = [units for operation, units in taken if operation == COUNT]
         total = lambda writes: sum(units for operation, units in calls if (operation in WRITES) == writes)  # noqa: E731
         return {
             "calls": {
@@ -68,6 +71,8 @@ def measure(binary, settings, scenario, meter, requests=REQUESTS):
             },
             "write_units": total(True) / requests,
             "read_units": total(False) / requests,
+            # Of the write that counts the first request of a client in a minute. One of a busy instance covers 64.
+            "count_units": max(counts, default=0.0),
             "log_bytes": round((len(function.logged()) - logged) / requests),
             "answer_bytes": round(answered / requests),
         }

@@ -56,5 +56,15 @@ def test_each_function_has_settings_an_event_and_budgets():
         assert {"binary bytes", "zip bytes", "init"} < set(budgets[function]), function
 
 
+def test_a_count_that_met_the_turn_of_a_minute_is_made_again():
+    def measured(times, counts):
+        times, counts = iter(times), iter(counts)
+        return cold_start.within_a_minute(lambda: next(counts), lambda: next(times))
+
+    assert measured([0, 59], [7]) == 7
+    assert measured([59, 60, 61, 62], [9, 7]) == 7
+    assert measured([59, 60, 119, 120, 179, 180], [9, 8, 10]) == 8
+
+
 def test_a_deployment_package_is_compressed():
     assert 100 < len(cold_start.zipped(bytes(100_000))) < 1000

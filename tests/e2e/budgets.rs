@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use reqwest::StatusCode;
+use serde_json::{Value, json};
 use tests::{
-    Service,
-    proxy::{Fault, When},
+    Answer, Service,
+    proxy::{Fault, Units, When},
 };
 
 use crate::authorizer::authorizer_of;
+
+/// The limits that `template.yaml` gives the function of `POST /token`.
+const LIMITS: [(&str, &str); 2] = [("CLIENT_RATE_LIMIT", "12000"), ("USER_RATE_LIMIT", "120")];
+
+/// The number of users in the large table of
+/// [`the_calls_and_units_of_each_route_do_not_grow_with_the_number_of_users`].
+const MANY_USERS: usize = 2_000;
 
 /// A delay that makes parallel calls overlap.
 fn slow_down(service: &Service) {
@@ -91,6 +99,25 @@ async fn reading_the_keys_again_before_signing_takes_no_round_trip_of_its_own() 
     assert_eq!(again.body["is_new_user"], false);
     assert_within(&service, 3, 2.0, 2.5);
     assert!(service.dynamodb.calls().iter().any(reads_keys));
+}
+
+#[tokio::test]
+async fn a_share_of_the_clients_requests_is_one_write_and_one_round_trip_more() {
+    let _turning = tests::timers::follow_work();
+    let service = Service::start_with(&LIMITS).await;
+    let mut token = service.refresh_token("octocat").await;
+    // The shares of the next minute are one request, two, and four.
+    service.time.pass(60);
+    for (round_trips, write) in [(2, 2.0), (2, 2.0), (1, 1.0), (2, 2.0)] {
+        slow_down(&service);
+
+        let answer = service.refresh(&token).await;
+
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
+        assert_within(&service, round_trips, write, 2.0);
+        assert!(service.dynamodb.consumed().write >= write);
+        answer.text("/refresh_token").clone_into(&mut token);
+    }
 }
 
 #[tokio::test]
@@ -233,4 +260,97 @@ async fn the_documents_and_a_bad_token_cost_nothing() {
         .await;
 
     assert!(service.dynamodb.calls().is_empty());
+}
+
+/// A route with the operations and the units of its calls.
+type Cost = (&'static str, Vec<String>, Units);
+
+/// Returns the calls that a route made since the last time.
+fn taken(service: &Service, route: &'static str, status: StatusCode) -> Cost {
+    assert!(status.is_success(), "{route}: {status}");
+    let calls = service.dynamodb.calls();
+    let mut operations: Vec<String> = calls.into_iter().filter_map(|c| c.operation).collect();
+    operations.sort();
+    let cost = (route, operations, service.dynamodb.consumed());
+    service.dynamodb.clear();
+    cost
+}
+
+/// Sends a request to each route that reads or writes the table of users, as one new user.
+async fn cost_of_each_route(service: &Service) -> Vec<Cost> {
+    let mut costs = Vec::new();
+    let mut record = |route, answer: &Answer| costs.push(taken(service, route, answer.status));
+    service.dynamodb.clear();
+    record("sign-up", &service.sign_in("hubot").await);
+    let other = service.sign_in("hubot").await;
+    record("sign-in", &other);
+    let signed_in = service.refresh(other.text("/refresh_token")).await;
+    record("refresh", &signed_in);
+    let access_token = signed_in.text("/access_token");
+    record("GET /me", &service.me(access_token).await);
+    let named = service
+        .patch_me(access_token, &json!({ "name": "Mona" }))
+        .await;
+    record("PATCH /me", &named);
+    record("GET /me/sessions", &service.my_sessions(access_token).await);
+    let identities = service.as_user(access_token, "GET", "/me/identities");
+    record("GET /me/identities", &service.send(identities).await);
+    let request = service.request("POST", "/introspect");
+    let request = request.basic_auth(tests::CLIENT.0, Some(tests::CLIENT.1));
+    let active = service.send(request.form(&[("token", access_token)])).await;
+    assert_eq!(active.body["active"], true);
+    record("POST /introspect", &active);
+    let ended = service
+        .delete_as_user(access_token, "/me/sessions?except=current")
+        .await;
+    record("DELETE /me/sessions", &ended);
+    let again = service.sign_in("hubot").await;
+    service.dynamodb.clear();
+    record(
+        "POST /revoke",
+        &service.revoke(again.text("/refresh_token")).await,
+    );
+    record(
+        "DELETE /me",
+        &service.delete_as_user(access_token, "/me").await,
+    );
+    costs
+}
+
+/// Writes this number of users, each with the items of the one user of the table under other keys.
+fn fill(service: &Service, count: usize) {
+    let items = service.items();
+    let of = |kind: &str| {
+        let item = items.iter().find(|item| item["sk"]["S"] == kind).unwrap();
+        let (_, key) = item["pk"]["S"].as_str().unwrap().split_once('#').unwrap();
+        key.to_owned()
+    };
+    let (id, identity) = (of("USER"), of("IDENTITY"));
+    let text = Value::from(items.clone()).to_string();
+    let copies: Vec<Value> = (0..count)
+        .flat_map(|nth| {
+            let copy = text
+                .replace(&id, &uuid::Uuid::new_v4().to_string())
+                .replace(&identity, &format!("github#copy-{nth}"))
+                .replace("octocat@", &format!("octocat-{nth}@"));
+            serde_json::from_str::<Vec<Value>>(&copy).unwrap()
+        })
+        .collect();
+    service.put_all(local::dynamodb::TABLE, &copies);
+}
+
+#[tokio::test]
+async fn the_calls_and_units_of_each_route_do_not_grow_with_the_number_of_users() {
+    let _turning = tests::timers::follow_work();
+    let (small, large) = (Service::start().await, Service::start().await);
+    for service in [&small, &large] {
+        service.sign_in("octocat").await;
+    }
+    fill(&large, MANY_USERS);
+
+    let of_large = cost_of_each_route(&large).await;
+
+    assert_eq!(cost_of_each_route(&small).await, of_large);
+    assert!(of_large.iter().all(|(_, calls, _)| !calls.is_empty()));
+    assert_eq!(large.users().len(), MANY_USERS + 1);
 }

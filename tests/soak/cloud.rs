@@ -147,6 +147,9 @@ impl Cloud {
             ("OIDC_PROVIDERS", &oidc.settings()),
             ("SESSION_IDLE_TTL", "345600"),
             ("SESSION_ABSOLUTE_TTL", "864000"),
+            // Each client and user is counted, and the limits are above what the soak sends.
+            ("CLIENT_RATE_LIMIT", "1000000"),
+            ("USER_RATE_LIMIT", "1000000"),
         ]);
         let for_functions = DynamoDb {
             url: to_dynamodb.url(),

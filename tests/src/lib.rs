@@ -474,6 +474,23 @@ impl Service {
         self.database.call("PutItem", &request);
     }
 
+    /// Writes these items without a function, as many at a time as DynamoDB takes.
+    pub fn put_all(&self, table: &str, items: &[Value]) {
+        let name = self.table(table);
+        for items in items.chunks(25) {
+            let puts: Vec<Value> = items
+                .iter()
+                .map(|item| json!({ "PutRequest": { "Item": item } }))
+                .collect();
+            let mut left = json!({ &name: puts });
+            while left.as_object().is_some_and(|left| !left.is_empty()) {
+                let request = json!({ "RequestItems": left });
+                let mut answer = self.database.call("BatchWriteItem", &request);
+                left = answer["UnprocessedItems"].take();
+            }
+        }
+    }
+
     /// Makes an empty table whose key is these attributes, without a function.
     pub fn make_table(&self, name: &str, key: &[&str]) {
         self.database.make_table(name, key);

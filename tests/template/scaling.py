@@ -28,6 +28,9 @@ CALLS, MEASURED_MS, SLOW_MS = 2, 80, 250
 # An instance that signs reads the key set again when it is older.
 KEY_SET_SECONDS = 20
 
+# A busy instance counts the requests of a client by one write for so many.
+SHARE = int(re.search(r"LARGEST_SHARE: u64 = (\d+);", (ROOT / "shared/src/clients/limits.rs").read_text())[1])
+
 # The quotas of AWS and GitHub. A new account has less of some: see the page.
 PRICES = tomllib.loads((ROOT / "bench/prices.toml").read_text())["lambda"]
 GITHUB_PER_HOUR = 2_000
@@ -64,7 +67,9 @@ class Load:
         self.concurrency = (self.sign_ins * milliseconds["exchange"] + others) / 1000
         self.slow_concurrency = (self.sign_ins * slow + others) / 1000
         self.sign_up_writes = self.sign_ins * units["sign-up"]["write_units"]
-        self.writes = self.sign_up_writes + self.refreshes * units["refresh"]["write_units"]
+        # The counts of the clients, by instances that are busy.
+        self.counts = self.token / SHARE
+        self.writes = self.sign_up_writes + self.refreshes * units["refresh"]["write_units"] + self.counts
         self.table_reads = (
             self.sign_ins * units["exchange"]["read_units"]
             + self.refreshes * units["refresh"]["read_units"]
@@ -134,8 +139,8 @@ def steps():
             f"{SIGN_INS:,} sign-ins / 3,600 s = {number(load.sign_ins)} a second",
             f"{REFRESHES} refreshes and {READS} requests to `/me` for each = {number(load.refreshes)} and {number(load.reads)} a second",
             f"`/token`: {number(load.sign_ins)} + {number(load.refreshes)} = {number(load.token)} a second",
-            f"all sign-ups: {number(load.sign_ins)} x 6 write units = {number(load.sign_up_writes)} a second, and a unit for each"
-            f" refresh = {number(load.writes)}",
+            f"all sign-ups: {number(load.sign_ins)} x 6 write units = {number(load.sign_up_writes)} a second, a unit for each"
+            f" refresh, and {number(load.token)} / {SHARE} counts of clients = {number(load.writes)}",
             f"concurrency: requests in a second x their time = {number(load.concurrency)}, or {number(load.slow_concurrency)}"
             " with a slow provider",
             f"the key set: {number(load.slow_concurrency)} instances / {KEY_SET_SECONDS} s ="

@@ -58,6 +58,7 @@ KEYS_TABLE = {"KEY_SET", "PRIVATE_KEY", "CLIENTS", "PROVIDERS"}
 # The names that tests/cold-start starts the real binaries with, so that what the template gives is known to be enough.
 sys.path.insert(0, str(ROOT / "tests/cold-start"))
 sys.path.insert(0, str(Path(__file__).parent))
+from cold_start import DEFAULTS  # noqa: E402
 from cold_start import SETTINGS as ENVIRONMENT  # noqa: E402
 from policies import ENCLOSING, LEADING_KEYS, READINGS, allows  # noqa: E402
 from policies import holds as condition_holds  # noqa: E402
@@ -474,6 +475,34 @@ def a_kms_key_is_used_through_dynamodb_only(template):
 def a_function_gets_the_settings_that_it_uses_and_no_more(template):
     for binary, (_, properties) in functions(template).items():
         assert set(properties["Environment"]["Variables"]) == ENVIRONMENT[binary], binary
+
+
+def without_parameters(template, value):
+    """The value of a variable in a stack whose parameters have their defaults, as text; None if it is a resource's."""
+    if "Ref" in value:
+        default = template["Parameters"].get(value["Ref"], {}).get("Default")
+        return None if default is None else str(default)
+    if "Fn::If" in value:
+        condition, then, otherwise = value["Fn::If"]
+        # `Fn::Equals` of a parameter and a text, or the negation of that.
+        holds = template["Conditions"][condition]
+        is_negated = "Fn::Not" in holds
+        parameter, text = (holds["Fn::Not"][0] if is_negated else holds)["Fn::Equals"]
+        chosen = then if (without_parameters(template, parameter) == text) != is_negated else otherwise
+        return chosen if isinstance(chosen, str) else without_parameters(template, chosen)
+    return None
+
+
+@check
+def the_release_binaries_are_measured_with_the_values_of_the_template(template):
+    """The budgets, the bench and its costs are those of a function as it is deployed without parameters."""
+    compared = set()
+    for binary, (_, properties) in functions(template).items():
+        for variable, value in properties["Environment"]["Variables"].items():
+            if variable in DEFAULTS:
+                assert DEFAULTS[variable] == without_parameters(template, value), f"{variable} of {binary}"
+                compared.add(variable)
+    assert compared == set(DEFAULTS)
 
 
 @check
@@ -1942,6 +1971,9 @@ BREAKS = [
     (requests_are_limited_and_more_so_where_they_cost, put("/Parameters/UserRateLimit/MinValue", 1)),
     (requests_are_limited_and_more_so_where_they_cost, drop(f"TokenExchangeFunction/{VARIABLES}/CLIENT_RATE_LIMIT")),
     (requests_are_limited_and_more_so_where_they_cost, put("Stage/DependsOn", ["TokenRoute"])),
+    (the_release_binaries_are_measured_with_the_values_of_the_template, put("/Parameters/UserRateLimit/Default", 0)),
+    (the_release_binaries_are_measured_with_the_values_of_the_template, put("/Parameters/AuthorizerLive/Default", "true")),
+    (the_release_binaries_are_measured_with_the_values_of_the_template, put("/Parameters/PublishDocuments/Default", "true")),
     (
         requests_are_limited_and_more_so_where_they_cost,
         put("RevokeFunction/Properties/ReservedConcurrentExecutions", 0),
