@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -85,8 +86,9 @@ class Emulated:
     def __exit__(self, *_):
         # The bootstrap is in a process group of its own, which outlives the emulator.
         for child in self.children():
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(child), "rb") as ended:
                 os.killpg(child, signal.SIGKILL)
+                select.select([ended], [], [])
         self.process.kill()
         self.process.wait()
         self.log.close()
@@ -153,7 +155,7 @@ def samples(function, expected):
     """The files of events/ for a function, each with whether its answer is right."""
     # `discovery` and `rotate-keys` need no secret.
     is_right = {"authorizer": is_denied, "discovery": expected, "rotate-keys": expected}.get(function, is_refused)
-    files = sorted((ROOT / "events").glob(f"**/{function}.json"))
+    files = sorted((ROOT / "events").glob(f"**/{function}*.json"))
     return [(str(file.relative_to(ROOT)), json.loads(file.read_text()), is_right) for file in files]
 
 
