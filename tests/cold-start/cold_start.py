@@ -41,7 +41,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests/soak"), str(ROOT / "tests/cold-start")]
-from emulator import build_by_sam, check, is_installed  # noqa: E402
+import emulator  # noqa: E402
 from runtime import Failure, Function, request  # noqa: E402
 from services import NO_GITHUB, Services  # noqa: E402
 from shipped import groups, zipped  # noqa: E402
@@ -387,15 +387,15 @@ def check_budgets(taken, is_writing):
 
 
 def answer_under_emulator(binaries, local):
-    if not is_installed():
+    if not emulator.is_installed():
         return print("skipped: the events under AWS's Runtime Interface Emulator, which needs Go (CONTRIBUTING.md)")
-    check(binaries, EVENTS, lambda function: settings_of(function, local))
+    emulator.check(binaries, EVENTS, lambda function: settings_of(function, local))
 
 
 def answer_as_sam_builds():
-    if not is_installed():
+    if not emulator.is_installed():
         raise Failure("--sam needs AWS's Runtime Interface Emulator, which needs Go (CONTRIBUTING.md)")
-    binaries, debug = build_by_sam(), build_debug(["cambio"])
+    binaries, debug = emulator.build_by_sam(), build_debug(["cambio"])
     with tempfile.TemporaryDirectory() as folder:
         with Services(Path(folder), debug["cambio"], {**NO_GITHUB, "CLIENTS": CLIENTS}) as local:
             answer_under_emulator(binaries, local)

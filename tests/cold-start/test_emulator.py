@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import sys
 from pathlib import Path
@@ -111,6 +112,11 @@ def test_ci_must_have_the_emulator_and_so_must_a_machine_with_go(monkeypatch, tm
     (tmp_path / "go").chmod(0o755)
     with pytest.raises(Failure, match="tests/setup.sh runtime-emulator"):
         is_installed()
+
+
+def test_the_page_for_contributors_names_the_go_that_the_emulator_needs():
+    needed = re.search(r"^go (\S+)$", (ROOT / "tests/runtime-emulator/go.mod").read_text(), re.MULTILINE)[1]
+    assert f"`make test-release` also use Go {needed} or later" in " ".join((ROOT / "CONTRIBUTING.md").read_text().split())
 
 
 def test_each_file_of_events_is_a_sample_of_one_function():

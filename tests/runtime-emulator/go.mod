@@ -1,3 +1,4 @@
+// AWS's Runtime Interface Emulator, for tests/cold-start. A commit, because its tags are no versions of a Go module.
 module runtime-emulator
 
 go 1.26.6
