@@ -1,5 +1,5 @@
 # `cargo run` needs only Rust; `make test` runs every test there is, on a machine with Rust, Node 20.19+ and Python 3.11+,
-# for `test-interop` Go 1.25+, and for it and `test-dynamodb-local` Java 17+ with Maven.
+# for `test-interop` and `test-release` Go 1.26.6+, and for the first and `test-dynamodb-local` Java 17+ with Maven.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -38,7 +38,7 @@ test: setup ## Run every test
 
 .PHONY: test-template
 test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md and docs/restore.md to where AWS takes over
-	@tests/setup.sh python
+	@tests/setup.sh python runtime-emulator
 	.venv/bin/python -m pytest -q -p no:cacheprovider -n 2 --dist worksteal \
 	  tests/template tests/cold-start tests/dynamodb-local tests/mutants
 
@@ -109,9 +109,9 @@ test-npx: ## Build the local server as it is published, and run npx cambio dev f
 	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
 
 .PHONY: test-release
-test-release: ## Build release binaries; check budgets, entropy and cold starts; kill, freeze and soak their processes
-	@tests/setup.sh valgrind faketime
-	python3 tests/cold-start/cold_start.py
+test-release: ## Build release binaries; check budgets, entropy and cold starts; kill, freeze and soak them; ALL=1, SAM=1
+	@tests/setup.sh valgrind faketime runtime-emulator $(if $(SAM),python)
+	python3 tests/cold-start/cold_start.py $(if $(ALL),--all) $(if $(SAM),--sam)
 
 .PHONY: test-bench
 test-bench: ## Hold the baselines of the bench to Cambio's answers, run the bench once, and check its page

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop and
+# Installs what the tests need besides Rust, Node 20+, Python 3.11+ and, for test-interop, test-release and
 # test-dynamodb-local, Go and Java with Maven. Says what goes where.
 #
 #     tests/setup.sh                     everything but dynamodb-local, mutants and dist, which the commands of make
 #                                        that need them install
 #     tests/setup.sh python npm          only these parts (python, npm, package, bench, chromium, valgrind, faketime,
-#                                        cxx, dynamodb-local, mutants, dist)
+#                                        cxx, runtime-emulator, dynamodb-local, mutants, dist)
 #
 # Everything but Chromium, valgrind, faketime and the C++ compiler stays inside this folder. A stamp next to each
 # installed tree holds the hash of the files that describe it, so a second run does nothing, and a changed requirement
@@ -156,6 +156,25 @@ install_dynamodb-local() {
     echo "$stamp" >$folder/lib/.stamp
 }
 
+install_runtime-emulator() {
+    local folder=tests/runtime-emulator tool=aws-lambda-rie to="$PWD/target/tools/bin" stamp needed
+    needed="Go $(sed -n 's/^go //p' $folder/go.mod) or newer"
+    if ! command -v go >/dev/null; then
+        [ -z "${CI:-}" ] || fail "go is missing; $needed is needed."
+        say "go is missing, so AWS's Runtime Interface Emulator is not installed; it needs $needed"
+        return
+    fi
+    stamp=$(stamp_of "$(go version)" $folder/go.mod $folder/go.sum)
+    if [ "$(cat "target/tools/.$tool" 2>/dev/null)" = "$stamp" ] && [ -x "$to/$tool" ]; then
+        say "target/tools/bin/$tool is there"
+        return
+    fi
+    say "building AWS's Runtime Interface Emulator, from the Go module proxy, into target/tools"
+    (cd $folder && CGO_ENABLED=0 GOBIN="$to" go install "$(sed -n 's/^tool //p' go.mod)" </dev/null) ||
+        fail "AWS's Runtime Interface Emulator could not be built. $needed is needed; this is $(go version)."
+    echo "$stamp" >"target/tools/.$tool"
+}
+
 # A tool that crates.io has as source only. It is compiled once, into target/tools, without optimizations: it reads
 # sources and starts cargo.
 install_tool() { # <package> <version>
@@ -175,10 +194,13 @@ install_dist() {
     install_tool cargo-cyclonedx 0.5.9
 }
 
-[ $# -gt 0 ] || set -- python npm chromium valgrind faketime cxx
+[ $# -gt 0 ] || set -- python npm chromium valgrind faketime cxx runtime-emulator
 for part; do
     case $part in
-        python | npm | package | bench | chromium | valgrind | faketime | cxx | dynamodb-local | mutants | dist) "install_$part" ;;
-        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, faketime, cxx, dynamodb-local, mutants and dist." ;;
+        python | npm | package | bench | chromium | valgrind | faketime | cxx | runtime-emulator | dynamodb-local | mutants | dist)
+            "install_$part"
+            ;;
+        *) fail "unknown part '$part'; there are python, npm, package, bench, chromium, valgrind, faketime, cxx," \
+            'runtime-emulator, dynamodb-local, mutants and dist.' ;;
     esac
 done

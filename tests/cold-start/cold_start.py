@@ -2,6 +2,7 @@
 """The release binaries as they ship: within their budgets, without jitter entropy, and able to answer a request.
 
     tests/cold-start/cold_start.py [--all] [--write] [--runs N]
+    tests/cold-start/cold_start.py --sam
 
 Builds token-exchange, me and authorizer with the release profile, or with `--all` every function, then
 
@@ -11,13 +12,16 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
 3. starts each function N times under a stand-in of the Lambda runtime API, with exactly the settings that
    template.yaml gives it by default and an embedded DynamoDB, feeds it one event, checks the answer, and prints what
    that took. Functions that were not built with the release profile start as debug builds,
-4. runs the tests of tests/e2e/processes.rs on the same binaries: processes that are killed at each of their calls, and
+4. does the same once under AWS's Runtime Interface Emulator, with the events of events/ as well (emulator.py),
+5. runs the tests of tests/e2e/processes.rs on the same binaries: processes that are killed at each of their calls, and
    processes that are frozen while their connections are lost. Not with `--write`,
-5. soaks them for seconds (tests/soak): faults, kills, rotations and jumps of the clock, with each answer checked. Not
+6. soaks them for seconds (tests/soak): faults, kills, rotations and jumps of the clock, with each answer checked. Not
    with `--write` or `--all`.
 
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
+
+`--sam` builds every function by `sam build` in a clone, and does only 4, with these.
 """
 
 import argparse
@@ -38,7 +42,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests/soak")]
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests"), str(ROOT / "tests/soak"), str(ROOT / "tests/cold-start")]
+import emulator  # noqa: E402
 from hardening import check_executables, check_profiles  # noqa: E402
 from runtime import Failure, Function, request  # noqa: E402
 from services import BENCH, NO_GITHUB, Services  # noqa: E402
@@ -410,12 +415,35 @@ def check_budgets(taken, is_writing):
         raise Failure("\n  ".join(["over budget", *found]) + f"{other}\n{what_to_do}")
 
 
+# --- AWS's Runtime Interface Emulator ---------------------------------------------------------------------------------
+
+
+def answer_under_emulator(binaries, local):
+    if not emulator.is_installed():
+        return print("skipped: the events under AWS's Runtime Interface Emulator, which needs Go (CONTRIBUTING.md)")
+    emulator.check(binaries, EVENTS, lambda function: settings_of(function, local))
+
+
+def answer_as_sam_builds():
+    if not emulator.is_installed():
+        raise Failure("--sam needs AWS's Runtime Interface Emulator, which needs Go (CONTRIBUTING.md)")
+    binaries, debug = emulator.build_by_sam(), build_debug(["cambio"])
+    with tempfile.TemporaryDirectory() as folder:
+        with Services(Path(folder), debug["cambio"], {**NO_GITHUB, "CLIENTS": CLIENTS}) as local:
+            answer_under_emulator(binaries, local)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--all", action="store_true", help="build every function with the release profile")
+    parser.add_argument("--sam", action="store_true", help="only build every function by sam build, and send it its events")
     parser.add_argument("--write", action="store_true", help="replace the budgets of what is built")
     parser.add_argument("--runs", type=int, default=5, help="cold starts of each (default 5)")
     arguments = parser.parse_args()
+    if arguments.sam and (arguments.all or arguments.write):
+        parser.error("--sam builds every function, and measures none: leave out --all and --write")
+    if arguments.sam:
+        return answer_as_sam_builds()
     if not shutil.which("valgrind"):
         raise Failure("valgrind is missing, which counts the instructions: run tests/setup.sh valgrind")
 
@@ -435,8 +463,9 @@ def main():
             taken = [cold_start(function, binary, settings_of(function, local)) for _ in range(arguments.runs)]
             cpu, peak = (statistics.median(column) for column in zip(*taken))
             print(f"{function:16} {cpu:8.1f} {peak:9.1f}{'' if function in released else '  (debug build)'}")
-    print("\nevery function starts and answers\n", flush=True)
-    binaries = {function: released.get(function) or debug[function] for function in EVENTS}
+        print("\nevery function starts and answers\n", flush=True)
+        binaries = {function: released.get(function) or debug[function] for function in EVENTS}
+        answer_under_emulator(binaries, local)
     if not arguments.write:
         test_processes(binaries)
     if not (arguments.write or arguments.all):

@@ -274,9 +274,11 @@ def test_a_tag_alone_publishes_and_only_after_ci_and_the_budgets_of_all_function
     assert workflow[True] == {"push": {"tags": ["v*"]}}  # YAML 1.1 reads `on` as true
     assert workflow["permissions"] == {"contents": "read"}
     jobs = workflow["jobs"]
-    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml" and jobs["build"]["needs"] == ["ci", "functions", "optimized"]
-    assert jobs["functions"]["steps"][-1] == {"run": "python3 tests/cold-start/cold_start.py --all"}
+    assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
+    assert jobs["build"]["needs"] == ["ci", "functions", "optimized", "sam"]
+    assert jobs["functions"]["steps"][-1] == {"run": "make test-release ALL=1"}
     assert jobs["optimized"]["steps"][-1] == {"run": "make test-rust RELEASE=1"}
+    assert jobs["sam"]["steps"][-1] == {"run": "make test-release SAM=1"}
     publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish|gh release", json.dumps(job))]
     assert sorted(publishing) == ["crate", "github", "npm"]
     for name, needs in {"crate": "build", "github": ["build", "dist"], "npm": ["build", "servers"]}.items():
