@@ -22,7 +22,7 @@ use shared::{
     stored::SettingsStore,
 };
 use tests::{
-    ACCESS_TOKEN, Answer, GITHUB_APP, Service, TOKEN_EXCHANGE, log_lines,
+    Answer, GITHUB_APP, Service, log_lines,
     opaque::{self, Opaque},
     proxy::{Fault, Proxy, Reply, When},
 };
@@ -164,17 +164,7 @@ impl Scene {
     }
 
     async fn by_facebook(&self, token: &str) -> Answer {
-        self.by("facebook", token).await
-    }
-
-    async fn by(&self, provider: &str, token: &str) -> Answer {
-        let parameters = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", ACCESS_TOKEN),
-            ("subject_issuer", provider),
-        ];
-        self.service.token(&parameters).await
+        self.service.exchange_from("facebook", token).await
     }
 
     /// Replaces the secret of GitHub's app at GitHub.
@@ -440,11 +430,11 @@ async fn t188_a_described_provider_is_asked_again_with_the_newer_secret() {
     scene.store.put(PARAMETER, ROTATED);
     scene.service.time.pass(30);
 
-    let signed_in = scene.by("acme", "token").await;
+    let signed_in = scene.service.exchange_from("acme", "token").await;
 
     assert_ok(&signed_in);
     assert_eq!(acme.calls().len(), 2);
-    assert_ok(&scene.by("acme", "another").await);
+    assert_ok(&scene.service.exchange_from("acme", "another").await);
     assert_eq!(acme.calls().len(), 3);
 }
 
