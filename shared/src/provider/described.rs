@@ -158,17 +158,13 @@ impl Described {
         token: &SecretString,
         secret: &mut Arc<SecretString>,
     ) -> Result<Value, ProviderError> {
-        let is_refused = |answer: &ProviderResponse| {
-            check.is_for_app() && answer.status == StatusCode::UNAUTHORIZED
+        let request = |secret: &SecretString| {
+            self.request(&check.url, check.auth, &check.query, token, secret)
         };
-        let mut answer = self.send_check(check, token, secret).await?;
-        if is_refused(&answer)
-            && let Some(stored) = &self.secret
-            && let Some(newer) = stored.newer_than(secret).await
-        {
-            *secret = newer;
-            answer = self.send_check(check, token, secret).await?;
-        }
+        let for_app = check.is_for_app();
+        let is_refused =
+            |answer: &ProviderResponse| for_app && answer.status == StatusCode::UNAUTHORIZED;
+        let answer = self.send(request, for_app, secret, is_refused).await?;
         if is_refused(&answer) {
             return Err(ProviderError::unavailable(
                 "the provider refuses client_id with client_secret",
@@ -195,14 +191,22 @@ impl Described {
         Ok(checked)
     }
 
-    async fn send_check(
+    /// Sends a request, and once more with a newer secret if the answer refuses the one in it.
+    async fn send(
         &self,
-        check: &Check,
-        token: &SecretString,
-        secret: &SecretString,
+        request: impl Fn(&SecretString) -> Result<Request, ProviderError>,
+        for_app: bool,
+        secret: &mut Arc<SecretString>,
+        is_refused: impl Fn(&ProviderResponse) -> bool,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = self.request(&check.url, check.auth, &check.query, token, secret)?;
-        self.opaque.send(request, check.is_for_app()).await
+        let ask = |secret: Arc<SecretString>| {
+            let request = request(&secret);
+            async move { self.opaque.send(request?, for_app).await }
+        };
+        match &self.secret {
+            Some(stored) => stored.ask_with(secret, ask, is_refused).await,
+            None => ask(secret.clone()).await,
+        }
     }
 
     fn request(
