@@ -117,8 +117,11 @@ impl Described {
         let person = if info.url.is_empty() {
             checked.clone()
         } else {
-            let request = self.request(&info.url, info.auth, &info.query, token, &secret)?;
-            let answer = self.opaque.send(request, false).await?;
+            let request = |secret: &SecretString| {
+                self.request(&info.url, info.auth, &info.query, token, secret)
+            };
+            let is_refused = |answer: &ProviderResponse| info.has_secret() && is_refusal(answer);
+            let answer = self.send(request, false, &mut secret, is_refused).await?;
             self.opaque.read(answer)?
         };
         let Some(subject) = person.pointer(&info.subject).and_then(id) else {
@@ -162,8 +165,7 @@ impl Described {
             self.request(&check.url, check.auth, &check.query, token, secret)
         };
         let for_app = check.is_for_app();
-        let is_refused =
-            |answer: &ProviderResponse| for_app && answer.status == StatusCode::UNAUTHORIZED;
+        let is_refused = |answer: &ProviderResponse| for_app && is_refusal(answer);
         let answer = self.send(request, for_app, secret, is_refused).await?;
         if is_refused(&answer) {
             return Err(ProviderError::unavailable(
@@ -262,6 +264,11 @@ impl Described {
         let request = request.header("accept", "application/json").build();
         request.map_err(|_| not_valid())
     }
+}
+
+/// Returns whether an answer to a request with the secret may refuse the secret.
+fn is_refusal(answer: &ProviderResponse) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED
 }
 
 /// Returns credentials as HTTP Basic has them (RFC 6749 §2.3.1).
