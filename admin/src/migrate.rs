@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::Write, num::NonZeroU32, time::Duration};
 
 use clap::Args;
+use indicatif::ProgressBar;
 use serde_json::json;
 use shared::{
     dynamodb::StoreError,
@@ -102,20 +103,11 @@ impl Admin {
                 report.add(item, self.migrations);
             }
         }
-        let progress = self.progress(json).await;
-        let mut from = None;
-        loop {
-            let page = items.page(from).await?;
-            progress.inc(u64::try_from(page.items.len()).unwrap_or_default());
-            for item in page.items {
-                report.add(item, self.migrations);
-            }
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
-        progress.finish_and_clear();
+        let count = async |item, _: &ProgressBar| {
+            report.add(item, self.migrations);
+            Ok(())
+        };
+        self.each_item(&items, json, count).await?;
         report.write(json, out)?;
         for (migration, &waiting) in self.migrations.iter().zip(&report.waiting) {
             let done = if args.dry_run {
@@ -159,22 +151,37 @@ impl Admin {
         rate: NonZeroU32,
         quiet: bool,
     ) -> Result<u64, AdminError> {
-        let stopped = |error: StoreError, done| AdminError::MigrationStopped { error, done };
         let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.get());
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let progress = self.progress(quiet).await;
-        let (mut done, mut from) = (0, None);
-        loop {
-            let page = items
-                .page(from)
-                .await
-                .map_err(|error| stopped(error, done))?;
-            progress.inc(u64::try_from(page.items.len()).unwrap_or_default());
-            for item in page.items.into_iter().filter(|item| migration.is_for(item)) {
+        let mut done = 0;
+        let migrate = async |item: Examined, progress: &ProgressBar| {
+            if migration.is_for(&item) {
                 pace.tick().await;
-                let migrated = items.migrate(item, migration).await;
-                done += u64::from(migrated.map_err(|error| stopped(error, done))?);
+                done += u64::from(items.migrate(item, migration).await?);
                 progress.set_message(format!("{done} changed"));
+            }
+            Ok(())
+        };
+        match self.each_item(items, quiet, migrate).await {
+            Ok(()) => Ok(done),
+            Err(error) => Err(AdminError::MigrationStopped { error, done }),
+        }
+    }
+
+    /// Reads all items of the table, and does `work` with each of them.
+    async fn each_item(
+        &self,
+        items: &Items,
+        quiet: bool,
+        mut work: impl AsyncFnMut(Examined, &ProgressBar) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let progress = self.progress(quiet).await;
+        let mut from = None;
+        loop {
+            let page = items.page(from).await?;
+            progress.inc(u64::try_from(page.items.len()).unwrap_or_default());
+            for item in page.items {
+                work(item, &progress).await?;
             }
             from = page.next;
             if from.is_none() {
@@ -182,6 +189,6 @@ impl Admin {
             }
         }
         progress.finish_and_clear();
-        Ok(done)
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use shared::{
 use crate::{
     Admin, AdminError,
     output::write_json,
-    users::{all_read, confirm, write_change},
+    users::{all_read, confirm, write_user},
 };
 
 /// The number of users who are signed out at the same time.
@@ -50,12 +50,25 @@ impl Admin {
         if args.all {
             return self.sign_out_all(&args, json, out).await;
         }
+        let mut shown = Ok(());
         for id in args.ids {
-            let user = self.users.end_sessions(id).await?;
-            let user = user.ok_or(AdminError::NoSuchUser(id))?;
-            write_change(out, user, json, "signed out; all sessions have ended")?;
+            if !self.users.end_sessions(id).await? {
+                return Err(AdminError::NoSuchUser(id));
+            }
+            if json {
+                // A user who cannot be shown does not stop the sign-outs that follow.
+                shown = shown.and(self.show(id, out).await);
+            } else {
+                writeln!(out, "{id}  signed out; all sessions have ended")?;
+            }
         }
-        Ok(())
+        shown
+    }
+
+    async fn show(&self, id: UserId, out: &mut (dyn Write + Send)) -> Result<(), AdminError> {
+        let user = self.users.find(id).await?;
+        let user = user.ok_or(AdminError::NoSuchUser(id))?;
+        write_user(out, user.into(), true)
     }
 
     async fn sign_out_all(

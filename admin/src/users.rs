@@ -328,7 +328,7 @@ fn write_all(out: &mut dyn Write, users: Vec<User>, json: bool) -> Result<(), Ad
     Ok(())
 }
 
-fn write_user(out: &mut dyn Write, user: Shown, json: bool) -> Result<(), AdminError> {
+pub(crate) fn write_user(out: &mut dyn Write, user: Shown, json: bool) -> Result<(), AdminError> {
     if json {
         write_json(out, &[user])?;
     } else {
@@ -337,12 +337,7 @@ fn write_user(out: &mut dyn Write, user: Shown, json: bool) -> Result<(), AdminE
     Ok(())
 }
 
-pub(crate) fn write_change(
-    out: &mut dyn Write,
-    user: User,
-    json: bool,
-    what: &str,
-) -> Result<(), AdminError> {
+fn write_change(out: &mut dyn Write, user: User, json: bool, what: &str) -> Result<(), AdminError> {
     if json {
         return write_user(out, user.into(), json);
     }

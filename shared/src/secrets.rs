@@ -137,9 +137,30 @@ impl Secret {
         }
     }
 
+    /// Asks the provider with `secret` and returns the answer. If it refuses the secret and there is a newer one, this
+    /// takes the place of `secret`, and the provider is asked once more.
+    pub(crate) async fn ask_with<T, E, F>(
+        &self,
+        secret: &mut Arc<SecretString>,
+        ask: impl Fn(Arc<SecretString>) -> F,
+        is_refused: impl FnOnce(&T) -> bool,
+    ) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>>,
+    {
+        let answer = ask(secret.clone()).await?;
+        if is_refused(&answer)
+            && let Some(newer) = self.newer_than(secret).await
+        {
+            *secret = newer;
+            return ask(secret.clone()).await;
+        }
+        Ok(answer)
+    }
+
     /// Reads the secret again after the provider refused `refused`, at most once in 30 seconds. Returns `None` if there
     /// is no other one.
-    pub(crate) async fn newer_than(&self, refused: &SecretString) -> Option<Arc<SecretString>> {
+    async fn newer_than(&self, refused: &SecretString) -> Option<Arc<SecretString>> {
         let Source::Remote(remote) = &self.0 else {
             return None;
         };

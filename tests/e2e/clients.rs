@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
-    Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE,
+    Answer, CLIENT, ISSUER, Service, TOKEN_EXCHANGE, exchange_parameters,
     oidc::{Issuer, Key},
     opaque::{self, Opaque},
     proxy::{Fault, When},
@@ -565,12 +565,7 @@ async fn a_client_signs_users_in_with_its_own_providers_only() {
     let (service, others) = bounded().await;
     let discord = format!("{}~ada~identify", opaque::APP);
     let exchange = |client: (&str, &str), provider: &str, token: &str| {
-        let form = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", tests::ACCESS_TOKEN),
-            ("subject_issuer", provider),
-        ];
+        let form = exchange_parameters(provider, token);
         service.send(service.token_request_as(client, &form))
     };
 

@@ -12,7 +12,7 @@ use axum::{
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use shared::{clock::Clock, config::Environment, provider::Providers, secrets::Secrets};
-use tests::{ACCESS_TOKEN, Answer, Service, TOKEN_EXCHANGE};
+use tests::{Answer, Service};
 use tokio::task::JoinSet;
 
 /// A token of the configured application.
@@ -250,13 +250,7 @@ impl Scene {
     }
 
     async fn exchange(&self, provider: &str, token: &str) -> Answer {
-        let parameters = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", ACCESS_TOKEN),
-            ("subject_issuer", provider),
-        ];
-        self.service.token(&parameters).await
+        self.service.exchange_from(provider, token).await
     }
 
     async fn refuses(&self, provider: &str, token: &str, problem: &str) {

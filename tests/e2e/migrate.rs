@@ -18,7 +18,7 @@ use crate::admin::{admin_of, run_to_its_end};
 const RECORDED: &str = include_str!("versions/e27cc7e.json");
 
 /// A form of users that no version wrote: the name beside the profile.
-const NAME_INTO_PROFILE: &[Migration] = &[Migration {
+pub(crate) const NAME_INTO_PROFILE: &[Migration] = &[Migration {
     name: "name-into-profile",
     kind: Kind::User,
     from: 0,
@@ -58,7 +58,7 @@ fn count(kind: &str, schema: u32, items: usize) -> Value {
 }
 
 /// Turns all users into that older form, with `full_name` in place of the profile's name.
-fn age(service: &Service, full_name: &str) {
+pub(crate) fn age(service: &Service, full_name: &str) {
     for mut user in service.users() {
         user["schema"] = json!({ "N": "0" });
         user["full_name"] = json!({ "S": full_name });
@@ -189,22 +189,43 @@ async fn t195_what_a_later_version_wrote_is_refused_named_and_left_as_it_is() {
     );
     assert!(!written.contains("octocat"), "{written}");
     assert_eq!(service.items(), before);
+}
 
-    // The operator's sign-out is written, although the command cannot show the item.
-    let ended = run_to_its_end(&admin(&service), &["users", "sign-out", id])
-        .await
-        .1;
-    assert!(ended.is_err(), "the item cannot be shown");
-    let version = |items: Vec<Value>| {
-        let user = items
-            .into_iter()
-            .find(|item| item["sk"]["S"] == "USER" && of_octocat(item));
-        user.unwrap()["session_version"]["N"].clone()
+#[tokio::test]
+async fn t195_an_operator_signs_out_a_user_of_a_later_schema_and_the_users_behind() {
+    let service = Service::start().await;
+    let octocat = service.sign_in("octocat").await;
+    let hubot = service.sign_in("hubot").await;
+    let (octocat, hubot) = (octocat.text("/user/id"), hubot.text("/user/id"));
+    for mut user in service.users() {
+        if user["id"]["S"] == octocat {
+            user["schema"] = json!({ "N": "2" });
+            service.put(local::dynamodb::TABLE, &user);
+        }
+    }
+    let admin = admin(&service);
+    let versions = || {
+        let version = |user: Value| user["session_version"]["N"].clone();
+        service.users().into_iter().map(version).collect::<Vec<_>>()
     };
-    assert_eq!(
-        (version(before), version(service.items())),
-        (json!("0"), json!("1"))
-    );
+    let sign_out = ["users", "sign-out", octocat, hubot];
+
+    let (written, done) = run_to_its_end(&admin, &sign_out).await;
+
+    done.unwrap();
+    let line = |id: &str| format!("{id}  signed out; all sessions have ended\n");
+    assert_eq!(written, line(octocat) + &line(hubot));
+    assert_eq!(versions(), ["1", "1"]);
+
+    // The item cannot be shown, which stops no sign-out.
+    let as_json = [&sign_out[..], &["--json"]].concat();
+    let (written, done) = run_to_its_end(&admin, &as_json).await;
+
+    let error = done.unwrap_err().to_string();
+    assert!(error.contains("its schema is 2"), "{error}");
+    let shown: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(shown["id"], hubot);
+    assert_eq!(versions(), ["2", "2"]);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 use shared::{clock::Clock, config::Environment, provider::Providers, secrets::Secrets};
 use tests::{
-    ACCESS_TOKEN, Answer, GITHUB_APP, Service, TOKEN_EXCHANGE,
+    Answer, GITHUB_APP, Service,
     opaque::{APP, Opaque},
     proxy::{self, Fault, When},
 };
@@ -28,13 +28,7 @@ impl Scene {
     }
 
     async fn exchange(&self, provider: &str, token: &str) -> Answer {
-        let parameters = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", ACCESS_TOKEN),
-            ("subject_issuer", provider),
-        ];
-        self.service.token(&parameters).await
+        self.service.exchange_from(provider, token).await
     }
 
     async fn refuses(&self, provider: &str, token: &str) {
@@ -358,14 +352,9 @@ async fn a_github_of_ones_own_stands_beside_the_one_of_everybody() {
         "api_url": service.github.url(),
     }]);
     let both = Service::start_with(&[("OAUTH_PROVIDERS", &enterprise.to_string())]).await;
-    let at_acme = [
-        ("grant_type", TOKEN_EXCHANGE),
-        ("subject_token", &service.github_token("octocat")),
-        ("subject_token_type", ACCESS_TOKEN),
-        ("subject_issuer", "acme-github"),
-    ];
+    let token = service.github_token("octocat");
 
-    let acme = both.token(&at_acme).await;
+    let acme = both.exchange_from("acme-github", &token).await;
     let everybody = both.sign_in("octocat").await;
 
     assert_eq!(acme.status, StatusCode::OK, "{:?}", acme.body);

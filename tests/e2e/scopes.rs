@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
-    Answer, CLIENT, OTHER_CLIENT, Service, TOKEN_EXCHANGE, exchange_of, opaque,
+    Answer, CLIENT, OTHER_CLIENT, Service, exchange_of, exchange_parameters, opaque,
     opaque::Opaque,
     proxy::{Fault, When},
     refresh_of,
@@ -217,12 +217,7 @@ async fn a_session_of_an_earlier_version_has_its_scope_as_one_text_and_goes_on()
 /// Signs in with a token of Discord.
 async fn discord(service: &Service, client: (&str, &str)) -> Answer {
     let token = format!("{}~ada~identify", opaque::APP);
-    let form = [
-        ("grant_type", TOKEN_EXCHANGE),
-        ("subject_token", &token),
-        ("subject_token_type", tests::ACCESS_TOKEN),
-        ("subject_issuer", "discord"),
-    ];
+    let form = exchange_parameters("discord", &token);
     service.send(service.token_request_as(client, &form)).await
 }
 

@@ -8,9 +8,9 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Query, State},
     http::{HeaderMap, StatusCode},
-    routing::post,
+    routing::{get, post},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::join_all;
@@ -22,7 +22,7 @@ use shared::{
     stored::SettingsStore,
 };
 use tests::{
-    ACCESS_TOKEN, Answer, GITHUB_APP, Service, TOKEN_EXCHANGE, log_lines,
+    Answer, GITHUB_APP, Service, log_lines,
     opaque::{self, Opaque},
     proxy::{Fault, Proxy, Reply, When},
 };
@@ -164,17 +164,7 @@ impl Scene {
     }
 
     async fn by_facebook(&self, token: &str) -> Answer {
-        self.by("facebook", token).await
-    }
-
-    async fn by(&self, provider: &str, token: &str) -> Answer {
-        let parameters = [
-            ("grant_type", TOKEN_EXCHANGE),
-            ("subject_token", token),
-            ("subject_token_type", ACCESS_TOKEN),
-            ("subject_issuer", provider),
-        ];
-        self.service.token(&parameters).await
+        self.service.exchange_from("facebook", token).await
     }
 
     /// Replaces the secret of GitHub's app at GitHub.
@@ -440,12 +430,50 @@ async fn t188_a_described_provider_is_asked_again_with_the_newer_secret() {
     scene.store.put(PARAMETER, ROTATED);
     scene.service.time.pass(30);
 
-    let signed_in = scene.by("acme", "token").await;
+    let signed_in = scene.service.exchange_from("acme", "token").await;
 
     assert_ok(&signed_in);
     assert_eq!(acme.calls().len(), 2);
-    assert_ok(&scene.by("acme", "another").await);
+    assert_ok(&scene.service.exchange_from("acme", "another").await);
     assert_eq!(acme.calls().len(), 3);
+}
+
+/// A profile for requests that have the rotated secret alone.
+async fn profile(Query(query): Query<HashMap<String, String>>) -> Result<Json<Value>, StatusCode> {
+    if query["proof"] != ROTATED {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    Ok(Json(json!({ "id": "1" })))
+}
+
+#[tokio::test]
+async fn t188_a_profile_that_needs_the_secret_is_asked_for_again_with_the_newer_one() {
+    let mut running = JoinSet::new();
+    let application = Json(json!({ "app": "our-app" }));
+    let routes = Router::new()
+        .route("/token", get(move || async { application }))
+        .route("/me", get(profile));
+    let acme = Proxy::start(&tests::serve(&mut running, routes).await).await;
+    let url = acme.url();
+    let query = json!({ "proof": "{client_secret}" });
+    let provider = json!([{
+        "name": "acme", "client_id": "our-app", "client_secret": PARAMETER,
+        "check": { "url": format!("{url}/token"), "client_id": "/app" },
+        "userinfo": { "url": format!("{url}/me"), "query": query, "id": "/id" },
+    }]);
+    let mut scene = Scene::before(&[]).await;
+    scene.set("OAUTH_PROVIDERS", &provider.to_string());
+    scene.store.put(PARAMETER, "CANARY-wrong-secret");
+    scene.restart().await;
+    scene.store.put(PARAMETER, ROTATED);
+    scene.service.time.pass(30);
+
+    let signed_in = scene.service.exchange_from("acme", "token").await;
+
+    assert_ok(&signed_in);
+    assert_eq!(acme.calls().len(), 3);
+    assert_ok(&scene.service.exchange_from("acme", "another").await);
+    assert_eq!(acme.calls().len(), 5);
 }
 
 #[tokio::test]

@@ -300,6 +300,12 @@ impl Service {
         self.token(&exchange_of(subject_token)).await
     }
 
+    /// Exchanges an access token of `provider`.
+    pub async fn exchange_from(&self, provider: &str, subject_token: &str) -> Answer {
+        self.token(&exchange_parameters(provider, subject_token))
+            .await
+    }
+
     /// Refreshes as the client of the tests.
     pub async fn refresh(&self, refresh_token: &str) -> Answer {
         self.refresh_as(CLIENT, refresh_token).await
@@ -547,11 +553,19 @@ pub async fn settle(request: RequestBuilder) -> Answer {
 
 /// Returns the parameters of an exchange of a GitHub token.
 pub fn exchange_of(subject_token: &str) -> [(&str, &str); 4] {
+    exchange_parameters("github", subject_token)
+}
+
+/// Returns the parameters of an exchange of an access token of `provider`.
+pub fn exchange_parameters<'a>(
+    provider: &'a str,
+    subject_token: &'a str,
+) -> [(&'a str, &'a str); 4] {
     [
         ("grant_type", TOKEN_EXCHANGE),
         ("subject_token", subject_token),
         ("subject_token_type", ACCESS_TOKEN),
-        ("subject_issuer", "github"),
+        ("subject_issuer", provider),
     ]
 }
 

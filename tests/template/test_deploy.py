@@ -335,7 +335,7 @@ def built(architecture):
         flags = "--release --arm64" if architecture == "arm64" else "--release"
         functions = {path.parent.name for path in ROOT.glob("functions/*/Cargo.toml")}
         assert {command for _, command in lines} == {f"lambda build {flags} --bin {name}" for name in functions}
-        # Each in its own folder, so that it gets the features of its crate alone.
+        # Each build runs in the folder of its crate, and so has the features of this crate alone.
         assert all(Path(folder).name == command.split()[-1] for folder, command in lines)
 
     return check
@@ -767,7 +767,7 @@ class Terminal:
         return found
 
     def type(self, text, hidden=False):
-        # What is typed before the terminal stops to echo is dropped.
+        # The terminal drops a text that arrives before it stops to echo.
         while hidden and termios.tcgetattr(self.fd)[3] & termios.ECHO:
             time.sleep(0.01)
         os.write(self.fd, text.encode() + b"\n")
@@ -790,7 +790,7 @@ def guided(folder, env, answers):
                 print(terminal.until("(?s).*Error: .+", 120)[0])
                 return asked
             name = found[1] or found[2]
-            # The end of a walk that would last for ever.
+            # A question that comes again and again would make the test last for ever.
             assert asked.count(name) < 2, f"SAM asks for {name} again"
             asked.append(name)
             terminal.type(answers.get(name, ""), hidden=name in hidden)

@@ -272,7 +272,7 @@ def what_a_function_does_not_do_is_denied_as_far_as_aws_documents_conditions(tem
                     assert allows(granted, ARN[table], verb, [key], "TransactGetItems") == alone, case
                     within = alone or may(TRANSACTION, table, verb, pattern)
                     assert allows(granted, ARN[table], verb, [key], TRANSACTION) == within, case
-                    # One item more that is none of the function's.
+                    # A transaction with one more item, to which the function has no right.
                     assert not allows(granted, ARN[table], verb, [key, "OTHER#1"], TRANSACTION), case
 
 
@@ -408,7 +408,7 @@ def nothing_can_scan_and_few_can_query_or_delete(template):
                     able[verb].add(binary)
     querying = {"me", "sessions", "token-exchange"}
     assert able == {QUERY: querying, DELETE: {"me", "identities", "rotate-keys", "token-exchange"}}
-    # Nobody but who makes the keys writes one of them, or takes it away.
+    # Only the function that makes the keys writes or deletes one.
     on_keys = [(b, verbs) for b, items in ITEMS.items() for _, table, verbs, _ in items if table == "KeysTable"]
     assert {b for b, verbs in on_keys if verbs != {READ}} == {"rotate-keys"}
 
@@ -592,7 +592,7 @@ def the_routes_are_those_of_cargo_lambda_watch(template):
 
 @check
 def every_method_of_a_path_reaches_its_function(template):
-    # So that the function answers 405 with `Allow`; API Gateway would answer 404.
+    # With `ANY`, the function answers 405 with `Allow`; API Gateway would answer 404.
     keys = {r["Properties"]["RouteKey"] for r in resources(template, "AWS::ApiGatewayV2::Route").values()}
     assert {f"ANY {key.split(' ')[1]}" for key in keys} <= keys
     # A method has a route of its own only for a limit of its own.
@@ -621,7 +621,7 @@ def only_the_api_can_invoke_a_route_and_only_at_its_path(template):
         integration = re.findall(r"\w+", route["Properties"]["Target"]["Fn::Sub"])[1]
         function = integrations[integration]["Properties"]["IntegrationUri"]["Ref"]
         path = route["Properties"]["RouteKey"].replace(" ", "")
-        # Its own function, and no other one.
+        # Each route may call its own function, and no other one.
         assert {f for f, pattern in granted if fnmatch.fnmatchcase(path, pattern)} == {function}, path
 
 
@@ -735,7 +735,7 @@ def every_log_has_an_end_and_one_writer(template):
         assert group["Properties"]["KmsKeyId"] == {"Fn::If": ["HasDataKmsKey", {"Ref": "DataKmsKeyArn"}, NO_VALUE]}, name
     used = {"ApiLogs"}
     for name, properties in functions(template).values():
-        # Nothing but the group: a format or level set here would wrap or drop the lines that the function writes.
+        # The group alone: a format or level set here would wrap or drop the lines that the function writes.
         assert set(properties["LoggingConfig"]) == {"LogGroup"}, name
         group = properties["LoggingConfig"]["LogGroup"]["Ref"]
         assert group in groups and group not in used, name
@@ -1142,7 +1142,7 @@ def a_domain_of_ones_own_reaches_the_api_and_the_documents(template):
         assert {v["API_URL"] for v in variables if "API_URL" in v} == {api_url}, given
 
         own = api == OWN_API
-        # Nothing passes by the domain, and nothing is cut off without one.
+        # With a domain, requests reach the API by this domain alone; without one, API Gateway's URL stays.
         assert made["HttpApi"]["Properties"]["DisableExecuteApiEndpoint"] is own, given
         assert ("ApiDomainName" in made, "ApiDomainMapping" in made) == (own, own), given
         if own:
@@ -1279,7 +1279,7 @@ def all_settings_are_checked_and_no_secret_is_among_them(template):
     assert given == expected | WITHOUT_SECRETS
     hidden = {name for name, p in template["Parameters"].items() if p.get("NoEcho")}
     assert not hidden & set(refs(resource)) - {"HasGitHub"}
-    # Nothing else that a secret may be in: the JSON of providers, whose secrets are references.
+    # The JSON of the providers contains no secret either, but references.
     reference = "{{resolve:ssm:/cambio/facebook:1}}"
     providers = [{"name": "facebook", "client_id": "1", "client_secret": reference}]
     stack = resolve(template, APP | {"OAuthProviders": json.dumps(providers)})

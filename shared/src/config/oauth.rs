@@ -308,9 +308,19 @@ impl OAuthProvider {
 impl Check {
     /// Returns whether the request has the secret of the app.
     pub fn is_for_app(&self) -> bool {
-        let has_secret = |value: &String| value == "{client_secret}";
-        self.auth.is_introspection() || self.query.values().any(has_secret)
+        self.auth.is_introspection() || has_secret(&self.query)
     }
+}
+
+impl UserInfo {
+    /// Returns whether the request has the secret of the app.
+    pub fn has_secret(&self) -> bool {
+        has_secret(&self.query)
+    }
+}
+
+fn has_secret(query: &BTreeMap<String, String>) -> bool {
+    query.values().any(|value| value == "{client_secret}")
 }
 
 /// The requests of a preset.

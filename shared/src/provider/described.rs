@@ -117,8 +117,11 @@ impl Described {
         let person = if info.url.is_empty() {
             checked.clone()
         } else {
-            let request = self.request(&info.url, info.auth, &info.query, token, &secret)?;
-            let answer = self.opaque.send(request, false).await?;
+            let request = |secret: &SecretString| {
+                self.request(&info.url, info.auth, &info.query, token, secret)
+            };
+            let is_refused = |answer: &ProviderResponse| info.has_secret() && is_refusal(answer);
+            let answer = self.send(request, false, &mut secret, is_refused).await?;
             self.opaque.read(answer)?
         };
         let Some(subject) = person.pointer(&info.subject).and_then(id) else {
@@ -158,17 +161,12 @@ impl Described {
         token: &SecretString,
         secret: &mut Arc<SecretString>,
     ) -> Result<Value, ProviderError> {
-        let is_refused = |answer: &ProviderResponse| {
-            check.is_for_app() && answer.status == StatusCode::UNAUTHORIZED
+        let request = |secret: &SecretString| {
+            self.request(&check.url, check.auth, &check.query, token, secret)
         };
-        let mut answer = self.send_check(check, token, secret).await?;
-        if is_refused(&answer)
-            && let Some(stored) = &self.secret
-            && let Some(newer) = stored.newer_than(secret).await
-        {
-            *secret = newer;
-            answer = self.send_check(check, token, secret).await?;
-        }
+        let for_app = check.is_for_app();
+        let is_refused = |answer: &ProviderResponse| for_app && is_refusal(answer);
+        let answer = self.send(request, for_app, secret, is_refused).await?;
         if is_refused(&answer) {
             return Err(ProviderError::unavailable(
                 "the provider refuses client_id with client_secret",
@@ -195,14 +193,22 @@ impl Described {
         Ok(checked)
     }
 
-    async fn send_check(
+    /// Sends a request, and once more with a newer secret if the answer refuses the one in it.
+    async fn send(
         &self,
-        check: &Check,
-        token: &SecretString,
-        secret: &SecretString,
+        request: impl Fn(&SecretString) -> Result<Request, ProviderError>,
+        for_app: bool,
+        secret: &mut Arc<SecretString>,
+        is_refused: impl Fn(&ProviderResponse) -> bool,
     ) -> Result<ProviderResponse, ProviderError> {
-        let request = self.request(&check.url, check.auth, &check.query, token, secret)?;
-        self.opaque.send(request, check.is_for_app()).await
+        let ask = |secret: Arc<SecretString>| {
+            let request = request(&secret);
+            async move { self.opaque.send(request?, for_app).await }
+        };
+        match &self.secret {
+            Some(stored) => stored.ask_with(secret, ask, is_refused).await,
+            None => ask(secret.clone()).await,
+        }
     }
 
     fn request(
@@ -258,6 +264,11 @@ impl Described {
         let request = request.header("accept", "application/json").build();
         request.map_err(|_| not_valid())
     }
+}
+
+/// Returns whether an answer to a request with the secret may refuse the secret.
+fn is_refusal(answer: &ProviderResponse) -> bool {
+    answer.status == StatusCode::UNAUTHORIZED
 }
 
 /// Returns credentials as HTTP Basic has them (RFC 6749 §2.3.1).

@@ -139,14 +139,10 @@ impl Facebook {
         mut secret: Arc<SecretString>,
     ) -> Result<Identity, ProviderError> {
         let opaque = &self.opaque;
-        let mut answer = self.debug(token, &secret).await?;
+        let ask = |secret| self.debug(token, secret);
         // The answer for a wrong token of the application as well.
-        if error_code(&answer) == Some(BAD_TOKEN)
-            && let Some(newer) = self.secret.newer_than(&secret).await
-        {
-            secret = newer;
-            answer = self.debug(token, &secret).await?;
-        }
+        let is_refused = |answer: &ProviderResponse| error_code(answer) == Some(BAD_TOKEN);
+        let answer = self.secret.ask_with(&mut secret, ask, is_refused).await?;
         if !answer.status.is_success() {
             return Err(self.refusal(&answer));
         }
@@ -197,7 +193,7 @@ impl Facebook {
     async fn debug(
         &self,
         token: &SecretString,
-        secret: &SecretString,
+        secret: Arc<SecretString>,
     ) -> Result<ProviderResponse, ProviderError> {
         let client_id = &self.opaque.config.client_id;
         let app_token = format!("{client_id}|{}", secret.expose_secret()).into();

@@ -1,5 +1,7 @@
 //! GitHub: opaque tokens, verified to belong to the configured OAuth app by GitHub's check-a-token API.
 
+use std::sync::Arc;
+
 use futures_util::future::{BoxFuture, try_join_all};
 use reqwest::{Request, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
@@ -137,7 +139,7 @@ impl GitHub {
         ))?;
         // Before the verification, whose failures count against GitHub.
         let secret = self.secret.get().await?;
-        let asked = self.ask(token, kind, &secret);
+        let asked = self.ask(token, kind, secret);
         self.outbound.verification(asked).await
     }
 
@@ -145,7 +147,7 @@ impl GitHub {
         &self,
         token: &SecretString,
         kind: TokenKind,
-        secret: &SecretString,
+        secret: Arc<SecretString>,
     ) -> Result<Identity, ProviderError> {
         let checked = self.check(token, secret).await?;
         let Some(account) = checked.user else {
@@ -179,14 +181,10 @@ impl GitHub {
     async fn check(
         &self,
         token: &SecretString,
-        secret: &SecretString,
+        mut secret: Arc<SecretString>,
     ) -> Result<CheckedToken, ProviderError> {
-        let mut answer = self.send_check(token, secret).await?;
-        if is_secret_refused(&answer)
-            && let Some(newer) = self.secret.newer_than(secret).await
-        {
-            answer = self.send_check(token, &newer).await?;
-        }
+        let ask = |secret| self.send_check(token, secret);
+        let answer = self.secret.ask_with(&mut secret, ask, is_refused).await?;
         match answer.status.as_u16() {
             200 => {}
             404 => {
@@ -194,7 +192,7 @@ impl GitHub {
                     "GitHub knows no such token of this application",
                 ));
             }
-            _ if is_secret_refused(&answer) => {
+            _ if is_refused(&answer) => {
                 return Err(ProviderError::unavailable(
                     "GitHub refuses GITHUB_CLIENT_ID with GITHUB_CLIENT_SECRET",
                 ));
@@ -213,7 +211,7 @@ impl GitHub {
     async fn send_check(
         &self,
         token: &SecretString,
-        secret: &SecretString,
+        secret: Arc<SecretString>,
     ) -> Result<ProviderResponse, ProviderError> {
         let path = format!("/applications/{}/token", self.config.client_id);
         let request = self
@@ -323,7 +321,7 @@ impl GitHub {
 }
 
 /// Returns whether an answer to check-a-token refuses the credentials of the app.
-fn is_secret_refused(answer: &ProviderResponse) -> bool {
+fn is_refused(answer: &ProviderResponse) -> bool {
     matches!(answer.status.as_u16(), 401 | 403)
 }
 

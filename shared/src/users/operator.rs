@@ -12,8 +12,8 @@ use super::{OwnClaims, Status, User, UserId, Users, items::owner, store::Known};
 use crate::{
     clock::Timestamp,
     dynamodb::{
-        Attempts, Expression, Item, StoreError, decode, encode, number, string,
-        table::{USER, sort_key},
+        Attempts, Expression, Item, Outcome, StoreError, decode, encode, number, string,
+        table::{USER, sort_key, user_key},
     },
 };
 
@@ -207,12 +207,12 @@ impl Users {
         self.change(user.id, change, is_unchanged).await
     }
 
-    /// Ends all sessions of the user. Returns `None` if there is no such user.
+    /// Ends all sessions of the user, whose item may be of a later schema. Returns `false` if there is no such user.
     ///
     /// # Errors
     /// The table cannot be written.
-    pub async fn end_sessions(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        self.change(id, ends_sessions(""), Expression::exists())
+    pub async fn end_sessions(&self, id: UserId) -> Result<bool, StoreError> {
+        self.write(id, ends_sessions(""), Expression::exists())
             .await
     }
 
@@ -227,7 +227,18 @@ impl Users {
         )
         .value(":order", number(order));
         let change = ends_sessions(", #signed_out_by_order = :order");
-        Ok(self.change(id, change, is_first).await?.is_some())
+        self.write(id, change, is_first).await
+    }
+
+    /// Changes a user without reading the item. Returns `false` if the condition fails.
+    async fn write(
+        &self,
+        id: UserId,
+        change: Expression,
+        condition: Expression,
+    ) -> Result<bool, StoreError> {
+        let updated = self.table.update(user_key(id), change, condition, None);
+        Ok(matches!(updated.await?, Outcome::Done(_)))
     }
 
     /// Disables the user and ends all sessions in the same write. They stay ended when the user is enabled again.

@@ -124,7 +124,7 @@ impl World {
         let Some(user) = &self.user else {
             return match self.by {
                 By::OpenId => self.exchange_jwt(token).await,
-                _ => self.service.token(&parameters(issuer, token)).await,
+                _ => self.service.exchange_from(issuer, token).await,
             };
         };
         match self.by {
@@ -142,15 +142,6 @@ impl World {
         let (users, identities) = (self.service.users(), self.service.items_of("IDENTITY#"));
         (users.len(), identities.len())
     }
-}
-
-fn parameters<'a>(issuer: &'a str, token: &'a str) -> [(&'static str, &'a str); 4] {
-    [
-        ("grant_type", TOKEN_EXCHANGE),
-        ("subject_token", token),
-        ("subject_token_type", tests::ACCESS_TOKEN),
-        ("subject_issuer", issuer),
-    ]
 }
 
 /// Injects `fault` at the `nth` call to the provider, once or from that call on. Asserts a right answer or one that the

@@ -360,13 +360,7 @@ impl World {
             Link => self.subject_token = discord_token(),
             LinkOfAnotherUsersAccount => {
                 self.subject_token = discord_token();
-                let parameters = [
-                    ("grant_type", TOKEN_EXCHANGE),
-                    ("subject_token", self.subject_token.as_str()),
-                    ("subject_token_type", tests::ACCESS_TOKEN),
-                    ("subject_issuer", "discord"),
-                ];
-                let answer = service.token(&parameters).await;
+                let answer = service.exchange_from("discord", &self.subject_token).await;
                 assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.body);
             }
             Unlink => {
