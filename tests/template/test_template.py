@@ -704,6 +704,23 @@ def an_existing_table_takes_the_place_of_the_stacks_own(template):
 
 
 @check
+def a_table_is_made_warm_on_request_only(template):
+    for given, expected in (
+        ({}, None),
+        ({"TableWarmReadUnits": "12000", "TableWarmWriteUnits": "4000"}, None),
+        # DynamoDB takes both numbers, and knows the one that is not given.
+        ({"TableWarmReadUnits": "48000"}, {"ReadUnitsPerSecond": "48000", "WriteUnitsPerSecond": "4000"}),
+        ({"TableWarmWriteUnits": "16000"}, {"ReadUnitsPerSecond": "12000", "WriteUnitsPerSecond": "16000"}),
+    ):
+        tables = resources(resolve(template, APP | GITHUB | given), "AWS::DynamoDB::Table")
+        warm = {name: table["Properties"].get("WarmThroughput") for name, table in tables.items()}
+        assert warm == {"Table": expected, "KeysTable": None}, given
+    for name, units in (("Read", 12_000), ("Write", 4_000)):
+        parameter = template["Parameters"][f"TableWarm{name}Units"]
+        assert (parameter["Type"], parameter["Default"], parameter["MinValue"]) == ("Number", units, units)
+
+
+@check
 def every_log_has_an_end_and_one_writer(template):
     groups = resources(template, "AWS::Logs::LogGroup")
     for name, group in groups.items():
@@ -2068,6 +2085,17 @@ BREAKS = [
             put("/Globals/Function/DeploymentPreference/Type", "AllAtOnce"),
             put("/Globals/Function/DeploymentPreference/Alarms", [{"Ref": "TableThrottledAlarm"}]),
             put("/Parameters/Canary/Default", "false"),
+        )
+    ),
+    *(
+        (a_table_is_made_warm_on_request_only, broken)
+        for broken in (
+            drop("Table/Properties/WarmThroughput"),
+            put("Table/Properties/WarmThroughput/Fn::If/1/ReadUnitsPerSecond", {"Ref": "TableWarmWriteUnits"}),
+            put("Table/Properties/WarmThroughput/Fn::If/2", {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}),
+            drop("/Conditions/HasWarmThroughput/Fn::Or/1"),
+            put("KeysTable/Properties/WarmThroughput", {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}),
+            put("/Parameters/TableWarmReadUnits/MinValue", 1),
         )
     ),
     (trouble_is_noticed, drop("ApiFailingAlarm")),
