@@ -119,8 +119,8 @@ def alarms(stack):
 
 ONCE, THRICE = [1], [1, 1, 1]
 
-# What docs/operate.md says of an alarm, and the minutes of its period; metrics for which it must be raised, and such
-# for which it must not. A list has a number, or the numbers, that are sent in each period.
+# What docs/operate.md says of an alarm, and the minutes of its period; metrics that must raise it, and such that must
+# not. A list has a number, or the numbers, that are sent in each period.
 MEANINGS = {
     "ApiFailing": (
         5,
