@@ -42,7 +42,7 @@ def complaint_of_make(command):
     if done.returncode != 0:
         return done.stderr
     for given in set(words) - set(targets):
-        # One of the two is another command, if the variable is read: a value may be the default, or count as given only.
+        # One of these is another command, if the variable is read: a value may be the default, or count as given.
         others = [[f"{given.split('=')[0]}={value}" if w == given else w for w in words] for value in ("", "other")]
         if {make(*other).stdout for other in others} == {done.stdout}:
             return f"{given} changes nothing"
