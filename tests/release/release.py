@@ -39,6 +39,7 @@ PLACES = [
     ("examples/better-auth/package-lock.json", rf'^ +"node_modules/@cambio/next-auth": {{\n +"version": "{V}",$', 1),
 ]
 # The next changes go under the first heading.
+UPGRADE = re.compile(r"^### Upgrade\n[^#]*?^1\. ", re.MULTILINE)
 UNRELEASED = re.compile(r"^## Unreleased\n(?P<changes>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -94,6 +95,8 @@ def check(root, version, tags):
     match = UNRELEASED.search((root / "CHANGELOG.md").read_text())
     if not match or not match["changes"].strip():
         raise Refused("CHANGELOG.md has nothing under `## Unreleased`; write what a user can notice")
+    if "\n### Changed\n" in match["changes"] and not UPGRADE.search(match["changes"]):
+        raise Refused("CHANGELOG.md has `### Changed` without `### Upgrade`; write there, in steps, what an operator does")
 
 
 def edit(root, version, date):

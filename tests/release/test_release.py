@@ -104,6 +104,20 @@ def test_the_version_of_the_tree_can_be_released_once(tree):
         release.check(tree, "9.0.0-rc.1", [])
 
 
+def test_a_release_with_changed_behaviour_has_the_steps_of_an_upgrade(tree):
+    log = tree / "CHANGELOG.md"
+    text = "# Changelog\n\n## Unreleased\n\n### Upgrade\n\nIn this order:\n\n1. Deploy.\n\n### Changed\n\n- It is new.\n"
+
+    for accepted in (text, text.replace("### Upgrade\n\nIn this order:\n\n1. Deploy.\n\n### Changed", "### Added")):
+        log.write_text(accepted)
+        release.check(tree, "9.0.0", [])
+
+    for refused in (text.replace("Upgrade", "Added"), text.replace("1. Deploy", "Deploy")):
+        log.write_text(refused)
+        with pytest.raises(Refused, match="without `### Upgrade`"):
+            release.check(tree, "9.0.0", [])
+
+
 def test_a_release_without_changes_is_refused(tree):
     release.edit(tree, "9.0.0", "2031-02-03")
 

@@ -102,6 +102,11 @@ def functions(template):
     return functions
 
 
+def standing_alarms(template):
+    """The alarms of each stack, without those of the canary."""
+    return {name: a for name, a in resources(template, "AWS::CloudWatch::Alarm").items() if "Condition" not in a}
+
+
 def role_of(template, properties):
     role, attribute = properties["Role"]["Fn::GetAtt"]
     assert attribute == "Arn"
@@ -728,6 +733,23 @@ def an_existing_table_takes_the_place_of_the_stacks_own(template):
 
 
 @check
+def a_table_is_made_warm_on_request_only(template):
+    for given, expected in (
+        ({}, None),
+        ({"TableWarmReadUnits": "12000", "TableWarmWriteUnits": "4000"}, None),
+        # DynamoDB takes both numbers, and knows the one that is not given.
+        ({"TableWarmReadUnits": "48000"}, {"ReadUnitsPerSecond": "48000", "WriteUnitsPerSecond": "4000"}),
+        ({"TableWarmWriteUnits": "16000"}, {"ReadUnitsPerSecond": "12000", "WriteUnitsPerSecond": "16000"}),
+    ):
+        tables = resources(resolve(template, APP | GITHUB | given), "AWS::DynamoDB::Table")
+        warm = {name: table["Properties"].get("WarmThroughput") for name, table in tables.items()}
+        assert warm == {"Table": expected, "KeysTable": None}, given
+    for name, units in (("Read", 12_000), ("Write", 4_000)):
+        parameter = template["Parameters"][f"TableWarm{name}Units"]
+        assert (parameter["Type"], parameter["Default"], parameter["MinValue"]) == ("Number", units, units)
+
+
+@check
 def every_log_has_an_end_and_one_writer(template):
     groups = resources(template, "AWS::Logs::LogGroup")
     for name, group in groups.items():
@@ -1229,10 +1251,11 @@ def no_resource_waits_for_itself(template):
         is_function = resource["Type"] == "AWS::Serverless::Function"
         shared = dict(template["Globals"]["Function"]) if is_function else {}
         # SAM makes the alias, with the alarms, after the function.
-        preference = shared.pop("DeploymentPreference", {})
+        own = dict(resource["Properties"])
+        preference = [of.pop("DeploymentPreference", {}) for of in (shared, own) if is_function]
         if is_function:
             graph[f"{name}{ALIAS}"] = {name, *refs(preference)} & set(template["Resources"])
-        names = {*refs([resource, shared]), *([after] if isinstance(after, str) else after)}
+        names = {*refs([own, shared]), *([after] if isinstance(after, str) else after)}
         known = set(template["Resources"]) | {name for name in names if name.endswith(ALIAS)}
         graph[name] = names & known
     graphlib.TopologicalSorter(graph).prepare()
@@ -1319,22 +1342,21 @@ def a_changed_setting_publishes_a_version_of_each_function(template):
         assert properties["VersionDescription"] == fingerprint, binary
         # Lambda publishes no version of a function whose configuration is the one of the last version.
         assert "${Settings.Fingerprint}" in properties["Description"]["Fn::Sub"], binary
-        assert not {"AutoPublishCodeSha256", "DeploymentPreference"} & set(properties), binary
+        # The alarms alone are the function's own.
+        assert "AutoPublishCodeSha256" not in properties and set(properties["DeploymentPreference"]) == {"Alarms"}, binary
     # A secret is not compared, so another text is.
     assert settings_resource(template)[1]["Properties"]["Revision"] == {"Ref": "Revision"}
 
 
 @check
-def a_new_version_gets_a_part_of_the_requests_and_an_alarm_gives_them_back(template):
-    preference = dict(template["Globals"]["Function"]["DeploymentPreference"])
-    alarms = [alarm["Ref"] for alarm in preference.pop("Alarms")]
+def a_new_version_gets_a_part_of_the_requests_first(template):
+    # test_alarms.py has the alarms that give them back.
+    preference = template["Globals"]["Function"]["DeploymentPreference"]
     assert preference == {"Enabled": {"Ref": "Canary"}, "Type": "Canary10Percent5Minutes"}
     canary = template["Parameters"]["Canary"]
     assert (canary["Default"], canary["AllowedValues"]) == ("true", ["true", "false"])
-    assert {"ApiFailingAlarm", "TokenExchangeFailingAlarm"} <= set(alarms)
-    assert set(alarms) <= set(resources(template, "AWS::CloudWatch::Alarm"))
-    page = (ROOT / "docs/deploy.md").read_text()
-    assert all(f"`{alarm.removesuffix('Alarm')}`" in page for alarm in alarms)
+
+
 # The source of the log line of a request.
 LINE = (ROOT / "shared/src/telemetry/request.rs").read_text()
 
@@ -1347,13 +1369,13 @@ def breaches_without_data(alarm):
 
 def alarm_metrics(template):
     """The number of metrics that the alarms are billed for."""
-    alarms = resources(template, "AWS::CloudWatch::Alarm").values()
+    alarms = standing_alarms(template).values()
     return sum(len([m for m in a["Properties"].get("Metrics", []) if "MetricStat" in m]) or 1 for a in alarms)
 
 
 @check
 def the_pages_have_each_alarm_and_their_number(template):
-    names = {name.removesuffix("Alarm") for name in resources(template, "AWS::CloudWatch::Alarm")}
+    names = {name.removesuffix("Alarm") for name in standing_alarms(template)}
     page = (ROOT / "docs/operate.md").read_text()
     section = page.split("\n## Alarms\n")[1].split("\n## ")[0]
     paragraphs = re.findall(r"\n### `(\w+)`\n\n(.+?)(?=\n### |\Z)", section, re.DOTALL)
@@ -1385,7 +1407,7 @@ def the_dashboard_shows_metrics_that_exist(template):
     places = [(w["x"], w["y"]) for w in widgets]
     assert len(set(places)) == len(places) and all(w["x"] + w["width"] <= 24 for w in widgets)
     (alarms,) = [w["properties"]["alarms"] for w in widgets if w["type"] == "alarm"]
-    assert sorted(alarms) == sorted("${%s.Arn}" % name for name in resources(template, "AWS::CloudWatch::Alarm"))
+    assert sorted(alarms) == sorted("${%s.Arn}" % name for name in standing_alarms(template))
     metrics = [m for w in widgets for m in w["properties"].get("metrics", [])]
     assert len(metrics) <= 50, "a dashboard with more metrics is not free"
     filters = resources(template, "AWS::Logs::MetricFilter").values()
@@ -1398,7 +1420,11 @@ def the_dashboard_shows_metrics_that_exist(template):
 @check
 def metrics_of_requests_are_bounded_and_made_on_request_only(template):
     assert template["Parameters"]["RequestMetrics"]["Default"] == "false"
-    filters = {n: f["Properties"] for n, f in resources(template, "AWS::Logs::MetricFilter").items() if "Condition" in f}
+    filters = {
+        name: f["Properties"]
+        for name, f in resources(template, "AWS::Logs::MetricFilter").items()
+        if f.get("Condition", "HasCanary") != "HasCanary"
+    }
     logs = {properties["LoggingConfig"]["LogGroup"]["Ref"] for _, properties in functions(template).values()}
     logs.remove("RotateKeysLogs")
     by_metric = {}
@@ -1430,7 +1456,7 @@ def traces_are_sent_on_request_only(template):
 
 @check
 def trouble_is_noticed(template):
-    alarms = resources(template, "AWS::CloudWatch::Alarm").values()
+    alarms = standing_alarms(template).values()
     own = {"Fn::Sub": "Cambio/${AWS::StackName}"}
     watched = []
     for alarm in alarms:
@@ -2040,7 +2066,8 @@ BREAKS = [
     (no_resource_waits_for_itself, put("HttpApi/Properties/Body", {"uri": {"Fn::GetAtt": ["MeFunction", "Arn"]}})),
     (no_resource_waits_for_itself, put("Table/DependsOn", ["MeFunction"])),
     (no_resource_waits_for_itself, put("/Globals/Function/Environment/Variables/X", {"Ref": "RotateKeysFailingAlarm"})),
-    (no_resource_waits_for_itself, put("TokenExchangeFailingAlarm/DependsOn", "TokenExchangeIntegration")),
+    (no_resource_waits_for_itself, put("TokenExchangeCanaryAlarm/DependsOn", "TokenExchangeIntegration")),
+    (no_resource_waits_for_itself, put(f"MeFunction/{VARIABLES}/X", {"Ref": "MeCanaryAlarm"})),
     *(
         (the_settings_are_checked_before_a_function_is_made_or_changed, broken)
         for broken in (
@@ -2080,15 +2107,27 @@ BREAKS = [
             drop("AuthorizerFunction/Properties/AutoPublishAlias"),
             put("RotateKeysFunction/Properties/AutoPublishAlias", "live"),
             drop("Settings/Properties/Revision"),
+            put("MeFunction/Properties/DeploymentPreference/Enabled", False),
         )
     ),
     *(
-        (a_new_version_gets_a_part_of_the_requests_and_an_alarm_gives_them_back, broken)
+        (a_new_version_gets_a_part_of_the_requests_first, broken)
         for broken in (
             put("/Globals/Function/DeploymentPreference/Enabled", True),
             put("/Globals/Function/DeploymentPreference/Type", "AllAtOnce"),
             put("/Globals/Function/DeploymentPreference/Alarms", [{"Ref": "TableThrottledAlarm"}]),
             put("/Parameters/Canary/Default", "false"),
+        )
+    ),
+    *(
+        (a_table_is_made_warm_on_request_only, broken)
+        for broken in (
+            drop("Table/Properties/WarmThroughput"),
+            put("Table/Properties/WarmThroughput/Fn::If/1/ReadUnitsPerSecond", {"Ref": "TableWarmWriteUnits"}),
+            put("Table/Properties/WarmThroughput/Fn::If/2", {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}),
+            drop("/Conditions/HasWarmThroughput/Fn::Or/1"),
+            put("KeysTable/Properties/WarmThroughput", {"ReadUnitsPerSecond": 12_000, "WriteUnitsPerSecond": 4_000}),
+            put("/Parameters/TableWarmReadUnits/MinValue", 1),
         )
     ),
     (trouble_is_noticed, drop("ApiFailingAlarm")),

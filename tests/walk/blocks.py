@@ -49,6 +49,14 @@ def query(starts, contains):
     return Tested(starts, "tests/e2e/operate.rs", contains)
 
 
+def made(starts, contains):
+    """No test runs the block, which takes hours, an account or the network: test_commands.py parses it by `make -n`.
+
+    The text is in the recipe of its target.
+    """
+    return Tested(starts, "Makefile", contains)
+
+
 def release(starts, contains):
     return Tested(starts, "tests/release/test_release.py", contains)
 
@@ -89,12 +97,12 @@ BLOCKS = {
     "CONTRIBUTING.md": [
         Tested("make setup", ".ci/run", "section setup make setup"),
         Walked("cargo test --workspace --lib"),
-        Tested("make test-dynamodb URL", "Makefile", "run.py --url $(URL) $(if $(PROFILE),--profile $(PROFILE))"),
+        made("make test-dynamodb URL", "run.py --url $(URL) $(if $(PROFILE),--profile $(PROFILE))"),
         Walked("cargo run -- services"),
         Walked("cargo lambda invoke me"),
         Tested("python3 tests/cold-start/cold_start.py", "tests/cold-start/test_budgets.py", "cold_start.py --all --write"),
-        Tested("make fuzz FUZZ=", "Makefile", "python3 fuzz/fuzz.py $(FUZZ)"),
-        Tested("make release-dry-run", "Makefile", "python3 tests/release/release.py --dry-run $(VERSION)"),
+        made("make fuzz FUZZ=", "python3 fuzz/fuzz.py $(FUZZ)"),
+        made("make release-dry-run", "python3 tests/release/release.py --dry-run $(VERSION)"),
         release("make release VERSION", "def test_a_release_checks_commits_and_tags_and_pushes_nothing"),
         release("Released here.", '"git push --atomic origin" in'),
         Tested(".ci/run", ".github/workflows/ci.yml", "- run: .ci/run"),
@@ -186,7 +194,7 @@ BLOCKS = {
         Walked("cargo test --workspace --test architecture"),
     ],
     "docs/dependencies.md": [
-        Tested("make sbom", "Makefile", "python tests/release/dist.py --sbom"),
+        made("make sbom", "python tests/release/dist.py --sbom"),
         Shown("unzip -q me.zip && cargo audit bin bootstrap", "cargo audit downloads the database of RustSec from GitHub"),
         Tested("python3 tests/dependencies.py", "tests/template/test_dependencies.py", "differences(page"),
     ],

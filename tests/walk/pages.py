@@ -58,3 +58,10 @@ def sections(page: str) -> list[tuple[str, str]]:
     text = re.sub(r"(?ms)^( *)```.*?^\1```$", lambda fence: fence[0].replace("\n#", "\n\\#"), (ROOT / page).read_text())
     parts = re.split(r"(?m)^##? (.+)$", text)
     return list(zip(parts[1::2], parts[2::2]))
+
+
+def commands(page: str) -> list[str]:
+    """Returns the texts in backquotes inside the sentences and tables of a page, each on one line."""
+    tokens = MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text())
+    inside = [child for token in tokens if token.type == "inline" for child in token.children]
+    return [" ".join(child.content.split()) for child in inside if child.type == "code_inline"]

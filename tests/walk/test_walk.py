@@ -431,6 +431,48 @@ def test_doctor_the_commands_of_the_page_find_the_local_server_sound(machine):
     assert results == {"passed", "skipped"}
 
 
+def test_deploy_the_check_of_a_deployment_gets_the_answers_of_the_page(machine):
+    """tests/template/test_deploy.py walks the page; here, its check gets answers, of the local server."""
+    install_aws(machine)
+    install_operator(machine)
+    server = machine.serve("cargo run", LOCAL, seconds=BUILD)
+    exchange, _ = printed_commands(server)
+    machine.variables["SECRET"] = re.search(r"-u nextjs:(\S+) ", exchange)[1]
+    check = [block.text for block in blocks("docs/deploy.md") if block.heading == "Check a deployment"]
+    api, doctor, documents, user, refusal, secret, answer, token = check
+
+    machine.run(api)
+    assert machine.variables["API"] == LOCAL
+    assert " 0 failed, " in machine.run(doctor).splitlines()[-1]
+    metadata, end = json.JSONDecoder().raw_decode(printed := machine.run(documents))
+    # "The issuer is the stack's output; there are two keys."
+    assert metadata["issuer"] == LOCAL
+    assert len(json.loads(printed[end:])["keys"]) == 2
+    assert machine.run(user).splitlines() == [refusal] * 3
+    assert machine.run(secret) == answer
+    machine.variables["SECRET"] += "x"
+    assert json.loads(machine.run(secret))["error"] == "invalid_client"
+    machine.variables["SECRET"] = machine.variables["SECRET"].removesuffix("x")
+    assert machine.run(token) == '{"active":false}200\n'
+
+
+def test_fronts_the_calls_of_the_check_get_the_answers_of_the_table(machine):
+    """Here `URL` is the local server, which no service is in front of; tests/e2e/gateway.rs has their events."""
+    machine.install(*RUST)
+    server = machine.serve("cargo run", LOCAL, seconds=BUILD)
+    exchange, _ = printed_commands(server)
+    machine.variables |= {"URL": LOCAL, "TOKEN": json.loads(machine.run(exchange))["access_token"]}
+    rows = re.findall(r"(?m)^\| `(curl .+)` \| (.+) \|$", (ROOT / "docs/fronts.md").read_text())
+    assert len(rows) == 5
+
+    for command, answer in rows:
+        body, status = machine.run(command.replace("curl ", "curl -s -w '\\n%{http_code}' ", 1)).rsplit("\n", 1)
+        assert status in re.findall(r"\b\d{3}\b", answer), command
+        member = {"200, and the keys": "keys", "200, and the user": "identities"}.get(answer)
+        assert not member or json.loads(body)[member], body
+        assert "`invalid_request`" not in answer or json.loads(body)["type"] == "urn:cambio:error:invalid_request"
+
+
 def test_protect_and_providers_the_aws_commands_are_accepted(machine):
     page = "docs/protect-your-api.md"
     install_aws(machine)
