@@ -220,3 +220,38 @@ impl fmt::Debug for Secret {
         f.debug_tuple("Secret").field(&arn).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_that_no_provider_uses_any_more_is_forgotten() {
+        let settings = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ];
+        let secrets = Secrets::new(Environment::of(settings), Clock::system());
+        let find = |nth: usize| {
+            let arn = format!("arn:aws:ssm:eu-west-1:111122223333:parameter/{nth}");
+            let arn = SecretString::from(arn);
+            secrets.find(arn.try_into().unwrap()).unwrap()
+        };
+        let known = || secrets.0.known.lock().unwrap().len();
+
+        // As many changes of the providers, each with another secret.
+        let kept = find(0);
+        for nth in 1..100 {
+            find(nth);
+        }
+        assert_eq!(known(), 2, "the last one and the one in use");
+        let again = find(0);
+
+        assert_eq!(known(), 1);
+        let (Source::Remote(kept), Source::Remote(again)) = (&kept.0, &again.0) else {
+            panic!("not from the store");
+        };
+        assert!(Arc::ptr_eq(kept, again));
+    }
+}

@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -60,6 +60,23 @@ struct Row {
 }
 
 fn rows() -> Vec<Row> {
+    tables()
+        .into_iter()
+        .filter(|row| row.contains_key("constant"))
+        .map(|row| {
+            let mut code = row["constant"].split('`').skip(1).step_by(2);
+            Row {
+                constant: code.next().unwrap().to_owned(),
+                file: code.next().unwrap().to_owned(),
+                test: row["test"].trim_matches('`').to_owned(),
+                limit: row["limit"].clone(),
+            }
+        })
+        .collect()
+}
+
+/// Returns the rows of all tables of the page, each by the names of its columns.
+fn tables() -> Vec<BTreeMap<String, String>> {
     let page = read("docs/limits.md");
     let mut rows = Vec::new();
     let mut columns: Vec<String> = Vec::new();
@@ -76,15 +93,8 @@ fn rows() -> Vec<Row> {
         if columns.is_empty() {
             columns = cells.iter().map(|&cell| cell.to_owned()).collect();
         } else if !cells[0].starts_with("---") {
-            let cell =
-                |name: &str| cells[columns.iter().position(|column| column == name).unwrap()];
-            let mut code = cell("constant").split('`').skip(1).step_by(2);
-            rows.push(Row {
-                limit: cell("limit").to_owned(),
-                constant: code.next().unwrap().to_owned(),
-                file: code.next().unwrap().to_owned(),
-                test: cell("test").trim_matches('`').to_owned(),
-            });
+            let cells = cells.iter().map(|&cell| cell.to_owned());
+            rows.push(columns.iter().cloned().zip(cells).collect());
         }
     }
     rows
@@ -171,16 +181,69 @@ fn each_limit_of_the_sources_is_on_the_page() {
     assert!(found > 30, "{found}");
 }
 
-#[test]
-fn each_limit_has_a_test() {
+/// Returns a function of the sources of the tests as text.
+fn function<'a>(all: &'a str, name: &str) -> Option<&'a str> {
+    let start = all.find(&format!("fn {name}("))?;
+    let line = all[..start].rfind('\n').map_or(0, |end| end + 1);
+    let before = &all[line..start];
+    let indent = &before[..before.len() - before.trim_start().len()];
+    let end = all[start..].find(&format!("\n{indent}}}"))?;
+    Some(&all[start..start + end])
+}
+
+/// Returns whether a test names the limit: by its constant, or as a number.
+fn names_limit(test: &str, row: &Row) -> bool {
+    let number = row.limit.split(' ').next().unwrap();
+    let value = written(&row.limit).to_string();
+    let spellings = [
+        row.constant.clone(),
+        number.replace(',', "_"),
+        format!("{number} * 1024"),
+        value,
+    ];
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    spellings.iter().any(|spelling| {
+        test.match_indices(spelling.as_str()).any(|(at, _)| {
+            let after = &test[at + spelling.len()..];
+            !test[..at].ends_with(is_part) && !after.starts_with(is_part)
+        })
+    })
+}
+
+fn all_tests() -> String {
     let paths = TESTED.into_iter().flat_map(sources);
-    let all: String = paths.map(|path| read(&path)).collect();
+    paths.map(|path| read(&path)).collect()
+}
+
+#[test]
+fn each_limit_has_a_test_that_names_it() {
+    let all = all_tests();
     for row in rows() {
-        let is_there = all.contains(&format!("fn {}(", row.test));
+        let (test, constant) = (&row.test, &row.constant);
+        let Some(body) = function(&all, test) else {
+            panic!("docs/limits.md names the test {test}, which is not there");
+        };
         assert!(
-            is_there,
-            "docs/limits.md names the test {}, which is not there",
-            row.test
+            names_limit(body, &row),
+            "{test} names neither {constant} nor {}",
+            row.limit
         );
+    }
+}
+
+#[test]
+fn each_cache_has_constants_and_a_test() {
+    let all = all_tests();
+    let tables = tables();
+    let caches: Vec<_> = tables.iter().filter_map(|row| row.get("cache")).collect();
+    assert!(caches.len() > 5, "{caches:?}");
+    let known: BTreeSet<String> = rows().into_iter().map(|row| row.constant).collect();
+    for row in tables.iter().filter(|row| row.contains_key("cache")) {
+        for constant in row["bounded by"].split('`').skip(1).step_by(2) {
+            assert!(known.contains(constant), "no row above has {constant}");
+        }
+        for test in row["test"].split('`').skip(1).step_by(2) {
+            assert!(function(&all, test).is_some(), "no test {test}");
+        }
     }
 }

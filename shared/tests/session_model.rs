@@ -665,18 +665,29 @@ fn t41_t43_what_was_revoked_or_signed_out_stays_so() {
     walk("revocation and sign-out", with_endings, 100_000);
 }
 
-fn two_sessions(app_sends: u8) -> Walk {
+fn two_sessions(app_sends: u8, at_once: usize) -> Walk {
     Walk {
         sessions: 2,
         has_endings: true,
-        ..Walk::new(decide, app_sends, 2)
+        ..Walk::new(decide, app_sends, at_once)
     }
+}
+
+#[test]
+fn t41_t43_a_sign_out_of_the_other_sessions_ends_them_and_keeps_its_own() {
+    walk("two sessions", two_sessions(3, 1), 150_000);
+    walk("two sessions, in parallel", two_sessions(2, 2), 35_000);
+}
+
+#[test]
+#[ignore = "takes many minutes: `make models`"]
+fn all_properties_hold_for_two_sessions_within_larger_bounds() {
+    walk("large: two sessions", two_sessions(3, 2), 1_000);
 }
 
 #[test]
 #[ignore = "takes minutes: `make models`"]
 fn all_properties_hold_within_larger_bounds() {
-    walk("large: two sessions", two_sessions(3), 1_000);
     let far_off = Walk {
         ticks: 6,
         skew: FAR_OFF,

@@ -36,16 +36,17 @@ JAVA = 17
 SUBSET = [
     # The store.
     "account::", "admin::", "keys::", "restore::", "sessions::",
-    # Races.
+    # Races, with the conflicts that the proxy of the tests makes.
+    "conflicts::",
     "clients::t11_of_many_who_use_an_assertion_at_once_one_does",
     "identities::t60_",
     "rotation::runs_at_the_same_time_leave_valid_keys",
     "rotation::the_first_keys_are_made_once_however_many_make_them",
     "sign_in::a_hundred_first_sign_ins_at_once_make_one_user",
     "sign_ups::a_hundred_first_sign_ins_with_one_address_and_two_providers_are_one_user",
-    # Budgets, and faults at writes: lost answers and repeated requests. The matrix of all faults takes longer than
-    # the tests above together, so it runs with --all.
-    "budgets::", "t72_",
+    # Budgets, lost answers and repeated requests, and each fault at each call of a sign-in, a refresh, a revocation and
+    # an unlinking. The matrix of all cases takes longer than the tests above together, so it runs with --all.
+    "budgets::", "t72_", "faults::t70_every_call_of_the_core_survives_every_fault",
 ]
 
 RESULT = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)", re.MULTILINE)

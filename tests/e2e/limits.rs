@@ -9,7 +9,9 @@ use tests::{
     proxy::{Call, Fault, When},
 };
 
-const LIMIT: usize = 128;
+const MAX_SESSIONS: usize = 128;
+/// The largest number of linked accounts of a user.
+const MAX_IDENTITIES: usize = 16;
 
 /// Writes older sessions of the only user, as many as one more sign-in needs to reach the limit. Returns the first one,
 /// which was used last.
@@ -17,14 +19,14 @@ async fn fill(service: &Service) -> Answer {
     let first = service.sign_in("octocat").await;
     let [session]: [Value; 1] = service.sessions().try_into().unwrap();
     let used = service.time.now();
-    for nth in 1..=LIMIT as u64 - 2 {
+    for nth in 1..=MAX_SESSIONS as u64 - 2 {
         let mut older: Value = session.clone();
         let id = URL_SAFE_NO_PAD.encode(u128::from(nth).to_be_bytes());
         older["sk"]["S"] = format!("SESSION#{id}").into();
         older["last_used_at"]["N"] = (used - nth).to_string().into();
         service.put("cambio", &older);
     }
-    count(service, LIMIT - 1);
+    count(service, MAX_SESSIONS - 1);
     first
 }
 
@@ -71,17 +73,20 @@ async fn t160_one_session_more_than_the_limit_ends_the_one_that_was_used_the_lon
     let at_the_limit = service.sign_in("octocat").await;
 
     assert_eq!(queries(&service), 0, "nothing is counted at the limit");
-    assert_eq!(counted(&service), LIMIT.to_string());
+    assert_eq!(counted(&service), MAX_SESSIONS.to_string());
     assert!(ended(&service).is_empty());
 
     let above = service.sign_in("octocat").await;
 
     assert_eq!(queries(&service), 1);
-    assert_eq!(ended(&service), [LIMIT as u128 - 2]);
-    assert_eq!(counted(&service), LIMIT.to_string());
+    assert_eq!(ended(&service), [MAX_SESSIONS as u128 - 2]);
+    assert_eq!(counted(&service), MAX_SESSIONS.to_string());
     for signed_in in [first, at_the_limit, above] {
         let list = service.my_sessions(signed_in.text("/access_token")).await;
-        assert_eq!(list.body["sessions"].as_array().unwrap().len(), LIMIT);
+        assert_eq!(
+            list.body["sessions"].as_array().unwrap().len(),
+            MAX_SESSIONS
+        );
         assert!(list.body.to_string().len() < 64 * 1024);
         let refreshed = service.refresh(signed_in.text("/refresh_token")).await;
         assert_eq!(refreshed.status, StatusCode::OK, "{:?}", refreshed.body);
@@ -96,7 +101,7 @@ async fn t160_sessions_that_have_ended_do_not_count() {
     let token = first.text("/access_token");
     let answer = service.delete_as_user(token, path).await;
     assert_eq!(answer.status, StatusCode::NO_CONTENT);
-    count(&service, LIMIT);
+    count(&service, MAX_SESSIONS);
 
     let again = service.sign_in("octocat").await;
 
@@ -112,7 +117,7 @@ async fn t160_sessions_that_have_ended_do_not_count() {
 async fn t160_a_sign_in_does_not_fail_because_the_sessions_cannot_be_counted() {
     let service = Service::start().await;
     fill(&service).await;
-    count(&service, LIMIT);
+    count(&service, MAX_SESSIONS);
     let fault = Fault::service_unavailable();
     service.dynamodb.fault(When::Operation("Query"), fault);
 
@@ -126,14 +131,19 @@ async fn t160_a_sign_in_does_not_fail_because_the_sessions_cannot_be_counted() {
 
     assert_eq!(
         ended(&service),
-        [LIMIT as u128 - 2],
+        [MAX_SESSIONS as u128 - 2],
         "the next one continues"
     );
 }
 
 #[tokio::test]
 async fn t95_sixteen_accounts_can_be_linked_and_no_more() {
-    for (others, expected) in [(14, StatusCode::OK), (15, StatusCode::CONFLICT)] {
+    // Beside GitHub's account and the one that is linked.
+    let at_the_limit = MAX_IDENTITIES - 2;
+    for (others, expected) in [
+        (at_the_limit, StatusCode::OK),
+        (at_the_limit + 1, StatusCode::CONFLICT),
+    ] {
         let key = Key::new("one");
         let issuer = Issuer::start(&key).await;
         let service = Service::start_with(&[("OIDC_PROVIDERS", &issuer.settings())]).await;

@@ -25,6 +25,7 @@ use tests::{
     Answer, GITHUB_APP, Service, log_lines,
     opaque::{self, Opaque},
     proxy::{Fault, Proxy, Reply, When},
+    timers::each_alone,
 };
 use token_exchange::TokenExchange;
 use tokio::task::JoinSet;
@@ -297,6 +298,63 @@ async fn t189_while_the_store_is_away_the_last_secret_stays_in_use() {
     scene.service.time.pass(1);
 
     assert_not_asked(&scene.sign_in().await);
+}
+
+/// The errors of AWS that a function does not start with, since they do not pass by themselves.
+const MISTAKES: [&str; 3] = [
+    "AccessDeniedException",
+    "ResourceNotFoundException",
+    "ValidationException",
+];
+
+#[test]
+fn t189_every_fault_of_the_store_leaves_a_known_secret_in_use_and_passes() {
+    // Errors of all services of AWS have this form.
+    let mut faults = Fault::of_dynamodb();
+    faults.extend(Fault::refusals_of_dynamodb());
+
+    let failed = each_alone(&faults, async |(name, fault)| {
+        let scene = Scene::start().await;
+        let store = &scene.store.proxy;
+        store.fault(When::Always, fault.clone());
+        let started = scene.try_start().await;
+        assert_eq!(started.is_err(), MISTAKES.contains(name), "{started:?}");
+        scene.store.take_reads();
+
+        // The secret is read again, and the last one stays in use.
+        scene.service.time.pass(300);
+        assert_ok(&scene.sign_in().await);
+        assert!(scene.store.take_reads() > 0);
+
+        // It is not that of the provider any more.
+        scene.rotate_at_github(ROTATED);
+        scene.store.put(SECRET, ROTATED);
+        scene.service.time.pass(30);
+        let refused = scene.sign_in().await;
+        assert!(scene.store.take_reads() > 0);
+        if refused.status != StatusCode::OK {
+            assert_unavailable(&refused);
+        }
+
+        store.heal();
+        scene.service.time.pass(30);
+        assert_ok(&scene.sign_in().await);
+
+        // A fault that passes is hidden by the second attempt, unless it has the form of a mistake.
+        scene.rotate_at_github(GITHUB_APP.1);
+        scene.store.put(SECRET, GITHUB_APP.1);
+        scene.service.time.pass(30);
+        store.fault_once(When::Always, fault.clone());
+        let answer = scene.sign_in().await;
+        if MISTAKES.contains(name) {
+            assert_unavailable(&answer);
+        } else {
+            assert_ok(&answer);
+        }
+    });
+
+    let failed: Vec<_> = failed.iter().map(|(name, _)| name).collect();
+    assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
 #[tokio::test]

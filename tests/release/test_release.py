@@ -282,6 +282,21 @@ def test_every_action_is_pinned_to_a_commit():
         assert re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}|\./\.github/workflows/\w+\.yml", action), f"{file}: {action}"
 
 
+def test_the_workflows_install_what_a_lock_file_names_and_run_no_script_of_a_package():
+    installs = re.compile(r"\bnpm (?:ci|install|i|add|rebuild|exec)\b.*|\bnpx --yes\b.*")
+    lines = [
+        (file, line)
+        for file, _, step in steps()
+        for line in installs.findall(step.get("run", "").replace("\\\n", " "))
+    ]
+    assert len(lines) > 1
+    for file, line in lines:
+        assert "--ignore-scripts" in line, f"{file}: {line}"
+        # Tarballs of this repository have no lock file; their dependencies are in that of the package.
+        tarballs = [argument for argument in line.split()[2:] if not argument.startswith("-")]
+        assert line.startswith("npm ci") or tarballs and all(name.endswith(".tgz") for name in tarballs), f"{file}: {line}"
+
+
 def test_a_tag_alone_publishes_and_only_after_ci_and_the_budgets_of_all_functions():
     text = (ROOT / ".github/workflows/release.yml").read_text()
     workflow = yaml.safe_load(text)

@@ -377,6 +377,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn t182_a_run_sends_its_last_request_and_none_above_the_limit() {
+        // Nothing listens there, so that a request that is sent fails.
+        let url = Url::parse("http://127.0.0.1:1/").unwrap();
+        let api = Api::new(&url, Pause::real()).unwrap();
+        let mut errors = Vec::new();
+        for _ in 0..=MAX_REQUESTS {
+            let sent = api.once(api.request(Method::GET, "/me").build().unwrap());
+            errors.push(sent.await.err().unwrap());
+        }
+
+        let is_refused = |error: &String| error.contains("not sent: a run sends at most 250");
+        let first = errors.iter().position(is_refused);
+
+        assert_eq!(first, Some(MAX_REQUESTS), "{:?}", errors.last());
+        assert_eq!(api.seen().requests, MAX_REQUESTS);
+    }
+
+    #[tokio::test]
     async fn t182_no_proxy_sees_a_request_to_this_machine() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

@@ -257,3 +257,24 @@ async fn send(url: &Url, response: &Response) -> Result<(), ResourceError> {
     }
     Err(unsent(cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn t168_a_reason_of_the_largest_size_is_whole_and_a_longer_one_is_cut() {
+        let whole = "x".repeat(MAX_REASON);
+        assert_eq!(shortened(whole.clone()), whole);
+
+        let cut = shortened(format!("{whole}x"));
+
+        assert_eq!(cut, format!("{}…", "x".repeat(MAX_REASON - '…'.len_utf8())));
+        // No character is cut in two.
+        let keys = shortened("\u{1f511}".repeat(MAX_REASON / 4 + 1));
+        assert!(
+            keys.len() <= MAX_REASON && keys.ends_with("\u{1f511}…"),
+            "{keys}"
+        );
+    }
+}

@@ -215,6 +215,29 @@ mod tests {
         (Response::from_parts(parts, Body::empty()), text)
     }
 
+    /// Asks a route whose answer takes `time`.
+    async fn status_after(time: Duration) -> StatusCode {
+        let slow = move || async move {
+            tokio::time::sleep(time).await;
+            "an answer"
+        };
+        let routes = Router::new().route("/", get(slow));
+        let routes = surface(routes, "slow", Visibility::Private);
+        let response = routes.oneshot(Request::new(Body::empty())).await;
+        response.unwrap().status()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn t70_an_answer_within_the_deadline_arrives_and_a_later_one_is_a_503() {
+        let millisecond = Duration::from_millis(1);
+
+        let in_time = status_after(DEADLINE - millisecond).await;
+        let late = status_after(DEADLINE + millisecond).await;
+
+        assert_eq!(in_time, StatusCode::OK);
+        assert_eq!(late, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
     #[tokio::test]
     async fn t70_the_time_of_the_extractors_counts_as_well() {
         let problem = || ApiError::Overdue.into_response();

@@ -578,6 +578,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_user_agent_is_stored_whole_up_to_its_largest_length() {
+        let lifetimes = SessionLifetimes {
+            idle: Duration::from_secs(1),
+            absolute: Duration::from_secs(1),
+            reuse_window: None,
+        };
+        let stored = |user_agent: &str| {
+            let token = "token".into();
+            let opening = Opening::new(&token, "nextjs", None, Some(user_agent), lifetimes);
+            opening.unwrap().user_agent.unwrap()
+        };
+        let whole = "ü".repeat(MAX_USER_AGENT);
+
+        assert_eq!(stored(&whole), whole);
+        assert_eq!(stored(&format!("{whole}x")), whole);
+    }
+
+    #[test]
     fn t56_the_time_of_a_sign_in_is_the_earlier_one_and_never_one_that_is_made_up() {
         let now = 1_000_000;
         for (said, time) in [

@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 use crate::{
     admin::{admin_of, run_to_its_end},
     authorizer::authorizer_of,
+    migrate::{NAME_INTO_PROFILE, age},
     rotation::{self, Bucket},
+    stored::{Input, file_of},
 };
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -28,6 +30,12 @@ const KEYS_ARE_OLD: i64 = 310;
 
 /// More seconds than a trial takes. All trials of a call together take the clock back by less than [`KEYS_ARE_OLD`].
 const BACKWARDS: i64 = 4;
+/// The limits of the template, in requests of a client and of a user within a minute.
+const LIMITS: [(&str, &str); 2] = [("CLIENT_RATE_LIMIT", "12000"), ("USER_RATE_LIMIT", "120")];
+/// For how many seconds a limit holds.
+const MINUTE: i64 = 60;
+/// The order of a sign-out of all users.
+const ORDER: &str = "2026-11-28T03:56:00Z";
 /// The tables of the functions.
 const TABLES: [&str; 2] = [local::dynamodb::TABLE, local::dynamodb::KEYS_TABLE];
 
@@ -38,12 +46,14 @@ pub(super) type Snapshot = [Vec<Value>; 2];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Case {
     FirstSignIn,
+    SignInWithLimit,
     Returning,
     RepeatedSignIn,
     OpenIdSignIn,
     VouchedSignIn,
     DisabledUserSignIn,
     Refresh,
+    RefreshWithLimit,
     RefreshWithOldKeys,
     RepeatedRefresh,
     RefreshOfUsedToken,
@@ -88,20 +98,25 @@ pub(super) enum Case {
     AdminDisable,
     AdminEnable,
     AdminDelete,
+    AdminSignOutAll,
+    AdminImport,
+    AdminMigrate,
 }
 
 use Case::*;
 
 impl Case {
     /// All cases, each with the number of its calls to DynamoDB.
-    pub(super) const ALL: [(Self, usize); 51] = [
+    pub(super) const ALL: [(Self, usize); 56] = [
         (FirstSignIn, 2),
+        (SignInWithLimit, 3),
         (Returning, 5),
         (RepeatedSignIn, 6),
         (OpenIdSignIn, 2),
         (VouchedSignIn, 3),
         (DisabledUserSignIn, 4),
         (Refresh, 2),
+        (RefreshWithLimit, 3),
         (RefreshWithOldKeys, 3),
         (RepeatedRefresh, 2),
         (RefreshOfUsedToken, 3),
@@ -146,10 +161,16 @@ impl Case {
         (AdminDisable, 1),
         (AdminEnable, 1),
         (AdminDelete, 4),
+        (AdminSignOutAll, 2),
+        (AdminImport, 2),
+        (AdminMigrate, 6),
     ];
 
     fn starts_signed_in(self) -> bool {
-        !matches!(self, FirstSignIn | OpenIdSignIn | VouchedSignIn)
+        !matches!(
+            self,
+            FirstSignIn | SignInWithLimit | OpenIdSignIn | VouchedSignIn
+        )
     }
 
     fn rotates_keys(self) -> bool {
@@ -176,12 +197,17 @@ impl Case {
         cases.contains(&self)
     }
 
+    /// Returns whether the first call counts the request for the limit of the client.
+    pub(super) fn is_counted(self) -> bool {
+        matches!(self, SignInWithLimit | RefreshWithLimit)
+    }
+
     /// The longest time for an answer, in seconds: the time limit of the function, or that of the routes.
     pub(super) fn limit(self) -> u64 {
         match self {
             case if case.rotates_keys() => 60,
             // A command has no time limit; the SDK's limit for each call bounds it.
-            AdminDelete => 30,
+            AdminDelete | AdminSignOutAll | AdminImport | AdminMigrate => 30,
             _ => 8,
         }
     }
@@ -213,7 +239,13 @@ impl Said {
                     StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::Refused(_)
                 ))
             ),
-            Self::Admin(_, done) => matches!(done, Err(AdminError::Store(_))),
+            Self::Admin(_, done) => matches!(
+                done,
+                Err(AdminError::Store(_)
+                    | AdminError::SignOutStopped { .. }
+                    | AdminError::ImportStopped { .. }
+                    | AdminError::MigrationStopped { .. })
+            ),
         }
     }
 }
@@ -236,6 +268,8 @@ pub(super) struct World {
     rotate_keys: RotateKeys,
     order: Order,
     files: Option<(Bucket, JoinSet<()>)>,
+    import: Input,
+    began: u64,
 }
 
 impl World {
@@ -247,16 +281,23 @@ impl World {
         let mut clients: Value = serde_json::from_str(&tests::clients(&[CLIENT])).unwrap();
         clients[0]["jwks"] = json!({ "keys": [key.jwk] });
         clients[0]["vouches"] = json!({ "keys": [key.jwk] });
-        let service = Service::start_with(&[
-            ("OAUTH_PROVIDERS", &others.settings()),
-            ("OIDC_PROVIDERS", &issuer.settings()),
-            ("CLIENTS", &clients.to_string()),
-        ])
-        .await;
+        let (oauth, oidc) = (others.settings(), issuer.settings());
+        let clients = clients.to_string();
+        let mut settings = vec![
+            ("OAUTH_PROVIDERS", oauth.as_str()),
+            ("OIDC_PROVIDERS", &oidc),
+            ("CLIENTS", &clients),
+        ];
+        if case.is_counted() {
+            settings.extend(LIMITS);
+        }
+        let service = Service::start_with(&settings).await;
         let env = Environment::of(service.variables.clone());
         let mut world = Self {
             case,
-            admin: admin_of(&service),
+            admin: admin_of(&service).with_variables(service.variables.clone()),
+            import: file_of(r#"{"identities":["github:101"]}"#),
+            began: service.time.now(),
             rotate_keys: RotateKeys::new(&env, service.time.clock()).unwrap(),
             github_token: service.github_token("octocat"),
             service,
@@ -373,6 +414,12 @@ impl World {
                 service.sign_in("member").await;
             }
             AdminEnable => self.operate(&["disable", &self.id]).await.1.unwrap(),
+            AdminMigrate => {
+                age(service, "Earlier Name");
+                let env = Environment::of(service.variables.clone());
+                let admin = admin_of(service).with_migrations(NAME_INTO_PROFILE);
+                self.admin = admin.with_keys_table(service.table(local::dynamodb::KEYS_TABLE), env);
+            }
             case if case.rotates_keys() => self.prepare_keys().await,
             _ => {}
         }
@@ -485,6 +532,14 @@ impl World {
             // A clock that goes backwards makes the keys old again.
             self.service.time.pass(-BACKWARDS);
         }
+        if self.case.is_counted() {
+            // In another minute, the functions have counted nothing. The clock does not go back behind the start, which
+            // would make the keys old.
+            let is_later = self.service.time.now() >= self.began.saturating_add_signed(MINUTE);
+            self.service
+                .time
+                .pass(if is_later { -MINUTE } else { MINUTE });
+        }
         self.service.dynamodb.clear();
     }
 
@@ -495,12 +550,13 @@ impl World {
         let get = async |path: &str| service.send(service.as_user(token, "GET", path)).await;
         let ask = async |token: &str| service.send(self.introspection(token)).await;
         Said::Http(match self.case {
-            FirstSignIn | Returning | RepeatedSignIn | DisabledUserSignIn => {
+            FirstSignIn | SignInWithLimit | Returning | RepeatedSignIn | DisabledUserSignIn => {
                 service.exchange(&self.github_token).await
             }
             OpenIdSignIn => self.exchange_jwt(ID_TOKEN, &self.subject_token).await,
             VouchedSignIn => self.exchange_jwt(JWT, &self.subject_token).await,
             Refresh
+            | RefreshWithLimit
             | RefreshWithOldKeys
             | RepeatedRefresh
             | RefreshOfUsedToken
@@ -543,8 +599,13 @@ impl World {
             FirstKeys | KeysWithNothingToDo | RotateNow | RevokeKey | LostKey | RetiredKey
             | RevokeKeyInFiles => return Said::Keys(self.rotate_keys.run(&self.order).await),
             AdminList | AdminFind | AdminShow | AdminRoles | AdminClaims | AdminDisable
-            | AdminEnable | AdminDelete => {
+            | AdminEnable | AdminDelete | AdminSignOutAll | AdminImport => {
                 let (shown, done) = self.operate(&self.command()).await;
+                return Said::Admin(shown, done);
+            }
+            AdminMigrate => {
+                let arguments = ["migrate", "--json", "--rate", "1000"];
+                let (shown, done) = run_to_its_end(&self.admin, &arguments).await;
                 return Said::Admin(shown, done);
             }
         })
@@ -560,6 +621,8 @@ impl World {
             AdminDisable => vec!["disable", id],
             AdminEnable => vec!["enable", id],
             AdminDelete => vec!["delete", id, "--yes"],
+            AdminSignOutAll => vec!["sign-out", "--all", "--yes", "--order", ORDER],
+            AdminImport => vec!["import", self.import.path()],
             _ => vec!["show", id],
         }
     }
@@ -577,6 +640,10 @@ impl World {
             Said::Keys(run) => run.is_ok(),
             Said::Admin(shown, done) => match (self.case, done) {
                 (AdminList, Ok(())) => shown.lines().count() == 3,
+                // Written by this attempt, or by one before whose answer was lost.
+                (AdminSignOutAll, Ok(())) => count_of(shown, &["signed_out", "before"]) == 1,
+                (AdminImport, Ok(())) => count_of(shown, &["imported", "before"]) == 1,
+                (AdminMigrate, Ok(())) => count_of(shown, &["migrated"]) <= 1,
                 (_, Ok(())) => shown.contains(&self.id) && shown.lines().count() == 1,
                 // Deleted before, by an attempt whose answer was lost.
                 (AdminDelete, Err(AdminError::NoSuchUser(_))) => self.service.items().is_empty(),
@@ -625,10 +692,15 @@ impl World {
     pub(super) async fn check_done(&self) {
         let service = &self.service;
         let (users, sessions) = (service.users(), service.sessions());
+        if self.case.is_counted() {
+            let minute = format!("LIMIT#{}", service.time.now() / 60);
+            let counters = service.items_of("LIMIT#");
+            assert!(counters.iter().any(|item| item["sk"]["S"] == minute));
+        }
         match self.case {
             DeleteMe | AdminDelete => assert!(service.items().is_empty()),
             // However it went, the token moved on by one.
-            Refresh | RefreshWithOldKeys | RepeatedRefresh => {
+            Refresh | RefreshWithLimit | RefreshWithOldKeys | RepeatedRefresh => {
                 assert_eq!(sessions[0]["generation"]["N"], "1");
             }
             Revoke | RevokeAccessToken | EndSession | RefreshOfUsedToken => {
@@ -649,6 +721,17 @@ impl World {
             AdminClaims => assert!(users[0]["claims"].to_string().contains("pro")),
             AdminEnable => assert_eq!(users[0]["status"]["S"], "active"),
             AdminList => assert_eq!(users.len(), 3),
+            // An order is carried out once, however often it is repeated.
+            AdminSignOutAll => assert_eq!(users[0]["session_version"]["N"], "1"),
+            AdminImport => {
+                assert_eq!(users.len(), 2);
+                assert_eq!(service.items_of("IDENTITY#").len(), 2);
+            }
+            AdminMigrate => {
+                assert_eq!(users[0]["schema"]["N"], "1");
+                assert_eq!(users[0]["profile"]["M"]["name"]["S"], "Earlier Name");
+                assert_eq!(users[0]["full_name"], Value::Null);
+            }
             LinkOfAnotherUsersAccount => assert_eq!(users.len(), 2),
             LostKey => {
                 let set = service.key_store().find_set().await.unwrap().unwrap();
@@ -678,6 +761,13 @@ impl World {
         let next = self.service.refresh(answer.text("/refresh_token")).await;
         assert_eq!(next.status, StatusCode::OK, "{:?}", next.body);
     }
+}
+
+/// Returns the sum of these members of the last line.
+fn count_of(shown: &str, members: &[&str]) -> u64 {
+    let last: Value = serde_json::from_str(shown.lines().last().unwrap()).unwrap();
+    let counts = members.iter().map(|&member| last[member].as_u64().unwrap());
+    counts.sum()
 }
 
 fn discord_token() -> String {

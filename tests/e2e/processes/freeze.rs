@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::{RequestBuilder, header::RETRY_AFTER};
 use serde_json::json;
+use shared::config::Environment;
 use tests::{CLIENT, proxy::Loss};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -13,6 +14,8 @@ use super::{ID_TOKEN, JWT, Scene, other_issuer};
 const LONG: Duration = Duration::from_secs(22);
 /// Short enough that every connection is used again.
 const SHORT: Duration = Duration::from_secs(2);
+/// The variable with another pause, in seconds, instead of both. The sign-ins of the test are valid for four minutes.
+const PAUSE: &str = "CAMBIO_TEST_FREEZE";
 
 /// The requests that one function gets, one after the other.
 type Requests = Vec<(&'static str, RequestBuilder)>;
@@ -55,6 +58,21 @@ impl Scene {
             )],
         ]
     }
+}
+
+/// Returns the times for which processes are frozen.
+fn pauses() -> Vec<Duration> {
+    let Some(seconds) = Environment::process().optional(PAUSE) else {
+        return vec![SHORT, LONG];
+    };
+    let pause = seconds
+        .parse()
+        .ok()
+        .filter(|pause| (1..=200).contains(pause));
+    let Some(pause) = pause else {
+        panic!("{PAUSE} is {seconds:?}: set it to a number of seconds from 1 to 200");
+    };
+    vec![Duration::from_secs(pause)]
 }
 
 /// Sends the requests. Returns those that failed and succeeded when they were repeated.
@@ -129,7 +147,7 @@ async fn play(loss: Loss, pause: Duration) -> Vec<String> {
 async fn t103_a_frozen_process_whose_connections_are_lost_fails_no_request_twice() {
     let mut playing = JoinSet::new();
     for loss in [Loss::Closed, Loss::Reset, Loss::Silent] {
-        for pause in [SHORT, LONG] {
+        for pause in pauses() {
             playing.spawn(async move { (loss, pause, play(loss, pause).await) });
         }
     }
