@@ -577,7 +577,12 @@ fn each_example_of_the_documentation_is_a_valid_setting() {
     let page = include_str!("../../docs/providers.md");
     let examples = examples(page);
     assert!(examples.len() >= 6, "{examples:?}");
-    for example in examples {
+    // The one that is in a sentence is an entry of the list.
+    let (_, inline) = page.split_once(r#"`{"name":"#).unwrap();
+    let (inline, _) = inline.split_once("}`").unwrap();
+    let inline = format!(r#"[{{"name":{inline}}}]"#);
+    assert!(inline.contains("github-shop"), "{inline}");
+    for example in examples.into_iter().chain([inline]) {
         let example = example.replace('…', "1");
         let example = example.replace("<id of your app>", "1");
         let name = if example.contains("client_ids") {

@@ -1,4 +1,5 @@
-//! The log lines of requests and the queries of docs/operate.md, on lines that the real functions write.
+//! The log lines of requests, and the queries of docs/operate.md and docs/restore.md on lines that the real functions
+//! write.
 
 mod insights;
 
@@ -124,16 +125,9 @@ impl Scene {
         assert_eq!(answer.status_code, 200);
     }
 
-    /// Makes requests with each outcome that a line can have, but for a bug and a request that takes too long. Returns
-    /// texts that no line may contain.
-    async fn happen(&self) -> Vec<String> {
+    /// Links an account at `acme` to the user of `token`, and returns its ID token.
+    async fn link(&self, token: &str) -> String {
         let Self { service, .. } = self;
-        let github = service.github_token("octocat");
-        let first = service.exchange(&github).await;
-        let (token, old) = (first.text("/access_token"), first.text("/refresh_token"));
-        service.me(token).await;
-        self.me_through_gateway(token).await;
-        self.authorize(token).await;
         let id_token = self
             .key
             .sign(&self.issuer.claims("ada", service.time.now()));
@@ -146,6 +140,20 @@ impl Scene {
             .send(request.header("user-agent", USER_AGENT).json(&link))
             .await;
         assert_eq!(linked.status, StatusCode::OK, "{:?}", linked.body);
+        id_token
+    }
+
+    /// Makes requests with each outcome that a line can have, but for a bug and a request that takes too long. Returns
+    /// texts that no line may contain.
+    async fn happen(&self) -> Vec<String> {
+        let Self { service, .. } = self;
+        let github = service.github_token("octocat");
+        let first = service.exchange(&github).await;
+        let (token, old) = (first.text("/access_token"), first.text("/refresh_token"));
+        service.me(token).await;
+        self.me_through_gateway(token).await;
+        self.authorize(token).await;
+        let id_token = self.link(token).await;
         service
             .delete_as_user(token, "/me/sessions/AAAAAAAAAAAAAAAAAAAAAA")
             .await;
@@ -560,4 +568,44 @@ async fn each_query_of_the_page_finds_what_it_says_in_recorded_lines() {
         expected(&[("reused", 1)])
     );
     assert!(queries.is_empty(), "queries without a test: {queries:?}");
+}
+
+#[tokio::test]
+async fn the_query_of_the_restore_page_finds_who_was_deleted_and_unlinked() {
+    let page = include_str!("../../docs/restore.md");
+    let query = page
+        .lines()
+        .find_map(|line| line.strip_prefix("       fields "));
+    let query = format!("fields {}", query.unwrap());
+    let scene = Scene::start().await;
+    let service = &scene.service;
+    let recording = Recording::start(Level::INFO);
+    let user = service.sign_in("octocat").await;
+    let token = user.text("/access_token");
+
+    scene.link(token).await;
+    service.my_sessions(token).await;
+    service.delete_as_user(token, "/me/identities/acme").await;
+    service.delete_as_user(token, "/me").await;
+
+    let id = user.text("/user/id");
+    let found: Vec<Row> = run(&query, &recording.lines());
+    let row = |event: &str, provider: Option<&str>| {
+        let row = [
+            ("event", Some(event)),
+            ("user_id", Some(id)),
+            ("provider", provider),
+        ];
+        let row = row
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
+        row.collect::<Row>()
+    };
+    assert_eq!(
+        found,
+        [
+            row("identity.unlinked", Some("acme")),
+            row("user.deleted", None)
+        ]
+    );
 }

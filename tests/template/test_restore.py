@@ -124,7 +124,7 @@ WALK = [
         the_operator("users sign-out --all"),
     ),
     shown("users signed out by the order of 2026-11-28T04:10:00Z: 1204"),
-    # A query of CloudWatch Logs Insights.
+    # A query of CloudWatch Logs Insights, which tests/e2e/operate.rs runs.
     shown('fields @timestamp, event, user_id, provider | filter event in ["user.deleted", "identity.unlinked"]'),
     runs(
         "aws dynamodb create-table --table-name cambio-keys-2 --billing-mode PAY_PER_REQUEST \\\n"

@@ -1,4 +1,5 @@
-//! A small evaluator of CloudWatch Logs Insights: the commands and functions that docs/operate.md uses, and no others.
+//! A small evaluator of CloudWatch Logs Insights: the commands and functions that docs/operate.md and docs/restore.md
+//! use, and no others.
 //!
 //! The evaluator panics at any other command or function, so that no part of a query is ignored. AWS describes the
 //! language under "CloudWatch Logs Insights language query syntax".
@@ -103,6 +104,9 @@ fn holds(conditions: &str, row: &Row) -> bool {
         let Some(found) = row.get(field) else {
             return false;
         };
+        if let ("in", Value::Array(items)) = (operator, &literal) {
+            return items.iter().any(|item| compare(found, item).is_eq());
+        }
         let ordering = compare(found, &literal);
         match operator {
             "=" => ordering.is_eq(),
