@@ -18,7 +18,7 @@ use crate::admin::{admin_of, run_to_its_end};
 const RECORDED: &str = include_str!("versions/e27cc7e.json");
 
 /// A form of users that no version wrote: the name beside the profile.
-const NAME_INTO_PROFILE: &[Migration] = &[Migration {
+pub(crate) const NAME_INTO_PROFILE: &[Migration] = &[Migration {
     name: "name-into-profile",
     kind: Kind::User,
     from: 0,
@@ -58,7 +58,7 @@ fn count(kind: &str, schema: u32, items: usize) -> Value {
 }
 
 /// Turns all users into that older form, with `full_name` in place of the profile's name.
-fn age(service: &Service, full_name: &str) {
+pub(crate) fn age(service: &Service, full_name: &str) {
     for mut user in service.users() {
         user["schema"] = json!({ "N": "0" });
         user["full_name"] = json!({ "S": full_name });

@@ -45,7 +45,7 @@ fn permissions() -> BTreeMap<String, Requests> {
 }
 
 /// The permissions that a call needs: actions on leading keys of tables.
-fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
+pub(crate) fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
     let need = |verb: &str, request: &Value| {
         let keys = [
             "/Key/pk/S",
@@ -55,6 +55,8 @@ fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
         let key = keys
             .iter()
             .find_map(|pointer| request.pointer(pointer)?.as_str());
+        // The operator's command reads whole tables, which has no key.
+        let key = key.or((verb == "Scan" || verb == "DescribeTable").then_some(""));
         let text = |value: Option<&str>| value.unwrap().to_owned();
         (
             text(request["TableName"].as_str()),
