@@ -17,6 +17,8 @@ use crate::AdminError;
 
 /// The settings to check.
 #[derive(Args, Debug)]
+// The local server has a command of the same name, and a group of options must not have the name of another one.
+#[group(skip)]
 pub struct Check {
     /// A file of the variables, one `NAME=value` in each line; by default, the variables of the shell.
     // Not `--env-file`: Node takes this option for itself, also behind the name of a script.

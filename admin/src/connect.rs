@@ -130,33 +130,51 @@ impl Admin {
 pub(crate) async fn aws(
     connection: &crate::Connection,
 ) -> Result<(aws_config::SdkConfig, aws_credential_types::Credentials), crate::AdminError> {
-    use aws_config::{BehaviorVersion, Region};
-    use aws_credential_types::provider::ProvideCredentials as _;
+    use aws_config::{
+        BehaviorVersion, Region, profile::ProfileFileCredentialsProvider,
+        provider_config::ProviderConfig,
+    };
+    use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
     use aws_smithy_http_client::{
         Builder,
         tls::{Provider, rustls_provider::CryptoMode},
     };
+
+    use shared::telemetry::causes;
 
     use crate::AdminError;
 
     let https = Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build_https();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https);
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https.clone());
     if let Some(region) = &connection.region {
         loader = loader.region(Region::new(region.clone()));
     }
     if let Some(profile) = &connection.profile {
         loader = loader.profile_name(profile);
     }
-    let config = loader.load().await;
-    if config.region().is_none() {
+    let mut config = loader.load().await;
+    // A profile that does not exist has no region either: the error about its credentials names it.
+    if config.region().is_none() && connection.profile.is_none() {
         return Err(AdminError::NoRegion);
+    }
+    if let Some(profile) = &connection.profile {
+        // The SDK prefers an access key of the shell. As with the AWS CLI, the option is stronger.
+        let access = ProviderConfig::without_region().with_http_client(https);
+        let access = access.with_region(config.region().cloned());
+        let provider = ProfileFileCredentialsProvider::builder().configure(&access);
+        let provider = provider.profile_name(profile).build();
+        let provider = SharedCredentialsProvider::new(provider);
+        config = config.into_builder().credentials_provider(provider).build();
     }
     let Some(provider) = config.credentials_provider() else {
         return Err(AdminError::NoCredentials("none configured".to_owned()));
     };
     let credentials = provider.provide_credentials().await;
-    let credentials = credentials.map_err(|error| AdminError::NoCredentials(error.to_string()))?;
+    let credentials = credentials.map_err(|error| AdminError::NoCredentials(causes(&error)))?;
+    if config.region().is_none() {
+        return Err(AdminError::NoRegion);
+    }
     Ok((config, credentials))
 }

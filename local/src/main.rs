@@ -345,6 +345,11 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
     fn the_help_names_each_variable_that_is_passed_on() {
         let help = Cli::command().render_long_help().to_string();
         let words: Vec<&str> = help

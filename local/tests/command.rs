@@ -330,6 +330,69 @@ async fn the_operator_s_command_works_while_the_server_runs_and_after_it() {
     assert_eq!(killed.status.code(), Some(3), "{}", text(&killed.stderr));
 }
 
+/// Runs `cambio check` with these variables as the whole shell.
+fn check(shell: &[(&str, &str)], arguments: &[&str]) -> Output {
+    let mut command = Command::new(CAMBIO);
+    command.arg("check").args(arguments);
+    let shell = shell.iter().copied();
+    command.env_clear().envs(shell).output().unwrap()
+}
+
+#[test]
+fn without_a_file_the_settings_of_the_shell_are_checked() {
+    let clients = clients();
+    let valid = [
+        ("ISSUER_URL", "https://auth.example.com"),
+        ("TOKEN_AUDIENCE", "https://api.example.com"),
+        ("TABLE_NAME", "users"),
+        ("KEYS_TABLE_NAME", "keys"),
+        ("CLIENTS", &*clients),
+        ("GITHUB_CLIENT_ID", "app"),
+        ("GITHUB_CLIENT_SECRET", "CANARY"),
+    ];
+    let with_wrong = [&valid[..], &[("ACCESS_TOKEN_TTL", "1h"), ("LIVE", "yes")]].concat();
+
+    let checked = check(&valid, &[]);
+
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+    let said = "The settings of all functions are valid.\n";
+    assert_eq!(text(&checked.stdout), said);
+    let wrong = check(&with_wrong, &[]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let problems = text(&wrong.stdout);
+    let problems: Vec<&str> = problems.lines().collect();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    for name in ["ACCESS_TOKEN_TTL is \"1h\"", "LIVE is \"yes\""] {
+        assert!(
+            problems.iter().any(|line| line.starts_with(name)),
+            "{problems:?}"
+        );
+    }
+    assert_eq!(
+        text(&wrong.stderr),
+        "cambio: 2 settings are missing or wrong\n"
+    );
+    let wrong = check(&with_wrong, &["--json"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let json: serde_json::Value = serde_json::from_slice(&wrong.stdout).unwrap();
+    assert_eq!(json["valid"], false);
+    assert_eq!(json["problems"].as_array().unwrap().len(), 2);
+    assert!(!json.to_string().contains("CANARY"), "{json}");
+
+    // A file takes the place of the shell.
+    let folder = Folder::new("check");
+    let file = folder.0.join("check.env");
+    let lines = valid.map(|(name, value)| format!("{name}={value}\n"));
+    fs::write(&file, lines.concat()).unwrap();
+    let path = file.to_str().unwrap();
+    assert!(check(&with_wrong, &["--file", path]).status.success());
+    fs::write(&file, "LOG_LEVEL=loud\n").unwrap();
+    let of_file = text(&check(&valid, &["--file", path]).stdout);
+    for name in ["LOG_LEVEL is \"loud\"", "ISSUER_URL is not set"] {
+        assert!(of_file.contains(name), "{of_file}");
+    }
+}
+
 /// The client of the tests, and one whose backend sends requests without end.
 const HONEST: (&str, &str) = ("nextjs", "honest-client-secret");
 const WILD: (&str, &str) = ("wild", "wild-client-secret");

@@ -1,6 +1,6 @@
 //! The check of the settings of all functions, before one of them starts.
 //!
-//! The check calls the parsers that the functions start with, and neither a table nor a provider.
+//! The check calls the parsers that the functions start with, and no provider. [`check_stored`] alone reads a table.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use crate::{
     clients::ClientProviders,
     config::{
         self, AccessTokenTtl, Bucket, ConfigError, DynamoDb, Environment, Group, Issuer, Process,
-        RateLimits, SecretStores, Server, SessionLifetimes, SignUps,
+        ProviderSecret, RateLimits, SecretStores, Server, SessionLifetimes, SignUps,
     },
     keys::KeySettings,
     provider::Providers,
     route_scopes::RouteScopes,
+    stored::{self, SettingsStore, StoredError},
     text::hex,
 };
 
@@ -31,12 +32,8 @@ pub(crate) const PARSERS: [Parser; 18] = [
     |env| RouteScopes::from_env(env).map(drop),
     |env| config::table_name(env).map(drop),
     |env| config::keys_table_name(env).map(drop),
-    |env| {
-        unless_stored(Group::Clients, env, |env| {
-            ClientProviders::from_env(env).map(drop)
-        })
-    },
-    |env| unless_stored(Group::Providers, env, Providers::check),
+    |env| unless_stored(Group::Clients, env),
+    |env| unless_stored(Group::Providers, env),
     |env| SignUps::from_env(env).map(drop),
     |env| RateLimits::from_env(env).map(drop),
     |env| AccessTokenTtl::from_env(env).map(drop),
@@ -46,12 +43,19 @@ pub(crate) const PARSERS: [Parser; 18] = [
     |env| SecretStores::from_env(env).map(drop),
 ];
 
-/// Calls `parser`, unless the settings of `group` come from the keys table. `cambio-admin` checks those.
-fn unless_stored(group: Group, env: &Environment, parser: Parser) -> Result<(), ConfigError> {
+/// Parses the settings of `group`, unless they come from the keys table. [`check_stored`] reads those.
+fn unless_stored(group: Group, env: &Environment) -> Result<(), ConfigError> {
     if group.is_stored(env)? {
         return Ok(());
     }
-    parser(env)
+    parse_group(group, env)
+}
+
+fn parse_group(group: Group, env: &Environment) -> Result<(), ConfigError> {
+    match group {
+        Group::Clients => ClientProviders::from_env(env).map(drop),
+        Group::Providers => Providers::check(env),
+    }
 }
 
 /// A valid value of each setting, which takes the place of a wrong one, so that the parser goes on to the next setting.
@@ -115,6 +119,9 @@ const BY_LAMBDA: [(&str, &str); 3] = [
 
 const LINK_EMAIL_PROVIDERS: &str = "LINK_EMAIL_PROVIDERS";
 
+const LISTED: &str =
+    "ARNs of SecretArns alone in place of secrets: the functions may read no other secret";
+
 /// Returns the problem of each setting in `env` that is missing or wrong, in the words with which a function would
 /// stop at its start. Two settings that contradict each other are one problem.
 pub fn problems(env: &Environment) -> Vec<ConfigError> {
@@ -149,6 +156,54 @@ pub fn problems(env: &Environment) -> Vec<ConfigError> {
         }
     }
     found
+}
+
+/// Reads the settings that `env` says are in the keys table, and parses them as a function does at its start. The
+/// functions may read the secrets of `readable`, a list of ARNs, and no others.
+///
+/// # Errors
+/// The first item that cannot be read, is missing, or is not valid.
+pub async fn check_stored(
+    env: &Environment,
+    store: &SettingsStore,
+    readable: &[&str],
+) -> Result<(), StoredError> {
+    for group in [Group::Clients, Group::Providers] {
+        if !matches!(group.is_stored(env), Ok(true)) {
+            continue;
+        }
+        let parse = |env: &Environment| {
+            parse_group(group, env)?;
+            match group {
+                Group::Clients => Ok(()),
+                Group::Providers => check_secrets(env, readable),
+            }
+        };
+        stored::check(group, store, env, parse).await?;
+    }
+    Ok(())
+}
+
+/// Checks that each ARN in place of a provider's secret is one of `readable`, which the functions may read.
+///
+/// # Errors
+/// Names the setting with another ARN, or the one that cannot be parsed.
+pub fn check_secrets(env: &Environment, readable: &[&str]) -> Result<(), ConfigError> {
+    let check = |name, secret: &ProviderSecret| match secret {
+        ProviderSecret::At(at) if !readable.contains(&&*at.arn) => {
+            let problem = format!("the parameter SecretArns does not list {}", at.arn);
+            Err(ConfigError::secret(name, problem, LISTED))
+        }
+        _ => Ok(()),
+    };
+    if let Some(github) = config::GitHub::from_env(env)? {
+        check("GITHUB_CLIENT_SECRET", &github.client_secret)?;
+    }
+    let others = config::oauth_providers(env)?;
+    let secrets = others
+        .iter()
+        .filter_map(|provider| provider.client_secret.as_ref());
+    { secrets }.try_for_each(|secret| check("OAUTH_PROVIDERS", secret))
 }
 
 /// Returns a text that is another one for other settings, and does not reveal them: a SHA-256 in hexadecimal digits.

@@ -102,11 +102,16 @@ impl<'a> Start<'a> {
         if !group.is_stored(self.env)? {
             return Ok(parse(self.env.clone()).await?.into());
         }
-        let table = config::keys_table_name(self.env)?;
-        let store = SettingsStore::new(self.client.clone(), table);
+        let store = self.settings_store()?;
         let env = self.env.clone();
         // In a box, because most functions start without it.
         Ok(Box::pin(Stored::start(group, store, env, self.clock(), parse)).await?)
+    }
+
+    /// Returns the settings in the keys table, without reading them.
+    pub fn settings_store(&self) -> Result<SettingsStore, ConfigError> {
+        let table = config::keys_table_name(self.env)?;
+        Ok(SettingsStore::new(self.client.clone(), table))
     }
 
     /// Returns the table of keys, without reading it.

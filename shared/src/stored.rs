@@ -59,6 +59,35 @@ pub enum StoredError {
     },
 }
 
+impl StoredError {
+    fn invalid(group: Group, version: Option<u64>, cause: String) -> Self {
+        Self::Invalid {
+            item: group.name(),
+            version: version.map_or("unknown".to_owned(), |version| version.to_string()),
+            cause,
+        }
+    }
+}
+
+/// Reads the item of `group` once, and parses its settings. `env` has all other settings.
+///
+/// # Errors
+/// The item cannot be read, there is none, or `parse` refuses it.
+pub(crate) async fn check<E: Display>(
+    group: Group,
+    store: &SettingsStore,
+    env: &Environment,
+    parse: impl FnOnce(&Environment) -> Result<(), E>,
+) -> Result<(), StoredError> {
+    let found = match store.find(group).await {
+        Err(StoreError::Malformed(cause)) => return Err(StoredError::invalid(group, None, cause)),
+        found => found?,
+    };
+    let Settings { version, settings } = found.ok_or(StoredError::Missing(group.name()))?;
+    parse(&env.with_group(group, settings))
+        .map_err(|cause| StoredError::invalid(group, Some(version), cause.to_string()))
+}
+
 /// A function that makes a `T` of the settings.
 type Parse<T> = Box<dyn Fn(Environment) -> BoxFuture<'static, Result<T, String>> + Send + Sync>;
 
@@ -158,7 +187,7 @@ impl<T> Stored<T> {
 impl<T> FromTable<T> {
     async fn read(&self) -> Result<(Parsed<T>, Lifetime), StoredError> {
         let settings = match self.store.find(self.group).await {
-            Err(StoreError::Malformed(cause)) => Err(self.invalid(None, cause)),
+            Err(StoreError::Malformed(cause)) => Err(StoredError::invalid(self.group, None, cause)),
             settings => Ok(settings?),
         };
         let last = self.parsed.last();
@@ -184,19 +213,12 @@ impl<T> FromTable<T> {
         }
         let env = self.env.with_group(self.group, settings.settings.clone());
         let value = (self.parse)(env).await;
-        let value = value.map_err(|cause| self.invalid(Some(settings.version), cause))?;
+        let invalid = |cause| StoredError::invalid(self.group, Some(settings.version), cause);
+        let value = value.map_err(invalid)?;
         Ok(Parsed {
             settings,
             value: Arc::new(value),
         })
-    }
-
-    fn invalid(&self, version: Option<u64>, cause: String) -> StoredError {
-        StoredError::Invalid {
-            item: self.group.name(),
-            version: version.map_or("unknown".to_owned(), |version| version.to_string()),
-            cause,
-        }
     }
 
     /// Returns the last good settings: a mistake in the item must not stop a running function.

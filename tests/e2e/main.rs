@@ -36,6 +36,7 @@ mod oidc;
 mod oidc_providers;
 mod opaque;
 mod operate;
+mod operator_permissions;
 mod operators;
 mod own_routes;
 mod permissions;

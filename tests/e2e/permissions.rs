@@ -8,6 +8,7 @@ use std::{
 };
 
 use authorizer::Authorizer;
+use axum::{Router, http::StatusCode};
 use rotate_keys::{Order, RotateKeys, When};
 use serde_json::{Value, json};
 use shared::config::{Environment, Group};
@@ -16,6 +17,7 @@ use tests::{
     oidc::{Issuer, Key},
     proxy::Proxy,
 };
+use tokio::task::JoinSet;
 
 /// The actions of a transaction, each with the leading keys of its items.
 type Transaction = (String, BTreeMap<String, BTreeSet<String>>);
@@ -43,7 +45,7 @@ fn permissions() -> BTreeMap<String, Requests> {
 }
 
 /// The permissions that a call needs: actions on leading keys of tables.
-fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
+pub(crate) fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
     let need = |verb: &str, request: &Value| {
         let keys = [
             "/Key/pk/S",
@@ -53,6 +55,8 @@ fn needs(operation: &str, body: &Value) -> Vec<(String, String, String)> {
         let key = keys
             .iter()
             .find_map(|pointer| request.pointer(pointer)?.as_str());
+        // The operator's command reads whole tables, which has no key.
+        let key = key.or((verb == "Scan" || verb == "DescribeTable").then_some(""));
         let text = |value: Option<&str>| value.unwrap().to_owned();
         (
             text(request["TableName"].as_str()),
@@ -234,8 +238,25 @@ impl Scene {
         assert!(rotate_keys.run(&order).await.unwrap().changed);
     }
 
+    /// Lets `rotate-keys` check the settings of a deployment, which are in the table.
+    async fn deploy(&self) {
+        let mut running = JoinSet::new();
+        let inbox = Router::new().fallback(async || StatusCode::OK);
+        let event = json!({
+            "RequestType": "Update", "ResponseURL": tests::serve(&mut running, inbox).await, "StackId": "a",
+            "RequestId": "a", "LogicalResourceId": "Settings",
+            "ResourceProperties": { "Settings": self.service.variables, "Version": env!("CARGO_PKG_VERSION") },
+        });
+        let env = &self.functions["rotate-keys"].env;
+        let rotate_keys = RotateKeys::new(env, self.service.time.clock()).unwrap();
+        let answer = rotate_keys.handle(event).await.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+    }
+
     /// Calls every route in every variant once.
     async fn do_everything(&self) {
+        self.deploy().await;
         let time = &self.service.time;
         let now = Order {
             rotate: When::Now,

@@ -235,6 +235,170 @@ async fn t166_a_stack_goes_back_to_the_settings_of_another_version() {
     assert_eq!(stack.send(event).await["Status"], "FAILED");
 }
 
+/// Writes the item of a group, by the settings in it.
+fn write_item(stack: &Stack, group: &str, version: &str, settings: &Value) {
+    let item = json!({ "pk": { "S": group }, "version": { "N": version }, "settings": settings });
+    stack.service.put(local::dynamodb::KEYS_TABLE, &item);
+}
+
+#[tokio::test]
+async fn t203_an_item_that_no_function_could_start_with_fails_the_stack() {
+    let stack = Stack::start().await;
+    forget_all_keys(&stack.service);
+    let stored = [
+        ("PROVIDERS", "table"),
+        ("GITHUB_CLIENT_ID", ""),
+        ("GITHUB_CLIENT_SECRET", ""),
+    ];
+    let good = json!({ "M": {
+        "GITHUB_CLIENT_ID": { "S": "app" }, "GITHUB_CLIENT_SECRET": { "S": "CANARY" },
+    } });
+    let unknown =
+        json!({ "M": { "OAUTH_PROVIDERS": { "S": r#"[{"name":"discord","secret":"CANARY"}]"# } } });
+    let good_clients = json!({ "M": { "CLIENTS": { "S": stack.service.variables["CLIENTS"] } } });
+    let unknown_clients =
+        json!({ "M": { "CLIENTS": { "S": r#"[{"client_id":"a","secret":"CANARY"}]"# } } });
+    let other_form = json!({ "N": "1" });
+    for (group, changed, wrong, good) in [
+        (
+            "CLIENTS",
+            &[("CLIENTS", "table")][..],
+            &unknown_clients,
+            &good_clients,
+        ),
+        ("PROVIDERS", &stored[..], &unknown, &good),
+    ] {
+        let command = group.to_ascii_lowercase();
+        let refused = async |kind: &str, parts: &[&str]| {
+            let answer = stack.send(stack.event(kind, changed)).await;
+            assert_eq!(answer["Status"], "FAILED", "{group}");
+            let reason = answer["Reason"].as_str().unwrap();
+            for part in parts {
+                assert!(reason.contains(part), "{part:?} is not in {reason:?}");
+            }
+            assert!(!reason.contains("CANARY"), "{reason}");
+        };
+        for kind in ["Create", "Update"] {
+            let missing = format!(
+                "the keys table has no item {group}; make it with `cambio-admin {command} import`"
+            );
+            refused(kind, &["nothing was changed", &missing, "docs/clients.md"]).await;
+        }
+        let invalid = format!("the item {group} of the keys table, version ");
+        let correct = format!("correct it with `cambio-admin {command}`");
+        write_item(&stack, group, "7", wrong);
+        refused(
+            "Update",
+            &[
+                &format!("{invalid}7, is not valid"),
+                &correct,
+                "secret is unknown",
+            ],
+        )
+        .await;
+        write_item(&stack, group, "8", &other_form);
+        refused(
+            "Create",
+            &[&format!("{invalid}unknown, is not valid"), &correct],
+        )
+        .await;
+        assert_eq!(stack.kids().await, [""; 0]);
+        // CloudFormation goes back to the settings of another version.
+        let mut event = stack.event("Update", changed);
+        event["ResourceProperties"]["Version"] = "0.0.1".into();
+        assert_eq!(stack.send(event).await["Status"], "SUCCESS");
+
+        write_item(&stack, group, "9", good);
+        let checked = stack.send(stack.event("Update", changed)).await;
+        assert_eq!(checked["Status"], "SUCCESS", "{checked}");
+    }
+}
+
+#[tokio::test]
+async fn t203_an_item_that_cannot_be_read_is_read_again_and_then_fails_the_stack() {
+    let _turning = timers::follow_work();
+    let stack = Stack::start().await;
+    let clients = json!({ "M": { "CLIENTS": { "S": stack.service.variables["CLIENTS"] } } });
+    write_item(&stack, "CLIENTS", "1", &clients);
+    let stored = [("CLIENTS", "table")];
+    stack.service.dynamodb.clear();
+    stack
+        .service
+        .dynamodb
+        .fault(When::Nth(1), Fault::Answer(denied()));
+
+    let checked = stack.send(stack.event("Update", &stored)).await;
+
+    assert_eq!(checked["Status"], "SUCCESS", "{checked}");
+    stack.service.dynamodb.fault(When::Always, Fault::Refuse);
+    let refused = stack.send(stack.event("Update", &stored)).await;
+    stack.service.dynamodb.heal();
+    assert_eq!(refused["Status"], "FAILED");
+    let reason = refused["Reason"].as_str().unwrap();
+    assert!(
+        reason.contains("the settings in the keys table cannot be read: "),
+        "{reason}"
+    );
+}
+
+#[tokio::test]
+async fn t204_an_arn_that_the_functions_may_not_read_fails_the_stack() {
+    const ARN: &str = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:cambio/facebook-AbCdEf";
+    const OTHER: &str = "arn:aws:ssm:eu-west-1:111122223333:parameter/cambio/facebook";
+    let stack = Stack::start().await;
+    let facebook = |secret: &str| {
+        json!([{ "name": "facebook", "client_id": "1", "client_secret": secret }]).to_string()
+    };
+    let of_the_item = json!({ "M": { "GITHUB_CLIENT_ID": { "S": "app" }, "GITHUB_CLIENT_SECRET": { "S": ARN } } });
+    write_item(&stack, "PROVIDERS", "1", &of_the_item);
+    let stored = [
+        ("PROVIDERS", "table"),
+        ("GITHUB_CLIENT_ID", ""),
+        ("GITHUB_CLIENT_SECRET", ""),
+    ];
+    let plain = facebook(ARN);
+    let with_key = facebook(&format!("{ARN}:client_secret"));
+    for (changed, named) in [
+        (&[("OAUTH_PROVIDERS", &*plain)][..], "OAUTH_PROVIDERS"),
+        (&[("OAUTH_PROVIDERS", &*with_key)], "OAUTH_PROVIDERS"),
+        (&stored, "the item PROVIDERS of the keys table, version 1,"),
+    ] {
+        for (listed, is_readable) in [
+            (None, false),
+            (Some(""), false),
+            (Some(OTHER), false),
+            (Some(&*format!("{ARN}x")), false),
+            (Some(ARN), true),
+            (Some(&*format!("{OTHER},{ARN}")), true),
+        ] {
+            let mut event = stack.event("Update", changed);
+            if let Some(listed) = listed {
+                event["ResourceProperties"]["SecretArns"] = listed.into();
+            }
+
+            let answer = stack.send(event).await;
+
+            let wanted = if is_readable { "SUCCESS" } else { "FAILED" };
+            assert_eq!(answer["Status"], wanted, "{listed:?}: {answer}");
+            if !is_readable {
+                let reason = answer["Reason"].as_str().unwrap();
+                let why = format!("the parameter SecretArns does not list {ARN}");
+                assert!(reason.contains(named) && reason.contains(&why), "{reason}");
+            }
+        }
+    }
+}
+
+/// The answer of DynamoDB to a role that may not read.
+fn denied() -> Reply {
+    let body = json!({
+        "__type": "com.amazon.coral.service#AccessDeniedException",
+        "Message": "User is not authorized to perform dynamodb:GetItem",
+    });
+    let denied = Reply::new(StatusCode::BAD_REQUEST, body.to_string());
+    denied.with_header("content-type", "application/x-amz-json-1.0")
+}
+
 #[tokio::test]
 async fn t167_keys_that_cannot_be_made_fail_the_stack_with_a_sentence() {
     let _turning = timers::follow_work();
@@ -259,16 +423,10 @@ async fn t167_a_role_that_dynamodb_does_not_know_yet_is_waited_for() {
     let stack = Stack::start().await;
     forget_all_keys(&stack.service);
     stack.service.dynamodb.clear();
-    let body = json!({
-        "__type": "com.amazon.coral.service#AccessDeniedException",
-        "Message": "User is not authorized to perform dynamodb:GetItem",
-    });
-    let denied = Reply::new(StatusCode::BAD_REQUEST, body.to_string());
-    let denied = denied.with_header("content-type", "application/x-amz-json-1.0");
     stack
         .service
         .dynamodb
-        .fault(When::Nth(1), Fault::Answer(denied));
+        .fault(When::Nth(1), Fault::Answer(denied()));
 
     let made = stack.send(stack.event("Create", &[])).await;
 

@@ -314,10 +314,12 @@ def only_the_operator_writes_the_clients_and_the_providers(template):
                 assert able <= {READ}, (binary, key, operation)
                 if able:
                     found.add(binary)
-    assert readers["CLIENTS"] == {"token-exchange", "revoke", "introspect", "identities"}
+    # rotate-keys reads the items in the check of a deployment.
+    assert readers["CLIENTS"] == {"token-exchange", "revoke", "introspect", "identities", "rotate-keys"}
     # Without the item, the secrets of the providers are those of the environment.
-    assert readers["PROVIDERS"] == {"token-exchange", "identities"}
-    assert readers["PROVIDERS"] == {f for f, names in ENVIRONMENT.items() if "GITHUB_CLIENT_SECRET" in names}
+    assert readers["PROVIDERS"] == {"token-exchange", "identities", "rotate-keys"}
+    with_secrets = {f for f, names in ENVIRONMENT.items() if "GITHUB_CLIENT_SECRET" in names}
+    assert readers["PROVIDERS"] - {"rotate-keys"} == with_secrets
 
 
 @check
@@ -1311,6 +1313,8 @@ def all_settings_are_checked_and_no_secret_is_among_them(template):
     assert json.loads(settings["OAUTH_PROVIDERS"])[0]["client_secret"] == "{reference:ssm:/cambio/facebook:1}}"
     # Without a secret, none is invented.
     assert settings["GITHUB_CLIENT_SECRET"] == ""
+    # The ARNs of the providers are compared with those that the functions may read.
+    assert resource["Properties"]["SecretArns"] == {"Ref": "SecretArns"}
 
 
 @check
@@ -2082,6 +2086,7 @@ BREAKS = [
         (all_settings_are_checked_and_no_secret_is_among_them, broken)
         for broken in (
             drop("Settings/Properties/Settings/LIVE"),
+            drop("Settings/Properties/SecretArns"),
             put("Settings/Properties/Settings/ACCESS_TOKEN_TTL", 900),
             put("Settings/Properties/Settings/GITHUB_CLIENT_SECRET/Fn::If/1", {"Ref": "GitHubClientSecret"}),
             put("Settings/Properties/Settings/OAUTH_PROVIDERS", {"Ref": "OAuthProviders"}),

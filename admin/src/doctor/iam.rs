@@ -111,7 +111,7 @@ pub(super) async fn client(
         .build()
         .await;
     if let Err(error) = role.provide_credentials().await {
-        let error = DisplayErrorContext(&error);
+        let error = shared::telemetry::causes(&error);
         return Err(DoctorError::Wrong(format!(
             "{role_arn} cannot be assumed: {error}\nThe role of a function trusts Lambda alone; docs/doctor.md says how to copy it."
         )));

@@ -15,6 +15,7 @@ use shared::{
         is_kid,
     },
     start::{Start, StartError},
+    stored::SettingsStore,
 };
 use thiserror::Error;
 
@@ -30,6 +31,8 @@ const MAX_ROUNDS: usize = 10;
 #[derive(Clone, Debug)]
 pub struct RotateKeys {
     keys: KeyStore,
+    /// The clients and providers, for the check of a deployment.
+    stored: SettingsStore,
     files: Option<Files>,
     settings: KeySettings,
     is_local: bool,
@@ -156,8 +159,10 @@ impl RotateKeys {
     /// # Errors
     /// A setting is missing or wrong.
     pub fn new(env: &Environment, clock: Clock) -> Result<Self, StartError> {
+        let start = Start::new(env, clock.clone())?;
         Ok(Self {
-            keys: Start::new(env, clock.clone())?.key_store()?,
+            keys: start.key_store()?,
+            stored: start.settings_store()?,
             files: Files::from_env(env, clock.clone())?,
             settings: KeySettings::from_env(env)?,
             is_local: env.is_local(),

@@ -8,19 +8,21 @@ use aws_smithy_runtime_api::client::{http::HttpConnector as _, orchestrator::Htt
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use shared::{
-    config::Environment,
+    config::{Environment, Group},
     dynamodb::{self, StoreError},
-    settings, telemetry,
+    settings,
+    stored::StoredError,
+    telemetry,
 };
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
-use crate::{Order, Report, RotateKeys, RotateKeysError};
+use crate::{Order, RotateKeys, RotateKeysError};
 
 /// The time for the work. The function has 60 s, and an answer that cannot be sent at once is sent again.
 const WORK_TIMEOUT: Duration = Duration::from_secs(35);
-/// The refusals by DynamoDB after which the first keys fail, and the pause after each.
+/// The refusals by DynamoDB after which a request fails, and the pause after each.
 const REFUSALS: usize = 10;
 const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 /// The time for one attempt to send the answer.
@@ -74,6 +76,9 @@ struct Properties {
     /// A text that the operator changes together with a secret.
     #[serde(default)]
     revision: String,
+    /// The ARNs of the secrets that the functions may read, separated by commas.
+    #[serde(default)]
+    secret_arns: String,
 }
 
 /// The answer to CloudFormation.
@@ -154,15 +159,22 @@ impl RotateKeys {
             mut settings,
             version,
             revision,
+            secret_arns,
         } = properties;
         let is_new = request.request_type == RequestType::Create;
         // CloudFormation goes back to the settings of another version: they passed the check of that version, and a
         // refusal would leave the stack half updated.
         if is_new || version == env!("CARGO_PKG_VERSION") {
-            check(&settings)?;
+            let env = Environment::of(settings.clone());
+            let readable: Vec<&str> = secret_arns.split(',').collect();
+            check(&env, &readable)?;
+            self.check_stored(&env, &readable).await?;
         }
         if is_new {
-            let made = self.make_first_keys().await;
+            let order = Order::default();
+            let is_refused =
+                |error: &_| matches!(error, RotateKeysError::Store(StoreError::Refused(_)));
+            let made = past_refusals(async || self.run(&order).await, is_refused).await;
             made.map_err(|error| {
                 format!(
                     "the signing keys cannot be made: {}",
@@ -178,16 +190,21 @@ impl RotateKeys {
         })
     }
 
-    /// Makes the first keys. DynamoDB may refuse a role that was made a moment ago.
-    async fn make_first_keys(&self) -> Result<Report, RotateKeysError> {
-        for _ in 0..REFUSALS {
-            let made = self.run(&Order::default()).await;
-            if !matches!(made, Err(RotateKeysError::Store(StoreError::Refused(_)))) {
-                return made;
-            }
-            sleep(REFUSAL_PAUSE).await;
-        }
-        self.run(&Order::default()).await
+    /// Checks the clients and the providers that are in the keys table.
+    async fn check_stored(&self, env: &Environment, readable: &[&str]) -> Result<(), String> {
+        let check = async || settings::check_stored(env, &self.stored, readable).await;
+        let is_refused =
+            |error: &_| matches!(error, StoredError::Unreachable(StoreError::Refused(_)));
+        let checked = past_refusals(check, is_refused).await;
+        checked.map_err(|error| {
+            let order = match &error {
+                StoredError::Missing(_) => {
+                    ". A stack that makes its keys table is deployed without it first (docs/clients.md)"
+                }
+                _ => "",
+            };
+            format!("nothing was changed, because of the settings in the keys table: {error}{order}")
+        })
     }
 
     /// Returns the address for the answer, if it is CloudFormation's.
@@ -213,9 +230,27 @@ fn is_of_cloudformation(url: &Url, host: &str) -> bool {
         && DOMAINS.iter().any(|domain| service.ends_with(domain))
 }
 
-fn check(settings: &BTreeMap<String, String>) -> Result<(), String> {
-    let env = Environment::of(settings.clone());
-    let problems = settings::problems(&env);
+/// Repeats what DynamoDB refuses to a role that was made, or that got its permissions, a moment ago.
+async fn past_refusals<T, E>(
+    attempt: impl AsyncFn() -> Result<T, E>,
+    is_refused: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..REFUSALS {
+        match attempt().await {
+            Err(error) if is_refused(&error) => sleep(REFUSAL_PAUSE).await,
+            done => return done,
+        }
+    }
+    attempt().await
+}
+
+fn check(env: &Environment, readable: &[&str]) -> Result<(), String> {
+    let mut problems = settings::problems(env);
+    // The providers of the table are checked with the item.
+    let is_stored = matches!(Group::Providers.is_stored(env), Ok(true));
+    if problems.is_empty() && !is_stored {
+        problems.extend(settings::check_secrets(env, readable).err());
+    }
     if problems.is_empty() {
         return Ok(());
     }
