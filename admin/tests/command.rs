@@ -43,13 +43,16 @@ const FOREIGN_ROLE: &str = "arn:aws:iam::111122223333:role/of-lambda-alone";
 const CONFIG: &str =
     "[profile operator]\nregion = eu-central-1\n\n[profile colleague]\nregion = eu-west-1\n";
 
+/// The parameters of each request for a role.
+type Assumed = Arc<Mutex<Vec<HashMap<String, String>>>>;
+
 /// The tables of a deployment, and the machine of an operator.
 struct Scene {
     service: Service,
     home: PathBuf,
     variables: HashMap<&'static str, String>,
     /// The requests to the stand-in STS.
-    assumed: Arc<Mutex<Vec<HashMap<String, String>>>>,
+    assumed: Assumed,
     _running: JoinSet<()>,
 }
 
@@ -57,7 +60,7 @@ impl Scene {
     async fn start(name: &str) -> Self {
         let service = Service::start().await;
         let mut running = JoinSet::new();
-        let assumed = Arc::<Mutex<Vec<_>>>::default();
+        let assumed = Assumed::default();
         let sts = Router::new()
             .fallback(assume_role)
             .with_state(assumed.clone());
@@ -188,10 +191,7 @@ fn access_denied(action: &str) -> Fault {
 }
 
 /// Answers `AssumeRole` as STS does.
-async fn assume_role(
-    State(assumed): State<Arc<Mutex<Vec<HashMap<String, String>>>>>,
-    body: Bytes,
-) -> impl IntoResponse {
+async fn assume_role(State(assumed): State<Assumed>, body: Bytes) -> impl IntoResponse {
     let form = form_urlencoded::parse(&body).into_owned();
     let form: HashMap<String, String> = form.collect();
     let role = form["RoleArn"].clone();
