@@ -113,6 +113,10 @@ test-release: ## Build release binaries; check budgets, entropy and cold starts;
 	@tests/setup.sh valgrind faketime runtime-emulator $(if $(SAM),python)
 	python3 tests/cold-start/cold_start.py $(if $(ALL),--all) $(if $(SAM),--sam)
 
+.PHONY: test-versions
+test-versions: ## Run the functions of an earlier revision beside these on one table; BASE=v0.1.0, by default the last release
+	python3 tests/versions/versions.py $(BASE)
+
 .PHONY: test-bench
 test-bench: ## Hold the baselines of the bench to Cambio's answers, run the bench once, and check its page
 	@tests/setup.sh python bench

@@ -50,6 +50,7 @@ mod scopes;
 mod secrets;
 mod sessions;
 mod settings;
+mod side_by_side;
 mod sign_in;
 mod sign_out;
 mod sign_ups;

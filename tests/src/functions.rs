@@ -92,7 +92,12 @@ struct Log {
 impl Functions {
     /// Prepares the functions for a service with these `settings`. `test` is a part of the names of their log files.
     pub async fn new(test: &str, settings: &HashMap<String, String>) -> Self {
-        let folder = folder();
+        Self::of("CAMBIO_FUNCTIONS", test, settings).await
+    }
+
+    /// Prepares the functions whose folder the environment variable `folder` names.
+    pub async fn of(folder: &str, test: &str, settings: &HashMap<String, String>) -> Self {
+        let folder = binaries(folder);
         let mut settings = settings.clone();
         settings.insert("LOG_LEVEL".to_owned(), "trace".to_owned());
         let all = NAMES.map(|name| {
@@ -244,15 +249,15 @@ impl Log {
     }
 }
 
-/// Returns the folder of the binaries, which `tests/cold-start/cold_start.py` fills and names.
+/// Returns the folder of the binaries that `variable` names: `tests/cold-start/cold_start.py` fills the usual one, and
+/// `tests/versions/versions.py` that of an earlier revision.
 #[expect(
     clippy::expect_used,
     reason = "a test without its functions proves nothing"
 )]
-fn folder() -> PathBuf {
-    let folder = Environment::process().optional("CAMBIO_FUNCTIONS");
-    let folder = folder.expect("CAMBIO_FUNCTIONS, the folder of the functions' binaries");
-    PathBuf::from(folder)
+fn binaries(variable: &str) -> PathBuf {
+    let folder = Environment::process().optional(variable);
+    PathBuf::from(folder.expect("a variable with the folder of the functions' binaries"))
 }
 
 /// Returns the function of a route, as `template.yaml` wires it.
