@@ -7,13 +7,16 @@ use std::{
     sync::{Mutex, OnceLock, PoisonError},
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use shared::telemetry;
 use tracing::Level;
 
 static LOG: OnceLock<Mutex<Log>> = OnceLock::new();
 
 /// The prefixes of tokens.
-const TOKENS: [&str; 4] = ["cbr_", "eyJ", "gho_", "ghu_"];
+const TOKENS: [&str; 4] = ["cbr_", JSON, "gho_", "ghu_"];
+/// `{"` in base64url, with which a JWT begins.
+const JSON: &str = "eyJ";
 /// Other texts that no log line may contain: the kit's secrets, private keys, e-mail addresses.
 const SECRETS: [&str; 3] = ["CANARY", "PRIVATE KEY", "@example.com"];
 
@@ -63,15 +66,24 @@ pub fn token_in(text: &str) -> Option<&'static str> {
     TOKENS.into_iter().find(|prefix| has_token(text, prefix))
 }
 
-/// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text and at the start of a
-/// session id, where any three or four letters occur by chance.
+/// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text, at the start of a session
+/// id, and at the start of a hash, where any three or four letters occur by chance.
 fn has_token(line: &str, prefix: &str) -> bool {
     let is_inside = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     line.match_indices(prefix).any(|(start, _)| {
         let rest = &line[start..];
         let length = rest.find(|c| !is_inside(c)).unwrap_or(rest.len());
-        length > SESSION_ID && !line[..start].ends_with(is_inside)
+        let is_token = prefix != JSON || begins_json(&rest[..length]);
+        length > SESSION_ID && is_token && !line[..start].ends_with(is_inside)
     })
+}
+
+/// Returns whether base64url begins an object of JSON with a name, as the parts of a JWT do.
+fn begins_json(text: &str) -> bool {
+    // Four characters are three bytes.
+    let whole = text.len().min(40) / 4 * 4;
+    let bytes = URL_SAFE_NO_PAD.decode(&text[..whole]).unwrap_or_default();
+    bytes.is_ascii() && bytes.windows(2).skip(2).any(|pair| pair == b"\":")
 }
 
 struct Writer;
@@ -115,6 +127,8 @@ mod tests {
             secret_in(r#"{"session_id":"eyJhbGciOiJFUzI1NiIsIn"}"#),
             None
         );
+        let hash = r#"{"secret":"eyJz4Yt0qQ9mB7WcUe1oK3vXnR5dLhP8aFgTj2sIxZk"}"#;
+        assert_eq!(secret_in(hash), None);
         assert_eq!(secret_in(r#"{"message":"answered"}"#), None);
         assert_eq!(secret_in(r#"{"kid":"dev-_EboeyJhV8F7ik"}"#), None);
     }
