@@ -66,8 +66,8 @@ pub fn token_in(text: &str) -> Option<&'static str> {
     TOKENS.into_iter().find(|prefix| has_token(text, prefix))
 }
 
-/// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text, at the start of a session
-/// id, and at the start of a hash, where any three or four letters occur by chance.
+/// Returns whether a token begins in the line. Ignores prefixes in the middle of a random text, and at the start of a
+/// session id or of a hash, where any three or four letters occur by chance.
 fn has_token(line: &str, prefix: &str) -> bool {
     let is_inside = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     line.match_indices(prefix).any(|(start, _)| {
