@@ -27,8 +27,8 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The time limit of an invocation, sufficient on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The time limit of an invocation, sufficient on a busy machine, and for a process that is frozen for minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running function, which stops when this value is dropped.
 #[derive(Debug)]
