@@ -157,11 +157,19 @@ def audit_data(binary):
 
 
 def crates_of_binary(binary):
-    """Returns the crates of a binary without those that only its build needs: {(name, version)}."""
+    """Returns the crates of a binary, and those that only its build needs, macros among them: two {(name, version)}."""
     data = audit_data(binary)
     if data is None:
         return None
-    return {(each["name"], each["version"]) for each in data["packages"] if each.get("kind") != "build" and not each.get("root")}
+    linked, of_the_build = set(), set()
+    for each in data["packages"]:
+        if not each.get("root"):
+            (of_the_build if each.get("kind") == "build" else linked).add((each["name"], each["version"]))
+    return linked, of_the_build
+
+
+def listed(crates):
+    return ", ".join(f"{name} {version}" for name, version in sorted(crates))
 
 
 def crates_of_bom(bom):
@@ -195,9 +203,12 @@ def problems_of(folder, architecture):
             found.append(f"{path.name} does not say which crates it is built from: it was not built by cargo auditable")
         elif not bom.exists():
             found.append(f"{path.name} has no {bom.name}")
-        elif differing := crates ^ crates_of_bom(bom.read_bytes()):
-            crate = ", ".join(f"{name} {version}" for name, version in sorted(differing))
-            found.append(f"{path.name} and {bom.name} do not have the same crates; one of them alone has {crate}")
+        else:
+            (linked, of_the_build), in_bom = crates, crates_of_bom(bom.read_bytes())
+            if lacking := linked - in_bom:
+                found.append(f"{bom.name} lacks crates of {path.name}: {listed(lacking)}")
+            if foreign := in_bom - linked - of_the_build:
+                found.append(f"{bom.name} has crates that {path.name} is not built from: {listed(foreign)}")
     return found
 
 

@@ -32,7 +32,8 @@ CRATES = [{"name": "serde", "version": "1.0.0"}, {"name": "tokio", "version": "1
 def binary(tmp_path_factory):
     """A program of this system, with a list of crates as cargo-auditable writes it."""
     folder = tmp_path_factory.mktemp("binary")
-    packages = [*CRATES, {"name": "cc", "version": "1.1.1", "kind": "build"}, {"name": "me", "version": "0.1.0", "root": True}]
+    of_the_build = [{"name": name, "version": "1.1.1", "kind": "build"} for name in ("cc", "tokio-macros")]
+    packages = [*CRATES, *of_the_build, {"name": "me", "version": "0.1.0", "root": True}]
     (folder / "data").write_bytes(zlib.compress(json.dumps({"packages": packages}).encode()))
     program = os.path.realpath("/bin/true")
     command = ["objcopy", f"--add-section=.dep-v0={folder}/data", program, folder / "with"]
@@ -41,7 +42,14 @@ def binary(tmp_path_factory):
 
 
 BOM = json.dumps(
-    {"components": [{**each, "scope": "required"} for each in CRATES] + [{"name": "cc", "version": "1.1.1", "scope": "excluded"}]}
+    {
+        "components": [
+            *({**each, "scope": "required"} for each in CRATES),
+            # The compiler runs a procedural macro: cargo-cyclonedx lists it, and cargo-auditable as one of the build.
+            {"name": "tokio-macros", "version": "1.1.1", "scope": "required"},
+            {"name": "cc", "version": "1.1.1", "scope": "excluded"},
+        ]
+    }
 ).encode()
 
 
@@ -184,9 +192,10 @@ def test_a_bom_that_is_not_there_or_that_differs_from_its_binary_is_noticed(made
     (folder / "me.cdx.json").unlink()
     (folder / "revoke.cdx.json").write_bytes(BOM.replace(b"1.2.3", b"1.2.4"))
     rewritten(folder)
-    missing, differing = dist.problems_of(folder, HERE)
+    missing, lacking, foreign = dist.problems_of(folder, HERE)
     assert missing == "me.zip has no me.cdx.json"
-    assert differing.endswith("do not have the same crates; one of them alone has tokio 1.2.3, tokio 1.2.4")
+    assert lacking == "revoke.cdx.json lacks crates of revoke.zip: tokio 1.2.3"
+    assert foreign == "revoke.cdx.json has crates that revoke.zip is not built from: tokio 1.2.4"
     assert hashlib.sha256(BOM).hexdigest() in (folder / "SHA256SUMS").read_text()
 
 
