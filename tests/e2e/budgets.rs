@@ -5,14 +5,11 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
-    Answer, Service,
+    Answer, RATE_LIMITS, Service,
     proxy::{Fault, Units, When},
 };
 
 use crate::authorizer::authorizer_of;
-
-/// The limits that `template.yaml` gives the function of `POST /token`.
-const LIMITS: [(&str, &str); 2] = [("CLIENT_RATE_LIMIT", "12000"), ("USER_RATE_LIMIT", "120")];
 
 /// The number of users in the large table of
 /// [`the_calls_and_units_of_each_route_do_not_grow_with_the_number_of_users`].
@@ -104,7 +101,7 @@ async fn reading_the_keys_again_before_signing_takes_no_round_trip_of_its_own() 
 #[tokio::test]
 async fn a_share_of_the_clients_requests_is_one_write_and_one_round_trip_more() {
     let _turning = tests::timers::follow_work();
-    let service = Service::start_with(&LIMITS).await;
+    let service = Service::start_with(&RATE_LIMITS).await;
     let mut token = service.refresh_token("octocat").await;
     // The shares of the next minute are one request, two, and four.
     service.time.pass(60);

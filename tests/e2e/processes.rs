@@ -65,9 +65,9 @@ impl Scene {
             ("LIVE", "true"),
             ("LINK_BY_VERIFIED_EMAIL", "link"),
             ("LINK_EMAIL_PROVIDERS", "github,acme"),
-            // The limits that template.yaml gives, so that the count of a client is one of the calls.
-            ("CLIENT_RATE_LIMIT", "12000"),
-            ("USER_RATE_LIMIT", "120"),
+            // So that the count of a client is one of the calls.
+            tests::RATE_LIMITS[0],
+            tests::RATE_LIMITS[1],
         ];
         // The processes have the system's clock.
         let mut service = Service::start_at(Time::running(), &settings).await;

@@ -143,6 +143,17 @@ impl Scene {
         scene
     }
 
+    /// Starts a service with these providers, whose secret [`PARAMETER`] is rotated once a new one may be read again.
+    async fn rotated(providers: &Value) -> Self {
+        let mut scene = Self::before(&[]).await;
+        scene.set("OAUTH_PROVIDERS", &providers.to_string());
+        scene.store.put(PARAMETER, "CANARY-wrong-secret");
+        scene.restart().await;
+        scene.store.put(PARAMETER, ROTATED);
+        scene.service.time.pass(30);
+        scene
+    }
+
     fn set(&mut self, name: &str, value: &str) {
         let variables = &mut self.service.variables;
         variables.insert(name.to_owned(), value.to_owned());
@@ -326,7 +337,7 @@ fn t189_every_fault_of_the_store_leaves_a_known_secret_in_use_and_passes() {
         assert_ok(&scene.sign_in().await);
         assert!(scene.store.take_reads() > 0);
 
-        // It is not that of the provider any more.
+        // The provider has another secret now, and refuses the last one.
         scene.rotate_at_github(ROTATED);
         scene.store.put(SECRET, ROTATED);
         scene.service.time.pass(30);
@@ -481,12 +492,7 @@ async fn t188_a_described_provider_is_asked_again_with_the_newer_secret() {
         },
         "userinfo": { "id": "/sub" },
     }]);
-    let mut scene = Scene::before(&[]).await;
-    scene.set("OAUTH_PROVIDERS", &provider.to_string());
-    scene.store.put(PARAMETER, "CANARY-wrong-secret");
-    scene.restart().await;
-    scene.store.put(PARAMETER, ROTATED);
-    scene.service.time.pass(30);
+    let scene = Scene::rotated(&provider).await;
 
     let signed_in = scene.service.exchange_from("acme", "token").await;
 
@@ -519,12 +525,7 @@ async fn t188_a_profile_that_needs_the_secret_is_asked_for_again_with_the_newer_
         "check": { "url": format!("{url}/token"), "client_id": "/app" },
         "userinfo": { "url": format!("{url}/me"), "query": query, "id": "/id" },
     }]);
-    let mut scene = Scene::before(&[]).await;
-    scene.set("OAUTH_PROVIDERS", &provider.to_string());
-    scene.store.put(PARAMETER, "CANARY-wrong-secret");
-    scene.restart().await;
-    scene.store.put(PARAMETER, ROTATED);
-    scene.service.time.pass(30);
+    let scene = Scene::rotated(&provider).await;
 
     let signed_in = scene.service.exchange_from("acme", "token").await;
 

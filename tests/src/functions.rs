@@ -251,13 +251,12 @@ impl Log {
 
 /// Returns the folder of the binaries that `variable` names: `tests/cold-start/cold_start.py` fills the usual one, and
 /// `tests/versions/versions.py` that of an earlier revision.
-#[expect(
-    clippy::expect_used,
-    reason = "a test without its functions proves nothing"
-)]
+#[expect(clippy::panic, reason = "a test without its functions proves nothing")]
 fn binaries(variable: &str) -> PathBuf {
-    let folder = Environment::process().optional(variable);
-    PathBuf::from(folder.expect("a variable with the folder of the functions' binaries"))
+    let Some(folder) = Environment::process().optional(variable) else {
+        panic!("{variable} is not set: name the folder of the functions' binaries");
+    };
+    PathBuf::from(folder)
 }
 
 /// Returns the function of a route, as `template.yaml` wires it.

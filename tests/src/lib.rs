@@ -47,6 +47,9 @@ use crate::{database::Database, proxy::Proxy};
 pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
 /// Another client of the same API.
 pub const OTHER_CLIENT: (&str, &str) = ("mobile", "CANARY-other-secret");
+/// The limits of `POST /token` that `template.yaml` gives: requests of a client and of a user within a minute.
+pub const RATE_LIMITS: [(&str, &str); 2] =
+    [("CLIENT_RATE_LIMIT", "12000"), ("USER_RATE_LIMIT", "120")];
 /// The configured OAuth app at GitHub and its secret.
 pub const GITHUB_APP: (&str, &str) = ("our-app", "CANARY-github-secret");
 /// The app of a stranger at the same GitHub.

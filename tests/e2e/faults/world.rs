@@ -30,8 +30,6 @@ const KEYS_ARE_OLD: i64 = 310;
 
 /// More seconds than a trial takes. All trials of a call together take the clock back by less than [`KEYS_ARE_OLD`].
 const BACKWARDS: i64 = 4;
-/// The limits of the template, in requests of a client and of a user within a minute.
-const LIMITS: [(&str, &str); 2] = [("CLIENT_RATE_LIMIT", "12000"), ("USER_RATE_LIMIT", "120")];
 /// For how many seconds a limit holds.
 const MINUTE: i64 = 60;
 /// The order of a sign-out of all users.
@@ -289,7 +287,7 @@ impl World {
             ("CLIENTS", &clients),
         ];
         if case.is_counted() {
-            settings.extend(LIMITS);
+            settings.extend(tests::RATE_LIMITS);
         }
         let service = Service::start_with(&settings).await;
         let env = Environment::of(service.variables.clone());
