@@ -6,14 +6,12 @@
  */
 import assert from "node:assert/strict";
 import { AsyncLocalStorage } from "node:async_hooks";
-import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { after, before, mock } from "node:test";
 import { setImmediate as immediately } from "node:timers/promises";
-import { CLIENT, ROOT, scenario, secretHash, setup, startApi, startGate, stopAll } from "./harness.mjs";
+import { buildPackage, CLIENT, PACKAGE, scenario, secretHash, setup, startApi, startGate, stopAll } from "./harness.mjs";
 import { OCTOCAT, startStandIn } from "./stand-in.mjs";
 
-const PACKAGE = join(ROOT, "clients/next-auth");
 const RUNS = 200;
 const MINUTE = 60_000;
 /** The audiences of the app, beside Cambio itself. */
@@ -30,7 +28,7 @@ let cambio;
 
 before(
   setup(async () => {
-    execFileSync("npm", ["run", "--silent", "build"], { cwd: PACKAGE, stdio: "inherit" });
+    await buildPackage("client");
     ({ cambio } = await import(join(PACKAGE, "dist/esm/v4.js")));
     github = await startStandIn();
     const client = { client_id: CLIENT.id, secret_sha256: [secretHash(CLIENT.secret)] };

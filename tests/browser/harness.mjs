@@ -1,7 +1,7 @@
 // @ts-check
 /** Starts the servers of the tests, waits until they answer, and stops them. */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
@@ -15,6 +15,8 @@ import { parseEnv } from "node:util";
 import { APP } from "./stand-in.mjs";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+/** The TypeScript package. */
+export const PACKAGE = join(ROOT, "clients/next-auth");
 const CARGO_LAMBDA = process.env.CARGO_LAMBDA ?? join(ROOT, ".venv/bin/cargo-lambda");
 /** The `cambio` to run instead of the one that cargo builds. */
 const CAMBIO = process.env.CAMBIO;
@@ -118,6 +120,24 @@ export async function startLocal(name, { args = [], settings = {} } = {}) {
   startCambio(`${name}.local`, ["--in-memory", "--port", `${port}`, "--github-port", `${githubPort}`, ...args], { env: settings });
   await answers(url, 200);
   return { url, github };
+}
+
+/**
+ * Builds `clients/next-auth`, unless `run.mjs` did so before the first test: a build takes the files away that another
+ * test reads.
+ * @param {string} name of the test
+ */
+export async function buildPackage(name) {
+  if (process.env.CAMBIO_TEST_PACKAGE_IS_BUILT) return;
+  await run(`${name}.package`, "npm", ["run", "--silent", "build"], { cwd: PACKAGE, timeout: 5 * MINUTE });
+}
+
+/** Packs `clients/next-auth` into a folder, as `make package` does, and returns the tarball. @param {string} name @param {string} folder */
+export async function packPackage(name, folder) {
+  await buildPackage(name);
+  // Without its scripts, which build it once more.
+  const command = ["pack", "--silent", "--ignore-scripts", "--pack-destination", folder];
+  return join(folder, execFileSync("npm", command, { cwd: PACKAGE, encoding: "utf8" }).trim());
 }
 
 /** Builds `cambio`, because a first build takes longer than the wait for its port. @param {string} name of the test */

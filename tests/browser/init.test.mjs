@@ -8,13 +8,13 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { after, afterEach, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { CHROMIUM, freePort, freshBrowser, OUTPUT, ROOT, run, scenario, setup, startLocal, startNextDev, stopAll } from "./harness.mjs";
+import { CHROMIUM, freePort, freshBrowser, OUTPUT, packPackage, ROOT, run, scenario, setup, startLocal, startNextDev, stopAll } from "./harness.mjs";
 
 /** The most commands and files of a developer up to the first sign-in. */
 const MOST_COMMANDS = 4;
@@ -119,10 +119,9 @@ let browser;
 before(
   setup(async () => {
     // As `make package` does.
-    execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: join(ROOT, "clients/next-auth") });
-    execFileSync(process.execPath, ["pack.mjs", "cli", folder], { cwd: join(ROOT, "clients/cambio") });
-    const named = (/** @type {string} */ start) => join(folder, readdirSync(folder).find((name) => name.startsWith(start)) ?? start);
-    tarballs = { client: named("cambio-next-auth-"), cli: named("cambio-cli-") };
+    const client = await packPackage("init", folder);
+    const cli = execFileSync(process.execPath, ["pack.mjs", "cli", folder], { cwd: join(ROOT, "clients/cambio"), encoding: "utf8" }).trim();
+    tarballs = { client, cli: join(folder, cli) };
     browser = await chromium.launch(CHROMIUM);
   }),
 );

@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, mock } from "node:test";
 import { authenticator } from "./authenticator.mjs";
-import { CLIENT, ROOT, run, scenario, SESSION_SECRET, setup, startLocal, stopAll } from "./harness.mjs";
+import { buildPackage, CLIENT, scenario, SESSION_SECRET, setup, startLocal, stopAll } from "./harness.mjs";
 import { OURS, startProvider } from "./provider.mjs";
 import { withDrizzle, withKysely } from "./sqlite.mjs";
 
@@ -42,7 +42,7 @@ before(
     provider = await startProvider({ redirectUris: [`${APP}/api/auth/callback/oidc`] });
     const trusted = [{ name: "acme", issuer: provider.issuer, client_ids: [OURS.id] }];
     local = await startLocal("matrix", { settings: { OIDC_PROVIDERS: JSON.stringify(trusted) } });
-    await run("matrix.package", "npm", ["run", "--silent", "build"], { cwd: join(ROOT, "clients/next-auth"), timeout: 300_000 });
+    await buildPackage("matrix");
     // Auth.js finds its peer among the packages of these tests.
     const hook = `export const resolve = (name, context, next) =>
       next(name, name === "@simplewebauthn/server" ? { ...context, parentURL: ${JSON.stringify(import.meta.url)} } : context);`;

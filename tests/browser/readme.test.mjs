@@ -5,16 +5,13 @@
  * apps get no other setting, and no request of theirs is intercepted.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, before } from "node:test";
 import { fileURLToPath } from "node:url";
 import { chromium } from "playwright-core";
-import { CHROMIUM, freePort, freshBrowser, ROOT, run, scenario, setup, startLocal, startNext, startNextDev, stopAll } from "./harness.mjs";
-
-const PACKAGE = join(ROOT, "clients/next-auth");
+import { CHROMIUM, freePort, freshBrowser, PACKAGE, packPackage, run, scenario, setup, startLocal, startNext, startNextDev, stopAll } from "./harness.mjs";
 
 const IN_PAGES = "next-auth 4 in the pages folder, with JavaScript";
 
@@ -40,7 +37,7 @@ let browser;
 before(
   setup(async () => {
     const started = performance.now();
-    tarball = join(folder, execFileSync("npm", ["pack", "--silent", "--pack-destination", folder], { cwd: PACKAGE, encoding: "utf8" }).trim());
+    tarball = await packPackage("readme", folder);
     packed = performance.now() - started;
     browser = await chromium.launch(CHROMIUM);
   }),

@@ -1,32 +1,51 @@
 // @ts-check
 /**
- * Runs the test files in two lanes at the same time, and those of a lane one after the other: files of one lane share
- * what they build. Ends with the counts of each lane.
+ * Runs the test files, two at a time: each core takes the next job of the list. Ends with the counts of each job.
+ *
+ *     node run.mjs [name of a job]...      by default, all
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync } from "node:fs";
+import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** @type {Record<string, string[]>} */
-const LANES = {
-  // Build and start the examples.
-  examples: ["accessibility", "oidc", "sign-in", "clients", "interop", "page", "site", "stand-in"],
-  // Build clients/next-auth, or import what it builds.
-  package: ["readme", "init", "matrix", "client", "gitlab", "vouch"],
-};
+/** The longest first, so that both cores end at the same time. Files of one job share what they build, one at a time. */
+const JOBS = [
+  ["readme"],
+  ["sign-in", "oidc"],
+  ["init"],
+  ["matrix"],
+  ["client"],
+  ["accessibility"],
+  ["page"],
+  ["clients"],
+  ["interop"],
+  ["gitlab"],
+  ["vouch"],
+  ["site"],
+  ["stand-in"],
+];
 
-const known = Object.values(LANES).flat().sort();
+const known = JOBS.flat().sort();
 const there = readdirSync(import.meta.dirname)
   .flatMap((name) => /^(.+)\.test\.mjs$/.exec(name)?.[1] ?? [])
   .sort();
-if (`${known}` !== `${there}`) throw new Error(`the lanes have ${known.join(", ")}; the folder has the tests ${there.join(", ")}`);
+if (`${known}` !== `${there}`) throw new Error(`the jobs have ${known.join(", ")}; the folder has the tests ${there.join(", ")}`);
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !JOBS.some(([first]) => first === name));
+if (unknown.length > 0) throw new Error(`there is no job ${unknown.join(", ")}; there are ${JOBS.map(([first]) => first).join(", ")}`);
 
-/** @param {string} lane @param {string[]} names @returns {Promise<number>} */
-async function run(lane, names) {
+// The package changes under no test: it is built before the first one, and each file uses or packs what is there.
+execFileSync("npm", ["run", "--silent", "build"], { cwd: join(import.meta.dirname, "../../clients/next-auth"), stdio: "inherit" });
+const env = { ...process.env, CAMBIO_TEST_PACKAGE_IS_BUILT: "1" };
+
+/** @param {string[]} names of the files of a job @returns {Promise<{ code: number, counts: string[] }>} */
+async function run(names) {
   const files = names.map((name) => `${name}.test.mjs`);
   const child = spawn(process.execPath, ["--test", "--test-concurrency=1", ...files], {
     cwd: import.meta.dirname,
+    env,
     stdio: ["ignore", "pipe", "pipe"],
   });
   const ended = once(child, "close");
@@ -34,14 +53,23 @@ async function run(lane, names) {
   const counts = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface(stream).on("line", (line) => {
-      console.log(`${lane}: ${line}`);
+      console.log(`${names[0]}: ${line}`);
       if (/^(#|ℹ) \w+ [\d.]+$/.test(line)) counts.push(line);
     });
   }
   const [code] = await ended;
-  console.log(["", lane, ...counts].join("\n"));
-  return code ?? 1;
+  return { code: code ?? 1, counts };
 }
 
-const codes = await Promise.all(Object.entries(LANES).map(([lane, names]) => run(lane, names)));
-process.exitCode = Math.max(...codes);
+const waiting = JOBS.filter(([first]) => wanted.length === 0 || wanted.includes(first));
+/** @type {string[][]} */
+const summaries = [];
+async function work() {
+  for (let names = waiting.shift(); names; names = waiting.shift()) {
+    const { code, counts } = await run(names);
+    summaries.push(["", names.join(", "), ...counts]);
+    if (code !== 0) process.exitCode = 1;
+  }
+}
+await Promise.all([work(), work()]);
+for (const lines of summaries) console.log(lines.join("\n"));
