@@ -113,6 +113,12 @@ test-release: ## Build release binaries; check budgets, entropy and cold starts;
 	@tests/setup.sh valgrind faketime runtime-emulator $(if $(SAM),python)
 	python3 tests/cold-start/cold_start.py $(if $(ALL),--all) $(if $(SAM),--sam)
 
+.PHONY: build-ahead
+build-ahead: ## Build what test-release, test-npx and guards build by themselves; .ci/run does so beside the first tests
+	python3 tests/cold-start/cold_start.py --build
+	cd clients/cambio && node pack.mjs build
+	python3 tests/guards/guards.py --build
+
 .PHONY: test-versions
 test-versions: ## Run the functions of an earlier revision beside these on one table; BASE=v0.1.0, by default the last release
 	python3 tests/versions/versions.py $(BASE)

@@ -2,6 +2,7 @@
 //
 //     node pack.mjs cli <folder>                  @cambio/cli
 //     node pack.mjs server <folder> [platform]    the package with the local server for this machine, or for a platform
+//     node pack.mjs build                         only builds the local server for this machine, and packs nothing
 //
 // For this machine, `cargo build` builds the server. For a named platform, it is built as it is published: on Linux by
 // cargo-zigbuild for an old glibc, the oldest that Node 20 runs on.
@@ -105,8 +106,12 @@ function pack(destination, manifest, fill) {
 
 const manifest = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
 const [what, folder, platform] = process.argv.slice(2);
+if (what === "build" && !folder) {
+  buildServer(undefined);
+  process.exit();
+}
 if (!["cli", "server"].includes(what ?? "") || !folder || (platform && !TARGETS[platform])) {
-  console.error(`usage: node pack.mjs cli <folder>, or: node pack.mjs server <folder> [${Object.keys(TARGETS).join(" | ")}]`);
+  console.error(`usage: node pack.mjs cli <folder>, or: node pack.mjs server <folder> [${Object.keys(TARGETS).join(" | ")}], or: node pack.mjs build`);
   process.exit(2);
 }
 const destination = resolve(folder);

@@ -3,6 +3,7 @@
 
     tests/cold-start/cold_start.py [--all] [--write] [--runs N]
     tests/cold-start/cold_start.py --sam
+    tests/cold-start/cold_start.py --build [--all]
 
 Builds token-exchange, me and authorizer with the release profile, or with `--all` every function, then
 
@@ -21,7 +22,7 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
 
-`--sam` builds every function by `sam build` in a clone, and does only 4, with these.
+`--sam` builds every function by `sam build` in a clone, and does only 4, with these. `--build` builds, and does no more.
 """
 
 import argparse
@@ -438,16 +439,21 @@ def main():
     parser.add_argument("--all", action="store_true", help="build every function with the release profile")
     parser.add_argument("--sam", action="store_true", help="only build every function by sam build, and send it its events")
     parser.add_argument("--write", action="store_true", help="replace the budgets of what is built")
+    parser.add_argument("--build", action="store_true", help="only build the functions with the release profile")
     parser.add_argument("--runs", type=int, default=5, help="cold starts of each (default 5)")
     arguments = parser.parse_args()
-    if arguments.sam and (arguments.all or arguments.write):
-        parser.error("--sam builds every function, and measures none: leave out --all and --write")
+    if arguments.sam and (arguments.all or arguments.write or arguments.build):
+        parser.error("--sam builds every function, and measures none: leave out --all, --write and --build")
     if arguments.sam:
         return answer_as_sam_builds()
+    functions = list(EVENTS) if arguments.all else RELEASED
+    if arguments.build:
+        build_released(functions)
+        return
     if not shutil.which("valgrind"):
         raise Failure("valgrind is missing, which counts the instructions: run tests/setup.sh valgrind")
 
-    released, libraries = build_released(list(EVENTS) if arguments.all else RELEASED)
+    released, libraries = build_released(functions)
     debug = build_debug(["cambio", *(function for function in EVENTS if function not in released)])
     print()
     check_jitter_entropy(libraries)

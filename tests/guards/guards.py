@@ -609,6 +609,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", help="what the sample is chosen by (default: the id of the commit)")
     parser.add_argument("--list", action="store_true", help="print the guards, and do nothing else")
     parser.add_argument("--check", action="store_true", help="check the list against the sources, and build nothing")
+    parser.add_argument("--build", action="store_true", help="build the copy with all guards switchable, and switch none off")
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="how many guards at a time (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=120.0, metavar="SECONDS", help="time limit for each guard (default: %(default)s)"
@@ -661,6 +662,8 @@ def run(options: argparse.Namespace) -> int:
     targets = targets_of(guards)
     # A guard that does not compile fails any run: no sample may hide it.
     binaries, outcomes = build(switchables, targets)
+    if options.build:
+        return report(outcomes)
     unbuildable = {outcome.guard for outcome in outcomes}
     list_tests(binaries)
     located = locate(now, binaries)
