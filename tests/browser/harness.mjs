@@ -132,7 +132,10 @@ export async function buildPackage(name) {
   await run(`${name}.package`, "npm", ["run", "--silent", "build"], { cwd: PACKAGE, timeout: 5 * MINUTE });
 }
 
-/** Packs `clients/next-auth` into a folder, as `make package` does, and returns the tarball. @param {string} name @param {string} folder */
+/**
+ * Packs `clients/next-auth` into a folder, as `make package` does, and returns the path of the tarball.
+ * @param {string} name of the test @param {string} folder
+ */
 export async function packPackage(name, folder) {
   await buildPackage(name);
   // Without its scripts, which build it once more.

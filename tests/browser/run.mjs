@@ -10,7 +10,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-/** The longest first, so that both cores end at the same time. Files of one job share what they build, one at a time. */
+/** The longest first, so that both end together. Files of one job share what they build, one at a time. */
 const JOBS = [
   ["readme"],
   ["sign-in", "oidc"],

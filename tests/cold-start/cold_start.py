@@ -22,7 +22,7 @@ Builds token-exchange, me and authorizer with the release profile, or with `--al
 The budgets are bytes and instructions, which do not depend on the load of the machine. `--write` replaces those of the
 functions that were built.
 
-`--sam` builds every function by `sam build` in a clone, and does only 4, with these. `--build` builds, and does no more.
+`--sam` builds every function by `sam build` in a clone, and does only 4, with these. `--build` builds, and that is all.
 """
 
 import argparse
