@@ -467,13 +467,6 @@ def check_baseline(located: dict[str, tuple[Binary, str]], guards: list[Guard], 
     step = Step()
     results, panics = run_tests(located, tests, None, max(limit, 5.0 * len(tests)))
     bad = {test: result for test, result in results.items() if result != "ok"}
-    # On a busy machine a test may miss its time: it has one more chance, alone.
-    for test in sorted(bad):
-        again, more = run_tests(located, [test], None, limit)
-        say(f"  {test}: {bad[test]}, then, alone, {again[test]}")
-        if again[test] == "ok":
-            del bad[test]
-        panics += more
     if bad:
         for panic in panics:
             say(f"  {panic}")
