@@ -335,7 +335,8 @@ export async function startNextDev(name, folder, wanted) {
  */
 export async function freshBrowser(browser, options) {
   const context = await browser.newContext(options);
-  context.setDefaultTimeout(30_000);
+  // `next dev` compiles each route at its first request, which takes long on a busy machine.
+  context.setDefaultTimeout(2 * MINUTE);
   await context.route("**", (route) => (["localhost", "127.0.0.1"].includes(new URL(route.request().url()).hostname) ? route.continue() : route.abort()));
   return context;
 }

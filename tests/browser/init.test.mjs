@@ -178,7 +178,6 @@ for (const { name, install, files, token, made } of QUICK_STARTS) {
     await step("npm run dev", async () => ({ url } = await startNextDev(`init.${name}`, app, port)));
 
     const context = await freshBrowser(browser);
-    context.setDefaultTimeout(120_000); // `next dev` compiles each route at its first request
     const page = await context.newPage();
     await page.goto(name === "better-auth" ? url : `${url}/api/auth/signin`);
     await page.getByRole("button", { name: "Sign in with GitHub" }).click();
