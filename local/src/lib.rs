@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod app_env;
+pub mod command;
 pub mod demo;
 pub mod doctor;
 pub mod dynamodb;

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pages import ROOT  # noqa: E402
 
 CONTAINER = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text())
-COMMAND = (ROOT / "local/src/main.rs").read_text()
+COMMAND = (ROOT / "local/src/command.rs").read_text()
 SETTINGS = (ROOT / "local/src/settings.rs").read_text()
 README = re.sub(r"\s+", " ", (ROOT / "README.md").read_text())
 
