@@ -298,6 +298,10 @@ impl OAuthProvider {
             "contains a placeholder other than {token}, {client_id} and {client_secret}"
         } else if (auth == TokenPlace::Query) != query.values().any(|value| value == "{token}") {
             "and auth do not fit: a value {token} and the auth query need each other"
+        } else if has_secret(query) && self.client_secret.is_none() {
+            "has {client_secret}, and client_secret is missing"
+        } else if query.values().any(|value| value == "{client_id}") && self.client_id.is_empty() {
+            "has {client_id}, and client_id is missing"
         } else {
             return Ok(());
         };
@@ -577,6 +581,21 @@ mod tests {
         let introspection = no_secret.replace("\"bearer\"", "\"client_secret_basic\"");
         let error = read(&introspection).unwrap_err().to_string();
         assert!(error.contains("acme: client_secret is missing"), "{error}");
+        for (query, member) in [("check.query", "\"bearer\""), ("userinfo.query", "\"/id\"")] {
+            let sent = no_secret.replace(
+                member,
+                &format!(r#"{member},"query":{{"s":"{{client_secret}}"}}"#),
+            );
+            let error = read(&sent).unwrap_err().to_string();
+            let problem =
+                format!("acme: {query} has {{client_secret}}, and client_secret is missing");
+            assert!(error.contains(&problem), "{error}");
+        }
+        let nobody = r#"[{"name":"x","unsafe_no_app_binding":true,
+            "userinfo":{"url":"https://x.example","id":"/id","query":{"app":"{client_id}"}}}]"#;
+        let error = read(nobody).unwrap_err().to_string();
+        let problem = "x: userinfo.query has {client_id}, and client_id is missing";
+        assert!(error.contains(problem), "{error}");
         let loose = r#"[{"name":"x","unsafe_no_app_binding":true,
             "userinfo":{"url":"https://x.example","id":"/id","email":"/e","email_verified":"/v"}}]"#;
         let error = read(loose).unwrap_err().to_string();
