@@ -13,10 +13,10 @@ import { createInterface } from "node:readline";
 /** The longest first, so that both end together. Files of one job share what they build, one at a time. */
 const JOBS = [
   ["readme"],
+  ["client"],
   ["sign-in", "oidc"],
   ["init"],
   ["matrix"],
-  ["client"],
   ["accessibility"],
   ["page"],
   ["clients"],
