@@ -89,7 +89,7 @@ NEAR = {
     "provider": ["oidc::", "oidc_providers::"],
     "sessions": ["sessions::", "sign_out::", "token::", "introspection::", "scopes::", "auth_time::", "logs::"],
     "sessions::ending": ["sign_out::", "account::", "logs::"],
-    "sessions::list": ["sign_out::", "admin::"],
+    "sessions::list": ["sign_out::", "admin::", "operators::"],
     "sessions::terms": ["scopes::", "clients::", "sessions::"],
     "token": ["token::", "me::", "own_routes::"],
     "users": ["me::", "sign_in::", "account::", "sign_out::"],
