@@ -104,9 +104,9 @@ test-walk: ## Run the commands of the pages on a machine that has what they name
 	.venv/bin/python -m pytest -q -p no:cacheprovider tests/walk
 
 .PHONY: test-npx
-test-npx: ## Build the local server as it is published, and run npx cambio dev from the packed tarballs
+test-npx: ## Run npx cambio dev from the packed tarballs, with a debug build; RELEASE=1 builds it as it is published
 	@tests/setup.sh python package
-	.venv/bin/python -m pytest -q -p no:cacheprovider -s tests/npx
+	RELEASE=$(RELEASE) .venv/bin/python -m pytest -q -rs -p no:cacheprovider -s tests/npx
 
 .PHONY: test-release
 test-release: ## Build release binaries; check budgets, entropy and cold starts; kill, freeze and soak them; ALL=1, SAM=1
@@ -114,9 +114,8 @@ test-release: ## Build release binaries; check budgets, entropy and cold starts;
 	python3 tests/cold-start/cold_start.py $(if $(ALL),--all) $(if $(SAM),--sam)
 
 .PHONY: build-ahead
-build-ahead: ## Build what test-release, test-npx and guards build by themselves; .ci/run does so beside the first tests
+build-ahead: ## Build what test-release and guards build by themselves; .ci/run does so beside the first tests
 	python3 tests/cold-start/cold_start.py --build
-	cd clients/cambio && node pack.mjs build
 	python3 tests/guards/guards.py --build
 
 .PHONY: test-versions
@@ -171,10 +170,10 @@ package: ## Build the npm packages, and pack them into the folder APP (by defaul
 	cd clients/cambio && node pack.mjs cli "$(abspath $(or $(APP),.))"
 
 .PHONY: package-server
-package-server: ## Build the local server, and pack its npm package for this machine into APP
+package-server: ## Build the local server, and pack its npm package for this machine into APP; DEBUG=1 without optimization
 	@[ -d "$(or $(APP),.)" ] || { echo 'package-server: there is no folder $(APP)' >&2; exit 1; }
 	@tests/setup.sh package
-	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))"
+	cd clients/cambio && node pack.mjs server "$(abspath $(or $(APP),.))" $(if $(DEBUG),--debug)
 
 .PHONY: release
 release: ## Release VERSION up to the push of its tag: version, changelog, .ci/run, packages, commit, tag

@@ -2,7 +2,7 @@
 //
 //     node pack.mjs cli <folder>                  @cambio/cli
 //     node pack.mjs server <folder> [platform]    the package with the local server for this machine, or for a platform
-//     node pack.mjs build                         only builds the local server for this machine, and packs nothing
+//     node pack.mjs server <folder> --debug       the same with the debug build that `cargo run` has, for tests
 //
 // For this machine, `cargo build` builds the server. For a named platform, it is built as it is published: on Linux by
 // cargo-zigbuild for an old glibc, the oldest that Node 20 runs on.
@@ -12,6 +12,7 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { homedir, tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const root = resolve(here, "../..");
@@ -33,6 +34,16 @@ function buildCli() {
 }
 
 /**
+ * Runs a build of cargo, and returns the path of the local server.
+ * @param {string[]} command @param {NodeJS.ProcessEnv} env
+ */
+function built(command, env) {
+  const lines = run("cargo", [...command, "--locked", "--message-format", "json-render-diagnostics"], { env }).split("\n");
+  const messages = lines.filter(Boolean).map((line) => JSON.parse(line));
+  return messages.find(({ target, executable }) => target?.name === "cambio" && executable).executable;
+}
+
+/**
  * Builds the local server, and returns the path of the binary.
  * @param {string | undefined} platform
  */
@@ -47,13 +58,11 @@ function buildServer(platform) {
   ].map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
   const flags = process.env.RUSTFLAGS?.split(" ").filter(Boolean) ?? [];
   const env = { ...process.env, CARGO_ENCODED_RUSTFLAGS: [...flags, ...remapped].join("\x1f") };
-  const args = [...command, "--locked", "--profile", "dist", "--package", "local", "--message-format", "json-render-diagnostics"];
-  const lines = run("cargo", args, { env }).split("\n").filter(Boolean);
-  const built = lines.map((line) => JSON.parse(line)).find(({ target, executable }) => target?.name === "cambio" && executable);
-  const needed = new Set(readFileSync(built.executable, "latin1").match(/(?<=GLIBC_2\.)\d+\b/g));
+  const binary = built([...command, "--profile", "dist", "--package", "local"], env);
+  const needed = new Set(readFileSync(binary, "latin1").match(/(?<=GLIBC_2\.)\d+\b/g));
   const newer = platform ? [...needed].filter((minor) => Number(minor) > Number(GLIBC.split(".")[1])) : [];
   if (newer.length > 0) throw Error(`the binary for ${platform} needs glibc 2.${newer.join(" and 2.")}; it must run with ${GLIBC}`);
-  return built.executable;
+  return binary;
 }
 
 /**
@@ -105,13 +114,10 @@ function pack(destination, manifest, fill) {
 }
 
 const manifest = JSON.parse(readFileSync(join(here, "package.json"), "utf8"));
-const [what, folder, platform] = process.argv.slice(2);
-if (what === "build" && !folder) {
-  buildServer(undefined);
-  process.exit();
-}
-if (!["cli", "server"].includes(what ?? "") || !folder || (platform && !TARGETS[platform])) {
-  console.error(`usage: node pack.mjs cli <folder>, or: node pack.mjs server <folder> [${Object.keys(TARGETS).join(" | ")}], or: node pack.mjs build`);
+const { positionals, values } = parseArgs({ allowPositionals: true, options: { debug: { type: "boolean", default: false } } });
+const [what, folder, platform] = positionals;
+if (!["cli", "server"].includes(what ?? "") || !folder || (platform && !TARGETS[platform]) || (values.debug && (what === "cli" || platform))) {
+  console.error(`usage: node pack.mjs cli <folder>, or: node pack.mjs server <folder> [--debug | ${Object.keys(TARGETS).join(" | ")}]`);
   process.exit(2);
 }
 const destination = resolve(folder);
@@ -132,7 +138,8 @@ if (what === "cli") {
   // Yarn's Plug'n'Play must unpack a binary to run it.
   const more = { os: [os], cpu: [cpu], ...(os === "linux" && { libc: ["glibc"] }), preferUnplugged: true, files: ["bin", "LICENSE-*"] };
   const server = { name: packageOf(own), version, description, license, repository, publishConfig, engines, ...more };
-  const binary = buildServer(platform);
+  // By --bin, as `cargo run` builds it: nothing is built twice.
+  const binary = values.debug ? built(["build", "--bin", "cambio"], process.env) : buildServer(platform);
   pack(destination, server, (folder) => {
     mkdirSync(join(folder, "bin"));
     cpSync(binary, join(folder, "bin/cambio"));
