@@ -206,12 +206,16 @@ async fn t39_an_answer_lost_after_the_write_is_given_again() {
 #[tokio::test]
 async fn t40_a_session_expires_although_its_item_is_still_there() {
     let service = Service::start().await;
+    let never_refreshed = service.refresh_token("octocat").await;
+    service.time.pass(30 * DAY + 1);
+    assert_refused(&service.refresh(&never_refreshed).await);
+
     let idle = service.refresh_token("octocat").await;
     service.time.pass(30 * DAY - 60);
     let token = refreshed(&service, &idle).await;
     service.time.pass(30 * DAY + 1);
     assert_refused(&service.refresh(&token).await);
-    assert_eq!(service.sessions().len(), 1);
+    assert_eq!(service.sessions().len(), 2);
 
     let mut token = service.refresh_token("octocat").await;
     for _ in 0..8 {

@@ -90,6 +90,7 @@ NEAR = {
     "sessions": ["sessions::", "sign_out::", "token::", "introspection::", "scopes::", "auth_time::", "logs::"],
     "sessions::ending": ["sign_out::", "account::", "logs::"],
     "sessions::list": ["sign_out::", "admin::", "operators::"],
+    "sessions::store": ["sessions::", "sign_in::", "identities::", "vouched::", "operators::"],
     "sessions::terms": ["scopes::", "clients::", "sessions::"],
     "token": ["token::", "me::", "own_routes::"],
     "users": ["me::", "sign_in::", "account::", "sign_out::"],
