@@ -304,8 +304,9 @@ def test_a_tag_alone_publishes_and_only_after_ci_and_the_budgets_of_all_function
     assert workflow["permissions"] == {"contents": "read"}
     jobs = workflow["jobs"]
     assert jobs["ci"]["uses"] == "./.github/workflows/ci.yml"
-    assert jobs["build"]["needs"] == ["ci", "functions", "optimized", "sam"]
+    assert jobs["build"]["needs"] == ["ci", "functions", "npx", "optimized", "sam"]
     assert jobs["functions"]["steps"][-1] == {"run": "make test-release ALL=1"}
+    assert jobs["npx"]["steps"][-1] == {"run": "make test-npx RELEASE=1"}
     assert jobs["optimized"]["steps"][-1] == {"run": "make test-rust RELEASE=1"}
     assert jobs["sam"]["steps"][-1] == {"run": "make test-release SAM=1"}
     publishing = [name for name, job in jobs.items() if re.search(r"(npm|cargo) publish|gh release", json.dumps(job))]
