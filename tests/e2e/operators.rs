@@ -630,6 +630,17 @@ async fn t184_an_export_has_all_data_of_the_user_and_no_secret() {
     let sessions = exported["sessions"].as_array().unwrap();
     // Also the one that is over.
     assert_eq!(sessions.len(), 2);
+    let stored: Vec<Value> = service
+        .sessions()
+        .iter()
+        .map(|item| item["sk"]["S"].clone())
+        .collect();
+    for session in sessions {
+        let at = |name: &str| session[name].as_str().unwrap();
+        assert!(at("expires_at") > at("created_at"), "{session}");
+        let key = format!("SESSION#{}", at("id"));
+        assert!(stored.contains(&json!(key)), "{session}");
+    }
     let over: Vec<&Value> = sessions
         .iter()
         .filter(|session| session["ended_at"] != Value::Null)
