@@ -1,6 +1,7 @@
 // @ts-check
 /**
- * Runs the test files, two at a time: each core takes the next job of the list. Ends with the counts of each job.
+ * Runs the test files, two at a time: each core takes the next job of the list. Ends with the counts of each job, and
+ * with what failed.
  *
  *     node run.mjs [name of a job]...      by default, all
  */
@@ -40,7 +41,7 @@ if (unknown.length > 0) throw new Error(`there is no job ${unknown.join(", ")}; 
 execFileSync("npm", ["run", "--silent", "build"], { cwd: join(import.meta.dirname, "../../clients/next-auth"), stdio: "inherit" });
 const env = { ...process.env, CAMBIO_TEST_PACKAGE_IS_BUILT: "1" };
 
-/** @param {string[]} names of the files of a job @returns {Promise<{ code: number, counts: string[] }>} */
+/** @param {string[]} names of the files of a job @returns {Promise<{ code: number, counts: string[], failed: string[] }>} */
 async function run(names) {
   const files = names.map((name) => `${name}.test.mjs`);
   const child = spawn(process.execPath, ["--test", "--test-concurrency=1", ...files], {
@@ -51,25 +52,37 @@ async function run(names) {
   const ended = once(child, "close");
   /** @type {string[]} */
   const counts = [];
+  /** @type {string[]} */
+  const failed = [];
+  let inError = false;
   for (const stream of [child.stdout, child.stderr]) {
     createInterface(stream).on("line", (line) => {
       console.log(`${names[0]}: ${line}`);
       if (/^(#|ℹ) \w+ [\d.]+$/.test(line)) counts.push(line);
+      // A failed test of node's TAP, and its error, which can have several lines.
+      if (/^ *not ok /.test(line)) failed.push(`${names[0]}: ${line.trim()}`);
+      inError = /^ *error: /.test(line) || (inError && !/^ *(?:(?:code|name|expected|stack):|\.\.\.)/.test(line));
+      if (inError) failed.push(`  ${line.trim()}`);
     });
   }
   const [code] = await ended;
-  return { code: code ?? 1, counts };
+  return { code: code ?? 1, counts, failed };
 }
 
 const waiting = JOBS.filter(([first]) => wanted.length === 0 || wanted.includes(first));
 /** @type {string[][]} */
 const summaries = [];
+/** @type {string[]} */
+const failures = [];
 async function work() {
   for (let names = waiting.shift(); names; names = waiting.shift()) {
-    const { code, counts } = await run(names);
+    const { code, counts, failed } = await run(names);
     summaries.push(["", names.join(", "), ...counts]);
-    if (code !== 0) process.exitCode = 1;
+    if (code === 0) continue;
+    process.exitCode = 1;
+    failures.push(...(failed.length > 0 ? failed : [`${names[0]}: ended with ${code}, and named no failed test`]));
   }
 }
 await Promise.all([work(), work()]);
 for (const lines of summaries) console.log(lines.join("\n"));
+if (failures.length > 0) console.log(["", "failed", ...failures].join("\n"));
