@@ -94,9 +94,9 @@ test-interop: ## Run the programs and the tables of docs/protect-your-api.md (Ja
 	cd tests/interop && npm test
 
 .PHONY: test-browser
-test-browser: ## Sign in with Chromium through the Next.js example and the Lambdas under cargo lambda watch
+test-browser: ## Sign in with Chromium through the Next.js example and the Lambdas; JOB=client RUNS=200 for more random runs
 	@tests/setup.sh
-	cd tests/browser && npm test
+	cd tests/browser && CAMBIO_TEST_RUNS=$(RUNS) npm test -- $(JOB)
 
 .PHONY: test-walk
 test-walk: ## Run the commands of the pages on a machine that has what they name; build the site of the pages
