@@ -266,7 +266,7 @@ impl OAuthProvider {
         if self.client_id.is_empty() {
             return Err(self.refused("client_id is missing"));
         }
-        if self.client_secret.is_none() && check.is_for_app() {
+        if self.client_secret.is_none() && check.auth.is_introspection() {
             return Err(self.refused("client_secret is missing; the check sends it"));
         }
         if self.userinfo.is_none() {
