@@ -189,8 +189,8 @@ function store(browser, { session, ended, isSignOut }) {
 /**
  * Runs `body` by a clock that jumps ahead whenever all of it waits.
  *
- * The clock is not that of `node:test`: there, a timer that was started under an earlier clock and is cleared under this
- * one takes another timer away. A call of an earlier round, which goes on in the background, has such timers.
+ * The clock is not that of `node:test`: there, a timer that was started under an earlier clock and is cleared under
+ * this one takes another timer away. A call of an earlier round, which goes on in the background, has such timers.
  *
  * @template T @param {string} when @param {() => Promise<T>} body
  */

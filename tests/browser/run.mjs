@@ -41,7 +41,10 @@ if (unknown.length > 0) throw new Error(`there is no job ${unknown.join(", ")}; 
 execFileSync("npm", ["run", "--silent", "build"], { cwd: join(import.meta.dirname, "../../clients/next-auth"), stdio: "inherit" });
 const env = { ...process.env, CAMBIO_TEST_PACKAGE_IS_BUILT: "1" };
 
-/** @param {string[]} names of the files of a job @returns {Promise<{ code: number, counts: string[], failed: string[] }>} */
+/**
+ * @param {string[]} names of the files of a job
+ * @returns {Promise<{ code: number, counts: string[], failed: string[] }>}
+ */
 async function run(names) {
   const files = names.map((name) => `${name}.test.mjs`);
   const child = spawn(process.execPath, ["--test", "--test-concurrency=1", ...files], {
