@@ -43,9 +43,9 @@ test-template: ## Check template.yaml and the check of the budgets, and walk doc
 	  tests/template tests/cold-start tests/dynamodb-local tests/mutants
 
 .PHONY: test-client
-test-client: ## Build the TypeScript package and test it against a server of its own, and the command line
+test-client: ## Test the TypeScript package against a server of its own, and the command line; RUNS=200 for more random runs
 	@tests/setup.sh npm
-	cd clients/next-auth && npm test
+	cd clients/next-auth && CAMBIO_TEST_RUNS=$(RUNS) npm test
 	cd clients/cambio && npm test
 
 .PHONY: test-package

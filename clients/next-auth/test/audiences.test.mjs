@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { EventEmitter, once } from "node:events";
-import { mock, test } from "node:test";
+import { test } from "node:test";
 import { setImmediate as immediately } from "node:timers/promises";
 import { isCambioError } from "@cambio/next-auth";
 import { cambioFetch } from "@cambio/next-auth/fetch";
@@ -311,16 +311,19 @@ function dice(seed) {
   };
 }
 
-const RUNS = 200;
+/** The random runs, each by the seed of its number. */
+const RUNS = Number(process.env.CAMBIO_TEST_RUNS || 60);
 /** The times between two rounds, in seconds: from the same moment to the end of a token. */
 const PAUSES = [0, 1, 20, 300, 838, 840, 842, 1000];
 /** The time for which a request may be under way, in milliseconds. */
 const SLOWEST = 5 * MINUTE;
 
-test(`in ${RUNS} random runs with several audiences, no session ends`, async () => {
+test(`in ${RUNS} random runs with several audiences, no session ends`, async (t) => {
   const counts = { requests: 0, audiences: 0, slow: 0, lost: 0, down: 0, forced: 0, renders: 0 };
   // Before the clock is replaced: a module takes the time that it takes.
-  await import("../dist/esm/access-tokens.js");
+  await import("../dist/esm/on-demand.js");
+  // One clock for all runs: what a run leaves behind has timers of the same clock.
+  t.mock.timers.enable({ apis: ["Date", "setTimeout"], now: 1_800_000_000_000 });
   for (let run = 0; run < RUNS; run++) {
     const roll = dice(run);
     const model = sessionModel();
@@ -345,71 +348,66 @@ test(`in ${RUNS} random runs with several audiences, no session ends`, async () 
       });
     const callbacks = () => /** @type {Record<string, (parameters: object) => any>} */ (/** @type {unknown} */ (process().callbacks));
 
-    mock.timers.enable({ apis: ["Date", "setTimeout"], now: 1_800_000_000_000 });
-    try {
-      const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
-      let cookie = await callbacks().jwt({ token: {}, user: { id: "1" }, account });
-      /** The cookies of the browser and when each was replaced. @type {{ cookie: any, until: number }[]} */
-      const former = [];
-      let processes = [process(), process()];
+    const account = { provider: "github", type: "oauth", providerAccountId: "1", access_token: "gho_1" };
+    let cookie = await callbacks().jwt({ token: {}, user: { id: "1" }, account });
+    /** The cookies of the browser and when each was replaced. @type {{ cookie: any, until: number }[]} */
+    const former = [];
+    let processes = [process(), process()];
 
-      for (let round = 0; round < 6; round++) {
-        mock.timers.setTime(Date.now() + PAUSES[roll(PAUSES.length)] * 1000);
-        weather = ["fine", "fine", "fine", "lost", "down"][roll(5)];
-        counts.lost += Number(weather === "lost");
-        counts.down += Number(weather === "down");
-        if (roll(3) === 0) processes = [process(), process()];
-        const requests = Array.from({ length: 1 + roll(6) }, async () => {
-          const recent = former.filter(({ until }) => Date.now() - until <= SLOWEST);
-          const isSlow = recent.length > 0 && roll(4) === 0;
-          const held = isSlow ? recent[roll(recent.length)].cookie : cookie;
-          const action = ["page", "own", ORDERS, STOCK, "refused", "update"][roll(6)];
-          const isRender = roll(3) === 0;
-          counts.requests++;
-          counts.slow += Number(isSlow);
-          const app = processes[roll(2)];
-          const { jwt, session } = /** @type {Record<string, (parameters: object) => any>} */ (/** @type {unknown} */ (app.callbacks));
-          let next = held;
-          const reads = async (/** @type {object} */ more = {}) => {
-            next = await jwt({ token: held, ...more });
-            return session({ session: { user: {}, expires: "" }, token: structuredClone(next) });
-          };
-          let error;
-          if (action === "page") ({ error } = await reads());
-          else if (action === "update") ({ error } = await reads({ trigger: "update" }));
-          else {
-            const audience = action.startsWith("https") ? action : undefined;
-            counts.audiences += Number(Boolean(audience));
-            const refused = action === "refused" || roll(5) === 0 ? held.cambio.accessToken : undefined;
-            counts.forced += Number(Boolean(refused));
-            const getAccessToken = app.accessTokenOf(() => reads());
-            const token = await getAccessToken({ ...(audience && { audience }), ...(refused && { refused }) }).catch((failure) => ({ failure }));
-            if ("failure" in token) error = token.failure.kind;
-            else assert.ok(token.token.startsWith(audience ?? "own"), `${run}.${round}: ${token.token}`);
-          }
-          if (weather === "fine") assert.equal(error, undefined, `run ${run}, round ${round}: ${action}`);
-          assert.ok(error !== "ended" && error !== "SessionEnded", `run ${run}, round ${round}: ${action} logged out`);
-          counts.renders += Number(isRender);
-          return { next, held, isRender };
-        });
-        let isOver = false;
-        const answers = Promise.all(requests).finally(() => (isOver = true));
-        answers.catch(() => {});
-        for (let waited = 0; !isOver && waited < 5 * MINUTE; waited += 250) {
-          for (let turn = 0; turn < 5; turn++) await immediately();
-          if (!isOver) mock.timers.tick(250);
+    for (let round = 0; round < 6; round++) {
+      t.mock.timers.setTime(Date.now() + PAUSES[roll(PAUSES.length)] * 1000);
+      weather = ["fine", "fine", "fine", "lost", "down"][roll(5)];
+      counts.lost += Number(weather === "lost");
+      counts.down += Number(weather === "down");
+      if (roll(3) === 0) processes = [process(), process()];
+      const requests = Array.from({ length: 1 + roll(6) }, async () => {
+        const recent = former.filter(({ until }) => Date.now() - until <= SLOWEST);
+        const isSlow = recent.length > 0 && roll(4) === 0;
+        const held = isSlow ? recent[roll(recent.length)].cookie : cookie;
+        const action = ["page", "own", ORDERS, STOCK, "refused", "update"][roll(6)];
+        const isRender = roll(3) === 0;
+        counts.requests++;
+        counts.slow += Number(isSlow);
+        const app = processes[roll(2)];
+        const { jwt, session } = /** @type {Record<string, (parameters: object) => any>} */ (/** @type {unknown} */ (app.callbacks));
+        let next = held;
+        const reads = async (/** @type {object} */ more = {}) => {
+          next = await jwt({ token: held, ...more });
+          return session({ session: { user: {}, expires: "" }, token: structuredClone(next) });
+        };
+        let error;
+        if (action === "page") ({ error } = await reads());
+        else if (action === "update") ({ error } = await reads({ trigger: "update" }));
+        else {
+          const audience = action.startsWith("https") ? action : undefined;
+          counts.audiences += Number(Boolean(audience));
+          const refused = action === "refused" || roll(5) === 0 ? held.cambio.accessToken : undefined;
+          counts.forced += Number(Boolean(refused));
+          const getAccessToken = app.accessTokenOf(() => reads());
+          const token = await getAccessToken({ ...(audience && { audience }), ...(refused && { refused }) }).catch((failure) => ({ failure }));
+          if ("failure" in token) error = token.failure.kind;
+          else assert.ok(token.token.startsWith(audience ?? "own"), `${run}.${round}: ${token.token}`);
         }
-        assert.ok(isOver, `run ${run}: a request waits for ever`);
-        // The answers reach the browser in any order, those of slow requests too.
-        const stored = (await answers).filter(({ isRender }) => !isRender).sort(() => roll(3) - 1);
-        for (const { next } of stored) {
-          former.push({ cookie, until: Date.now() });
-          cookie = next;
-        }
-        assert.equal(model.state.isEnded, false, `run ${run}, round ${round}`);
+        if (weather === "fine") assert.equal(error, undefined, `run ${run}, round ${round}: ${action}`);
+        assert.ok(error !== "ended" && error !== "SessionEnded", `run ${run}, round ${round}: ${action} logged out`);
+        counts.renders += Number(isRender);
+        return { next, held, isRender };
+      });
+      let isOver = false;
+      const answers = Promise.all(requests).finally(() => (isOver = true));
+      answers.catch(() => {});
+      for (let waited = 0; !isOver && waited < 5 * MINUTE; waited += 250) {
+        for (let turn = 0; turn < 5; turn++) await immediately();
+        if (!isOver) t.mock.timers.tick(250);
       }
-    } finally {
-      mock.timers.reset();
+      assert.ok(isOver, `run ${run}: a request waits for ever`);
+      // The answers reach the browser in any order, those of slow requests too.
+      const stored = (await answers).filter(({ isRender }) => !isRender).sort(() => roll(3) - 1);
+      for (const { next } of stored) {
+        former.push({ cookie, until: Date.now() });
+        cookie = next;
+      }
+      assert.equal(model.state.isEnded, false, `run ${run}, round ${round}`);
     }
   }
   for (const [name, count] of Object.entries(counts)) assert.ok(count > RUNS, `${name}: ${count}`);
