@@ -320,6 +320,25 @@ mod tests {
     }
 
     #[test]
+    fn an_item_without_the_attributes_of_its_kind_cannot_be_read() {
+        let problem = |kind| Examined::new(kind, user(&[])).problem;
+        for kind in [
+            Kind::User,
+            Kind::Session,
+            Kind::Identity,
+            Kind::Email,
+            Kind::KeySet,
+            Kind::Clients,
+            Kind::Providers,
+        ] {
+            assert_ne!(problem(kind), None, "{kind:?}");
+        }
+        for kind in [Kind::UsedToken, Kind::Counter, Kind::Unknown] {
+            assert_eq!(problem(kind), None, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn each_migration_is_to_a_schema_of_this_version_and_of_the_main_table() {
         for migration in MIGRATIONS {
             assert!((FIRST_SCHEMA..SCHEMA).contains(&migration.from));
