@@ -20,9 +20,9 @@ impl<S: Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get("idempotency-key") else {
             return Ok(Self(Uuid::now_v7().to_string()));
         };
-        // `to_str` accepts visible ASCII only.
+        // `to_str` accepts visible ASCII, and tabs.
         let key = value.to_str().unwrap_or_default().trim();
-        if key.is_empty() || key.len() > MAX_LENGTH {
+        if key.is_empty() || key.len() > MAX_LENGTH || key.contains('\t') {
             return Err(ApiError::InvalidRequest(format!(
                 "Idempotency-Key must be 1 to {MAX_LENGTH} characters of visible ASCII, such as a UUID"
             )));
@@ -50,7 +50,7 @@ mod tests {
         for key in ["a", "a b", &longest] {
             assert_eq!(read(key).await.unwrap(), key);
         }
-        for key in ["", " ", &format!("{longest}x")] {
+        for key in ["", " ", "a\tb", "é", &format!("{longest}x")] {
             assert!(read(key).await.is_err(), "{key}");
         }
     }
