@@ -42,7 +42,8 @@ before(
 );
 // A failed test leaves none of its faults to the next one.
 afterEach(() => {
-  gate.losesAnswers = gate.isShut = isHanging = false;
+  if (gate) gate.losesAnswers = gate.isShut = false;
+  isHanging = false;
 });
 after(async () => {
   gate?.close();
@@ -323,5 +324,4 @@ scenario("a user who is not let in, and an API that is down, end on different pa
   assert.match(await callbacks.signIn({ user: {}, account }), /error=CambioRefused$/);
   gate.isShut = true;
   assert.match(await callbacks.signIn({ user: {}, account }), /error=CambioUnavailable$/);
-  gate.isShut = false;
 });

@@ -57,8 +57,8 @@ async function run(names) {
   const counts = [];
   /** @type {string[]} */
   const failed = [];
-  let inError = false;
   for (const stream of [child.stdout, child.stderr]) {
+    let inError = false;
     createInterface(stream).on("line", (line) => {
       console.log(`${names[0]}: ${line}`);
       if (/^(#|ℹ) \w+ [\d.]+$/.test(line)) counts.push(line);
