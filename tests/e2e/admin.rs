@@ -1,5 +1,7 @@
 //! The operator's command and its effect on users.
 
+use std::time::Duration;
+
 use ::admin::{Admin, AdminError, Cli};
 use clap::Parser as _;
 use reqwest::StatusCode;
@@ -168,6 +170,24 @@ async fn what_is_no_role_or_no_claim_of_ones_own_is_refused_and_changes_nothing(
     }
 
     assert_eq!(scene.service.users(), before);
+}
+
+#[tokio::test]
+async fn a_change_of_the_roles_that_meets_another_one_keeps_both() {
+    let _turning = tests::timers::follow_work_in_steps(Duration::from_millis(1));
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+    let add = async |role| scene.run(&["roles", id_of(&octocat), "--add", role]).await;
+
+    scene
+        .service
+        .interrupted(add("support"), "UpdateItem", async {
+            add("admin").await;
+        })
+        .await;
+
+    let shown = scene.json(&["show", id_of(&octocat)]).await;
+    assert_eq!(shown[0]["roles"], json!(["admin", "support"]));
 }
 
 #[tokio::test]

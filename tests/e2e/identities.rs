@@ -1,5 +1,7 @@
 //! Linking and unlinking of several identities of one user.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
@@ -12,6 +14,8 @@ use tests::{
 use tokio::task::JoinSet;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+/// The time that passes at once in a race.
+const STEP: Duration = Duration::from_millis(1);
 
 /// Starts a service with GitHub and an OpenID provider.
 struct Scene {
@@ -38,6 +42,25 @@ impl Scene {
     fn id_token(&self, sub: &str) -> String {
         self.key
             .sign(&self.issuer.claims(sub, self.service.time.now()))
+    }
+
+    /// Returns an ID token for `sub`, which is another one for each `jti`.
+    fn another_id_token(&self, sub: &str, jti: &str) -> String {
+        let mut claims = self.issuer.claims(sub, self.service.time.now());
+        claims["jti"] = jti.into();
+        self.key.sign(&claims)
+    }
+
+    /// Sends a request that links `ada`, and runs `meanwhile` after its reads and before its write.
+    async fn link_ada_around(
+        &self,
+        access_token: &str,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Answer {
+        let request = self.link_request(access_token, &self.id_token("ada"));
+        self.service
+            .interrupted(self.service.send(request), "TransactWriteItems", meanwhile)
+            .await
     }
 
     fn link_request(&self, access_token: &str, id_token: &str) -> reqwest::RequestBuilder {
@@ -502,6 +525,10 @@ async fn the_token_of_a_sign_in_opens_nothing_more_after_its_account_was_unlinke
     assert_eq!(providers(&linked), ["acme", "github"]);
     let unlinked = scene.service.delete_as_user(token, "/me/identities/acme");
     assert_eq!(unlinked.await.status, StatusCode::NO_CONTENT);
+    // The item remembers the account for as long as a session of this moment can last.
+    let released = scene.service.items_of("IDENTITY#acme").remove(0);
+    let session = scene.service.sessions().remove(0);
+    assert_eq!(released["expires_at"], session["absolute_expires_at"]);
 
     let again = scene.sign_in_with(&spent).await;
 
@@ -617,4 +644,109 @@ async fn the_provider_being_down_is_not_held_against_the_user() {
     scene.issuer.proxy.heal();
     let linked = settle(scene.link_request(&token, &scene.id_token("ada"))).await;
     assert_eq!(providers(&linked), ["acme", "github"]);
+}
+
+#[tokio::test]
+async fn a_link_that_meets_one_of_the_same_provider_tells_which_account_is_linked() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    for (other, is_same) in [("ada", true), ("bob", false)] {
+        let scene = Scene::start().await;
+        let token = scene.service.access_token("octocat").await;
+
+        let linked = scene
+            .link_ada_around(&token, async {
+                let other = scene.another_id_token(other, "another token");
+                let other = scene.link(&token, &other).await;
+                assert_eq!(providers(&other), ["acme", "github"]);
+            })
+            .await;
+
+        if is_same {
+            assert_eq!(providers(&linked), ["acme", "github"]);
+        } else {
+            assert_conflict(&linked, "provider_already_linked");
+        }
+        assert_eq!(
+            scene.list(&token).await.text("/identities/0/subject"),
+            other
+        );
+        scene.service.check_invariants();
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_meets_the_last_one_that_there_is_room_for_is_refused() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let scene = Scene::start().await;
+    let token = scene.service.access_token("octocat").await;
+
+    let linked = scene
+        .link_ada_around(&token, async {
+            let mut user = scene.service.users().remove(0);
+            let github = user["identities"]["M"]["github"].clone();
+            for number in 1..16 {
+                user["identities"]["M"][format!("provider{number}")] = github.clone();
+            }
+            scene.service.put(local::dynamodb::TABLE, &user);
+        })
+        .await;
+
+    assert_conflict(&linked, "too_many_identities");
+    assert!(scene.service.items_of("IDENTITY#acme").is_empty());
+}
+
+#[tokio::test]
+async fn a_link_of_a_session_that_ends_meanwhile_tells_nothing_about_the_account() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let scene = Scene::start().await;
+    let octocat = scene.service.sign_in("octocat").await;
+
+    let linked = scene
+        .link_ada_around(octocat.text("/access_token"), async {
+            let revoked = scene.service.revoke(octocat.text("/refresh_token")).await;
+            assert_eq!(revoked.status, StatusCode::OK);
+            let another = scene.another_id_token("ada", "another token");
+            let ada = scene.sign_in_with(&another).await;
+            assert_eq!(ada.body["is_new_user"], true);
+        })
+        .await;
+
+    assert_eq!(linked.status, StatusCode::UNAUTHORIZED, "{:?}", linked.body);
+}
+
+#[tokio::test]
+async fn a_link_whose_token_is_spent_and_whose_account_is_unlinked_meanwhile_is_refused() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let scene = Scene::start().await;
+    let token = scene.service.access_token("octocat").await;
+
+    let linked = scene
+        .link_ada_around(&token, async {
+            let first = scene.link(&token, &scene.id_token("ada")).await;
+            assert_eq!(providers(&first), ["acme", "github"]);
+            let path = "/me/identities/acme";
+            let unlinked = scene.service.delete_as_user(&token, path).await;
+            assert_eq!(unlinked.status, StatusCode::NO_CONTENT);
+        })
+        .await;
+
+    assert_eq!(linked.status, StatusCode::BAD_REQUEST, "{:?}", linked.body);
+    assert_eq!(linked.text("/type"), "urn:cambio:error:invalid_request");
+    assert_eq!(providers(&scene.list(&token).await), ["github"]);
+    scene.service.check_invariants();
+}
+
+#[tokio::test]
+async fn a_link_that_meets_another_transaction_of_its_user_is_tried_again() {
+    let _turning = tests::timers::follow_work();
+    let scene = Scene::start().await;
+    let token = scene.service.access_token("octocat").await;
+    let conflict = Fault::transaction_canceled(&["None", "TransactionConflict", "None", "None"]);
+    let transaction = When::Operation("TransactWriteItems");
+    scene.service.dynamodb.fault_once(transaction, conflict);
+
+    let linked = scene.link(&token, &scene.id_token("ada")).await;
+
+    assert_eq!(providers(&linked), ["acme", "github"]);
+    scene.service.check_invariants();
 }

@@ -1,11 +1,16 @@
 //! The sign-in, its races, and its effect on the profile.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tests::{
     Service,
-    proxy::{Fault, When},
+    proxy::{Call, Fault, When},
 };
+
+/// The time that passes at once in a race.
+const STEP: Duration = Duration::from_millis(1);
 
 #[tokio::test]
 async fn whoever_comes_back_is_the_same_user() {
@@ -179,12 +184,109 @@ async fn a_disabled_user_is_told_so_and_nothing_is_written() {
     let mut user = service.users().remove(0);
     user["status"] = json!({ "S": "disabled" });
     service.put(local::dynamodb::TABLE, &user);
+    service.dynamodb.clear();
 
     let answer = service.exchange(&service.github_token("octocat")).await;
 
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(answer.text("/error"), "access_denied");
     assert_eq!(service.users(), [user]);
+    let calls = service.dynamodb.calls();
+    assert!(!calls.iter().any(Call::is_write), "{calls:?}");
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_refused_leaves_the_profile_as_it_is() {
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    service.refresh(first.text("/refresh_token")).await;
+    service.time.pass(1);
+    let before = service.items();
+
+    let again = service.exchange(&token).await;
+
+    assert_eq!(again.status, StatusCode::BAD_REQUEST, "{:?}", again.body);
+    assert_eq!(service.items(), before);
+}
+
+/// Starts a service in which octocat is signed in. Returns it with the access token.
+async fn with_octocat() -> (Service, String) {
+    let service = Service::start().await;
+    let access_token = service.access_token("octocat").await;
+    (service, access_token)
+}
+
+/// The user is read before the sign-out and the profile written after it, so the sign-in counts as the later one.
+#[tokio::test]
+async fn a_sign_in_that_meets_a_sign_out_everywhere_opens_a_session_that_goes_on() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let (service, access_token) = with_octocat().await;
+    let token = service.github_token("octocat");
+    let sign_in = service.token_request(&tests::exchange_of(&token));
+
+    let signed_in = service
+        .interrupted(service.send(sign_in), "UpdateItem", async {
+            let out = service.delete_as_user(&access_token, "/me/sessions").await;
+            assert_eq!(out.status, StatusCode::NO_CONTENT);
+        })
+        .await;
+
+    assert_eq!(signed_in.status, StatusCode::OK, "{:?}", signed_in.body);
+    let me = service.me(signed_in.text("/access_token")).await;
+    assert_eq!(me.status, StatusCode::OK);
+    let refreshed = service.refresh(signed_in.text("/refresh_token")).await;
+    assert_eq!(refreshed.status, StatusCode::OK, "{:?}", refreshed.body);
+    assert_eq!(
+        service.me(&access_token).await.status,
+        StatusCode::UNAUTHORIZED
+    );
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_repeated_during_a_sign_out_everywhere_hands_out_no_session() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let service = Service::start().await;
+    let token = service.github_token("octocat");
+    let first = service.exchange(&token).await;
+    let repeated = service.token_request(&tests::exchange_of(&token));
+
+    let repeated = service
+        .interrupted(service.send(repeated), "UpdateItem", async {
+            let access_token = first.text("/access_token");
+            let out = service.delete_as_user(access_token, "/me/sessions").await;
+            assert_eq!(out.status, StatusCode::NO_CONTENT);
+        })
+        .await;
+
+    assert_eq!(
+        repeated.status,
+        StatusCode::BAD_REQUEST,
+        "{:?}",
+        repeated.body
+    );
+    assert_eq!(repeated.text("/error"), "invalid_request");
+}
+
+#[tokio::test]
+async fn an_account_that_a_disabled_user_loses_during_its_sign_in_signs_up_anew() {
+    let _turning = tests::timers::follow_work_in_steps(STEP);
+    let (service, _) = with_octocat().await;
+    let token = service.github_token("octocat");
+    let sign_in = service.token_request(&tests::exchange_of(&token));
+
+    let signed_in = service
+        .interrupted(service.send(sign_in), "UpdateItem", async {
+            let mut user = service.users().remove(0);
+            user["status"] = json!({ "S": "disabled" });
+            user["identities"]["M"]["github"]["M"]["key"] = json!({ "S": "another" });
+            service.put(local::dynamodb::TABLE, &user);
+            service.delete(&service.items_of("IDENTITY#").remove(0));
+        })
+        .await;
+
+    assert_eq!(signed_in.status, StatusCode::OK, "{:?}", signed_in.body);
+    assert_eq!(signed_in.body["is_new_user"], true);
 }
 
 /// The read of the identity may be stale; the condition of the write is not.

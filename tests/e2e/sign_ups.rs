@@ -1,5 +1,7 @@
 //! The rules for new users, and sign-ins with the address of an existing user.
 
+use std::time::Duration;
+
 use local::github::Account;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -192,6 +194,65 @@ async fn an_address_that_a_user_moved_to_joins_that_user() {
     let joined = scene.other("ada", json!({ "email": FORMER })).await;
 
     assert!(same_user(&moved, &joined));
+    scene.service.check_invariants();
+}
+
+#[tokio::test]
+async fn a_change_of_the_address_that_meets_another_transaction_is_tried_again() {
+    let _turning = tests::timers::follow_work();
+    let scene = Scene::trusting_all("link").await;
+    scene.acme("ada", json!({ "email": SALES })).await;
+    scene.service.time.pass(1);
+    let conflict = Fault::transaction_canceled(&["TransactionConflict", "None", "None"]);
+    let transaction = When::Operation("TransactWriteItems");
+    scene.service.dynamodb.fault_once(transaction, conflict);
+
+    let moved = scene.acme("ada", json!({ "email": FORMER })).await;
+
+    let joined = scene.other("ada", json!({ "email": FORMER })).await;
+    assert!(same_user(&moved, &joined));
+    scene.service.check_invariants();
+}
+
+#[tokio::test]
+async fn a_change_of_the_address_that_loses_to_another_sign_in_takes_it_for_no_other_users() {
+    let scene = Scene::trusting_all("ask").await;
+    scene.acme("ada", json!({ "email": SALES })).await;
+    scene.service.time.pass(1);
+    let lost = Fault::transaction_canceled(&["ConditionalCheckFailed", "None", "None"]);
+    let transaction = When::Operation("TransactWriteItems");
+    scene.service.dynamodb.fault_once(transaction, lost);
+
+    let moved = scene.acme("ada", json!({ "email": FORMER })).await;
+
+    assert_eq!(moved.status, StatusCode::OK, "{:?}", moved.body);
+    assert_eq!(moved.body["email_in_use"], json!(null));
+}
+
+/// Unlinking releases the address, since perhaps the unlinked account proved it.
+#[tokio::test]
+async fn unlinking_that_meets_a_change_of_the_address_leaves_no_address_behind() {
+    let _turning = tests::timers::follow_work_in_steps(Duration::from_millis(1));
+    let scene = Scene::trusting_all("link").await;
+    let ada = scene.acme("ada", json!({ "email": SALES })).await;
+    let joined = scene.other("ada", json!({ "email": SALES })).await;
+    assert!(same_user(&ada, &joined));
+    scene.service.time.pass(1);
+    let token = ada.text("/access_token");
+    let unlink = scene
+        .service
+        .as_user(token, "DELETE", "/me/identities/careless");
+
+    let unlinked = scene
+        .service
+        .interrupted(scene.service.send(unlink), "TransactWriteItems", async {
+            let moved = scene.acme("ada", json!({ "email": FORMER })).await;
+            assert!(same_user(&ada, &moved));
+        })
+        .await;
+
+    assert_eq!(unlinked.status, StatusCode::NO_CONTENT);
+    assert!(scene.service.items_of("EMAIL#").is_empty());
     scene.service.check_invariants();
 }
 

@@ -90,20 +90,25 @@ NEAR = {
     "sessions": ["sessions::", "sign_out::", "token::", "introspection::", "scopes::", "auth_time::", "logs::"],
     "sessions::ending": ["sign_out::", "account::", "logs::"],
     "sessions::list": ["sign_out::", "admin::", "operators::"],
-    "sessions::store": ["sessions::", "sign_in::", "identities::", "vouched::", "operators::"],
+    "sessions::store": ["sessions::", "sign_in::", "identities::", "vouched::", "operators::", "logs::"],
     "sessions::terms": ["scopes::", "clients::", "sessions::"],
     "token": ["token::", "me::", "own_routes::"],
     "users": ["me::", "sign_in::", "account::", "sign_out::"],
     "users::account": ["account::", "me::", "sign_out::"],
     "users::claims": ["admin::"],
-    "users::identities": ["identities::", "sign_ups::"],
+    "users::identities": ["identities::", "sign_ups::", "conflicts::t105_a_link"],
     "users::import": ["operators::"],
     "users::items": ["identities::", "sign_ups::"],
     "users::operator": ["admin::", "operators::"],
     "users::same_email": ["sign_ups::"],
     "users::session_limit": ["limits::", "sign_in::"],
     "users::signed_in": ["me::", "identities::", "account::"],
-    "users::store": ["sign_in::", "sign_ups::", "identities::"],
+    "users::store": ["sign_in::", "sign_ups::", "identities::", "vouched::t124", "budgets::a_returning"],
+}
+# The unit tests of other modules that a module meets first.
+NEAR_UNIT = {
+    "sessions::store": ["items::"],
+    "users::operator": ["items::"],
 }
 # Parts of the names of end-to-end tests that send many requests. A busy machine may fail these tests, so they are not
 # among those near a module.
@@ -394,7 +399,8 @@ class Judge:
         known = [test for test, _ in killers.most_common(12)]
         tries = [["--exact", *known, *common]] if known else []
         if stage == "unit":
-            tries.append([f"{tested_module(mutant.file)}::", *common])
+            others = NEAR_UNIT.get(module_of(mutant.file), [])
+            tries.append([f"{tested_module(mutant.file)}::", *others, *common])
             tries += [] if self.near else [self.arguments(stage, SLOW)]
         else:
             tries.append([*near(mutant.file), *common])

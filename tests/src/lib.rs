@@ -39,9 +39,12 @@ use shared::{
     keys::{KeyStore, Keys},
     token::{Claims, TokenError, TokenVerifier},
 };
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 
-use crate::{database::Database, proxy::Proxy};
+use crate::{
+    database::Database,
+    proxy::{Call, Fault, Proxy, When},
+};
 
 /// The client of the tests and its secret. A log line with the secret fails the test.
 pub const CLIENT: (&str, &str) = ("nextjs", "CANARY-client-secret");
@@ -475,6 +478,32 @@ impl Service {
     /// Returns all items of a table in DynamoDB's JSON.
     pub fn scan(&self, table: &str) -> Vec<Value> {
         self.database.scan(table)
+    }
+
+    /// Does `work`, and does `meanwhile` before the first call of `operation` of the work reaches DynamoDB.
+    ///
+    /// # Panics
+    /// `meanwhile` takes too long, or there is no such call. The clock has to follow the work
+    /// ([`timers::follow_work_in_steps`]), by a millisecond at a time.
+    pub async fn interrupted<T>(
+        &self,
+        work: impl Future<Output = T>,
+        operation: &'static str,
+        meanwhile: impl Future<Output = ()>,
+    ) -> T {
+        let held = Fault::Delay(Duration::from_millis(500));
+        self.dynamodb.clear();
+        self.dynamodb.fault_once(When::Operation(operation), held);
+        let meanwhile = async {
+            let met = timeout(Duration::from_secs(10), self.dynamodb.met_fault());
+            met.await.expect("a call of the operation");
+            meanwhile.await;
+            let calls = self.dynamodb.calls();
+            let has_arrived = |call: &Call| call.fault.is_some() && call.is_forwarded;
+            assert!(!calls.iter().any(has_arrived), "it took too long");
+        };
+        let (done, ()) = tokio::join!(work, meanwhile);
+        done
     }
 
     /// Writes an item without a function.

@@ -291,6 +291,12 @@ impl Proxy {
         self.until(|calls| calls.len() >= count).await;
     }
 
+    /// Waits until a call has met a fault.
+    pub async fn met_fault(&self) {
+        self.until(|calls| calls.iter().any(|call| call.fault.is_some()))
+            .await;
+    }
+
     /// Waits until the service has answered this number of calls. With [`Fault::HangAfterForwarding`], the caller of
     /// the last one can then be killed *after* it took effect.
     pub async fn forwarded(&self, count: usize) {

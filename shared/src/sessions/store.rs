@@ -575,6 +575,8 @@ pub(super) fn stored_scope<'de, D: Deserializer<'de>>(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -593,6 +595,19 @@ mod tests {
 
         assert_eq!(stored(&whole), whole);
         assert_eq!(stored(&format!("{whole}x")), whole);
+    }
+
+    #[test]
+    fn a_scope_is_read_from_a_set_and_from_the_text_of_earlier_versions() {
+        let both = Scope::stored(["read", "write"].map(str::to_owned));
+        for (stored, scope) in [
+            (json!(["read", "write"]), &both),
+            (json!("read write"), &both),
+            (json!(" read  write "), &both),
+            (json!(""), &None),
+        ] {
+            assert_eq!(stored_scope(&stored).unwrap(), *scope, "{stored}");
+        }
     }
 
     #[test]
