@@ -82,9 +82,10 @@ SLOW = [
 # The end-to-end tests that a module, and what is inside it, meets first.
 NEAR = {
     "clients": ["clients::", "introspection::", "scopes::", "token::"],
+    "clients::authenticate": ["clients::", "introspection::", "token::", "vouched::t124"],
     "clients::limits": ["rate_limits::"],
     "json": ["token::", "oidc::", "vouched::", "operators::"],
-    "jws": ["token::", "oidc::"],
+    "jws": ["token::", "oidc::", "me::a_token_of_each_kind_of_key"],
     "one_time": ["clients::", "vouched::"],
     "provider": ["oidc::", "oidc_providers::"],
     "sessions": ["sessions::", "sign_out::", "token::", "introspection::", "scopes::", "auth_time::", "logs::"],
@@ -107,6 +108,7 @@ NEAR = {
 }
 # The unit tests of other modules that a module meets first.
 NEAR_UNIT = {
+    "json::unambiguous": ["jws::"],
     "sessions::store": ["items::"],
     "users::operator": ["items::"],
 }
