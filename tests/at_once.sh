@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes targets at once, and says how long each took: tests/at_once.sh test-walk test-release
+# Makes targets at once, and says how long each took: tests/at_once.sh test-walk test-npx
 #
 # The first one prints as it goes; what the others printed follows when it has passed. Fails if one of them fails.
 # However it ends, none of them is left behind.
