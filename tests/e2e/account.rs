@@ -463,29 +463,26 @@ async fn an_identity_that_was_linked_meanwhile_does_not_outlive_its_user() {
     let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let token = service.access_token("octocat").await;
-    let delay = Fault::Delay(std::time::Duration::from_millis(300));
-    service.dynamodb.clear();
-    service
-        .dynamodb
-        .fault(When::Operation("TransactWriteItems"), delay);
-    let deletion = tokio::spawn(service.as_user(&token, "DELETE", "/me").send());
-    service.dynamodb.arrived(2).await;
+    let deletion = service.delete_as_user(&token, "/me");
+
     // Another device links a second identity while the deletion is on its way.
-    let mut user = service.users().remove(0);
-    let mut linked = user["identities"]["M"]["github"].clone();
-    linked["M"]["key"]["S"] = "other#key".into();
-    user["identities"]["M"]["other"] = linked;
-    let identity = json!({
-        "pk": { "S": "IDENTITY#other#key" },
-        "sk": { "S": "IDENTITY" },
-        "user_id": user["id"],
-    });
-    service.put(local::dynamodb::TABLE, &identity);
-    service.put(local::dynamodb::TABLE, &user);
+    let answer = service
+        .interrupted(deletion, "TransactWriteItems", async {
+            let mut user = service.users().remove(0);
+            let mut linked = user["identities"]["M"]["github"].clone();
+            linked["M"]["key"]["S"] = "other#key".into();
+            user["identities"]["M"]["other"] = linked;
+            let identity = json!({
+                "pk": { "S": "IDENTITY#other#key" },
+                "sk": { "S": "IDENTITY" },
+                "user_id": user["id"],
+            });
+            service.put(local::dynamodb::TABLE, &identity);
+            service.put(local::dynamodb::TABLE, &user);
+        })
+        .await;
 
-    let answer = deletion.await.unwrap().unwrap();
-
-    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
     assert!(service.items().is_empty(), "{:#?}", service.items());
 }
 

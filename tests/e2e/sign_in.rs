@@ -223,10 +223,9 @@ async fn a_sign_in_that_meets_a_sign_out_everywhere_opens_a_session_that_goes_on
     let _turning = tests::timers::follow_work_in_steps(STEP);
     let (service, access_token) = with_octocat().await;
     let token = service.github_token("octocat");
-    let sign_in = service.token_request(&tests::exchange_of(&token));
 
     let signed_in = service
-        .interrupted(service.send(sign_in), "UpdateItem", async {
+        .interrupted(service.exchange(&token), "UpdateItem", async {
             let out = service.delete_as_user(&access_token, "/me/sessions").await;
             assert_eq!(out.status, StatusCode::NO_CONTENT);
         })
@@ -249,10 +248,9 @@ async fn an_exchange_that_is_repeated_during_a_sign_out_everywhere_hands_out_no_
     let service = Service::start().await;
     let token = service.github_token("octocat");
     let first = service.exchange(&token).await;
-    let repeated = service.token_request(&tests::exchange_of(&token));
 
     let repeated = service
-        .interrupted(service.send(repeated), "UpdateItem", async {
+        .interrupted(service.exchange(&token), "UpdateItem", async {
             let access_token = first.text("/access_token");
             let out = service.delete_as_user(access_token, "/me/sessions").await;
             assert_eq!(out.status, StatusCode::NO_CONTENT);
@@ -273,10 +271,9 @@ async fn an_account_that_a_disabled_user_loses_during_its_sign_in_signs_up_anew(
     let _turning = tests::timers::follow_work_in_steps(STEP);
     let (service, _) = with_octocat().await;
     let token = service.github_token("octocat");
-    let sign_in = service.token_request(&tests::exchange_of(&token));
 
     let signed_in = service
-        .interrupted(service.send(sign_in), "UpdateItem", async {
+        .interrupted(service.exchange(&token), "UpdateItem", async {
             let mut user = service.users().remove(0);
             user["status"] = json!({ "S": "disabled" });
             user["identities"]["M"]["github"]["M"]["key"] = json!({ "S": "another" });
@@ -295,21 +292,18 @@ async fn t65_t71_a_user_deleted_in_the_middle_of_a_sign_in_is_not_brought_back()
     let _turning = tests::timers::follow_work();
     let service = Service::start().await;
     let before = service.sign_in("octocat").await.text("/user/id").to_owned();
-    let delay = Fault::Delay(std::time::Duration::from_millis(300));
-    service.dynamodb.clear();
-    service.dynamodb.fault(When::Operation("UpdateItem"), delay);
     let token = service.github_token("octocat");
-    let request = service.token_request(&tests::exchange_of(&token));
-    let sign_in = tokio::spawn(request.send());
-    service.dynamodb.arrived(2).await;
-    for item in service.items() {
-        service.delete(&item);
-    }
 
-    let answer: Value = sign_in.await.unwrap().unwrap().json().await.unwrap();
+    let answer = service
+        .interrupted(service.exchange(&token), "UpdateItem", async {
+            for item in service.items() {
+                service.delete(&item);
+            }
+        })
+        .await;
 
-    assert_eq!(answer["is_new_user"], true);
-    assert_ne!(answer["user"]["id"], *before);
+    assert_eq!(answer.body["is_new_user"], true);
+    assert_ne!(answer.body["user"]["id"], *before);
     assert_eq!(service.users().len(), 1);
     service.check_invariants();
 }

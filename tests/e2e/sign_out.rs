@@ -1,6 +1,6 @@
 //! Signing out: revocation by a client, and the end of one or all sessions by a user.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -288,16 +288,13 @@ async fn t94_a_session_that_ends_in_the_middle_of_a_change_changes_nothing() {
     ] {
         service.put(local::dynamodb::TABLE, &session_before);
         // The session was read as alive; before the change arrives at the table, the session ends.
-        service.dynamodb.clear();
-        service.dynamodb.fault_once(
-            When::Operation("TransactWriteItems"),
-            Fault::Delay(Duration::from_millis(300)),
-        );
-        let answer = tokio::spawn(status_of(request));
-        service.dynamodb.arrived(2).await;
-        service.put(local::dynamodb::TABLE, &session);
+        let status = service
+            .interrupted(status_of(request), "TransactWriteItems", async {
+                service.put(local::dynamodb::TABLE, &session);
+            })
+            .await;
 
-        assert_eq!(answer.await.unwrap(), StatusCode::UNAUTHORIZED);
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
         assert_eq!(service.users(), before);
     }
     service.check_invariants();
@@ -480,19 +477,17 @@ async fn t41_a_sign_out_that_arrives_after_its_session_ended_changes_nothing() {
     let service = Service::start().await;
     let here = Device::sign_in(&service, "octocat").await;
     let there = Device::sign_in(&service, "octocat").await;
-    // The session was read as alive; before its write arrives at the table, it ends.
-    let late = Fault::Delay(Duration::from_millis(300));
-    service.dynamodb.clear();
-    service
-        .dynamodb
-        .fault_once(When::Operation("UpdateItem"), late);
     let path = "/me/sessions?except=current";
     let sign_out = service.as_user(&here.access, "DELETE", path);
-    let answer = tokio::spawn(status_of(sign_out));
-    service.dynamodb.arrived(2).await;
-    assert_done(&service.delete_as_user(&there.access, "/me/sessions").await);
 
-    assert_eq!(answer.await.unwrap(), StatusCode::UNAUTHORIZED);
+    // The session was read as alive; before its write arrives at the table, it ends.
+    let status = service
+        .interrupted(status_of(sign_out), "UpdateItem", async {
+            assert_done(&service.delete_as_user(&there.access, "/me/sessions").await);
+        })
+        .await;
+
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
     here.is_out_at_once(&service).await;
 }
 

@@ -482,9 +482,11 @@ impl Service {
 
     /// Does `work`, and does `meanwhile` before the first call of `operation` of the work reaches DynamoDB.
     ///
+    /// The clock has to follow the work ([`timers::follow_work`]), a millisecond at a time if `meanwhile` makes several
+    /// requests. It cannot stand still meanwhile, since they may wait before they try again.
+    ///
     /// # Panics
-    /// `meanwhile` takes too long, or there is no such call. The clock has to follow the work
-    /// ([`timers::follow_work_in_steps`]), by a millisecond at a time.
+    /// `meanwhile` takes too long, or there is no such call.
     pub async fn interrupted<T>(
         &self,
         work: impl Future<Output = T>,
