@@ -81,8 +81,7 @@ SLOW = [
 ]
 # The end-to-end tests that a module, and what is inside it, meets first.
 NEAR = {
-    "clients": ["clients::", "introspection::", "scopes::", "token::"],
-    "clients::authenticate": ["clients::", "introspection::", "token::", "vouched::a_vouched_user_links"],
+    "clients": ["clients::", "introspection::", "scopes::", "token::", "vouched::a_vouched_user_links"],
     "clients::limits": ["rate_limits::"],
     "json": ["token::", "oidc::", "vouched::", "operators::"],
     "jws": ["token::", "oidc::", "me::a_token_of_each_kind_of_key"],
